@@ -1,0 +1,101 @@
+"""Every error that leaves this package, and the exit statuses they map to.
+
+    LabError              70  (only when raised bare: our own bug)
+    ├── StepFailed         1  a step whose success was demanded did not succeed (`check=True`)
+    ├── UsageError         2  the plan or the command line is wrong
+    ├── EngineError        3  the engine could not be reached or failed
+    │   └── SessionLost    3  the container went away underneath a session
+    ├── InstallError       4  a tool could not be installed or verified
+    └── CaptureError       5  what happened could not be captured or stored faithfully
+
+A failing command, a timeout, an OOM kill and a mismatch are data in a result, never one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the command line exits with. `worst()` decides when several apply."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    ENGINE = 3
+    INSTALL = 4
+    CAPTURE = 5
+    BUG = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+EXIT_STATUS_MEANING: dict[ExitStatus, str] = {
+    ExitStatus.OK: "all passed",
+    ExitStatus.FAILED: "a step failed or mismatched, a golden is missing, an expected failure passed",
+    ExitStatus.USAGE: "the plan or the command line is wrong, nothing was selected",
+    ExitStatus.ENGINE: "the engine could not be reached or failed",
+    ExitStatus.INSTALL: "a tool could not be installed",
+    ExitStatus.CAPTURE: "what happened could not be captured or stored faithfully",
+    ExitStatus.BUG: "our own bug; the message says what to report",
+    ExitStatus.INTERRUPTED: "interrupted (SIGINT)",
+    ExitStatus.TERMINATED: "terminated (SIGTERM)",
+}
+
+_PRECEDENCE = (
+    ExitStatus.INTERRUPTED,
+    ExitStatus.TERMINATED,
+    ExitStatus.BUG,
+    ExitStatus.CAPTURE,
+    ExitStatus.ENGINE,
+    ExitStatus.INSTALL,
+    ExitStatus.USAGE,
+    ExitStatus.FAILED,
+)
+
+
+def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
+    """The one exit status to report when several things went wrong: the first in the fixed order of precedence."""
+    seen = set(statuses)
+    return next((status for status in _PRECEDENCE if status in seen), ExitStatus.OK)
+
+
+class LabError(Exception):
+    """What was attempted, on what, what came back; `hint` is the command to type, or None."""
+
+    exit_status = ExitStatus.BUG
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class StepFailed(LabError):
+    """Only for `check=True` and `check()`: everywhere else a failing step is data."""
+
+    exit_status = ExitStatus.FAILED
+
+
+class UsageError(LabError):
+    exit_status = ExitStatus.USAGE
+
+
+class EngineError(LabError):
+    exit_status = ExitStatus.ENGINE
+
+
+class SessionLost(EngineError):
+    """The container or its engine went away underneath a session."""
+
+
+class InstallError(LabError):
+    exit_status = ExitStatus.INSTALL
+
+
+class CaptureError(LabError):
+    exit_status = ExitStatus.CAPTURE

@@ -1,0 +1,231 @@
+"""What happens in a run, in order: facts, which are stored and decide everything, and hints, which may be dropped.
+
+Every reader (screen, notebook, report, test, database) is a fold over these. `to_json`/`from_json` are the stored form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from testronaut_lab.errors import ExitStatus
+from testronaut_lab.model.result import EngineInfo, ErrorInfo, ImageInfo, Mismatch, Phase, Status, StepResult, ToolInfo
+
+_BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run: str
+    started: str
+    kind: Literal["run_started"] = "run_started"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFound:
+    engine: EngineInfo
+    kind: Literal["engine_found"] = "engine_found"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStarted:
+    """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases)."""
+
+    plan: int
+    name: str
+    file: str | None
+    image: str
+    network: str
+    user: str
+    cases: tuple[tuple[str, str, tuple[str, ...], int], ...]
+    cell: tuple[tuple[str, str], ...] = ()
+    kind: Literal["plan_started"] = "plan_started"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReady:
+    """`note` is set when the image is a substitute for the one named, and says so in words."""
+
+    plan: int
+    image: ImageInfo
+    note: str | None = None
+    kind: Literal["image_ready"] = "image_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallLogged:
+    """One line that a package manager wrote."""
+
+    plan: int
+    tool: str
+    line: str
+    kind: Literal["install_logged"] = "install_logged"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReady:
+    plan: int
+    tool: ToolInfo
+    cached: bool
+    kind: Literal["tool_ready"] = "tool_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseStarted:
+    plan: int
+    nodeid: str
+    attempt: int = 1
+    kind: Literal["case_started"] = "case_started"
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    plan: int
+    case: str
+    id: str
+    nodeid: str
+    phase: Phase
+    command: str
+    kind: Literal["step_started"] = "step_started"
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """The step as captured, before it is judged."""
+
+    plan: int
+    case: str
+    result: StepResult
+    kind: Literal["step_finished"] = "step_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class StepJudged:
+    """The verdict on the step that finished last under this node id; a skipped step has only this and its StepStarted."""
+
+    plan: int
+    case: str
+    nodeid: str
+    status: Status
+    mismatches: tuple[Mismatch, ...] = ()
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+    kind: Literal["step_judged"] = "step_judged"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFinished:
+    plan: int
+    nodeid: str
+    status: Status
+    duration_s: float
+    attempts: int = 1
+    error: ErrorInfo | None = None
+    kind: Literal["case_finished"] = "case_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFinished:
+    plan: int
+    status: Status
+    error: ErrorInfo | None = None
+    kind: Literal["plan_finished"] = "plan_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something the user must hear of that belongs to no step, or that did not stop the run."""
+
+    message: str
+    hint: str | None = None
+    nodeid: str | None = None
+    kind: Literal["problem"] = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    finished: str
+    status: Status
+    exit_status: ExitStatus
+    error: ErrorInfo | None = None
+    kind: Literal["run_finished"] = "run_finished"
+
+
+@dataclass(frozen=True)
+class OutputChunk:
+    """Hint: bytes that a step wrote, `elapsed_s` after it started. Order holds within a stream, roughly between the two."""
+
+    __pydantic_config__ = _BASE64
+
+    nodeid: str
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+    elapsed_s: float
+    kind: Literal["output_chunk"] = "output_chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTouched:
+    """Hint: a path in the workspace that is being written."""
+
+    nodeid: str | None
+    path: str
+    kind: Literal["file_touched"] = "file_touched"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Hint: what is being waited for (`stage`: engine, image, install), for people."""
+
+    stage: str
+    text: str
+    kind: Literal["progress"] = "progress"
+
+
+Fact = (
+    RunStarted
+    | EngineFound
+    | PlanStarted
+    | ImageReady
+    | InstallLogged
+    | ToolReady
+    | CaseStarted
+    | StepStarted
+    | StepFinished
+    | StepJudged
+    | CaseFinished
+    | PlanFinished
+    | Problem
+    | RunFinished
+)
+Hint = OutputChunk | FileTouched | Progress
+Body = Fact | Hint
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`seq` counts from 1 without a gap over facts and hints; `wall` is Unix time and `mono` the monotonic clock, in seconds."""
+
+    seq: int
+    wall: float
+    mono: float
+    body: Body
+
+    @property
+    def is_hint(self) -> bool:
+        return isinstance(self.body, OutputChunk | FileTouched | Progress)
+
+
+_BODY: TypeAdapter[Body] = TypeAdapter(Annotated[Body, Field(discriminator="kind")])
+
+
+def to_json(body: Body) -> bytes:
+    """The stored form of an event's body, one JSON object; bytes are base64."""
+    return _BODY.dump_json(body)
+
+
+def from_json(data: bytes) -> Body:
+    """The inverse of `to_json`. Raises pydantic.ValidationError for what is no event of this version."""
+    return _BODY.validate_json(data)

@@ -1,0 +1,73 @@
+"""What a step is expected to do, as the plan file says it and with the defaults of plan and case already merged in.
+
+Judging a result by these is in `judge/`; reading them from a plan file is in `planfile/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Final
+
+from pydantic import ConfigDict, JsonValue
+from pydantic.dataclasses import dataclass
+
+STRICT: Final = ConfigDict(strict=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ExitExpect:
+    """How the step has to end. `signal` (a name without SIG), `timeout` and `nonzero` each stand instead of `codes`."""
+
+    codes: tuple[int, ...] = (0,)
+    nonzero: bool = False
+    timeout: bool = False
+    signal: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class TextExpect:
+    """What a stream or a file has to hold; every matcher that is given must hold.
+
+    `json` counts only with `has_json`, since null is a value to expect too. `file` is absolute.
+    """
+
+    equals: str | None = None
+    contains: tuple[str, ...] = ()
+    not_contains: tuple[str, ...] = ()
+    matches: str | None = None
+    json: JsonValue = None
+    has_json: bool = False
+    json_path: dict[str, JsonValue] = field(default_factory=dict)
+    lines: int | None = None
+    empty: bool | None = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class FileExpect:
+    """`text` None and `absent` false: the file must exist, whatever is in it."""
+
+    absent: bool = False
+    text: TextExpect | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ChangesExpect:
+    """Globs by kind of change: each change must match one of its kind, each glob must match a change. All empty: none."""
+
+    added: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    retyped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Expect:
+    """`files` is keyed by a path or a glob in the workspace. None: not judged."""
+
+    exit: ExitExpect = field(default_factory=ExitExpect)
+    stdout: TextExpect | None = None
+    stderr: TextExpect | None = None
+    files: dict[str, FileExpect] = field(default_factory=dict)
+    changes: ChangesExpect | None = None

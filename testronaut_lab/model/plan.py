@@ -1,0 +1,193 @@
+"""A plan as it will run: every default applied, every path resolved, every id given.
+
+How it is written in a file, and everything that can be wrong with that, is in `planfile/`; expectations are in `expect.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from testronaut_lab.model.expect import STRICT
+from testronaut_lab.model.expect import ChangesExpect as ChangesExpect
+from testronaut_lab.model.expect import ExitExpect as ExitExpect
+from testronaut_lab.model.expect import Expect as Expect
+from testronaut_lab.model.expect import FileExpect as FileExpect
+from testronaut_lab.model.expect import TextExpect as TextExpect
+from testronaut_lab.model.result import Phase
+from testronaut_lab.model.substitution import Filler
+
+Stream = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ImageSpec:
+    ref: str
+    pull: Literal["missing", "always", "never"] = "missing"
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class InstallSpec:
+    """One way to come by a tool: `strategy` is apt, pip …, `spec` what follows the colon in `apt:jq=1.6`."""
+
+    strategy: str
+    spec: str
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Verify:
+    run: str
+    matches: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ToolSpec:
+    """`install` holds alternatives, tried in order. `command` is the program's name where it is not `name`."""
+
+    name: str
+    install: tuple[InstallSpec, ...]
+    command: str | None = None
+    verify: Verify | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Limits:
+    """For one step, but for `case_timeout_s`; `output_bytes` is of both streams, `files` a count in the workspace."""
+
+    timeout_s: float = 60.0
+    case_timeout_s: float = 1800.0
+    memory_bytes: int = 512 * 2**20
+    cpus: float = 1.0
+    pids: int = 128
+    output_bytes: int = 10 * 2**20
+    workspace_bytes: int = 2**30
+    files: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Normalizer:
+    """A regex, and what stands in the place of what it matches, in goldens."""
+
+    matches: str
+    replace: str
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class FileSpec:
+    """Put into the workspace before a case: `content`, or the file or folder `source` (absolute, on the host)."""
+
+    content: bytes | None = None
+    source: Path | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Save:
+    """A value taken from a stream: at `json_path`, or the first group of `matches` (all of it where there is none)."""
+
+    from_: Stream = "stdout"
+    json_path: str | None = None
+    matches: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class GoldenSpec:
+    """What of a step is kept as a golden; its command and its list of changes always are."""
+
+    streams: tuple[Stream, ...] = ("stdout", "stderr")
+    files: tuple[str, ...] = ()
+    changes: bool = True
+    normalize: tuple[Normalizer | str, ...] = ()
+    per: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Step:
+    """One command: the script `run` or the exact `argv`; the other one is None.
+
+    `env` and `cwd` are the step's own and end with it. `timeout_s` None: the plan's limit. `stdin` None: empty.
+    `stdin_is_text` says that `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
+    """
+
+    id: str
+    nodeid: str
+    phase: Phase = Phase.STEPS
+    run: str | None = None
+    argv: tuple[str, ...] | None = None
+    stdin: bytes | None = None
+    stdin_is_text: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    timeout_s: float | None = None
+    continue_: bool = False
+    skip_if: str | None = None
+    save: dict[str, Save] = field(default_factory=dict)
+    golden: GoldenSpec | None = None
+    expect: Expect = field(default_factory=Expect)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Case:
+    """`setup` and `teardown` are the plan's, under this case's node id; a step id is unique over all three.
+
+    In a plan with one session for all (`isolation` plan), the setup of the first case that runs and the teardown of the
+    last one are those to run.
+    """
+
+    id: str
+    nodeid: str
+    steps: tuple[Step, ...]
+    tags: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    setup: tuple[Step, ...] = ()
+    teardown: tuple[Step, ...] = ()
+    expect_fail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Plan:
+    """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
+
+    `setup` and `teardown` are those of the first case.
+    """
+
+    name: str
+    root: Path
+    image: ImageSpec
+    cases: tuple[Case, ...]
+    version: int = 1
+    file: Path | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    isolation: Literal["case", "plan"] = "case"
+    network: Literal["none", "internet"] = "none"
+    user: Literal["lab", "root"] = "lab"
+    rootfs: Literal["read-only", "writable"] = "read-only"
+    shell: str = "sh"
+    env: dict[str, str] = field(default_factory=dict)
+    files: dict[str, FileSpec] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    normalize: tuple[Normalizer | str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    setup: tuple[Step, ...] = ()
+    teardown: tuple[Step, ...] = ()
+
+
+def substitute(step: Step, values: Mapping[str, str]) -> Step:
+    """The step with every `${{name}}` outside its scripts replaced by the value saved under that name.
+
+    Scripts (`run`, `skip_if`) have the values as shell variables. Raises UsageError for a name without a value, which a
+    loaded plan has only where the step that saves it was skipped or failed.
+    """
+    filler = Filler(step.nodeid, values)
+    return replace(
+        step,
+        argv=None if step.argv is None else tuple(map(filler.text, step.argv)),
+        stdin=filler.text(step.stdin.decode()).encode() if step.stdin is not None and step.stdin_is_text else step.stdin,
+        env={name: filler.text(value) for name, value in step.env.items()},
+        cwd=None if step.cwd is None else filler.text(step.cwd),
+        expect=filler.expect(step.expect),
+    )

@@ -1,0 +1,288 @@
+"""What came out of a step, a case, a plan and a run.
+
+Times are seconds unless the name says otherwise; `started` and `finished` are ISO 8601 in UTC. How a result is written as
+JSON is in `report/json.py`; how it is judged is in `judge/`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from testronaut_lab.errors import ExitStatus, StepFailed
+from testronaut_lab.model.files import FileChange
+
+
+class Status(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"
+    XPASSED = "xpassed"
+    FLAKY = "flaky"
+
+
+class Phase(StrEnum):
+    SETUP = "setup"
+    STEPS = "steps"
+    TEARDOWN = "teardown"
+
+
+class ExitKind(StrEnum):
+    """How a step ended, each told by its own evidence and never guessed from a code."""
+
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    OUTPUT_LIMIT = "output_limit"
+    DISK_LIMIT = "disk_limit"
+    PIDS_LIMIT = "pids_limit"
+    CANCELLED = "cancelled"
+    SESSION_LOST = "session_lost"
+    ENGINE_LOST = "engine_lost"
+
+
+class ShellState(StrEnum):
+    KEPT = "kept"
+    RESTORED = "restored"  # the shell ended in this step; the one parked before it goes on
+    LOST = "lost"  # every shell ended; a new one has the last cwd and exported environment only
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """`code` as the shell tells it (None when there is none); `signal` is the name derived from a code above 128."""
+
+    kind: ExitKind
+    code: int | None = None
+    signal: str | None = None
+
+    def describe(self) -> str:
+        """In words: `exit status 5`, `exit status 137 (SIGKILL)`, `timeout`."""
+        if self.kind is not ExitKind.EXITED:
+            return self.kind.value.replace("_", " ")
+        return f"exit status {self.code}" + (f" (SIG{self.signal})" if self.signal else "")
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One stream of one step, byte-exact.
+
+    `data` holds the bytes up to 16 KiB, `path` the file that holds them above that (never stored; a loaded run finds it
+    again by `sha256`). `size_bytes` and `sha256` are of what was kept; `dropped_bytes` counts what an output limit cut out.
+    `open` says that a process left behind still held the stream when the step's record was complete.
+    """
+
+    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    size_bytes: int = 0
+    sha256: str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    data: bytes | None = b""
+    truncated: bool = False
+    dropped_bytes: int = 0
+    open: bool = False
+    path: Annotated[str | None, Field(exclude=True)] = None
+
+    def read(self) -> bytes:
+        """All kept bytes. Reads the file for a large stream; raises FileNotFoundError if that was removed meanwhile."""
+        if self.data is not None:
+            return self.data
+        if self.path is None:
+            raise FileNotFoundError(f"no file is known for the stream {self.sha256}")
+        return Path(self.path).read_bytes()
+
+    @property
+    def text(self) -> str:
+        """For reading: UTF-8, what is not UTF-8 as `\\xNN`."""
+        return self.read().decode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds and peak memory of the step; `method` says how the peak was measured."""
+
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    method: Literal["reset", "sampled", "since_start"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One expectation that did not hold. `aspect` is its key in the plan (`stdout.contains`, `exit`, `golden` …)."""
+
+    aspect: str
+    expected: str
+    actual: str
+    path: str | None = None
+    diff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    class_: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideChange:
+    change: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
+
+    Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
+    the end is in doubt; with a plan the judge replaces it.
+    """
+
+    id: str
+    nodeid: str
+    exit: Exit
+    status: Status
+    phase: Phase = Phase.STEPS
+    run: str | None = None
+    argv: tuple[str, ...] | None = None
+    attempts: int = 1
+    stdout_stream: Captured = field(default_factory=Captured)
+    stderr_stream: Captured = field(default_factory=Captured)
+    changes: tuple[FileChange, ...] = ()
+    transient: tuple[str, ...] = ()
+    outside: tuple[OutsideChange, ...] = ()
+    usage: Usage = Usage()
+    duration_s: float = 0.0
+    cwd: str | None = None
+    state: ShellState = ShellState.KEPT
+    left_behind: tuple[str, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.status is Status.PASSED
+
+    @property
+    def stdout(self) -> bytes:
+        return self.stdout_stream.read()
+
+    @property
+    def stderr(self) -> bytes:
+        return self.stderr_stream.read()
+
+    @property
+    def out(self) -> str:
+        return self.stdout_stream.text
+
+    @property
+    def err(self) -> str:
+        return self.stderr_stream.text
+
+    def check(self) -> StepResult:
+        """Itself when it passed; raises StepFailed with its end, its last lines of stderr and what did not hold."""
+        if self.ok:
+            return self
+        why = [f"$ {self.command}", f"ended with {self.exit.describe()}"]
+        why += [f"{mismatch.aspect}: expected {mismatch.expected}, got {mismatch.actual}" for mismatch in self.mismatches]
+        why += [self.error.message] if self.error else []
+        why += self.err.splitlines()[-5:]
+        raise StepFailed("\n".join(why))
+
+    @property
+    def command(self) -> str:
+        """The step as one would type it, for display."""
+        return self.run if self.run is not None else shlex.join(self.argv or ())
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """`name` is docker or podman, `driver` how steps are run (`fast` or `plain`), `endpoint` where it was found."""
+
+    name: str
+    version: str
+    api: str
+    driver: str = "fast"
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """`ref` as the plan names it, `id` the local image, `source` how it was come by: local, pull, bootstrap …"""
+
+    ref: str
+    id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    name: str
+    version: str
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    id: str
+    nodeid: str
+    status: Status
+    steps: tuple[StepResult, ...]
+    tags: tuple[str, ...] = ()
+    attempts: int = 1
+    duration_s: float = 0.0
+    session: Literal["fresh", "recycled"] = "fresh"
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """`error` is what kept the plan from running its cases at all (image, installation); None otherwise."""
+
+    name: str
+    file: str | None
+    status: Status
+    cases: tuple[CaseResult, ...]
+    image: ImageInfo | None = None
+    tools: tuple[ToolInfo, ...] = ()
+    network: str = "none"
+    user: str = "lab"
+    cell: tuple[tuple[str, str], ...] = ()
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run. `exit_status` is what the command line exits with for it."""
+
+    run: str
+    started: str
+    finished: str | None
+    status: Status
+    engine: EngineInfo | None
+    plans: tuple[PlanResult, ...]
+    exit_status: ExitStatus = ExitStatus.OK
+    error: ErrorInfo | None = None
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many cases ended in which status; every status is a key."""
+        counts = Counter(case.status for plan in self.plans for case in plan.cases)
+        return {status.value: counts[status] for status in Status}
+
+
+def combine(statuses: Iterable[Status]) -> Status:
+    """The status of a whole from those of its parts: error, then failed, xpassed, flaky; skipped only if all are."""
+    seen = set(statuses)
+    for status in (Status.ERROR, Status.FAILED, Status.XPASSED, Status.FLAKY):
+        if status in seen:
+            return Status.FAILED if status is Status.XPASSED else status
+    return Status.SKIPPED if seen == {Status.SKIPPED} else Status.PASSED

@@ -1,0 +1,120 @@
+"""Which cases and steps of plans are to run: by node id and by an expression over ids and tags. Pure.
+
+Choosing a step means running its case up to that step, since a step stands on those before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.plan import Case, Plan
+
+_TOKENS = re.compile(r"\s*(?:(\(|\))|([^\s()]+))")
+Matches = Callable[[Case], bool]
+
+
+def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -> list[Plan]:
+    """The plans with only what was asked for in them; plans with nothing left are left out.
+
+    Raises UsageError when an id names nothing, the expression cannot be read, or nothing is left.
+    """
+    chosen = [_by_ids(plan, nodeids) for plan in plans] if nodeids else list(plans)
+    if unknown := [nodeid for nodeid in nodeids if not any(_names(plan, nodeid) for plan in plans)]:
+        known = ", ".join(case.nodeid for plan in plans for case in plan.cases)
+        raise UsageError(f"no case or step is called {unknown[0]}; there are: {known}")
+    if keyword is not None:
+        matches = parse_keyword(keyword)
+        chosen = [replace(plan, cases=tuple(case for case in plan.cases if matches(case))) for plan in chosen]
+    left = [plan for plan in chosen if plan.cases]
+    if not left:
+        raise UsageError(f"nothing was selected{f' by -k {keyword!r}' if keyword else ''}", hint="testronaut-lab run --help")
+    return left
+
+
+def parse_keyword(text: str) -> Matches:
+    """`WORD and (WORD or not WORD)`: a word holds for a case with it in its node id or step ids, or as a tag.
+
+    Case does not count. Raises UsageError for anything else.
+    """
+    tokens = [bracket or word for bracket, word in _TOKENS.findall(text)]
+    parser = _Parser(tokens, text)
+    matches = parser.either()
+    parser.end()
+    return matches
+
+
+def _names(plan: Plan, nodeid: str) -> bool:
+    return any(nodeid in (case.nodeid, *(step.nodeid for step in case.steps)) for case in plan.cases)
+
+
+def _by_ids(plan: Plan, nodeids: Sequence[str]) -> Plan:
+    cases = (case if case.nodeid in nodeids else _up_to(case, nodeids) for case in plan.cases)
+    return replace(plan, cases=tuple(case for case in cases if case is not None))
+
+
+def _up_to(case: Case, nodeids: Sequence[str]) -> Case | None:
+    last = max((i for i, step in enumerate(case.steps) if step.nodeid in nodeids), default=None)
+    return None if last is None else replace(case, steps=case.steps[: last + 1])
+
+
+class _Parser:
+    def __init__(self, tokens: list[str], text: str) -> None:
+        self._tokens = tokens
+        self._text = text
+
+    def either(self) -> Matches:
+        matches = self._both()
+        while self._take("or"):
+            matches = _either(matches, self._both())
+        return matches
+
+    def end(self) -> None:
+        if self._tokens:
+            raise self._wrong(f"{self._tokens[0]!r} is one too many")
+
+    def _both(self) -> Matches:
+        matches = self._one()
+        while self._take("and"):
+            matches = _both(matches, self._one())
+        return matches
+
+    def _one(self) -> Matches:
+        if self._take("not"):
+            inner = self._one()
+            return lambda case: not inner(case)
+        if self._take("("):
+            matches = self.either()
+            if not self._take(")"):
+                raise self._wrong("a bracket is not closed")
+            return matches
+        if not self._tokens or self._tokens[0] in ("and", "or", ")"):
+            raise self._wrong(f"a word is missing before {self._tokens[0]!r}" if self._tokens else "a word is missing at the end")
+        return _word(self._tokens.pop(0).lower())
+
+    def _take(self, token: str) -> bool:
+        if self._tokens and self._tokens[0] == token:
+            del self._tokens[0]
+            return True
+        return False
+
+    def _wrong(self, why: str) -> UsageError:
+        return UsageError(f"-k {self._text!r} cannot be read: {why}", hint="testronaut-lab run -k 'smoke and not slow'")
+
+
+def _word(word: str) -> Matches:
+    def matches(case: Case) -> bool:
+        ids = (case.nodeid, *(step.id for step in case.steps))
+        return any(word in each.lower() for each in ids) or word in (tag.lower() for tag in case.tags)
+
+    return matches
+
+
+def _either(one: Matches, other: Matches) -> Matches:
+    return lambda case: one(case) or other(case)
+
+
+def _both(one: Matches, other: Matches) -> Matches:
+    return lambda case: one(case) and other(case)

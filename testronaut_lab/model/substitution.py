@@ -1,0 +1,80 @@
+"""`${{name}}` in text and expectations: finding the references, and putting saved values in their place.
+
+Which fields of a step may hold one is in `plan.substitute`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from pydantic import JsonValue
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
+
+REFERENCE = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+
+
+def references(text: str) -> Iterator[str]:
+    """What stands between the braces of each `${{…}}`, in order, as written."""
+    return (match[1] for match in REFERENCE.finditer(text))
+
+
+class Filler:
+    """Puts values in the place of references. A name without a value is a UsageError, which names `nodeid`."""
+
+    def __init__(self, nodeid: str, values: Mapping[str, str]) -> None:
+        self._nodeid = nodeid
+        self._values = values
+
+    def text(self, text: str) -> str:
+        return REFERENCE.sub(lambda match: self._value(match[1]), text)
+
+    def pattern(self, pattern: str) -> str:
+        """Like `text`, with each value escaped: in a regex it stands for itself."""
+        return REFERENCE.sub(lambda match: re.escape(self._value(match[1])), pattern)
+
+    def json(self, value: JsonValue) -> JsonValue:
+        match value:
+            case str():
+                return self.text(value)
+            case list():
+                return [self.json(item) for item in value]
+            case dict():
+                return {key: self.json(item) for key, item in value.items()}
+            case _:
+                return value
+
+    def expect(self, expect: Expect) -> Expect:
+        return replace(
+            expect,
+            stdout=self._matchers(expect.stdout),
+            stderr=self._matchers(expect.stderr),
+            files={path: self._file(file) for path, file in expect.files.items()},
+        )
+
+    def _file(self, file: FileExpect) -> FileExpect:
+        return replace(file, text=self._matchers(file.text))
+
+    def _matchers(self, text: TextExpect | None) -> TextExpect | None:
+        if text is None:
+            return None
+        return replace(
+            text,
+            equals=None if text.equals is None else self.text(text.equals),
+            contains=tuple(map(self.text, text.contains)),
+            not_contains=tuple(map(self.text, text.not_contains)),
+            matches=None if text.matches is None else self.pattern(text.matches),
+            json=self.json(text.json),
+            json_path={path: self.json(value) for path, value in text.json_path.items()},
+        )
+
+    def _value(self, name: str) -> str:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise UsageError(
+                f"{self._nodeid}: `${{{{{name}}}}}` has no value: the step that saves it did not get that far"
+            ) from None

@@ -1,0 +1,44 @@
+"""Durations and sizes as people write them, into seconds and bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_DURATION_S: Final = 24 * 3600.0
+MAX_SIZE_BYTES: Final = 2**50
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES: Final = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+DURATION_FORM: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
+SIZE_FORM: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(B|[KMGT]i?B)")
+
+
+def parse_duration(value: str | float) -> float:
+    """Seconds, from `200ms`, `60s`, `1m`, `1h` or a number of seconds. Raises ValueError unless 0 < t <= 24h."""
+    if isinstance(value, str):
+        match = DURATION_FORM.fullmatch(value)
+        if match is None:
+            raise ValueError("expected a duration such as 200ms, 60s, 1.5m or 1h, or a number of seconds")
+        seconds = float(match[1]) * _SECONDS[match[2]]
+    else:
+        seconds = value
+    if not 0 < seconds <= MAX_DURATION_S:  # false for NaN too
+        raise ValueError("expected a duration above 0 and up to 24h")
+    return float(seconds)
+
+
+def parse_size(value: str | int) -> int:
+    """Bytes, from `512MiB`, `10MB`, `64KiB` or a number of bytes; whole ones. Raises ValueError for what is not."""
+    if isinstance(value, str):
+        match = SIZE_FORM.fullmatch(value)
+        if match is None:
+            raise ValueError("expected a size such as 512MiB, 10MB or 1GiB, or a number of bytes")
+        size = float(match[1]) * _BYTES[match[2]] if "." in match[1] else int(match[1]) * _BYTES[match[2]]
+    else:
+        size = value
+    if not 1 <= size <= MAX_SIZE_BYTES:
+        raise ValueError("expected a size from 1 byte to 1024TiB")
+    return int(size)

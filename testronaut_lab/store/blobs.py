@@ -1,0 +1,197 @@
+"""Large content by its SHA-256: written to a spool file, renamed into place, synced, verified when it is read.
+
+A blob exists before any row that names it, so a row never points at nothing. Which blobs are still named is the database's
+knowledge; `collect` is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.model.events import Event, StepFinished
+from testronaut_lab.model.result import Captured
+from testronaut_lab.store.folder import make_folder, sync_folder
+
+GRACE_S = 3600.0
+_PIECE_BYTES = 1024 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Blobs under `root` (usually `.testronaut/blobs`). Any number of threads and processes may use one root at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._unsynced: set[Path] = set()
+        self._guard = threading.Lock()
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies, or would lie. Raises CaptureError for what is no SHA-256 in lower-case hex."""
+        if not _SHA256.fullmatch(sha256):
+            raise CaptureError(f"looking a blob up: {sha256!r} is no SHA-256")
+        return self.root / sha256[:2] / sha256[2:]
+
+    def read(self, sha256: str) -> bytes:
+        """The blob's bytes, checked against its name. Raises CaptureError when it is missing or damaged."""
+        path = self.path(sha256)
+        with _storing(f"reading blob {sha256[:12]}"):
+            data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CaptureError(f"reading blob {sha256[:12]}: {path} is damaged, its content does not have that SHA-256")
+        return data
+
+    def new_spool(self) -> Path:
+        """An empty file of our own to stream into; hand it to `adopt`. One that is left over is swept by `collect`."""
+        folder = self.root / "tmp"
+        with _storing(f"making a spool file in {folder}"):
+            make_folder(folder)
+            descriptor, name = tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=folder)
+            os.close(descriptor)
+        return Path(name)
+
+    def adopt(self, spool: Path, sha256: str) -> Path:
+        """Take over the finished `spool` whose content has this hash (not checked here); durable after the next `sync`.
+
+        Content that is already there is kept once. The spool is gone afterwards, also when this raises CaptureError.
+        """
+        target = self.path(sha256)
+        try:
+            with _storing(f"storing blob {sha256[:12]}"), self._lock(fcntl.LOCK_SH):
+                self._place(spool, target)
+        finally:
+            spool.unlink(missing_ok=True)
+        return target
+
+    def sync(self) -> None:
+        """Make everything adopted so far durable; a row that names a blob is committed only after this.
+
+        Apart from `adopt`, because a step must not wait for the disk. Raises CaptureError.
+        """
+        with self._guard:
+            waiting, self._unsynced = self._unsynced, set()
+        with _storing(f"writing blobs in {self.root} to the disk"):
+            for path in waiting:
+                _sync_file(path)
+            for folder in {path.parent for path in waiting}:
+                sync_folder(folder)
+            if waiting:
+                sync_folder(self.root)
+
+    def add_bytes(self, data: bytes) -> str:
+        """Store `data`; returns its SHA-256."""
+
+        def pour(out: BinaryIO) -> str:
+            out.write(data)
+            return hashlib.sha256(data).hexdigest()
+
+        return self._add(pour)
+
+    def add_file(self, path: Path) -> str:
+        """Store a copy of a regular file, a link is not followed; returns the SHA-256 of what was read."""
+
+        def pour(out: BinaryIO) -> str:
+            digest = hashlib.sha256()
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
+                while piece := source.read(_PIECE_BYTES):
+                    digest.update(piece)
+                    out.write(piece)
+            return digest.hexdigest()
+
+        return self._add(pour)
+
+    def collect(self, referenced: set[str], *, now: float | None = None) -> int:
+        """Remove blobs that nothing names and spool files that nobody writes, both over an hour old; returns how many.
+
+        `referenced` may be older than the newest rows: an hour of grace covers what was stored since.
+        """
+        before = (time.time() if now is None else now) - GRACE_S
+        if not self.root.is_dir():
+            return 0
+        with _storing(f"sweeping {self.root}"), self._lock(fcntl.LOCK_EX):
+            old = [path for path in self.root.glob("*/*") if path.lstat().st_mtime < before]
+            doomed = [path for path in old if not self._in_use(path, referenced)]
+            for path in doomed:
+                path.unlink()
+        return len(doomed)
+
+    def _add(self, pour: Callable[[BinaryIO], str]) -> str:
+        spool = self.new_spool()
+        try:
+            with _storing(f"writing {spool}"), open(spool, "wb") as out:
+                sha256 = pour(out)
+            self.adopt(spool, sha256)
+        finally:
+            spool.unlink(missing_ok=True)
+        return sha256
+
+    def _place(self, spool: Path, target: Path) -> None:
+        size = spool.stat().st_size
+        if target.exists() and target.stat().st_size == size:
+            os.utime(target)  # young again, so that `collect` waits for the row that will name it
+        else:
+            spool.chmod(0o400)
+            target.parent.mkdir(exist_ok=True)
+            spool.replace(target)
+        # also what was there already: whoever put it there may not have got as far as its own sync
+        with self._guard:
+            self._unsynced.add(target)
+
+    @staticmethod
+    def _in_use(path: Path, referenced: set[str]) -> bool:
+        if path.parent.name != "tmp":
+            return path.parent.name + path.name in referenced
+        return Path("/proc", path.name.partition("-")[0]).exists()  # a quiet step may write on after hours
+
+    @contextmanager
+    def _lock(self, kind: int) -> Iterator[None]:
+        """Shared for adding, exclusive for sweeping: an old blob must not go away between its reuse and its new date."""
+        make_folder(self.root)
+        with open(self.root / "lock", "ab") as lock:
+            fcntl.flock(lock, kind)
+            yield
+
+
+def with_paths(event: Event, blobs: BlobStore) -> Event:
+    """A stored event made readable again: `Captured.path` of large streams, which is not stored, is found by its hash."""
+    body = event.body
+    if not isinstance(body, StepFinished):
+        return event
+    result = body.result
+    stdout, stderr = (_located(stream, blobs) for stream in (result.stdout_stream, result.stderr_stream))
+    if stdout is result.stdout_stream and stderr is result.stderr_stream:
+        return event
+    return replace(event, body=replace(body, result=replace(result, stdout_stream=stdout, stderr_stream=stderr)))
+
+
+def _located(stream: Captured, blobs: BlobStore) -> Captured:
+    return stream if stream.data is not None else replace(stream, path=str(blobs.path(stream.sha256)))
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _storing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise CaptureError(f"{what}: {error}", hint="df -h ." if full else None) from error

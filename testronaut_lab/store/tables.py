@@ -1,0 +1,76 @@
+"""The database's tables, and the SQLite settings that make a commit mean what it says.
+
+`events` is the truth; `runs` and `steps` are indexes over it for lists and queries, written in the same transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, Engine, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import create_engine as _create_engine
+from sqlalchemy import event as sa_event
+from sqlalchemy.pool import NullPool
+
+VERSION = 1
+BUSY_TIMEOUT_MS = 10_000
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("version", Integer, primary_key=True))
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("started", String, nullable=False),
+    Column("finished", String),
+    Column("status", String),
+    Column("exit_status", Integer),
+    Column("plans", Text, nullable=False, default="[]"),
+    Column("totals", Text, nullable=False, default="{}"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("wall", Float, nullable=False),
+    Column("mono", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("nodeid", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("exit_kind", String),
+    Column("code", Integer),
+    Column("duration_s", Float),
+    Index("steps_by_nodeid", "nodeid", "run_id"),
+)
+
+
+def create_engine(file: Path) -> Engine:
+    """An engine for a SQLite file. Transactions marked `execution_options(write=True)` take the write lock at their start."""
+    engine = _create_engine(f"sqlite:///{file}", poolclass=NullPool)
+    sa_event.listen(engine, "connect", _configure)
+    sa_event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late: an upgrade to writing can fail at once
+    for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    writes = bool(connection.get_execution_options().get("write"))
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,208 @@
+"""Writes the facts of one run into the database while it happens, grouped into as few commits as keep up with it.
+
+A fact counts as stored when `wait` returned for it, not before. The lock file says that a process still writes this run;
+the kernel lets go of it however the process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.eventlog import EventLog
+from testronaut_lab.model.events import (
+    Body,
+    CaseFinished,
+    Event,
+    PlanStarted,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepJudged,
+    to_json,
+)
+from testronaut_lab.model.result import Status
+from testronaut_lab.store import tables
+from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.store.folder import make_folder
+
+
+class StoreWriter:
+    """One run being written, on a thread of its own. Close it exactly when the run is over; made by `Store.writer`."""
+
+    def __init__(self, engine: Engine, locks: Path, run_id: str, log: EventLog, blobs: BlobStore | None) -> None:
+        self.run_id = run_id
+        self._engine = engine
+        self._log = log
+        self._blobs = blobs
+        self._row = _RunRow(run_id)
+        self._lock_path = locks / f"{run_id}.lock"
+        self._lock_file = self._take_lock()
+        self._events = log.subscribe(hints=False)
+        self._changed = threading.Condition()
+        self._committed = 0
+        self._failure: CaptureError | None = None
+        self._thread = threading.Thread(target=self._work, name=f"store-{run_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def committed_seq(self) -> int:
+        """The `seq` of the last fact that is on disk, with every fact before it."""
+        with self._changed:
+            return self._committed
+
+    def wait(self, seq: int, timeout_s: float | None = 30.0) -> None:
+        """Block until every fact up to `seq` is on disk. Raises CaptureError when it could not be, or not in time."""
+        target = self._log.last_fact(seq)
+        with self._changed:
+            done = self._changed.wait_for(lambda: self._committed >= target or self._failure is not None, timeout_s)
+            if self._committed >= target:
+                return
+            if self._failure is not None:
+                raise self._failure
+        assert not done
+        raise CaptureError(f"storing run {self.run_id}: event {target} was not on disk after {timeout_s:g} s")
+
+    def close(self, timeout_s: float | None = 60.0) -> None:
+        """Store what was emitted so far, stop, let go of the run. Raises CaptureError if anything could not be stored."""
+        try:
+            self.wait(self._log.last_fact(), timeout_s)
+        finally:
+            self._events.close()
+            self._thread.join(timeout_s)
+            self._lock_file.close()
+            if self._row.finished:
+                self._lock_path.unlink(missing_ok=True)
+
+    def _take_lock(self) -> BinaryIO:
+        make_folder(self._lock_path.parent)
+        try:
+            lock = open(self._lock_path, "xb")
+        except FileExistsError as error:
+            raise CaptureError(f"storing run {self.run_id}: {self._lock_path} exists, another process began this run") from error
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def _work(self) -> None:
+        try:
+            with self._engine.connect().execution_options(write=True) as connection:
+                while (first := self._events.get()) is not None:
+                    self._commit(connection, [first, *self._events.drain()])
+        except CaptureError as error:
+            self._fail(error)
+        except (SQLAlchemyError, OSError, ValueError) as error:  # ValueError: text that has no stored form
+            cause = getattr(error, "orig", None) or error
+            self._fail(CaptureError(f"storing run {self.run_id} after event {self._committed}: {cause}", hint="df -h ."))
+
+    def _fail(self, failure: CaptureError) -> None:
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
+    def _commit(self, connection: Connection, batch: list[Event]) -> None:
+        rows = [
+            {
+                "run_id": self.run_id,
+                "seq": event.seq,
+                "wall": event.wall,
+                "mono": event.mono,
+                "kind": event.body.kind,
+                "payload": to_json(event.body),
+            }
+            for event in batch
+        ]
+        if self._blobs is not None:
+            self._blobs.sync()
+        with connection.begin():
+            connection.execute(insert(tables.events), rows)
+            self._row.write(connection, batch)
+        with self._changed:
+            self._committed = batch[-1].seq
+            self._changed.notify_all()
+
+
+class _RunRow:
+    """What the index tables say of this run, kept up to date from its events."""
+
+    def __init__(self, run_id: str) -> None:
+        self._id = run_id
+        self._made = False
+        self._plans: list[str] = []
+        self._totals: Counter[str] = Counter()
+        self._unjudged: dict[str, int] = {}
+        self.finished = False
+
+    def write(self, connection: Connection, batch: list[Event]) -> None:
+        if not self._made:
+            connection.execute(insert(tables.runs).values(id=self._id, started=_started(batch[0])))
+            self._made = True
+        for event in batch:
+            self._index(connection, event.seq, event.body)
+        connection.execute(
+            update(tables.runs)
+            .where(tables.runs.c.id == self._id)
+            .values(plans=json.dumps(self._plans), totals=json.dumps({status: self._totals[status] for status in Status}))
+        )
+
+    def _index(self, connection: Connection, seq: int, body: Body) -> None:
+        match body:
+            case PlanStarted():
+                self._plans.append(body.file or body.name)
+            case CaseFinished():
+                self._totals[body.status] += 1
+            case StepFinished():
+                self._step_finished(connection, seq, body)
+            case StepJudged():
+                self._step_judged(connection, seq, body)
+            case RunFinished():
+                self._run_finished(connection, body)
+            case _:
+                pass
+
+    def _step_finished(self, connection: Connection, seq: int, body: StepFinished) -> None:
+        result = body.result
+        self._unjudged[result.nodeid] = seq
+        connection.execute(
+            insert(tables.steps).values(
+                run_id=self._id,
+                seq=seq,
+                nodeid=result.nodeid,
+                status=result.status.value,
+                exit_kind=result.exit.kind.value,
+                code=result.exit.code,
+                duration_s=result.duration_s,
+            )
+        )
+
+    def _step_judged(self, connection: Connection, seq: int, body: StepJudged) -> None:
+        finished = self._unjudged.pop(body.nodeid, None)
+        if finished is None:  # skipped: nothing was captured
+            row = {"run_id": self._id, "seq": seq, "nodeid": body.nodeid, "status": body.status.value}
+            connection.execute(insert(tables.steps).values(row))
+            return
+        steps = tables.steps
+        where = (steps.c.run_id == self._id, steps.c.seq == finished)
+        connection.execute(update(steps).where(*where).values(status=body.status.value))
+
+    def _run_finished(self, connection: Connection, body: RunFinished) -> None:
+        self.finished = True
+        connection.execute(
+            update(tables.runs)
+            .where(tables.runs.c.id == self._id)
+            .values(finished=body.finished, status=body.status.value, exit_status=int(body.exit_status))
+        )
+
+
+def _started(first: Event) -> str:
+    if isinstance(first.body, RunStarted):
+        return first.body.started
+    return datetime.fromtimestamp(first.wall, UTC).isoformat(timespec="milliseconds")

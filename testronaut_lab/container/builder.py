@@ -1,0 +1,208 @@
+"""The container in which tools are installed: started from a base, given commands, committed as a new image, removed.
+
+It has root and a network of its own, and capabilities for what package managers do. Which commands are run is decided in
+`installation/`. The commit is the delicate part: the engine merges the container's own settings into the image, so nothing
+may be set on the container that the base does not have; environment goes to each command, CA bundles to a mount.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker.errors
+from docker.types import LogConfig, Mount, Ulimit
+
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.faults import translated
+from testronaut_lab.container.hijack import HijackedExec, start_exec
+from testronaut_lab.container.image import TOOL_REPOSITORY, ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.network import install_network
+from testronaut_lab.container.process import LineSplitter
+from testronaut_lab.errors import EngineError
+
+# /dev is a file system of the container's own, so the mount point that the engine makes there is not in the commit.
+CA_BUNDLE_TARGET = "/dev/testronaut-ca.pem"
+
+# What dpkg and maintainer scripts need: unpack files of any owner and mode, and become other users (apt fetches as _apt).
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID")
+_MEMORY_BYTES = 2 * 1024**3
+_PIDS = 512
+_EXIT_STATUS_WAIT_S = 5.0
+_KEPT_LINES = 40
+
+# See security.KEEPER; this one makes its FIFO itself, in the tmpfs /dev/shm, because no directory of ours is mounted here.
+_KEEPER = (
+    "/bin/sh",
+    "-c",
+    "trap '' TERM HUP INT QUIT USR1 USR2; trap : CHLD; mkfifo /dev/shm/.keeper; exec 3<>/dev/shm/.keeper; "
+    "while :; do read x <&3; wait; done",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """How a command in the container ended. `code` is None when the deadline passed; the container is dead then.
+
+    `last_lines` are the last of both streams, in the order in which they came.
+    """
+
+    code: int | None
+    last_lines: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.last_lines)
+
+
+class InstallContainer:
+    """A started container for one installation; made by `install_container`, used from one thread."""
+
+    def __init__(self, engine: Engine, container_id: str, base: ResolvedImage) -> None:
+        self._engine = engine
+        self._id = container_id
+        self._base = base
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Executed:
+        """Run an exact argv as root and hand over each line it writes. A command that fails is a result.
+
+        At the deadline the whole container is killed. Raises EngineError if the stream or the exit status is lost.
+        """
+        last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+
+        def on_each(line: str) -> None:
+            last_lines.append(line)
+            if on_line is not None:
+                on_line(line)
+
+        api = self._engine.client.api
+        what = f"running {argv[0]} in the install container"
+        with translated(what):
+            created = api.exec_create(self._id, list(argv), user="0:0", environment=dict(env or {}), workdir="/")
+        stream = start_exec(self._engine.socket_path, api._version, created["Id"])
+        try:
+            ended = _follow(stream, on_each, time.monotonic() + timeout_s)
+        finally:
+            stream.close()
+        if not ended:
+            with translated("killing the install container"):
+                api.kill(self._id)
+            return Executed(None, tuple(last_lines))
+        return Executed(self._exit_status(created["Id"], what), tuple(last_lines))
+
+    def commit(self, tag: str, labels: Mapping[str, str]) -> str:
+        """Make an image of what is in the container, with the base's configuration and these labels; gives its id.
+
+        The tag exists only when the image is whole.
+        """
+        config = self._base.config
+        conf = {
+            # An empty list, unlike a missing one, keeps the keeper from being taken over.
+            "Entrypoint": list(config.entrypoint),
+            "Cmd": list(config.cmd) or None,
+            "User": config.user,
+            "Labels": dict(labels),
+        }
+        repository, _, name = tag.partition(":")
+        with translated(f"committing {tag}"):
+            return str(self._engine.client.api.commit(self._id, repository=repository, tag=name, conf=conf)["Id"])
+
+    def _exit_status(self, exec_id: str, what: str) -> int:
+        """The engine may tell it a moment after the streams ended."""
+        deadline = time.monotonic() + _EXIT_STATUS_WAIT_S
+        while True:
+            with translated(what):
+                said = self._engine.client.api.exec_inspect(exec_id)
+            if not said["Running"] and isinstance(said["ExitCode"], int):
+                return said["ExitCode"]
+            if time.monotonic() > deadline:
+                raise EngineError(f"{what}: its streams ended and the engine does not tell its exit status")
+            time.sleep(0.02)
+
+
+@contextmanager
+def install_container(
+    engine: Engine, base: ResolvedImage, name_prefix: str, ca_bundle: Path | None
+) -> Iterator[InstallContainer]:
+    """A container to install in, on a bridge of its own; both are named `NAME_PREFIX-install` and gone at the end."""
+    name = f"{name_prefix}-install"
+    with install_network(engine, name):
+        with translated(f"creating container {name} from {base.info.ref}"):
+            container_id = _create(engine, base.info.id, base.config, name, ca_bundle)
+        try:
+            with translated(f"starting container {name} from {base.info.ref}"):
+                engine.client.api.start(container_id)
+            yield InstallContainer(engine, container_id, base)
+        finally:
+            with translated(f"removing container {name}"):
+                try:
+                    engine.client.api.remove_container(container_id, force=True, v=True)
+                except docker.errors.NotFound:
+                    pass
+
+
+def find_tool_image(engine: Engine, key: str) -> ResolvedImage | None:
+    """The image that was committed under `tool_tag(key)`, or None."""
+    return inspect(engine, tool_tag(key))
+
+
+def tool_tag(key: str) -> str:
+    return f"{TOOL_REPOSITORY}:{key[:24]}"
+
+
+def _create(engine: Engine, image: str, config: ImageConfig, name: str, ca_bundle: Path | None) -> str:
+    mounts = [Mount(CA_BUNDLE_TARGET, str(ca_bundle), type="bind", read_only=True)] if ca_bundle else []
+    container = engine.client.containers.create(
+        image,
+        name=name,
+        entrypoint=list(_KEEPER),
+        # A user of the container that the base does not set would be committed; commands name theirs anyway.
+        user="0:0" if config.user else None,
+        working_dir=config.working_dir or None,
+        network=name,
+        cap_drop=["ALL"],
+        cap_add=list(_CAPABILITIES),
+        security_opt=["no-new-privileges"],
+        mem_limit=_MEMORY_BYTES,
+        memswap_limit=_MEMORY_BYTES,
+        pids_limit=_PIDS,
+        ulimits=[Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=4096, hard=4096)],
+        mounts=mounts,
+        init=False,
+        log_config=LogConfig(type="none"),
+    )
+    return str(container.id)
+
+
+def _follow(stream: HijackedExec, on_line: Callable[[str], None], deadline: float) -> bool:
+    """Whether the command's streams ended before the deadline."""
+    streams = {1: LineSplitter(on_line), 2: LineSplitter(on_line)}
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    try:
+        while (left_s := deadline - time.monotonic()) > 0:
+            if poll.poll(left_s * 1000):
+                for number, data in stream.read():
+                    streams[number].feed(data)
+    except EOFError:
+        return True
+    finally:
+        for lines in streams.values():
+            lines.end()
+    return False

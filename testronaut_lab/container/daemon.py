@@ -1,0 +1,231 @@
+"""One dockerd of this machine: starts it detached, without an init system, and stops it if it is the one we started.
+
+A marker file says which process that is, by number and start time, so that a number used again is never mistaken for it.
+Installing the program is `setup.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from testronaut_lab.container.engine import DEFAULT_SOCKET, Endpoint, open_engine
+from testronaut_lab.container.process import privilege
+from testronaut_lab.errors import EngineError
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 25.0
+_POLL_S = 0.1
+_COMMAND_TIMEOUT_S = 20.0
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Where a dockerd lives and how it is started; `exec_root` is where its containerd lives.
+
+    Two on one machine share its network interfaces too: a second one belongs into a namespace of its own (`program`), or it
+    changes or deletes the bridge of the first.
+    """
+
+    socket: Path
+    pid_file: Path
+    exec_root: Path
+    log: Path
+    marker: Path
+    program: tuple[str, ...] = ("dockerd",)
+    options: tuple[str, ...] = ()
+
+    @property
+    def containerd_pid_file(self) -> Path:
+        return self.exec_root / "containerd/containerd.pid"
+
+    def start(self, report: Callable[[str], None]) -> None:
+        """Start it and wait until it answers. Raises EngineError with the last lines of its log if it does not in 60 s."""
+        root = _root(f"starting dockerd on {self.socket}", "sudo dockerd")
+        if (pid := running(self.pid_file, "dockerd")) is not None:
+            raise EngineError(
+                f"starting dockerd: one runs already (process {pid}) and does not answer at {self.socket}",
+                hint=f"sudo kill {pid}; testronaut-lab engine up",
+            )
+        for pid_file, program in ((self.pid_file, "dockerd"), (self.containerd_pid_file, "containerd")):
+            clear_stale(pid_file, program, report)
+        report(f"starting dockerd on {self.socket}; its log is {self.log}")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # setsid forks, so that the daemon is nobody's child here and does not end with the terminal.
+        with self.log.open("ab") as log:
+            start_of_log = log.tell()
+            _run([*root, "setsid", "--fork", *self._command()], log=log.fileno())
+        if not self._wait_until_it_answers():
+            raise EngineError(
+                f"starting dockerd: it does not answer at {self.socket} after {START_TIMEOUT_S:.0f} s; its last words:\n  "
+                + "\n  ".join(_tail(self.log, start_of_log)),
+                hint=f"less {self.log}",
+            )
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Note the running daemon down as started by us."""
+        pid = running(self.pid_file, "dockerd")
+        if pid is not None:
+            self.marker.parent.mkdir(parents=True, exist_ok=True)
+            self.marker.write_text(json.dumps({"version": 1, "pid": pid, "start_ticks": _start_ticks(pid)}) + "\n")
+
+    def our_pid(self) -> int | None:
+        """The process that we started, if it still runs."""
+        try:
+            noted = json.loads(self.marker.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        pid = running(self.pid_file, "dockerd")
+        return pid if pid is not None and (pid, _start_ticks(pid)) == (noted.get("pid"), noted.get("start_ticks")) else None
+
+    def stop(self, report: Callable[[str], None]) -> None:
+        """End the daemon that we started, by KILL if it does not go in 25 s. Nothing happens if there is none."""
+        pid = self.our_pid()
+        if pid is None:
+            return
+        root = _root(f"stopping dockerd (process {pid})", f"sudo kill {pid}")
+        report(f"stopping dockerd (process {pid})")
+        if _is_a_service(pid):  # the init system would start it again
+            _run([*root, "systemctl", "stop", "docker.socket", "docker.service"])
+        else:
+            _signal(root, pid, signal.SIGTERM)
+        if not _wait(lambda: not _alive(pid, "dockerd"), STOP_TIMEOUT_S):
+            report(f"dockerd does not end within {STOP_TIMEOUT_S:.0f} s; killing it")
+            _signal(root, pid, signal.SIGKILL)
+            containerd = running(self.containerd_pid_file, "containerd")
+            if containerd is not None:
+                _signal(root, containerd, signal.SIGTERM)
+            if not _wait(lambda: not _alive(pid, "dockerd"), STOP_TIMEOUT_S):
+                raise EngineError(f"stopping dockerd: process {pid} does not go, not even by KILL", hint=f"sudo kill -9 {pid}")
+        self.marker.unlink(missing_ok=True)
+        report("dockerd has stopped")
+
+    def _command(self) -> list[str]:
+        # The group of the socket, so that a caller who got root by sudo can use the engine afterwards.
+        places = ["--host", f"unix://{self.socket}", "--pidfile", str(self.pid_file), "--exec-root", str(self.exec_root)]
+        group = [] if os.getegid() == 0 else ["--group", str(os.getegid())]
+        return [*self.program, *places, *group, *self.options]
+
+    def _wait_until_it_answers(self) -> bool:
+        endpoint = Endpoint(f"unix://{self.socket}", "the engine just started")
+
+        def answers() -> bool:
+            if not self.socket.exists():
+                return False
+            try:
+                open_engine(endpoint).close()
+            except OSError:
+                return False
+            return True
+
+        return _wait(answers, START_TIMEOUT_S)
+
+
+def default_daemon() -> Daemon:
+    """The machine's own: Debian's places for it, its log in /var/log for root, else in the state directory."""
+    state = user_state_path("testronaut-lab")
+    log = Path("/var/log") if os.geteuid() == 0 else state
+    return Daemon(
+        socket=DEFAULT_SOCKET,
+        pid_file=Path("/var/run/docker.pid"),
+        exec_root=Path("/var/run/docker"),
+        log=log / "testronaut-lab-dockerd.log",
+        marker=state / "engine.json",
+    )
+
+
+def running(pid_file: Path, program: str) -> int | None:
+    """The process that a pid file names, if it lives and is that program."""
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if _alive(pid, program) else None
+
+
+def clear_stale(pid_file: Path, program: str, report: Callable[[str], None]) -> None:
+    """Remove a pid file that names a zombie, another program or nobody: the daemon would believe it and refuse to start."""
+    if pid_file.exists() and running(pid_file, program) is None:
+        report(f"removing {pid_file}: the process it names is no running {program}")
+        _run([*_root(f"removing {pid_file}", f"sudo rm {pid_file}"), "rm", "-f", "--", str(pid_file)])
+
+
+def _alive(pid: int, program: str) -> bool:
+    try:
+        # PID (COMM) STATE …, and COMM may have blanks and parentheses in it
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return name == program and rest.split()[0] not in ("Z", "X")
+
+
+def _start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: field 22 of proc(5)'s stat. 0 for one that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _is_a_service(pid: int) -> bool:
+    try:
+        return "docker.service" in Path(f"/proc/{pid}/cgroup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _wait(holds: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _root(what: str, typed: str) -> tuple[str, ...]:
+    prefix = privilege()
+    if prefix is None:
+        raise EngineError(f"{what}: it needs root, and sudo without a password is not to be had", hint=typed)
+    return prefix
+
+
+def _signal(root: Sequence[str], pid: int, signum: signal.Signals) -> None:
+    _run([*root, "kill", f"-{signum.value}", str(pid)], may_fail=True)
+
+
+def _run(argv: Sequence[str], *, log: int | None = None, may_fail: bool = False) -> None:
+    """A short command of the host. Raises EngineError for one that is missing, fails, or does not end in 20 s."""
+    out = subprocess.PIPE if log is None else log
+    try:
+        ended = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+            text=True,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"running {' '.join(argv)}: {error}") from error
+    if ended.returncode != 0 and not may_fail:
+        raise EngineError(
+            f"running {' '.join(argv)}: it exited with status {ended.returncode}: {ended.stdout or ''}".rstrip(": ")
+        )
+
+
+def _tail(log: Path, offset: int) -> list[str]:
+    with log.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="backslashreplace").splitlines()[-_LOG_LINES:]

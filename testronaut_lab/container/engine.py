@@ -1,0 +1,232 @@
+"""Finds an engine, connects to it and agrees on a version of its API.
+
+Only local engines over a unix socket: steps share directories with the host. Bringing one up is `setup.py`; what is done
+with one is in `manager.py`, `image.py` and `builder.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.constants
+
+from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation
+from testronaut_lab.errors import EngineError
+from testronaut_lab.model.result import EngineInfo
+
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+OLDEST_API = "1.40"  # Docker 19.03
+NEWEST_API: str = docker.constants.DEFAULT_DOCKER_API_VERSION
+CALL_TIMEOUT_S = 60
+_PROBE_TIMEOUT_S = 5.0
+
+UP_HINT = "testronaut-lab engine up"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine may be. `origin` says in words where this address comes from; one that was `named` by the user
+    (DOCKER_HOST, a docker context) has to answer, the others are places to look at."""
+
+    url: str
+    origin: str
+    named: bool = False
+
+    @property
+    def socket_path(self) -> str:
+        """Raises EngineError for anything but a unix socket."""
+        scheme, _, path = self.url.partition("://")
+        if scheme == "unix" and path.startswith("/"):
+            return path
+        what = "a remote engine" if scheme in ("tcp", "ssh", "http", "https") else f"an address like {self.url!r}"
+        raise EngineError(
+            f"connecting to {self.url} ({self.origin}): {what} is not supported yet: steps need shared mounts",
+            hint="unset DOCKER_HOST, or name a local socket: DOCKER_HOST=unix:///var/run/docker.sock",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An endpoint that was tried and what came back."""
+
+    endpoint: Endpoint
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.endpoint.url} ({self.endpoint.origin}): {self.said}"
+
+
+class NoEngine(EngineError):
+    """No engine answered; `attempts` has what was tried, in order. `denied`: one is there and we may not talk to it."""
+
+    def __init__(self, attempts: tuple[Attempt, ...], *, denied: bool) -> None:
+        tried = "; ".join(str(attempt) for attempt in attempts)
+        super().__init__(f"looking for a container engine: none answered; tried {tried}", hint=_hint(attempts, denied))
+        self.attempts = attempts
+        self.denied = denied
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A connected engine. Make one in a process and pass it on; it may be used from several threads, not across a fork."""
+
+    client: docker.DockerClient
+    info: EngineInfo
+    socket_path: str
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def find_endpoints(environ: Mapping[str, str] | None = None, home: Path | None = None) -> list[Endpoint]:
+    """Where to look for an engine, in order: DOCKER_HOST, docker's current context, the default and the rootless sockets.
+
+    When the user named one, it is the only one. Raises EngineError for a docker context that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    home = home or Path(environ.get("HOME") or Path.home())
+    if host := environ.get("DOCKER_HOST"):
+        return [Endpoint(host, "DOCKER_HOST", named=True)]
+    if context := _context(environ, home):
+        return [context]
+    return [Endpoint(f"unix://{path}", origin) for path, origin in _sockets(environ, home)]
+
+
+def connect(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Engine:
+    """Connect to the first endpoint that answers. Raises NoEngine naming each that was tried and what it said.
+
+    An engine that answers and cannot be used (its API is too old or too new) is an EngineError at once.
+    """
+    attempts: list[Attempt] = []
+    denied = False
+    for endpoint in find_endpoints(environ, home):
+        try:
+            return open_engine(endpoint)
+        except OSError as error:
+            denied = denied or error.errno in (errno.EACCES, errno.EPERM)
+            attempts.append(Attempt(endpoint, _in_words(error)))
+    raise NoEngine(tuple(attempts), denied=denied)
+
+
+def open_engine(endpoint: Endpoint) -> Engine:
+    """Connect to this endpoint. Raises OSError if it does not speak to us, EngineError if it cannot be used."""
+    _knock(endpoint.socket_path)
+    said = _version(endpoint)
+    api = negotiate(str(said.get("MinAPIVersion", "1.12")), str(said["ApiVersion"]), endpoint)
+    client = docker.DockerClient(base_url=endpoint.url, version=api, timeout=CALL_TIMEOUT_S)
+    components = [str(part.get("Name", "")) for part in said.get("Components") or []]  # type: ignore[attr-defined]
+    name = "podman" if any("podman" in component.lower() for component in components) else "docker"
+    info = EngineInfo(name=name, version=str(said["Version"]), api=api, endpoint=f"{endpoint.url} ({endpoint.origin})")
+    return Engine(client, info, endpoint.socket_path)
+
+
+def negotiate(oldest: str, newest: str, endpoint: Endpoint) -> str:
+    """The newest version of the API that both sides speak, for an engine that speaks `oldest` to `newest`.
+
+    Raises EngineError when there is none.
+    """
+    agreed = min(newest, NEWEST_API, key=_number)
+    if _number(agreed) < _number(OLDEST_API):
+        raise EngineError(
+            f"connecting to {endpoint.url}: the engine is too old: it speaks API {newest}, {OLDEST_API} is needed",
+            hint="install Docker 19.03 or newer",
+        )
+    if _number(agreed) < _number(oldest):
+        raise EngineError(
+            f"connecting to {endpoint.url}: the engine is too new: it speaks API {oldest} and up, we speak {NEWEST_API}",
+            hint="pip install --upgrade docker testronaut-lab",
+        )
+    return agreed
+
+
+def _version(endpoint: Endpoint) -> Mapping[str, object]:
+    client = docker.APIClient(base_url=endpoint.url, version=OLDEST_API, timeout=_PROBE_TIMEOUT_S)
+    try:
+        said: Mapping[str, object] = client.version(api_version=False)
+    except CLIENT_ERRORS as error:
+        raise OSError(f"it did not answer as an engine does: {explanation(error)}") from error
+    finally:
+        client.close()
+    if "ApiVersion" not in said or "Version" not in said:
+        raise OSError(f"it did not answer as an engine does: {said!r:.200}")
+    return said
+
+
+def _knock(path: str) -> None:
+    # A plain connect tells ENOENT, EACCES and ECONNREFUSED apart; docker's client buries them three exceptions deep, and
+    # leaves its socket open when it cannot connect.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_PROBE_TIMEOUT_S)
+        sock.connect(path)
+
+
+def _sockets(environ: Mapping[str, str], home: Path) -> list[tuple[Path, str]]:
+    places = [(DEFAULT_SOCKET, "the default socket")]
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        places.append((Path(runtime) / "docker.sock", "rootless docker's socket"))
+    places.append((home / ".docker/run/docker.sock", "docker's socket in the home directory"))
+    if runtime:
+        places.append((Path(runtime) / "podman/podman.sock", "podman's socket"))
+    return places
+
+
+def _context(environ: Mapping[str, str], home: Path) -> Endpoint | None:
+    """The endpoint of docker's current context; None for the default one."""
+    folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
+    name, origin = environ.get("DOCKER_CONTEXT"), "DOCKER_CONTEXT"
+    if not name:
+        config = folder / "config.json"
+        name, origin = _text_at(config, ("currentContext",), missing=""), f"the current context in {config}"
+    if not name or name == "default":
+        return None
+    meta = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+    url = _text_at(meta, ("Endpoints", "docker", "Host"), missing=None)
+    if not url:
+        raise EngineError(f"looking for docker context {name!r} ({origin}): {meta} names no engine", hint="docker context ls")
+    return Endpoint(url, f"docker context {name!r}, {origin}", named=True)
+
+
+def _text_at(file: Path, keys: tuple[str, ...], *, missing: str | None) -> str | None:
+    try:
+        node = json.loads(file.read_text())
+    except FileNotFoundError:
+        return missing
+    except (OSError, ValueError) as error:
+        raise EngineError(f"reading docker's configuration {file}: {error}", hint=f"less {file}") from error
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, str) else missing
+
+
+def _hint(attempts: tuple[Attempt, ...], denied: bool) -> str:
+    if denied:
+        return "sudo usermod -aG docker $USER   (then log in again)"
+    named = [attempt.endpoint.origin for attempt in attempts if attempt.endpoint.named]
+    return f"start that engine, or choose another one ({named[0]} names it); {STATUS_HINT}" if named else UP_HINT
+
+
+def _in_words(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT:
+            return "there is no such socket"
+        case errno.ECONNREFUSED:
+            return "nothing listens there"
+        case errno.EACCES | errno.EPERM:
+            return "permission denied"
+    return str(error)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in version.split("."))
+    except ValueError as error:
+        raise EngineError(f"the engine's API version {version!r} is not a number", hint=STATUS_HINT) from error

@@ -1,0 +1,84 @@
+"""What docker's client raises, as our own errors: one table, used where this package calls the engine.
+
+`translated` is the way in. What an error means for a running step is not decided here, only what is said about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from testronaut_lab.errors import EngineError, LabError, SessionLost
+
+STATUS_HINT = "testronaut-lab engine status"
+
+# APIError is a requests.HTTPError too; urllib3's own reach us from streams, which requests does not wrap.
+CLIENT_ERRORS = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """An error of one of `types` whose text has `word` in it becomes `becomes(WHAT: meaning)`."""
+
+    types: tuple[type[Exception], ...]
+    word: str
+    becomes: Callable[..., LabError]
+    meaning: str
+    hint: str | None = STATUS_HINT
+
+
+_API = (docker.errors.APIError,)
+_TIMEOUTS = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)
+_CONNECTION = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
+
+# First match wins.
+_FAULTS = (
+    _Fault((docker.errors.ImageNotFound,), "", EngineError, "there is no such image on the engine", "testronaut-lab images"),
+    _Fault(_API, "no such container", SessionLost, "the container is gone"),
+    _Fault(_API, "no such exec", SessionLost, "the command's container is gone"),
+    _Fault(_API, "is not running", SessionLost, "the container does not run any more"),
+    _Fault(_API, "is paused", SessionLost, "the container is paused"),
+    _Fault(_API, "no space left", EngineError, "the engine's disk is full", "testronaut-lab clean"),
+    _Fault(_API, "is too old", EngineError, "engine and client do not speak the same version of the API"),
+    _Fault(_API, "is too new", EngineError, "engine and client do not speak the same version of the API"),
+    _Fault((docker.errors.NotFound,), "", EngineError, "the engine knows of no such thing"),
+    _Fault(_API, "", EngineError, "the engine refused"),
+    _Fault(_TIMEOUTS, "", EngineError, "the engine did not answer in time"),
+    _Fault(_CONNECTION, "read timed out", EngineError, "the engine did not answer in time"),
+    _Fault(_CONNECTION, "", EngineError, "the connection to the engine was lost"),
+    _Fault(CLIENT_ERRORS, "", EngineError, "the engine could not be used"),
+)
+
+
+def translate(error: Exception, what: str) -> LabError:
+    """The error to raise for what docker's client raised while `what` ("starting container x") was attempted."""
+    said = explanation(error)
+    for fault in _FAULTS:
+        if isinstance(error, fault.types) and fault.word in said.lower():
+            return fault.becomes(f"{what}: {fault.meaning}: {said}", hint=fault.hint)
+    raise TypeError(f"not an error of docker's client: {error!r}")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise LabError for whatever docker's client raises inside. Our own errors and plain bugs pass unchanged."""
+    try:
+        yield
+    except CLIENT_ERRORS as error:
+        raise translate(error, what) from error
+
+
+def explanation(error: Exception) -> str:
+    """The engine's own words where it answered, else the error's, on one line."""
+    said = error.explanation if isinstance(error, docker.errors.APIError) and error.explanation else str(error)
+    return " ".join(str(said).split()) or type(error).__name__

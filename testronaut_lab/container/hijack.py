@@ -1,0 +1,136 @@
+"""The raw stream of an exec, over our own connection to the engine's unix socket, read by our own frame reader.
+
+docker-py hands out the socket beneath its buffered reader and loses what arrived together with the upgrade's headers
+(docker-py#425, #3332), and takes a cut in the middle of a frame for a normal end (docker-py#3160). So the upgrade is
+spoken here by hand and a short frame is an error. Terminals (no frames) and TCP are not handled.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+
+from testronaut_lab.errors import EngineError
+
+_HEADER_BYTES = 8
+_MAX_HEAD_BYTES = 64 * 1024
+_UPGRADE_TIMEOUT_S = 30.0
+
+
+class FrameReader:
+    """Takes bytes of the engine's multiplexed stream in any pieces and gives (stream, payload) for what is complete.
+
+    A frame is one byte stream number (0 stdin, 1 stdout, 2 stderr), three zero bytes, four bytes length, the payload.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Raises EngineError for bytes that cannot be a frame's head."""
+        self._buffer += data
+        frames: list[tuple[int, bytes]] = []
+        while len(self._buffer) >= _HEADER_BYTES:
+            stream, zeros, length = struct.unpack(">B3sI", self._buffer[:_HEADER_BYTES])
+            if stream > 2 or zeros != b"\0\0\0":
+                raise EngineError(f"the engine's stream is out of step: {bytes(self._buffer[:_HEADER_BYTES])!r} is no frame head")
+            if len(self._buffer) < _HEADER_BYTES + length:
+                break
+            frames.append((stream, bytes(self._buffer[_HEADER_BYTES : _HEADER_BYTES + length])))
+            del self._buffer[: _HEADER_BYTES + length]
+        return frames
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether an end now would lose something that was announced."""
+        return bool(self._buffer)
+
+
+class HijackedExec:
+    """An exec's stdin, stdout and stderr; see `protocol.Attached`."""
+
+    def __init__(self, sock: socket.socket, already_read: bytes) -> None:
+        self._sock = sock
+        self._frames = FrameReader()
+        self._early = self._frames.feed(already_read)
+        self._sock.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def read(self) -> list[tuple[int, bytes]]:
+        frames, self._early = self._early, []
+        while True:
+            try:
+                data = self._sock.recv(256 * 1024)
+            except BlockingIOError:
+                return frames
+            except OSError as error:
+                raise EngineError(f"reading the stream of an exec: {error}") from error
+            if not data:
+                return self._at_end(frames)
+            frames += self._frames.feed(data)
+
+    def _at_end(self, frames: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        if frames:
+            return frames
+        if self._frames.mid_frame:
+            raise EngineError("the engine closed the stream of an exec in the middle of a frame")
+        raise EOFError
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._sock.setblocking(True)
+            self._sock.sendall(data)
+        except OSError as error:
+            raise EngineError(f"writing to an exec's stdin: {error}") from error
+        finally:
+            self._sock.setblocking(False)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def start_exec(socket_path: str, api: str, exec_id: str) -> HijackedExec:
+    """Start a created exec and take its connection over. Raises EngineError when the engine refuses or cannot be reached."""
+    what = f"starting exec {exec_id[:12]} on {socket_path}"
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(_UPGRADE_TIMEOUT_S)
+        sock.connect(socket_path)
+        sock.sendall(_request(api, exec_id))
+        status, rest = _response(sock, what)
+        if status not in (101, 200):
+            raise EngineError(f"{what}: the engine answered {status}: {rest.decode(errors='backslashreplace').strip()}")
+    except OSError as error:
+        sock.close()
+        raise EngineError(f"{what}: {error}", hint="testronaut-lab engine status") from error
+    except EngineError:
+        sock.close()
+        raise
+    return HijackedExec(sock, rest)
+
+
+def _request(api: str, exec_id: str) -> bytes:
+    body = json.dumps({"Detach": False, "Tty": False})
+    head = (
+        f"POST /v{api}/exec/{exec_id}/start HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+def _response(sock: socket.socket, what: str) -> tuple[int, bytes]:
+    """The status and what came after the headers in the same read."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = sock.recv(4096)
+        if not data or len(head) > _MAX_HEAD_BYTES:
+            raise EngineError(f"{what}: the engine closed the connection before it answered")
+        head += data
+    head, rest = head.split(b"\r\n\r\n", 1)
+    words = head.split(b"\r\n", 1)[0].split()
+    if len(words) < 2 or not words[1].isdigit():
+        raise EngineError(f"{what}: not an HTTP answer: {head[:60]!r}")
+    return int(words[1]), rest

@@ -1,0 +1,175 @@
+"""Containers on a real engine: create, start, attach, look at, kill, remove, and reap what dead owners left.
+
+The profile is data in `security.py`, the host's directories are `sessiondir.py`. Anything of docker's stays in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import docker
+from docker.models.containers import Container as DockerContainer
+from docker.types import Mount
+from docker.types import Ulimit as DockerUlimit
+
+from testronaut_lab.container import security
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.faults import translated
+from testronaut_lab.container.hijack import HijackedExec, start_exec
+from testronaut_lab.container.protocol import ContainerState, StepContainerSpec
+from testronaut_lab.container.sessiondir import abandoned, remove_session, sessions_root
+
+SESSION_LABEL = "org.testronaut.session"
+_NAME_PREFIX = "tlab-"
+
+
+class StepContainer:
+    """A started container for steps; see `protocol.Container`."""
+
+    def __init__(self, engine: Engine, container: DockerContainer) -> None:
+        self._engine = engine
+        self._container = container
+
+    @property
+    def id(self) -> str:
+        return str(self._container.id)
+
+    @property
+    def name(self) -> str:
+        return str(self._container.name)
+
+    def attach(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedExec:
+        api = self._engine.client.api
+        with translated(f"starting a shell in container {self.name}"):
+            created = api.exec_create(
+                self.id, list(argv), stdin=True, stdout=True, stderr=True, user=user, environment=dict(env), workdir=cwd
+            )
+        return start_exec(self._engine.socket_path, api._version, created["Id"])
+
+    def state(self) -> ContainerState:
+        with translated(f"looking at container {self.name}"):
+            try:
+                state = self._engine.client.api.inspect_container(self.id)["State"]
+            except docker.errors.NotFound:
+                return ContainerState(exists=False, running=False)
+        return ContainerState(
+            exists=True,
+            running=state["Running"],
+            paused=state["Paused"],
+            exit_code=state["ExitCode"],
+            oom_killed=state["OOMKilled"],
+            pid=state["Pid"],
+        )
+
+    def kill(self) -> None:
+        with translated(f"killing container {self.name}"):
+            try:
+                self._engine.client.api.kill(self.id)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # it does not run
+                    raise
+
+    def remove(self) -> None:
+        with translated(f"removing container {self.name}"):
+            _remove(self._engine, self.id)
+
+
+def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:
+    """Create and start a container under the step profile. Raises EngineError, leaving nothing behind."""
+    with translated(f"creating container {spec.name} from {spec.image}"):
+        container = engine.client.containers.create(
+            spec.image,
+            name=spec.name,
+            entrypoint=list(spec.keeper),
+            command=[],
+            user="0:0",
+            hostname=spec.hostname,
+            working_dir="/",
+            labels=dict(spec.labels),
+            network_mode=spec.network,
+            read_only=spec.read_only,
+            cap_drop=list(security.NO_CAPABILITIES),
+            cap_add=list(security.STEP_CAPABILITIES),
+            security_opt=list(security.SECURITY_OPTIONS),
+            mem_limit=spec.memory_bytes,
+            memswap_limit=spec.memory_bytes,
+            nano_cpus=int(spec.cpus * 1e9),
+            pids_limit=spec.pids + security.PIDS_RESERVE,
+            shm_size=security.tmpfs_bytes(spec.memory_bytes),
+            tmpfs=security.step_tmpfs(spec.memory_bytes),
+            ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],
+            mounts=[Mount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
+            init=False,
+            log_config=docker.types.LogConfig(type="none"),
+        )
+    started = StepContainer(engine, container)
+    try:
+        with translated(f"starting container {spec.name} from {spec.image}"):
+            container.start()
+    except BaseException:
+        started.remove()
+        raise
+    return started
+
+
+def container_name(session_id: str, root: Path | None = None) -> str:
+    """`tlab-<sessions root>-<session>`: whose it is can be told from the name alone."""
+    return f"{_root_prefix(root)}{session_id}"
+
+
+def remove_by_name(engine: Engine, name: str) -> None:
+    """Remove a container if there is one of that name."""
+    with translated(f"removing container {name}"):
+        _remove(engine, name)
+
+
+def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> list[str]:
+    """Remove the containers, networks and directories of sessions whose owner is dead, and say which.
+
+    Only those of this sessions root: another user's or another machine's on the same engine are left alone.
+    """
+    root = root or sessions_root()
+    prefix = _root_prefix(root)
+    dead = {path.name for path in abandoned(root, kept=kept)}
+
+    def is_left_over(name: str) -> bool:
+        session = name.removeprefix(prefix).split("-")[0]
+        # looked up now and not before: a session that started meanwhile has its directory before its container
+        return name.startswith(prefix) and (session in dead or not (root / session).is_dir())
+
+    reaped: list[str] = []
+    with translated("removing left-over containers"):
+        for name, container_id in _containers_named(engine, prefix):
+            if is_left_over(name):
+                _remove(engine, container_id)
+                reaped.append(name)
+        for network in engine.client.api.networks(names=[prefix]):
+            if is_left_over(network["Name"]):
+                engine.client.api.remove_network(network["Id"])
+                reaped.append(network["Name"])
+    for session in sorted(dead):
+        remove_session(root / session)
+    return reaped
+
+
+def _containers_named(engine: Engine, prefix: str) -> list[tuple[str, str]]:
+    listed = engine.client.api.containers(all=True, filters={"name": f"^/{prefix}"})
+    return [(name.removeprefix("/"), entry["Id"]) for entry in listed for name in entry["Names"] if name.startswith(f"/{prefix}")]
+
+
+def _remove(engine: Engine, container_id: str) -> None:
+    try:
+        engine.client.api.remove_container(container_id, force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if error.status_code != 409:  # somebody else is removing it at this moment
+            raise
+
+
+def _root_prefix(root: Path | None) -> str:
+    return f"{_NAME_PREFIX}{sha256(str(root or sessions_root()).encode()).hexdigest()[:8]}-"

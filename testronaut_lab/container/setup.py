@@ -1,0 +1,137 @@
+"""Brings an engine up on a machine that has none, says how things are, and stops what it started.
+
+Installing is done on Debian and Ubuntu only; how the daemon itself is started and stopped is `daemon.py`. Running plans
+never installs anything: only `up` does, because somebody asked for it.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from testronaut_lab.container.daemon import Daemon, default_daemon
+from testronaut_lab.container.engine import Engine, NoEngine, connect
+from testronaut_lab.container.process import privilege, run_logged
+from testronaut_lab.errors import EngineError
+from testronaut_lab.model.result import EngineInfo
+
+Report = Callable[[str], None]
+
+APT_TIMEOUT_S = 900.0
+_ENGINE_PACKAGES = {"dockerd": ("docker.io", "iptables"), "mmdebstrap": ("mmdebstrap",)}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """How things are. `problem` is why there is no `engine`; `missing` names programs that `up` would install."""
+
+    engine: EngineInfo | None
+    problem: EngineError | None
+    started_by_us: bool
+    missing: tuple[str, ...]
+
+
+def status(daemon: Daemon | None = None) -> EngineReport:
+    """Look for an engine; an absent one is in the report, not raised."""
+    daemon = daemon or default_daemon()
+    started_by_us = daemon.our_pid() is not None
+    try:
+        engine = connect()
+    except EngineError as problem:
+        return EngineReport(None, problem, started_by_us, _missing())
+    engine.close()
+    return EngineReport(engine.info, None, started_by_us, _missing())
+
+
+def up(report: Report, daemon: Daemon | None = None) -> None:
+    """Make an engine answer, and see to it that base images can be made without a registry.
+
+    Where one answers, only mmdebstrap is seen to. Else Debian's engine is installed if absent, and started, detached.
+    Takes half a minute with an installation, a few seconds without. Raises EngineError with the command to type.
+    """
+    daemon = daemon or default_daemon()
+    engine = _answering(report)
+    if engine is not None:
+        _install([tool for tool in _missing() if tool != "dockerd"], report, needed=False)
+        return
+    _install(_missing(), report, needed=True)
+    started = _answering(report)  # a machine with an init system starts the daemon while it is installed
+    if started is not None:
+        daemon.adopt()
+        return
+    daemon.start(report)
+    if _answering(report) is None:
+        raise EngineError(f"starting an engine: it runs and is not found at {daemon.socket}", hint="testronaut-lab engine status")
+
+
+def down(report: Report, daemon: Daemon | None = None) -> None:
+    """Stop the engine that `up` started, with its containers; any other one is left alone, and that is said.
+
+    Blocks for at most half a minute. Raises EngineError if it cannot be stopped.
+    """
+    daemon = daemon or default_daemon()
+    if daemon.our_pid() is None:
+        report("not stopping anything: no engine that runs was started by us (`testronaut-lab engine up`)")
+        return
+    daemon.stop(report)
+
+
+def _answering(report: Report) -> Engine | None:
+    """The engine that answers, told of, closed. An engine that is there and unusable, or named and dead, is raised."""
+    try:
+        engine = connect()
+    except NoEngine as error:
+        if error.denied or any(attempt.endpoint.named for attempt in error.attempts):
+            raise
+        return None
+    engine.close()
+    report(f"{engine.info.name} {engine.info.version} answers at {engine.info.endpoint}, API {engine.info.api}")
+    return engine
+
+
+def _missing() -> tuple[str, ...]:
+    # Debian keeps daemons in sbin, which is not on the PATH of everybody.
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return tuple(tool for tool in _ENGINE_PACKAGES if shutil.which(tool) is None and shutil.which(tool, path=path) is None)
+
+
+def _install(tools: Sequence[str], report: Report, *, needed: bool) -> None:
+    """Install the packages of these programs. Where that cannot be done it is an error only if they are `needed`."""
+    packages = [package for tool in tools for package in _ENGINE_PACKAGES[tool]]
+    if not packages:
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    typed = f"sudo apt-get update && sudo {' '.join(command)}"
+    what = f"installing {', '.join(packages)}"
+    root = privilege()
+    problem = None
+    if not _is_debian_like():
+        problem = EngineError(
+            f"{what}: this machine is no Debian or Ubuntu", hint="install Docker as its site says for this machine"
+        )
+    elif root is None:
+        problem = EngineError(f"{what}: it needs root, and sudo without a password is not to be had", hint=typed)
+    if problem is None:
+        for argv in (["apt-get", "update"], command):
+            _apt([*(root or ()), "env", "DEBIAN_FRONTEND=noninteractive", *argv], what, typed, report)
+    elif needed:
+        raise problem
+    else:
+        report(f"{problem}")
+
+
+def _apt(argv: Sequence[str], what: str, typed: str, report: Report) -> None:
+    ended = run_logged(argv, report, timeout_s=APT_TIMEOUT_S)
+    if not ended.ok:
+        raise EngineError(f"{what}: {ended.describe(APT_TIMEOUT_S)}", hint=typed)
+
+
+def _is_debian_like() -> bool:
+    try:
+        said = platform.freedesktop_os_release()
+    except OSError:
+        return False
+    names = (said.get("ID", ""), *said.get("ID_LIKE", "").split())
+    return shutil.which("apt-get") is not None and bool({"debian", "ubuntu"} & set(names))

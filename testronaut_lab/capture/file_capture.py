@@ -1,0 +1,378 @@
+"""What is in a directory tree, and what a step changed in it, exactly, also when the tool under test is hostile.
+
+The walk goes by directory fd and never follows a link; only regular files are opened, and only where something about them
+changed since the scan before. What changed is decided by content, mode, type and link target; a new time alone is no change.
+Where the content is stored is `BlobSink`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from testronaut_lab.capture.stream import BlobSink
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_text
+
+MAX_DEPTH = 400
+_MAX_WAITING = 200  # directories held open by `measure`; what is beyond is left to the scan after the step
+_READ_BYTES = 1024 * 1024
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+# (mode, size, mtime_ns, ctime_ns, inode, links, uid, gid): while these stand, so does the content.
+Key = tuple[int, int, int, int, int, int, int, int]
+
+
+def _clock_is_coarse() -> bool:
+    """Before Linux 6.13 two writes within one timer tick could leave the same ctime."""
+    try:
+        major, minor = (int(part) for part in platform.release().split(".")[:2])
+    except ValueError:
+        return True
+    return (major, minor) < (6, 13)
+
+
+_RACY_NS = 10_000_000 if _clock_is_coarse() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path as seen. `sha256` is the content of a regular file, None where it was not read (`note` says why)."""
+
+    key: Key
+    type: FileType
+    sha256: str | None = None
+    target: str | None = None
+    note: str | None = None
+
+    @property
+    def mode(self) -> int:
+        return stat.S_IMODE(self.key[0])
+
+    @property
+    def size_bytes(self) -> int:
+        return self.key[1]
+
+    def same_as(self, other: Entry) -> bool:
+        """Whether nothing a user would call a change lies between the two (both of one type)."""
+        if self.key[0] != other.key[0] or self.target != other.target:
+            return False
+        if self.type is not FileType.FILE:
+            return True
+        if self.sha256 is None or other.sha256 is None:
+            return self.key == other.key
+        return self.sha256 == other.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every path of a tree, as `os.fsdecode`d names relative to its root, and what could not be seen.
+
+    `bytes_total` is what its regular files take on the disk, so that a sparse file counts for little.
+    """
+
+    entries: Mapping[str, Entry]
+    bytes_total: int = 0
+    notes: tuple[str, ...] = ()
+    started_ns: int = 0
+
+
+EMPTY = Snapshot({})
+
+
+@dataclass(frozen=True, slots=True)
+class ScanLimits:
+    """More than `entries` paths end the scan; a file above `file_bytes` is listed without its content."""
+
+    entries: int = 1_000_000
+    file_bytes: int = 1024 * 1024 * 1024
+
+
+class Scanner:
+    """Scans one tree again and again; `store` keeps the content of regular files that are new or changed."""
+
+    def __init__(self, root: Path, blobs: BlobSink | None = None, limits: ScanLimits | None = None) -> None:
+        self._blobs = blobs
+        self._limits = limits or ScanLimits()
+        try:
+            self._root_fd = os.open(root, _DIR_FLAGS)
+        except OSError as error:
+            raise CaptureError(f"opening {root} to see what changes in it: {error}") from error
+        self._device = os.fstat(self._root_fd).st_dev
+        self._root = root
+
+    def close(self) -> None:
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+    def scan(self, before: Snapshot = EMPTY) -> Snapshot:
+        """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
+        walk = _Walk(before, self._limits, self._blobs, self._device)
+        started_ns = time.time_ns()
+        fd = os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)
+        try:
+            walk.directory(fd, "", 0)
+        except _TooMany:
+            walk.notes.append(f"more than {self._limits.entries} entries in {self._root.name}: not all of them were looked at")
+        finally:
+            os.close(fd)
+        return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns)
+
+    def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
+        """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
+        entries = size_bytes = 0
+        waiting = [os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)]
+        try:
+            while waiting and entries < max_entries and size_bytes < max_bytes:
+                fd = waiting.pop()
+                try:
+                    below, count, taken = _measure_one(fd, self._device)
+                    room = _MAX_WAITING - len(waiting)
+                    waiting += [child for name in below[:room] if (child := _open_below(name, fd)) is not None]
+                finally:
+                    os.close(fd)
+                entries, size_bytes = entries + count, size_bytes + taken
+        finally:
+            for fd in waiting:
+                os.close(fd)
+        return entries, size_bytes
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """A regular file's content by its `os.fsdecode`d relative path, never through a link.
+
+        Raises FileNotFoundError when there is no regular file of that name, CaptureError when it is larger than the limit.
+        """
+        fd = self._open(path)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+            if info.st_size > limit_bytes:
+                raise CaptureError(
+                    f"{path_text(os.fsencode(path))} has {info.st_size} bytes, more than {limit_bytes} are not read"
+                )
+            return _read_all(fd, limit_bytes)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str) -> int:
+        directory = os.dup(self._root_fd)
+        try:
+            *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
+            if ".." in (*parents, name) or not name:
+                raise FileNotFoundError(errno.ENOENT, "no such file below the workspace", path)
+            for parent in parents:
+                below = os.open(parent, _DIR_FLAGS, dir_fd=directory)
+                os.close(directory)
+                directory = below
+            return os.open(name, _FILE_FLAGS, dir_fd=directory)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(errno.ENOENT, "a parent is no directory", path) from error
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise FileNotFoundError(errno.ENOENT, "a link or special file, not followed", path) from error
+            raise
+        finally:
+            os.close(directory)
+
+
+def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
+    """What lies between two snapshots of one tree, sorted by path."""
+    paths = {path for path, _ in before.entries.items() ^ after.entries.items()}
+    changes = [_change(path, before.entries.get(path), after.entries.get(path)) for path in paths]
+    return tuple(sorted((change for change in changes if change is not None), key=lambda change: change.path))
+
+
+def _change(path: str, before: Entry | None, after: Entry | None) -> FileChange | None:
+    text = path_text(os.fsencode(path))
+    if after is None:
+        assert before is not None
+        return FileChange(ChangeKind.DELETED, text, before.type)
+    if before is None:
+        kind = ChangeKind.ADDED
+    elif before.type is not after.type:
+        kind = ChangeKind.RETYPED
+    elif before.same_as(after):
+        return None
+    else:
+        kind = ChangeKind.MODIFIED
+    size = after.size_bytes if after.type is FileType.FILE else None
+    return FileChange(kind, text, after.type, after.mode, size, after.sha256, after.target, after.note)
+
+
+class _TooMany(Exception):
+    """More entries than the limit."""
+
+
+class _Walk:
+    """One pass over a tree."""
+
+    def __init__(self, before: Snapshot, limits: ScanLimits, blobs: BlobSink | None, device: int) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.notes: list[str] = []
+        self.bytes_total = 0
+        self._before = before.entries
+        self._racy_from_ns = before.started_ns - _RACY_NS if _RACY_NS else 0
+        self._limits = limits
+        self._blobs = blobs
+        self._device = device
+
+    def directory(self, fd: int, prefix: str, depth: int) -> None:
+        known = self._before
+        below: list[str] = []
+        with os.scandir(fd) as listing:
+            for found in listing:
+                path = prefix + found.name
+                try:
+                    info = found.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # gone between the listing and the look
+                key = (
+                    info.st_mode,
+                    info.st_size,
+                    info.st_mtime_ns,
+                    info.st_ctime_ns,
+                    info.st_ino,
+                    info.st_nlink,
+                    info.st_uid,
+                    info.st_gid,
+                )
+                old = known.get(path)
+                if old is not None and old.key == key and not self._is_racy(info):
+                    entry = old
+                else:
+                    entry = self._look(fd, found.name, info, key)
+                self.entries[path] = entry
+                if entry.type is FileType.FILE:
+                    self.bytes_total += info.st_blocks * 512
+                elif entry.type is FileType.DIR and info.st_dev == self._device:
+                    below.append(found.name)
+                if len(self.entries) > self._limits.entries:
+                    raise _TooMany
+        for name in below:
+            self._descend(fd, prefix + name, name, depth)
+
+    def _descend(self, fd: int, path: str, name: str, depth: int) -> None:
+        if depth >= MAX_DEPTH:
+            self.notes.append(
+                f"{path_text(os.fsencode(path))[:200]}… is more than {MAX_DEPTH} directories deep and was not looked into"
+            )
+            return
+        try:
+            child = os.open(name, _DIR_FLAGS, dir_fd=fd)
+        except PermissionError:
+            self.notes.append(f"{path_text(os.fsencode(path))} may not be read and was not looked into")
+            return
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return  # it was replaced meanwhile: the next scan sees by what
+            raise CaptureError(f"looking into {path_text(os.fsencode(path))}: {error}") from error
+        try:
+            self.directory(child, path + "/", depth + 1)
+        finally:
+            os.close(child)
+
+    def _is_racy(self, info: os.stat_result) -> bool:
+        return self._racy_from_ns != 0 and info.st_ctime_ns >= self._racy_from_ns
+
+    def _look(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
+        if stat.S_ISDIR(info.st_mode):
+            # size, times and link count of a directory follow from what is in it
+            return Entry(key, FileType.DIR)
+        if stat.S_ISLNK(info.st_mode):
+            try:
+                return Entry(key, FileType.LINK, target=path_text(os.readlink(os.fsencode(name), dir_fd=fd)))
+            except OSError as error:
+                return Entry(key, FileType.LINK, note=f"its target was not read: {error.strerror}")
+        if not stat.S_ISREG(info.st_mode):
+            return Entry(key, FileType.OTHER, note=_special(info.st_mode))
+        if info.st_size > self._limits.file_bytes:
+            return Entry(key, FileType.FILE, note=f"larger than {self._limits.file_bytes} bytes: content not read")
+        return self._content(fd, name, info, key)
+
+    def _content(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
+        try:
+            file = os.open(name, _FILE_FLAGS, dir_fd=fd)
+        except OSError as error:
+            return Entry(key, FileType.FILE, note=f"content not read: {error.strerror}")
+        try:
+            opened = os.fstat(file)
+            if (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino) or not stat.S_ISREG(opened.st_mode):
+                return Entry(key, FileType.FILE, note="changed while read")
+            sha = self._store(file, info.st_size)
+            now = os.fstat(file)
+        finally:
+            os.close(file)
+        changed = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        return Entry(key, FileType.FILE, sha, note="changed while read" if changed else None)
+
+    def _store(self, file: int, size: int) -> str:
+        """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash."""
+        digest = hashlib.sha256()
+        if self._blobs is None:
+            for data in _pieces(file, size):
+                digest.update(data)
+            return digest.hexdigest()
+        spool = self._blobs.new_spool()
+        with open(spool, "wb", buffering=0) as out:
+            for data in _pieces(file, size):
+                digest.update(data)
+                out.write(data)
+        self._blobs.adopt(spool, digest.hexdigest())
+        return digest.hexdigest()
+
+
+def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:
+    below: list[str] = []
+    count = taken = 0
+    with os.scandir(fd) as listing:
+        for found in listing:
+            try:
+                info = found.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            count += 1
+            taken += info.st_blocks * 512
+            if stat.S_ISDIR(info.st_mode) and info.st_dev == device:
+                below.append(found.name)
+    return below, count, taken
+
+
+def _open_below(name: str, fd: int) -> int | None:
+    try:
+        return os.open(name, _DIR_FLAGS, dir_fd=fd)
+    except OSError:
+        return None  # gone, replaced or unreadable: the scan after the step says so
+
+
+def _pieces(fd: int, size: int) -> Iterable[bytes]:
+    left = size
+    while left > 0:
+        data = os.read(fd, min(left, _READ_BYTES))
+        if not data:
+            return
+        left -= len(data)
+        yield data
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    return b"".join(_pieces(fd, limit))
+
+
+def _special(mode: int) -> str:
+    names = (
+        (stat.S_ISFIFO, "fifo"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "character device"),
+        (stat.S_ISBLK, "block device"),
+    )
+    return next((name for test, name in names if test(mode)), "special file")

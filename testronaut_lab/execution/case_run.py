@@ -1,0 +1,181 @@
+"""The steps of one case in one session: what is skipped, what each is given, what its verdict does to the rest.
+
+Which cases there are, and where their sessions come from, is `scheduler.py`'s business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from testronaut_lab.errors import EngineError, ExitStatus, LabError
+from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.runner import Emit, LiveSession
+from testronaut_lab.model.events import StepJudged, StepStarted
+from testronaut_lab.model.plan import Case, Plan, Step, substitute
+from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult
+
+_EXIT_OF = {
+    "UsageError": ExitStatus.USAGE,
+    "EngineError": ExitStatus.ENGINE,
+    "SessionLost": ExitStatus.ENGINE,
+    "InstallError": ExitStatus.INSTALL,
+    "Cancelled": ExitStatus.OK,  # the interruption has a status of its own
+}
+
+
+class Verdict(Protocol):
+    """What a judge says of a step; `saved` are values for later steps."""
+
+    @property
+    def status(self) -> Status: ...
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]: ...
+    @property
+    def error(self) -> ErrorInfo | None: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def saved(self) -> Mapping[str, str]: ...
+
+
+class Judge(Protocol):
+    def judge(self, step: Step, result: StepResult, workspace: LiveSession, ignore: tuple[str, ...] = ()) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruling:
+    """A verdict that needs no judge: the step was not run, or could not be."""
+
+    status: Status
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+    saved: Mapping[str, str] = field(default_factory=dict)
+
+
+class CaseRun:
+    """Runs steps of `case` of plan number `plan_number`; `values` are what earlier steps saved, added to here."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        judge: Judge,
+        stopped: Callable[[], bool],
+        plan: Plan,
+        plan_number: int,
+        case: Case,
+        values: dict[str, str],
+    ) -> None:
+        self._emit = emit
+        self._judge = judge
+        self._stopped = stopped
+        self._plan = plan
+        self._number = plan_number
+        self._case = case
+        self._values = values
+        self._unexported = set(values)
+        self._deadline = time.monotonic() + plan.limits.case_timeout_s
+        self._failed = False
+        self._lost = False
+        self.statuses: list[Status] = []
+        self.exits: list[ExitStatus] = []
+        self.error: ErrorInfo | None = None
+
+    def fail(self, error: LabError) -> None:
+        """The case could not go on: its session did not start, or something was not captured."""
+        self.exits.append(error.exit_status)
+        self.statuses.append(Status.ERROR)
+        self.error = self.error or info(error)
+
+    def run(self, session: LiveSession, steps: Iterable[Step], env: Mapping[str, str]) -> None:
+        """Run steps in order. Raises CaptureError when the host cannot keep what they do."""
+        for step in steps:
+            request = self._request(step, env)
+            if reason := self._why_not(step):
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"skipped: {reason}",)))
+            else:
+                self._step(session, step, request)
+
+    def _why_not(self, step: Step) -> str | None:
+        if self._stopped():
+            return "the run was interrupted"
+        if self._lost:
+            return "the session was lost"
+        if time.monotonic() >= self._deadline:
+            message = "the case's time (`limits.case_timeout`) was used up"
+            self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
+            self.statuses.append(Status.FAILED)
+            return message
+        if self._failed and step.phase is not Phase.TEARDOWN:
+            return "an earlier step failed"
+        return None
+
+    def _step(self, session: LiveSession, step: Step, request: StepRequest) -> None:
+        try:
+            filled = substitute(step, self._values)
+            request = replace(
+                request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env}
+            )
+            if step.skip_if is not None and session.probe(replace(request, run=step.skip_if, argv=None, stdin=b"")) == 0:
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"skipped: `{step.skip_if}` held",)))
+                return
+        except EngineError as error:
+            self._lost = True
+            self._rule(request, _Ruling(Status.ERROR, info(error)))
+            return
+        except LabError as error:
+            self._rule(request, _Ruling(Status.ERROR, info(error)), step)
+            return
+        result = session.run(request)
+        # a shell that was restored or started anew does not have what this step was given to keep
+        self._unexported = set() if result.state is ShellState.KEPT else set(self._values)
+        self._judged(request, self._verdict(filled, result, session), step)
+
+    def _verdict(self, step: Step, result: StepResult, session: LiveSession) -> Verdict:
+        if result.exit.kind is ExitKind.CANCELLED:
+            return _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"))
+        self._lost = result.exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
+        return self._judge.judge(step, result, session, self._plan.ignore)
+
+    def _request(self, step: Step, env: Mapping[str, str]) -> StepRequest:
+        left_s = max(self._deadline - time.monotonic(), 0.001)
+        timeout_s = min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, left_s)
+        return StepRequest(
+            step.id,
+            step.nodeid,
+            step.run,
+            step.argv,
+            step.phase,
+            step.stdin or b"",
+            {**env, **step.env},
+            step.cwd,
+            timeout_s,
+            {name: self._values[name] for name in sorted(self._unexported)},
+            self._number,
+            self._case.nodeid,
+        )
+
+    def _rule(self, request: StepRequest, ruling: _Ruling, step: Step | None = None) -> None:
+        """The verdict on a step that was not run."""
+        self._emit(StepStarted(self._number, self._case.nodeid, request.id, request.nodeid, request.phase, request.command))
+        self._judged(request, ruling, step)
+
+    def _judged(self, request: StepRequest, verdict: Verdict, step: Step | None) -> None:
+        self.statuses.append(verdict.status)
+        bad = verdict.status in (Status.FAILED, Status.ERROR)
+        self._failed = self._failed or (bad and not (step is not None and step.continue_))
+        if verdict.error is not None:
+            self.exits.append(_EXIT_OF.get(verdict.error.class_, ExitStatus.CAPTURE))
+        self._values.update(verdict.saved)
+        self._unexported |= verdict.saved.keys()
+        judged = StepJudged(
+            self._number, self._case.nodeid, request.nodeid, verdict.status, verdict.mismatches, verdict.error, verdict.notes
+        )
+        self._emit(judged)
+
+
+def info(error: LabError) -> ErrorInfo:
+    return ErrorInfo(type(error).__name__, error.message, error.hint)

@@ -1,0 +1,83 @@
+"""What a step is asked to be and where a session takes place, as data."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.result import Phase
+
+WORKSPACE = "/workspace"
+MAX_TIMEOUT_S = 24 * 3600
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# The same in every step unless the plan says otherwise; nothing of the host leaks.
+FIXED_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80", "TERM": "dumb", "TMPDIR": "/tmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """One step to run. `run` is a script for the session's shell, `argv` exact arguments; the other one is None.
+
+    `env` and `cwd` (relative to the workspace, or absolute in the container) end with the step, `exports` stay in the
+    session. `timeout_s` None means the session's own limit.
+    """
+
+    id: str
+    nodeid: str
+    run: str | None = None
+    argv: tuple[str, ...] | None = None
+    phase: Phase = Phase.STEPS
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    timeout_s: float | None = None
+    exports: Mapping[str, str] = field(default_factory=dict)
+    plan: int = 0
+    case: str = "session"
+
+    @property
+    def command(self) -> str:
+        """The step as one would type it."""
+        return self.run if self.run is not None else shlex.join(self.argv or ())
+
+    def validate(self) -> None:
+        """Raises UsageError for what no shell or program can be given; a loaded plan's steps have been through this."""
+        words = {"run": (self.run or "",), "argv": self.argv or (), "cwd": (self.cwd or "",), "env": tuple(self.env.values())}
+        for field_name, texts in words.items():
+            if any("\0" in text for text in texts):
+                raise UsageError(f"step {self.id}: `{field_name}` holds a NUL byte")
+        if self.argv is not None and not (self.argv and self.argv[0]):
+            raise UsageError(f"step {self.id}: `argv` needs a program as its first word")
+        for name in self.env:
+            if not _ENV_NAME.fullmatch(name):
+                raise UsageError(f"step {self.id}: {name!r} in `env` is no variable's name", hint="letters, digits and _ only")
+        if self.timeout_s is not None and not 0 < self.timeout_s <= MAX_TIMEOUT_S:
+            bounds = f"above 0 and at most {MAX_TIMEOUT_S} seconds"
+            raise UsageError(f"step {self.id}: `timeout` must be {bounds}, not {self.timeout_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """A session's directories on the host, and the (uid, gid) that files in them must be given, None for the caller's own."""
+
+    run: Path
+    workspace: Path
+    home: Path
+    tmp: Path
+    home_target: str
+    owner: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """`timeout_s` for a step that names none, `output_bytes` for each stream of a step, the rest for workspace, home and /tmp."""
+
+    timeout_s: float = 60.0
+    output_bytes: int = 10 * 1024 * 1024
+    workspace_bytes: int = 1024 * 1024 * 1024
+    files: int = 10_000

@@ -1,0 +1,111 @@
+"""The FIFOs and files in a session's run directory, through which the host and the session's shell talk.
+
+The host makes everything; the container sees the directory read-only. Commands go in by `cmd` (which no step can write),
+records come out by `ctl` (which no step can read), each step has its two output FIFOs (which only the host reads), each
+parked shell its `k.N`. What is said over them is in `script.py` and `records.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from testronaut_lab.errors import CaptureError
+
+_FROM_HOST = 0o444
+_TO_HOST = 0o222
+
+
+class Channel:
+    """Opens `cmd` and `ctl` for the life of the session. Raises CaptureError for what the host's file system refuses."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._dir = str(run_dir)
+        with self._faults("preparing the run directory"):
+            self.put("driver", files(__package__).joinpath("driver.sh").read_bytes())
+            self.put("empty", b"")
+            self._fifo("keeper", 0o666)
+            # both ends held, so that neither side ever sees an end of file or blocks in open
+            self._cmd = os.open(self._fifo("cmd", _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.ctl = os.open(self._fifo("ctl", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._gates: dict[str, int] = {}
+
+    def close(self) -> None:
+        for fd in (self._cmd, self.ctl, *self._gates.values()):
+            os.close(fd)
+        self._gates.clear()
+
+    def send(self, line: str) -> None:
+        """One line to the shell that reads commands now; kept in the FIFO until one does."""
+        self._write(self._cmd, line)
+
+    def drain_commands(self) -> None:
+        """Forget lines that no shell has read."""
+        try:
+            while os.read(self._cmd, 65536):
+                pass
+        except BlockingIOError:
+            return
+
+    def open_gate(self, name: str) -> None:
+        """A FIFO on which one shell waits for one line."""
+        with self._faults(f"making the FIFO {name}"):
+            self._gates[name] = os.open(self._fifo(name, _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def pass_gate(self, name: str, line: str) -> None:
+        """Send the line that a gate's shell waits for. The gate stays until `close_gate`, for a shell that has yet to open it."""
+        self._write(self._gates[name], line)
+
+    def close_gate(self, name: str) -> None:
+        os.close(self._gates.pop(name))
+        os.unlink(f"{self._dir}/{name}")
+
+    def open_streams(self, number: int) -> tuple[int, int]:
+        """Make a step's FIFOs and return their read ends (stdout, stderr), which the caller closes."""
+        with self._faults("making a step's FIFOs"):
+            out = os.open(self._fifo(f"{number}.o", _TO_HOST), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            err = os.open(self._fifo(f"{number}.e", _TO_HOST), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return out, err
+
+    def forget_streams(self, number: int) -> None:
+        """Remove the names; whoever still holds the FIFOs keeps them."""
+        for name in (f"{number}.o", f"{number}.e"):
+            os.unlink(f"{self._dir}/{name}")
+
+    def put(self, name: str, text: bytes) -> None:
+        """Write a file whole; a shell that still reads the one before keeps that."""
+        with self._faults(f"writing {name} for a step"):
+            draft = os.open(f"{self._dir}/draft", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
+            try:
+                os.fchmod(draft, 0o444)  # whatever the umask is
+                view = memoryview(text)
+                while view:
+                    view = view[os.write(draft, view) :]
+            finally:
+                os.close(draft)
+            os.rename(f"{self._dir}/draft", f"{self._dir}/{name}")
+
+    def _fifo(self, name: str, mode: int) -> str:
+        path = f"{self._dir}/{name}"
+        os.mkfifo(path)
+        os.chmod(path, mode)
+        return path
+
+    def _write(self, fd: int, line: str) -> None:
+        data = line.encode(errors="surrogateescape") + b"\n"
+        with self._faults("sending a command to the session's shell"):
+            while data:
+                try:
+                    data = data[os.write(fd, data) :]
+                except BlockingIOError as error:
+                    raise CaptureError("sending a command to the session's shell: nobody reads it") from error
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CaptureError(f"{what} in {self._dir}: {error}", hint=f"df -h {self._dir}") from error

@@ -1,0 +1,56 @@
+# Functions of the session's shell, sourced once by the driver before its loop. Everything here is parsed before a step can
+# define an alias, uses builtins only, and survives the step's own options (-e -u -f -C -a), IFS, PATH and functions.
+# `\command` goes past functions of the step that have a builtin's name; one named `command` itself is dropped after the step.
+# The host sends `__lab_rec`, which holds the session's secret: TAG and words go out as a record head, see shell.py.
+
+# __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
+__lab_go() {
+  \unset __lab_s __lab_f __lab_d __lab_i __c
+  \exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
+}
+
+# __lab_fin STATUS: keep the step's status and options, stop tracing so that nothing of ours reaches its stderr.
+__lab_fin() {
+  __lab_s=$1 __lab_f=-$-
+  \set +x
+  \unset -f command
+}
+
+# __lab_end NONCE: leave the step's streams, list the fds it left open, report.
+__lab_end() {
+  \exec </dev/null >|/dev/null 2>&1
+  __lab_d=-
+  case $- in *f*) \set +f ;; esac
+  for __lab_i in /proc/self/fd/*; do
+    case $__lab_i in
+      */[012]) ;;
+      # the glob's own directory fd is listed too, but is closed by now
+      *) if \command [ -e "$__lab_i" ]; then __lab_d=$__lab_d,${__lab_i##*/}; fi ;;
+    esac
+  done
+  case $__lab_f in *f*) \set -f ;; esac
+  {
+    \__lab_rec S "$1" "$__lab_s" "$__lab_f" "$__lab_d"
+    \command pwd || \command printf '%s\n' "$PWD"
+    \__lab_rec .
+  } 2>/dev/null >|/run/lab/ctl
+}
+
+# __lab_parked N: what a parked copy says of itself: its pid, and the exported environment for a restart.
+__lab_parked() {
+  {
+    IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat
+    \__lab_rec K "$1" "$__lab_i"
+    \command export -p
+    \__lab_rec .
+  } >|/run/lab/ctl
+}
+
+# __lab_ready: a new driver tells its pid.
+__lab_ready() {
+  {
+    IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat
+    \__lab_rec R "$__lab_i"
+    \__lab_rec .
+  } >|/run/lab/ctl
+}

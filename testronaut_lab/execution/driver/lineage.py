@@ -1,0 +1,268 @@
+"""Which shells a session has, and how it goes on when one ends.
+
+A leader (the exec's own shell, runs nothing) starts the first driver. After each step the driver parks a forked copy of
+itself. When a driver ends, the copy is promoted: it forks the next driver and waits for it. When no shell is left a new
+leader starts with the last directory and exported environment. Running a step is `shell.py`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from testronaut_lab.container.protocol import Attached, Container
+from testronaut_lab.errors import EngineError, SessionLost
+from testronaut_lab.execution.driver import script
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.records import Record, RecordReader
+
+START_TIMEOUT_S = 20.0
+SETTLE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShellSpec:
+    """The session's shell: which program, as whom (UID:GID), with what environment, starting where."""
+
+    shell: str
+    user: str
+    env: Mapping[str, str]
+    cwd: str
+
+
+class ShellsGone(Exception):
+    """The leader ended: every shell of the session was killed, or the container is gone."""
+
+
+class Lineage:
+    """The shells of one session; used from the session's thread only."""
+
+    def __init__(self, container: Container, channel: Channel, spec: ShellSpec) -> None:
+        self._container = container
+        self._channel = channel
+        self._spec = spec
+        self._secret = secrets.token_hex(16)
+        self._reader = RecordReader(self._secret)
+        self._inbox: deque[Record] = deque()
+        self._leader: Attached | None = None
+        self._leader_words = b""
+        self._generation = 0
+        self._numbers = 0
+        self._parked: int | None = None
+        self._parking: int | None = None
+        self._pids: dict[str, int] = {}
+        self._environment = b""
+        self.cwd = spec.cwd
+
+    def start(self) -> None:
+        """Start the first driver. Raises SessionLost when the container has no such shell or is gone."""
+        self._start(script.ready(self.cwd))
+
+    def close(self) -> None:
+        if self._leader is not None:
+            self._leader.close()
+            self._leader = None
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Our own processes' numbers inside the container, but for the keeper and the watchdog."""
+        return frozenset(self._pids.values())
+
+    @property
+    def others(self) -> frozenset[int]:
+        """`pids` without the driver itself, which ends with the step that it runs."""
+        return frozenset(pid for role, pid in self._pids.items() if role != "driver")
+
+    @property
+    def driver_pid(self) -> int:
+        """0 while there is none."""
+        return self._pids.get("driver", 0)
+
+    @property
+    def leader_fd(self) -> int:
+        assert self._leader is not None
+        return self._leader.fileno()
+
+    @property
+    def can_restore(self) -> bool:
+        return self._parked is not None
+
+    def foreign(self) -> bytes:
+        """What somebody else wrote into our record channel since the last call."""
+        return self._reader.take_foreign()
+
+    def pump(self) -> None:
+        """Take in what has arrived on the record channel, without blocking."""
+        try:
+            while data := os.read(self._channel.ctl, 65536):
+                for record in self._reader.feed(data):
+                    self._sort(record)
+        except BlockingIOError:
+            return
+
+    def take(self, tags: str) -> Record | None:
+        """The oldest record with one of these one-letter tags, without blocking."""
+        for i, record in enumerate(self._inbox):
+            if record.tag in tags:
+                del self._inbox[i]
+                return record
+        return None
+
+    def leader_gone(self) -> bool:
+        """Whether the leader's streams have ended; what it says on them (a shell that cannot start) is in `leader_words`."""
+        assert self._leader is not None
+        try:
+            for _, data in self._leader.read():
+                self._leader_words += data
+        except (EOFError, EngineError):
+            return True
+        return False
+
+    def park(self) -> None:
+        """Ask the driver for a parked copy; `settle` waits until it stands."""
+        self._numbers += 1
+        self._parking = self._numbers
+        self._channel.open_gate(f"k.{self._parking}")
+        self._channel.send(script.park(self._parking))
+
+    def release(self) -> None:
+        """Let the parked copy go: it would hold what the shell now holds open."""
+        if self._parked is not None:
+            self._drop(self._parked)
+            self._parked = None
+            self._pids.pop("parked", None)
+
+    def settle(self) -> bool:
+        """Wait until the copy asked for stands. False if the driver ended or could not fork instead; the older copy stays."""
+        if self._parking is None:
+            return True
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while True:
+            self.pump()
+            if self._parking is None:
+                return True
+            if any(record.tag == "D" for record in self._inbox):
+                self.take("D")
+                self._drop(self._parking)
+                self._parking = None
+                return False
+            self._await(deadline)
+
+    def promote(self) -> None:
+        """The driver has ended: make the parked copy go on. Raises ShellsGone if it cannot."""
+        assert self._parked is not None
+        gate = f"k.{self._parked}"
+        self._channel.drain_commands()
+        self._channel.pass_gate(gate, script.supervise())
+        self._pids["supervisor"] = self._pids.pop("parked")
+        self._parked = None
+        self._wait_ready(SETTLE_TIMEOUT_S)
+        self._channel.close_gate(gate)
+
+    def adopt(self) -> None:
+        """The leader was killed and the driver was not: the driver becomes the one who waits, for a copy of itself."""
+        self._close_leader()
+        self._attach(script.witness(self._generation + 1), [self._secret])
+        # a witness that has yet to start would survive what it is there to witness
+        self._wait_for(lambda: "leader" in self._pids, START_TIMEOUT_S)
+        self._pids["supervisor"] = self._pids.pop("driver")
+        self._channel.send(script.supervise())
+        self._wait_ready(SETTLE_TIMEOUT_S)
+
+    def restart(self) -> None:
+        """No shell is left alive: a new leader and driver with the last directory and exported environment.
+
+        Raises SessionLost when the shell does not start.
+        """
+        for number in (self._parked, self._parking):
+            if number is not None:
+                self._channel.close_gate(f"k.{number}")
+        self._parked = self._parking = None
+        self._channel.drain_commands()
+        self._close_leader()
+        self.pump()  # what the dead had still to say is of no use to the living
+        self._inbox.clear()
+        self._reader.take_foreign()
+        self._channel.put("env", self._environment)
+        self._start(script.ready(self.cwd, restore_env=True))
+
+    def _start(self, ready: str) -> None:
+        self._pids.clear()
+        self._channel.send(ready)
+        self._attach(script.leader(self._spec.shell, self._generation + 1), [self._secret, script.introduce(self._secret)])
+        try:
+            self._wait_ready(START_TIMEOUT_S)
+        except ShellsGone:
+            words = self._leader_words.decode(errors="backslashreplace").strip()
+            raise SessionLost(
+                f"starting {self._spec.shell} in container {self._container.name}: {words or self._container.state().describe()}",
+                hint="name a shell that the image has: `shell: sh`",
+            ) from None
+
+    def _attach(self, text: str, lines: list[str]) -> None:
+        self._generation += 1
+        self._leader_words = b""
+        self._channel.open_gate(f"hold.{self._generation}")
+        argv = [self._spec.shell, "-c", text, self._spec.shell]
+        self._leader = self._container.attach(argv, user=self._spec.user, env=self._spec.env, cwd="/")
+        self._leader.write("".join(f"{line}\n" for line in lines).encode())
+
+    def _wait_ready(self, timeout_s: float) -> None:
+        self._wait_for(lambda: self.take("R") is not None, timeout_s)
+
+    def _wait_for(self, come: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        self.pump()
+        while not come():
+            self._await(deadline)
+            self.pump()
+
+    def _await(self, deadline: float) -> None:
+        """Until something arrives. Raises ShellsGone at the deadline or when the leader ended with nothing left to read."""
+        poll = select.poll()
+        poll.register(self._channel.ctl, select.POLLIN)
+        if self._leader is not None:
+            poll.register(self._leader.fileno(), select.POLLIN)
+        left_ms = int((deadline - time.monotonic()) * 1000)
+        ready = [fd for fd, _ in poll.poll(max(left_ms, 0))]
+        if self._channel.ctl in ready:
+            return
+        if not ready or self.leader_gone():
+            raise ShellsGone
+
+    def _sort(self, record: Record) -> None:
+        match record.tag:
+            case "L" if record.words:
+                self._pids["leader"] = int(record.words[0])
+            case "R" if record.words:
+                self._pids["driver"] = int(record.words[0])
+                self._inbox.append(record)
+            case "K" if len(record.words) == 2:
+                self._stands(int(record.words[0]), int(record.words[1]), record.body)
+            case _:
+                self._inbox.append(record)
+
+    def _stands(self, number: int, pid: int, environment: bytes) -> None:
+        if number != self._parking:
+            return
+        self.release()
+        self._parked, self._parking = number, None
+        self._pids["parked"] = pid
+        self._environment = environment
+
+    def _drop(self, number: int) -> None:
+        self._channel.pass_gate(f"k.{number}", script.DROP)
+        self._channel.close_gate(f"k.{number}")
+
+    def _close_leader(self) -> None:
+        if self._leader is not None:
+            self._channel.pass_gate(f"hold.{self._generation}", "")
+            self._channel.close_gate(f"hold.{self._generation}")
+            self._leader.close()
+            self._leader = None
+        self._pids.pop("leader", None)

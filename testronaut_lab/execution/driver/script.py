@@ -1,0 +1,149 @@
+"""The shell text that the host sends: what a step becomes, and the lines that drive the session's shell.
+
+Pure functions. Every value reaches the shell single-quoted or as a file, never pasted into code. Words of ours are written
+with a backslash, so that no alias of a step's touches them. What the functions named here do is in driver.sh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+RUN_DIR = "/run/lab"
+
+_SAY = r"printf '@%s %s %s\n@%s .\n'"
+_LOOP = rf'while :; do IFS= \command read -r __c <{RUN_DIR}/cmd; \command eval "$__c"; done'
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command for the session's shell: `run` is a script, `argv` exact arguments; the other one is None.
+
+    `env` and `cwd` end with the command; `exports` stay. With `isolated` nothing the script does to the shell stays.
+    """
+
+    nodeid: str
+    run: str | None = None
+    argv: tuple[str, ...] | None = None
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    exports: Mapping[str, str] = field(default_factory=dict)
+    isolated: bool = False
+
+
+def quote(text: str) -> str:
+    """One shell word, whatever is in it (no NUL)."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def leader(shell: str, number: int) -> str:
+    """The exec's own shell: reads the secret, starts the first driver, tells of its end, and stays until it is released.
+
+    It runs nothing of a step's. The driver is a child with its own pid, so that `$$`, traps and `kill -9 $$` are true there.
+    The secret comes by the exec's own stdin, which no other process can get hold of by a name.
+    """
+    first = rf'. {RUN_DIR}/driver; IFS= \command read -r __c; \command eval "$__c"; \exec </dev/null; {_LOOP}'
+    tell = f'{_SAY} "$k" D "$?" "$k" >{RUN_DIR}/ctl'
+    return f"{_hello()}; {shell} -c {quote(first)} {shell} >/dev/null 2>&1; {tell}; {_hold(number)}"
+
+
+def witness(number: int) -> str:
+    """A leader without a driver: its exec ends when every process of the step's user is killed."""
+    return f"{_hello()}; {_hold(number)}"
+
+
+def introduce(secret: str) -> str:
+    """The second line on the leader's stdin, for the driver: how to write a record that only it can write."""
+    return rf"""__lab_rec() {{ \command printf '@%s' {secret}; \command printf ' %s' "$@"; \command printf '\n'; }}"""
+
+
+def ready(cwd: str | None = None, *, restore_env: bool = False) -> str:
+    """A new driver's first line: where to start, with the exported environment of a lost shell if there was one."""
+    env = rf"\command . {RUN_DIR}/env; " if restore_env else ""
+    cd = rf"\command cd -- {quote(cwd)} 2>/dev/null; " if cwd is not None else ""
+    return f"{env}{cd}\\__lab_ready"
+
+
+def park(number: int) -> str:
+    """Fork a copy of the shell that waits for a line of its own. Twice, so that `wait`, `jobs` and `$!` never see it."""
+    wait = rf'IFS= \command read -r __c <{RUN_DIR}/k.{number}; \command eval "$__c"'
+    return rf"( ( \__lab_parked {number}; {wait} ) </dev/null >/dev/null 2>&1 & )"
+
+
+def supervise() -> str:
+    """Go on as the one who waits for a forked copy that is the driver from now on, and tell of its end.
+
+    `set -e` must hold in the copy and not here, where a driver that ends with a failure would take the messenger with it;
+    `( … ) || …` would switch it off inside.
+    """
+    run = f"\\__lab_ready; {_LOOP}"
+    tell = rf"{{ \__lab_rec D $?; \__lab_rec .; }} >|{RUN_DIR}/ctl"
+    return rf"case $- in *e*) \set +e; ( \set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
+
+
+DROP = r"\exit 0"
+
+
+def step_text(command: Command, *, traced: bool) -> str:
+    """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program."""
+    trace = r"\set -x; " if traced else ""
+    if command.argv is not None:
+        return f"{trace}( \\exec {' '.join(quote(arg) for arg in command.argv)} )\n"
+    assert command.run is not None
+    return trace + command.run
+
+
+def before_text(command: Command) -> str:
+    """What is sourced before the step: lasting exports, then its own environment and directory."""
+    lines = [rf"\command export {name}={quote(value)}" for name, value in command.exports.items()]
+    for i, (name, value) in enumerate(command.env.items()):
+        lines.append(f'__lab_h{i}=${{{name}+x}} __lab_v{i}="${{{name}-}}"')
+        lines.append(rf"\command export {name}={quote(value)}")
+    if command.cwd is not None:
+        lines.append('__lab_o="${OLDPWD-}"')
+        refuse = rf"{{ {{ \__lab_rec P cwd; \__lab_rec .; }} >|{RUN_DIR}/ctl; \return 1; }}"
+        lines.append(rf"\command cd -- {quote(command.cwd)} 2>/dev/null || {refuse}")
+    return "\n".join(lines) + "\n"
+
+
+def after_text(command: Command, cwd: str) -> str:
+    """What is sourced after it: the environment and directory as they were."""
+    lines: list[str] = []
+    for i, name in enumerate(command.env):
+        restore = rf'\command export {name}="$__lab_v{i}"'
+        lines.append(rf'if \command [ "$__lab_h{i}" ]; then {restore}; else \command unset {name}; fi')
+        lines.append(rf"\unset __lab_h{i} __lab_v{i}")
+    if command.cwd is not None:
+        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || :; OLDPWD="${{__lab_o-}}"; \unset __lab_o')
+    return "\n".join(lines) + "\n"
+
+
+def run_line(command: Command, number: int, nonce: str, *, stdin: str) -> str:
+    """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
+    source = rf"\command . {RUN_DIR}/step"
+    if command.isolated:
+        source = f"( {source} )"
+    bracketed = needs_brackets(command)
+    before = rf"\command . {RUN_DIR}/before && " if bracketed else ""
+    after = rf"\command . {RUN_DIR}/after; " if bracketed else ""
+    return (
+        rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {before}{source}; "
+        rf"{{ \__lab_fin $?; }} 2>/dev/null; {after}\__lab_end {nonce}"
+    )
+
+
+def needs_brackets(command: Command) -> bool:
+    return bool(command.env or command.exports or command.cwd is not None)
+
+
+def _hello() -> str:
+    return f'IFS= read -r k; IFS=\' \' read -r p x </proc/self/stat; {_SAY} "$k" L "$p" "$k" >{RUN_DIR}/ctl'
+
+
+def _hold(number: int) -> str:
+    return f"IFS= read -r x <{RUN_DIR}/hold.{number}"
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", " ")

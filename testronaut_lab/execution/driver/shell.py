@@ -1,0 +1,327 @@
+"""The fast driver: runs commands in a session's persistent shell, about a millisecond each, and tells how each ended.
+
+`lineage.py` keeps shells alive, `watch.py` reads a running step, `watchdog.py` kills. What changed in files, and what a
+result looks like, is `runner.py`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from testronaut_lab.capture.stream import StreamCapture
+from testronaut_lab.container.protocol import Container
+from testronaut_lab.errors import SessionLost
+from testronaut_lab.execution.driver import script
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.late import LateReader
+from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
+from testronaut_lab.execution.driver.records import Record
+from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
+from testronaut_lab.execution.driver.watchdog import Process, Watchdog, WatchdogLost
+from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
+
+KILL_TIMEOUT_S = 2.0
+_SETTLE_S = 0.004
+
+
+class Meter(Protocol):
+    """Counters of the container; None where they cannot be read."""
+
+    def processes(self) -> int | None: ...
+    def refused_forks(self) -> int | None: ...
+    def oom_kills(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShellEnd:
+    """How a command ended. `code` is the shell's, None when there is none; `error` says what is in doubt."""
+
+    kind: ExitKind
+    code: int | None
+    stdout: Captured
+    stderr: Captured
+    duration_s: float
+    cwd: str
+    state: ShellState
+    left_behind: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A step that runs no more. `record` is None when every shell of the session was killed."""
+
+    kind: ExitKind
+    record: Record | None
+    nonce: str
+    duration_s: float
+
+    @property
+    def by_itself(self) -> bool:
+        return self.record is not None and self.record.tag == "S"
+
+
+class ShellDriver:
+    """Drives one session. From one thread at a time, but for `interrupt`."""
+
+    name = "fast"
+
+    def __init__(self, container: Container, channel: Channel, spec: ShellSpec, meter: Meter) -> None:
+        self._container = container
+        self._channel = channel
+        self._lineage = Lineage(container, channel, spec)
+        self._meter = meter
+        self._watchdog: Watchdog | None = None
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._late = LateReader()
+        self._background: dict[int, str] = {}
+        self._options = ""
+        self._number = 0
+        self._forks_refused = 0
+        self._oom_killed = 0
+
+    def start(self) -> None:
+        """Start the shell. Raises SessionLost when it cannot."""
+        self._lineage.start()
+        self._lineage.park()
+        self._watchdog = Watchdog(self._container)
+        self._forks_refused = self._meter.refused_forks() or 0
+        self._oom_killed = self._meter.oom_kills() or 0
+
+    def close(self) -> None:
+        self._late.close()
+        self._lineage.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
+        self._channel.close()
+        os.close(self._wake)
+
+    def interrupt(self) -> None:
+        """End the command that runs, from any thread; the session lives. Without one it does nothing."""
+        os.eventfd_write(self._wake, 1)
+
+    @property
+    def late_bytes(self) -> int:
+        """What processes left behind wrote to their steps' streams after those had ended."""
+        return self._late.bytes_seen
+
+    def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
+        """Run one command and wait for it to end, for at most its timeout plus the time to kill it.
+
+        A command that fails, is not found or is killed is a result. Raises SessionLost if the container or the engine is
+        gone; what was captured by then is in the two captures, and only `close` may be called after that.
+        """
+        notes: list[str] = []
+        was_lost = self._settle(notes)
+        self._number += 1
+        self._forget_interrupt()
+        out_fd, err_fd = self._channel.open_streams(self._number)
+        streams = (Stream(out_fd, out), Stream(err_fd, err))
+        try:
+            started = time.monotonic()
+            nonce = self._begin(command)
+            watch = StepWatch(self._lineage, self._channel.ctl, self._wake, streams, self._driver_lives)
+            kind, record = self._conclude(watch, watch.until_over(bounds, started))
+            watch.drain()
+            over = _Over(kind, record, nonce, time.monotonic() - started)
+            error = self._doubt(over)
+            left_behind = self._left_behind(over)
+            state = self._go_on(over, notes)
+            out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
+        finally:
+            self._close_streams(streams)
+        state = ShellState.LOST if was_lost else state
+        cwd = self._lineage.cwd
+        return ShellEnd(kind, _code(over), out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
+
+    def _forget_interrupt(self) -> None:
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return
+
+    def _begin(self, command: script.Command) -> str:
+        nonce = secrets.token_hex(8)
+        put = self._channel.put
+        put("step", script.step_text(command, traced="x" in self._options).encode(errors="surrogateescape"))
+        stdin = "empty"
+        if command.stdin:
+            stdin = "stdin"
+            put(stdin, command.stdin)
+        if script.needs_brackets(command):
+            put("before", script.before_text(command).encode(errors="surrogateescape"))
+            put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
+        self._channel.send(script.run_line(command, self._number, nonce, stdin=stdin))
+        return nonce
+
+    def _close_streams(self, streams: tuple[Stream, Stream]) -> None:
+        self._channel.forget_streams(self._number)
+        for stream in streams:
+            if stream.ended:
+                os.close(stream.fd)
+            else:
+                self._late.take_over(stream.fd)
+
+    def _conclude(self, watch: StepWatch, over: Record | ExitKind | None) -> tuple[ExitKind, Record | None]:
+        """Make sure that the step is over: kill what must be killed. The record is None when every shell is gone."""
+        if not isinstance(over, ExitKind):
+            return self._kind_of_end(over), over
+        self._sweep(self._lineage.others)
+        record = watch.until_dead(KILL_TIMEOUT_S)
+        if record is None and self._driver_lives():
+            self._container.kill()
+            raise SessionLost(f"the step had to be ended ({over.value}) and its shell did not die: the container was killed")
+        self._kind_of_end(record)
+        return over, record
+
+    def _kind_of_end(self, record: Record | None) -> ExitKind:
+        """What the container's own counters say of a step that ended by itself."""
+        refused, oom = self._meter.refused_forks() or 0, self._meter.oom_kills() or 0
+        forks_refused, self._forks_refused = refused > self._forks_refused, refused
+        oom_killed, self._oom_killed = oom > self._oom_killed, oom
+        if oom_killed and not (record is not None and record.tag == "S" and record.words[1:2] == ("0",)):
+            return ExitKind.OOM
+        return ExitKind.PIDS_LIMIT if forks_refused else ExitKind.EXITED
+
+    def _sweep(self, keep: frozenset[int]) -> None:
+        """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
+        assert self._watchdog is not None
+        try:
+            if self._watchdog.sweep(keep | self._background.keys(), KILL_TIMEOUT_S):
+                return
+            why = "some processes could not be killed"
+        except WatchdogLost as error:
+            why = f"{error}; {self._container.state().describe()}"
+        self._container.kill()
+        raise SessionLost(f"a step had to be ended, and {why}; its container was killed")
+
+    def _doubt(self, over: _Over) -> ErrorInfo | None:
+        """What makes this step an error whatever its exit status."""
+        stopped = self._lineage.take("P")
+        extra = self._lineage.take("SDP")
+        record = over.record
+        if over.by_itself and record is not None and (len(record.words) != 4 or record.words[0] != over.nonce):
+            extra = record
+        if extra is not None or self._lineage.foreign():
+            return ErrorInfo("Tampered", "something in the container wrote to the session's record channel during this step")
+        if stopped is not None:
+            hint = "create the directory in an earlier step or in `files:`"
+            return ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+        return None
+
+    def _left_behind(self, over: _Over) -> tuple[str, ...]:
+        """Names of the processes that this step started and that still run; they are known as background jobs from now on."""
+        if over.kind is ExitKind.PIDS_LIMIT:
+            self._sweep(self._lineage.pids)  # there must be room for our own shells
+        if over.record is None:
+            self._background.clear()
+        ours = self._lineage.pids
+        # the keeper and the watchdog are in the container too
+        if self._meter.processes() == len(ours) + len(self._background) + 2:
+            return ()
+        found = self._strangers(ours)
+        if any(pid not in self._background for pid in found):
+            time.sleep(_SETTLE_S)  # what is ending at this moment was not left behind
+            found = self._strangers(ours)
+        new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
+        self._background = found
+        return new
+
+    def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
+        assert self._watchdog is not None
+        not_theirs = ours | {1, self._watchdog.pid}
+        return {p.pid: p.name for p in self._processes() if p.pid not in not_theirs and p.state not in "ZX"}
+
+    def _go_on(self, over: _Over, notes: list[str]) -> ShellState:
+        """See to it that a shell waits for the next command, with a parked copy if that is possible."""
+        record = over.record
+        if over.by_itself and record is not None:
+            self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
+            self._options = record.words[2]
+            try:
+                self._keep_shell(record.words[3], notes)
+            except ShellsGone:
+                notes.append("the shell was killed at the step's end")
+                self._restart()
+                return ShellState.LOST
+            return ShellState.KEPT
+        self._options = ""
+        if record is not None and self._lineage.can_restore:
+            try:
+                self._lineage.promote()
+                self._lineage.park()
+            except ShellsGone:
+                notes.append("the parked copy of the shell was killed too")
+            else:
+                return ShellState.RESTORED
+        elif record is None:
+            notes.append("every shell of the session was killed")
+        self._restart()
+        return ShellState.LOST
+
+    def _keep_shell(self, held: str, notes: list[str]) -> None:
+        if self._lineage.leader_gone():
+            self._lineage.adopt()
+            notes.append("the step killed the shell's supervisor; `$$` is no longer the shell's own number")
+        if held == "-":
+            self._lineage.park()
+            return
+        self._lineage.release()
+        fds = held.removeprefix("-,").replace(",", ", ")
+        notes.append(f"the shell holds file descriptor {fds} open: a later step that ends the shell loses its state")
+
+    def _settle(self, notes: list[str]) -> bool:
+        """Wait for the parked copy asked for after the last step; whether the shell was lost meanwhile."""
+        try:
+            if self._lineage.settle():
+                return False
+            notes.append("the shell ended between two steps: no room to fork a copy of it")
+        except ShellsGone:
+            if self._driver_lives() and self._adopted():
+                return False
+            notes.append("the shell was killed between two steps")
+        self._restart()
+        return True
+
+    def _adopted(self) -> bool:
+        try:
+            self._lineage.adopt()
+            self._lineage.park()
+            return self._lineage.settle()
+        except ShellsGone:
+            return False
+
+    def _driver_lives(self) -> bool:
+        return any(process.pid == self._lineage.driver_pid and process.state not in "ZX" for process in self._processes())
+
+    def _processes(self) -> list[Process]:
+        assert self._watchdog is not None
+        try:
+            return self._watchdog.processes()
+        except WatchdogLost as error:
+            raise SessionLost(f"listing the session's processes: {error}; {self._container.state().describe()}") from error
+
+    def _restart(self) -> None:
+        state = self._container.state()
+        if not state.running or state.paused:
+            raise SessionLost(f"the session's shell is gone: {state.describe()}")
+        try:
+            self._sweep(frozenset())  # no shell of ours that still lives may take the new one's commands
+            self._lineage.restart()
+            self._lineage.park()
+        except ShellsGone as error:
+            raise SessionLost("the session's shell could not be started again") from error
+
+
+def _code(over: _Over) -> int | None:
+    """The shell's exit status; None for a step that we ended."""
+    if over.kind not in (ExitKind.EXITED, ExitKind.OOM, ExitKind.PIDS_LIMIT):
+        return None
+    if over.record is None:
+        return 137  # every shell was killed, and only SIGKILL does that
+    return int(over.record.words[1 if over.by_itself else 0])

@@ -1,0 +1,93 @@
+"""The host's side of the watchdog: a root shell in the container that lists and kills processes, over an attached exec.
+
+The script is watchdog.sh. Which processes are ours, and when to kill, `shell.py` decides.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from testronaut_lab.container.protocol import Attached, Container
+from testronaut_lab.errors import EngineError
+
+_START_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`pid` and `parent` are numbers inside the container."""
+
+    pid: int
+    parent: int
+    state: str
+    name: str
+
+
+class WatchdogLost(Exception):
+    """It ended or does not answer: the container is gone, paused, or somebody with root's powers killed it."""
+
+
+class Watchdog:
+    """Starts at once; every call blocks for its answer. Not thread safe."""
+
+    def __init__(self, container: Container) -> None:
+        text = files(__package__).joinpath("watchdog.sh").read_text()
+        self._attached: Attached = container.attach(["/bin/sh", "-c", text, "watchdog"], user="0:0", env={}, cwd="/")
+        self._buffer = b""
+        self._poll = select.poll()
+        self._poll.register(self._attached.fileno(), select.POLLIN)
+        self.pid = int(self._answer("R", _START_TIMEOUT_S)[-1].split()[1])
+
+    def close(self) -> None:
+        self._attached.close()
+
+    def processes(self, timeout_s: float = 2.0) -> list[Process]:
+        """Everything that runs in the container, ours too. Raises WatchdogLost."""
+        self._send("l\n")
+        lines = self._answer("L", timeout_s)
+        found: list[Process] = []
+        for line in lines[:-1]:
+            words = line.split(" ", 4)
+            if len(words) == 5 and words[0] == "P" and words[1].isdigit() and words[2].isdigit():
+                found.append(Process(int(words[1]), int(words[2]), words[3], words[4]))
+        return found
+
+    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0) -> bool:
+        """Kill all but `keep`, the keeper and itself, until none is alive; False if some would not die. Raises WatchdogLost."""
+        self._send(f"x {' '.join(str(pid) for pid in sorted(set(keep)))}\n")
+        return self._answer("WF", timeout_s)[-1].startswith("W")
+
+    def _send(self, text: str) -> None:
+        try:
+            self._attached.write(text.encode())
+        except EngineError as error:
+            raise WatchdogLost(str(error)) from error
+
+    def _answer(self, last: str, timeout_s: float) -> list[str]:
+        """The lines up to the first that begins with one of the letters in `last`."""
+        deadline = time.monotonic() + timeout_s
+        lines: list[str] = []
+        while True:
+            while b"\n" in self._buffer:
+                raw, self._buffer = self._buffer.split(b"\n", 1)
+                lines.append(raw.decode(errors="backslashreplace"))
+                if lines[-1][:1] and lines[-1][0] in last:
+                    return lines
+            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            if not self._poll.poll(left_ms):
+                raise WatchdogLost(f"the watchdog did not answer within {timeout_s:g} s")
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            for stream, data in self._attached.read():
+                if stream == 1:
+                    self._buffer += data
+        except EOFError:
+            raise WatchdogLost("the watchdog ended") from None
+        except EngineError as error:
+            raise WatchdogLost(str(error)) from error

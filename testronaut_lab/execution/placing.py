@@ -1,0 +1,137 @@
+"""Puts files into a workspace that a hostile tool may be writing to: by directory fd, through no link, owned by the step's user.
+
+What a plan's `files:` means is decided by the loader; reading files back is `capture/file_capture.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from testronaut_lab.errors import CaptureError, UsageError
+
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Placer:
+    """Writes below one directory. `owner` is (uid, gid) to give what is made to, or None to leave it the caller's."""
+
+    def __init__(self, root: Path, owner: tuple[int, int] | None) -> None:
+        self._root = root
+        self._owner = owner
+
+    def put(self, path: str, content: bytes, mode: int | None = None) -> None:
+        """Write a file, replacing what stands under that name; parents are made. `mode` defaults to 0644.
+
+        Raises UsageError for a path that leads out, CaptureError for what the file system refuses.
+        """
+        with _Faults(f"writing {path} into the workspace"):
+            parent, name = self._parent(path)
+            try:
+                _clear(parent, name)
+                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+                with open(fd, "wb") as file:
+                    file.write(content)
+                    self._give(fd, 0o644 if mode is None else mode)
+            finally:
+                os.close(parent)
+
+    def copy(self, path: str, source: Path, mode: int | None = None) -> None:
+        """Copy a file, or a folder with its modes and inner links. Raises UsageError for a link that leads out of the folder."""
+        with _Faults(f"copying {source} to {path} in the workspace"):
+            if not source.is_dir():
+                self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode) if mode is None else mode)
+                return
+            self._folder(path, source)
+            for folder, folders, names in os.walk(source):
+                for name in sorted(folders + names):
+                    self._one(f"{path}/{Path(folder, name).relative_to(source)}", Path(folder, name), source)
+
+    def _one(self, path: str, source: Path, top: Path) -> None:
+        if source.is_symlink():
+            self._link(path, source, top)
+        elif source.is_dir():
+            self._folder(path, source)
+        elif source.is_file():
+            self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
+        else:
+            raise UsageError(f"{source} is neither file, folder nor link and cannot be put into a workspace")
+
+    def _link(self, path: str, source: Path, top: Path) -> None:
+        target = os.readlink(source)
+        if not Path(os.path.normpath(source.parent / target)).is_relative_to(top) or os.path.isabs(target):
+            raise UsageError(
+                f"{source} is a link to {target}, which leads out of {top}", hint="copy what it points to into the folder"
+            )
+        parent, name = self._parent(path)
+        try:
+            _clear(parent, name)
+            os.symlink(target, name, dir_fd=parent)
+            if self._owner is not None:
+                os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    def _folder(self, path: str, source: Path) -> None:
+        fd = self._descend([part for part in path.split("/") if part not in ("", ".")])
+        try:
+            self._give(fd, stat.S_IMODE(source.stat().st_mode))
+        finally:
+            os.close(fd)
+
+    def _parent(self, path: str) -> tuple[int, str]:
+        *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
+        if not name or ".." in (*parents, name) or path.startswith("/"):
+            raise UsageError(f"{path!r} is not a path below the workspace")
+        return self._descend(parents), name
+
+    def _descend(self, parts: list[str]) -> int:
+        """An fd of the directory, which is made where it is missing; the caller closes it."""
+        fd = os.open(self._root, _DIR_FLAGS)
+        for part in parts:
+            try:
+                try:
+                    os.mkdir(part, 0o700, dir_fd=fd)
+                    made = True
+                except FileExistsError:
+                    made = False
+                below = os.open(part, _DIR_FLAGS, dir_fd=fd)
+                if made:
+                    self._give(below, 0o755)
+            finally:
+                os.close(fd)
+            fd = below
+        return fd
+
+    def _give(self, fd: int, mode: int) -> None:
+        if self._owner is not None:
+            os.fchown(fd, *self._owner)
+        os.fchmod(fd, mode)
+
+
+class _Faults:
+    """Turns what the file system says into a CaptureError that tells what was attempted."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise CaptureError(f"{self._what}: {error.strerror or error}") from error
+
+
+def _clear(parent: int, name: str) -> None:
+    """Remove what stands under that name, a folder with what is in it; no link is followed."""
+    try:
+        info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(info.st_mode):
+        shutil.rmtree(name, dir_fd=parent)
+    else:
+        os.unlink(name, dir_fd=parent)

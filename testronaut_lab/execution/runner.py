@@ -1,0 +1,285 @@
+"""A live session: runs steps in one container, one after the other, and says what each did, changes of files included.
+
+The driver (`driver/`) runs a command, the scanners (`capture/`) see what it changed. Which steps there are, and whether
+their results are right, is decided elsewhere. Used from one thread at a time, but for `interrupt`.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.stream import BlobSink, StreamCapture
+from testronaut_lab.container.protocol import Container
+from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost
+from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
+from testronaut_lab.execution.driver.script import Command
+from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
+from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.execution.placing import Placer
+from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
+from testronaut_lab.model.files import FileChange, FileType, path_bytes, path_text
+from testronaut_lab.model.result import (
+    Captured,
+    ErrorInfo,
+    Exit,
+    ExitKind,
+    OutsideChange,
+    ShellState,
+    Status,
+    StepResult,
+    Usage,
+)
+
+Emit = Callable[[Body], object]
+
+
+class SessionMeter(Meter, Protocol):
+    """The counters that a session needs besides the driver's."""
+
+    def cpu_s(self) -> float | None: ...
+    def close(self) -> None: ...
+
+
+class LiveSession:
+    """Starts with `start`, ends with `close`; the container is its own and is removed then unless it is kept.
+
+    `release(keep)` is called last, for whoever made the session's directories.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        driver: ShellDriver,
+        meter: SessionMeter,
+        place: SessionPlace,
+        limits: SessionLimits,
+        blobs: BlobSink,
+        emit: Emit,
+        release: Callable[[bool], None] = lambda _keep: None,
+    ) -> None:
+        self._container = container
+        self._driver = driver
+        self._meter = meter
+        self._place = place
+        self._limits = limits
+        self._blobs = blobs
+        self._emit = emit
+        self._release = release
+        self._files = Scanner(place.workspace, blobs, ScanLimits(entries=limits.files * 10))
+        self._outside = {
+            "/tmp": Scanner(place.tmp, None, ScanLimits(entries=limits.files * 10)),
+            place.home_target: Scanner(place.home, None, ScanLimits(entries=limits.files * 10)),
+        }
+        self._seen: dict[str, Snapshot] = {}
+        self._placer = Placer(place.workspace, place.owner)
+        self._lost: str | None = None
+        self._closed = False
+
+    @property
+    def container_name(self) -> str:
+        return self._container.name
+
+    def start(self) -> None:
+        """Raises SessionLost when the shell cannot be started."""
+        self._driver.start()
+        self._look()
+
+    def close(self, *, keep: bool = False) -> None:
+        """End everything that runs in the session and remove its container, unless it is to be kept for a look.
+
+        May be called twice. Raises EngineError, CaptureError for what could not be removed.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._driver.close()
+        self._meter.close()
+        for scanner in (self._files, *self._outside.values()):
+            scanner.close()
+        try:
+            if not keep:
+                self._container.remove()
+        finally:
+            self._release(keep)
+
+    def hand_over(self, to: SessionPlace) -> None:
+        """End this session like `close`, and move what is in its workspace, home and /tmp to another's directories."""
+        if self._closed:
+            return
+        self._container.kill()
+        mine = self._place
+        try:
+            for source, target in ((mine.workspace, to.workspace), (mine.home, to.home), (mine.tmp, to.tmp)):
+                for child in source.iterdir():
+                    child.rename(target / child.name)
+        except OSError as error:
+            raise CaptureError(f"moving a session's files to {to.workspace.parent}: {error}") from error
+        finally:
+            self.close()
+
+    def interrupt(self) -> None:
+        """End the step that runs, from any thread; the session lives."""
+        self._driver.interrupt()
+
+    def put(self, path: str, content: bytes, mode: int | None = None) -> None:
+        """Put a file into the workspace; it counts as nobody's change."""
+        self._placer.put(path, content, mode)
+        self._look()
+
+    def copy(self, path: str, source: Path, mode: int | None = None) -> None:
+        """Put a file or folder of the host into the workspace; it counts as nobody's change."""
+        self._placer.copy(path, source, mode)
+        self._look()
+
+    def read(self, path: str, limit_bytes: int = 64 * 1024 * 1024) -> bytes:
+        """A regular file of the workspace, by its text form. Raises FileNotFoundError, CaptureError if it is larger."""
+        return self._files.read(path_bytes(path).decode(errors="surrogateescape"), limit_bytes)
+
+    def paths(self) -> Mapping[str, FileType]:
+        """Everything in the workspace after the last step, by text form."""
+        entries: Mapping[str, Entry] = self._seen[WORKSPACE].entries
+        return {path_text(path.encode(errors="surrogateescape")): entry.type for path, entry in entries.items()}
+
+    def probe(self, request: StepRequest) -> int | None:
+        """Run a script apart, captured nowhere and changing nothing in the shell; its exit status, None if it had to be ended."""
+        nowhere = StreamCapture(self._blobs, 0), StreamCapture(self._blobs, 0)
+        bounds = Bounds(self._timeout_s(request), output_limit=False)
+        end = self._driver.run(self._command(request, isolated=True), *nowhere, bounds)
+        return end.code
+
+    def run(self, request: StepRequest) -> StepResult:
+        """Run one step and wait for it to end, for at most its timeout plus 2 s; StepStarted and StepFinished are emitted.
+
+        A command that fails, is not found or is killed is a result; so is a session that is lost underneath the step, with
+        what had been captured by then. Raises SessionLost if it was lost before.
+        """
+        if self._lost is not None:
+            raise SessionLost(f"the session was lost before this step: {self._lost}")
+        self._emit(StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command))
+        started = time.monotonic()
+        out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
+        cpu_before = self._meter.cpu_s()
+        try:
+            end = self._driver.run(self._command(request), out, err, Bounds(self._timeout_s(request), self._too_much))
+        except EngineError as error:
+            result = self._when_lost(request, error, out, err, time.monotonic() - started)
+        else:
+            result = self._when_over(request, end, cpu_before)
+        self._emit(StepFinished(request.plan, request.case, result))
+        return result
+
+    def _timeout_s(self, request: StepRequest) -> float:
+        return self._limits.timeout_s if request.timeout_s is None else request.timeout_s
+
+    def _command(self, request: StepRequest, *, isolated: bool = False) -> Command:
+        cwd = request.cwd
+        if cwd is not None and not cwd.startswith("/"):
+            cwd = f"{WORKSPACE}/{cwd}"
+        return Command(request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated)
+
+    def _capture(self, request: StepRequest, stream: Literal["stdout", "stderr"], started: float) -> StreamCapture:
+        def tell(data: bytes) -> None:
+            self._emit(OutputChunk(request.nodeid, stream, data, time.monotonic() - started))
+
+        return StreamCapture(self._blobs, self._limits.output_bytes, tell)
+
+    def _too_much(self) -> ExitKind | None:
+        """Whether what the session wrote has outgrown its limits, asked while a step runs."""
+        entries = size_bytes = 0
+        for scanner in (self._files, *self._outside.values()):
+            seen = scanner.measure(self._limits.files + 1, self._limits.workspace_bytes + 1)
+            entries, size_bytes = entries + seen[0], size_bytes + seen[1]
+        over = entries > self._limits.files or size_bytes > self._limits.workspace_bytes
+        return ExitKind.DISK_LIMIT if over else None
+
+    def _when_over(self, request: StepRequest, end: ShellEnd, cpu_before: float | None) -> StepResult:
+        cpu_after = self._meter.cpu_s()
+        changes, outside, notes, is_over = self._look()
+        kind = ExitKind.DISK_LIMIT if is_over and end.kind is ExitKind.EXITED else end.kind
+        passed = kind is ExitKind.EXITED and end.code == 0
+        status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
+        cpu_s = cpu_after - cpu_before if cpu_after is not None and cpu_before is not None else None
+        return StepResult(
+            request.id,
+            request.nodeid,
+            Exit(kind, end.code, _signal(end.code)),
+            status,
+            request.phase,
+            request.run,
+            request.argv,
+            stdout_stream=end.stdout,
+            stderr_stream=end.stderr,
+            changes=changes,
+            outside=outside,
+            usage=Usage(cpu_s),
+            duration_s=end.duration_s,
+            cwd=path_text(end.cwd.encode(errors="surrogateescape")),
+            state=end.state,
+            left_behind=end.left_behind,
+            error=end.error,
+            notes=(*end.notes, *notes),
+        )
+
+    def _when_lost(
+        self, request: StepRequest, error: EngineError, out: StreamCapture, err: StreamCapture, duration_s: float
+    ) -> StepResult:
+        kind = ExitKind.SESSION_LOST if isinstance(error, SessionLost) else ExitKind.ENGINE_LOST
+        self._lost = error.message
+        return StepResult(
+            request.id,
+            request.nodeid,
+            Exit(kind),
+            Status.ERROR,
+            request.phase,
+            request.run,
+            request.argv,
+            stdout_stream=_rest(out),
+            stderr_stream=_rest(err),
+            duration_s=duration_s,
+            state=ShellState.LOST,
+            error=ErrorInfo(type(error).__name__, error.message, error.hint),
+        )
+
+    def _look(self) -> tuple[tuple[FileChange, ...], tuple[OutsideChange, ...], list[str], bool]:
+        """Scan everything: what changed since the last look, what could not be seen, whether a limit is passed."""
+        notes: list[str] = []
+        entries = size_bytes = 0
+        changed: dict[str, tuple[FileChange, ...]] = {}
+        for target, scanner in {WORKSPACE: self._files, **self._outside}.items():
+            before = self._seen.get(target, EMPTY)
+            after = scanner.scan(before)
+            changed[target] = diff(before, after)
+            self._seen[target] = after
+            notes += after.notes
+            entries += len(after.entries)
+            size_bytes += after.bytes_total
+        outside = tuple(
+            OutsideChange(change.change.value, f"{target}/{change.path}")
+            for target in self._outside
+            for change in changed[target]
+        )
+        is_over = entries > self._limits.files or size_bytes > self._limits.workspace_bytes
+        return changed[WORKSPACE], outside, notes, is_over
+
+
+def _rest(capture: StreamCapture) -> Captured:
+    """What a lost step had written; the loss of that too must not hide the first one."""
+    try:
+        return capture.finish(open_=True)
+    except LabError:
+        return Captured(open=True, truncated=True)
+
+
+def _signal(code: int | None) -> str | None:
+    """KILL for 137, as shells tell it; None for a code that is no signal's."""
+    if code is None or code <= 128:
+        return None
+    try:
+        return signal.Signals(code - 128).name.removeprefix("SIG")
+    except ValueError:
+        return None

@@ -1,0 +1,153 @@
+"""Runs plans: their cases in order, each in the session that it asks for, until all are done or somebody says stop.
+
+It knows the order of things and nothing else: sessions come from a `Studio`, verdicts from a `Judge`, and everything that
+happens goes out as events. What happens within a case is in `case_run.py`. Runs on one thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from testronaut_lab.errors import ExitStatus, LabError, worst
+from testronaut_lab.execution.case_run import CaseRun, Judge, info
+from testronaut_lab.execution.runner import Emit, LiveSession
+from testronaut_lab.model.events import CaseFinished, CaseStarted, PlanFinished, PlanStarted
+from testronaut_lab.model.plan import Case, Plan
+from testronaut_lab.model.result import Status, combine
+
+
+class Studio(Protocol):
+    """Where sessions of one plan come from, its image and tools being ready."""
+
+    def session(self, env: Mapping[str, str]) -> AbstractContextManager[LiveSession]:
+        """A started session that ends with the context. Raises EngineError, CaptureError."""
+        ...
+
+
+Prepare = Callable[[int, Plan], Studio]
+
+
+class Scheduler:
+    """Runs plans one after the other. `prepare` gets a plan's image and tools ready and emits what it does."""
+
+    def __init__(self, emit: Emit, prepare: Prepare, judge: Judge, *, fail_fast: bool = False) -> None:
+        self._emit = emit
+        self._prepare = prepare
+        self._judge = judge
+        self._fail_fast = fail_fast
+        self._stopped = threading.Event()
+        self._session: LiveSession | None = None
+        self._exits: list[ExitStatus] = []
+
+    def stop(self) -> None:
+        """End the step that runs and start nothing more; from any thread or a signal handler."""
+        self._stopped.set()
+        session = self._session
+        if session is not None:
+            session.interrupt()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """Of what has run so far; an interruption is not counted."""
+        return worst(self._exits)
+
+    def run(self, plans: Sequence[Plan]) -> Status:
+        """Run them all; a plan that cannot be prepared is an error of that plan, and the next one is run."""
+        statuses: list[Status] = []
+        for number, plan in enumerate(plans):
+            if self._over(statuses):
+                break
+            statuses.append(self._run_plan(number, plan))
+        return combine(statuses)
+
+    def _over(self, statuses: Sequence[Status]) -> bool:
+        failed = any(status in (Status.FAILED, Status.ERROR) for status in statuses)
+        return self.stopped or (self._fail_fast and failed)
+
+    def _run_plan(self, number: int, plan: Plan) -> Status:
+        cases = tuple(
+            (case.id, case.nodeid, case.tags, len(case.setup) + len(case.steps) + len(case.teardown)) for case in plan.cases
+        )
+        file = str(plan.file) if plan.file is not None else None
+        self._emit(PlanStarted(number, plan.name, file, plan.image.ref, plan.network, plan.user, cases))
+        try:
+            studio = self._prepare(number, plan)
+            run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions
+            statuses = run_cases(number, plan, studio)
+        except LabError as error:
+            self._exits.append(error.exit_status)
+            self._emit(PlanFinished(number, Status.ERROR, info(error)))
+            return Status.ERROR
+        status = combine(statuses) if statuses else Status.SKIPPED
+        self._emit(PlanFinished(number, status))
+        return status
+
+    def _in_own_sessions(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+        statuses: list[Status] = []
+        for case in plan.cases:
+            if self._over(statuses):
+                break
+            with self._case(number, plan, case, {}, statuses) as run, self._using(studio, {**plan.env, **case.env}) as session:
+                place_files(plan, session)
+                run.run(session, (*case.setup, *case.steps, *case.teardown), {})
+        return statuses
+
+    def _in_one_session(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+        """Files and setup stand before the first case, teardown after the last; a case's own environment ends with each step."""
+        statuses: list[Status] = []
+        values: dict[str, str] = {}
+        with self._using(studio, plan.env) as session:
+            place_files(plan, session)
+            for i, case in enumerate(plan.cases):
+                if self._over(statuses):
+                    break
+                setup = case.setup if i == 0 else ()
+                teardown = case.teardown if i == len(plan.cases) - 1 else ()
+                with self._case(number, plan, case, values, statuses) as run:
+                    run.run(session, (*setup, *case.steps, *teardown), case.env)
+        return statuses
+
+    @contextmanager
+    def _case(self, number: int, plan: Plan, case: Case, values: dict[str, str], statuses: list[Status]) -> Iterator[CaseRun]:
+        """A case from its first to its last event; what goes wrong within is the case's error."""
+        self._emit(CaseStarted(number, case.nodeid))
+        started = time.monotonic()
+        run = CaseRun(self._emit, self._judge, self._stopped.is_set, plan, number, case, values)
+        try:
+            yield run
+        except LabError as error:
+            run.fail(error)
+        ran = [status for status in run.statuses if status is not Status.SKIPPED]
+        status = combine(ran) if ran else Status.SKIPPED
+        statuses.append(status)
+        self._exits += run.exits
+        if status is Status.FAILED:
+            self._exits.append(ExitStatus.FAILED)
+        self._emit(CaseFinished(number, case.nodeid, status, time.monotonic() - started, error=run.error))
+
+    @contextmanager
+    def _using(self, studio: Studio, env: Mapping[str, str]) -> Iterator[LiveSession]:
+        """A session that `stop` can interrupt."""
+        with studio.session(env) as session:
+            self._session = session
+            try:
+                yield session
+            finally:
+                self._session = None
+
+
+def place_files(plan: Plan, session: LiveSession) -> None:
+    """Put a plan's `files:` into the workspace. Raises UsageError for a link that leads out, CaptureError."""
+    for path, file in plan.files.items():
+        if file.source is not None:
+            session.copy(path, file.source, file.mode)
+        else:
+            session.put(path, file.content or b"", file.mode)

@@ -1,0 +1,1 @@
+"""The accepted output of a step, kept as readable files beside the plans."""

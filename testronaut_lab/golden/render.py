@@ -1,0 +1,174 @@
+"""What a step did, as the files of a golden: the same step that does the same gives the same bytes.
+
+Everything that is rendered is normalised, names in `changes.txt` included; times, sizes and owners are left out. Where the
+files are kept is the business of `golden/store.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.golden.names import clash, escaped, name_problem
+from testronaut_lab.golden.normalize import Rule, normalize, rule_name
+from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.globs import matches_any
+from testronaut_lab.model.plan import GoldenSpec, Step
+from testronaut_lab.model.result import Captured, Exit, ExitKind, StepResult
+
+MAX_TEXT_BYTES = 64 * 1024
+_STATUS_GAP = " " * 6
+
+# Relative POSIX name -> content; the same shape in memory as on disk.
+GoldenTree = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """`unfired` names the normalising rules that found nothing anywhere in this step."""
+
+    tree: GoldenTree
+    unfired: tuple[str, ...] = ()
+
+
+def render(step: Step, result: StepResult, read: Callable[[str], bytes]) -> Rendered:
+    """The golden of what was captured; `read` gives a file of the workspace. `step.golden` must be set.
+
+    Raises CaptureError if a stream or file is not there in full any more, and for names no golden can hold.
+    """
+    if step.golden is None:
+        raise CaptureError(f"rendering {step.nodeid}: it asks for no golden")
+    pen = _Pen(step.golden.normalize)
+    tree = {"cmd.txt": _command(result, pen)}
+    tree |= _streams(step.golden, result, pen)
+    if result.changes:
+        tree["changes.txt"] = "".join(f"{line}\n" for line in sorted_changes(result.changes, pen.text)).encode()
+    tree |= _files(step.golden, result.changes, read, pen)
+    check_names(tree)
+    return Rendered(MappingProxyType(tree), pen.unfired())
+
+
+def check_names(tree: GoldenTree) -> None:
+    """Raises CaptureError for a name that leads out of the golden, cannot be written, or clashes with another one."""
+    for name in tree:
+        if problem := name_problem(name):
+            raise CaptureError(f"keeping {name!r} in a golden: {problem}")
+    if two := clash(tree):
+        raise CaptureError(
+            f"keeping {two[0]!r} and {two[1]!r} in one golden: some file systems take them for one name",
+            hint="leave one out with `golden: {files: [...]}`",
+        )
+
+
+def sorted_changes(changes: Iterable[FileChange], text: Callable[[str], str] = str) -> list[str]:
+    """One line a change, sorted by path: `A 644 out.json`, `A 755 dir/`, `A link -> target`, `D gone.txt`."""
+    lines = [(text(change.path), change.change.letter, _change_line(change, text)) for change in changes]
+    return [line for _, _, line in sorted(lines)]
+
+
+class _Pen:
+    """Normalises with the rules of one step and remembers which of them found something."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self._rules = rules
+        self._fired: Counter[str] = Counter({rule_name(rule): 0 for rule in rules})
+
+    def bytes(self, data: bytes) -> bytes:
+        normalized = normalize(data, self._rules)
+        self._fired.update(normalized.fired)
+        return normalized.data
+
+    def text(self, text: str) -> str:
+        return self.bytes(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+
+    def unfired(self) -> tuple[str, ...]:
+        return tuple(name for name, count in self._fired.items() if not count)
+
+
+def _command(result: StepResult, pen: _Pen) -> bytes:
+    """`$ COMMAND      (exit 0)`; further lines of the command begin with `> `, as in a shell."""
+    first, *more = pen.text(result.command).split("\n")
+    lines = [f"$ {first}{_STATUS_GAP}({_status(result.exit)})", *(f"> {line}" for line in more)]
+    return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
+
+
+def _status(exit_: Exit) -> str:
+    return f"exit {exit_.code}" if exit_.kind is ExitKind.EXITED else exit_.kind.value
+
+
+def _streams(spec: GoldenSpec, result: StepResult, pen: _Pen) -> dict[str, bytes]:
+    streams: dict[str, Captured] = {"stdout": result.stdout_stream, "stderr": result.stderr_stream}
+    contents = {f"{name}.txt": pen.bytes(_whole(name, streams[name])) for name in spec.streams}
+    return {name: data for name, data in contents.items() if data}
+
+
+def _whole(name: str, stream: Captured) -> bytes:
+    if stream.truncated:
+        raise CaptureError(f"keeping {name} in a golden: {stream.dropped_bytes} bytes of it were dropped at the output limit")
+    try:
+        return stream.read()
+    except OSError as error:
+        raise CaptureError(f"reading the captured {name}: {error}") from error
+
+
+def _change_line(change: FileChange, text: Callable[[str], str]) -> str:
+    letter, path = change.change.letter, escaped(text(change.path))
+    if change.change is ChangeKind.DELETED:
+        return f"{letter} {path}"
+    mode = f"{change.mode:03o} " if change.mode is not None else ""
+    match change.type:
+        case FileType.LINK:
+            # The first arrow of a line is ours: one in the link's own name is escaped.
+            name = path.replace(" -> ", " \\x2d> ")
+            return f"{letter} {name} -> {escaped(text(change.target or ''))}"
+        case FileType.DIR:
+            return f"{letter} {mode}{path}/"
+        case FileType.FILE:
+            return f"{letter} {mode}{path}"
+        case FileType.OTHER:
+            return f"{letter} {mode}{path} (not a file)"
+
+
+def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], pen: _Pen) -> dict[str, bytes]:
+    """The files that the golden asks for, among those the step made or changed."""
+    tree: dict[str, bytes] = {}
+    for change in changes:
+        if change.change is ChangeKind.DELETED or change.type is not FileType.FILE or not matches_any(spec.files, change.path):
+            continue
+        name, data = _file(change, read, pen)
+        if name in tree:
+            raise CaptureError(f"keeping {change.path!r} in a golden: another file is kept as {name!r} already")
+        tree[name] = data
+    return tree
+
+
+def _file(change: FileChange, read: Callable[[str], bytes], pen: _Pen) -> tuple[str, bytes]:
+    """Text up to 64 KiB as it is; anything else as one line that identifies it."""
+    name = f"files/{escaped(change.path)}"
+    if problem := name_problem(name):
+        raise CaptureError(f"keeping {change.path!r} in a golden: {problem}")
+    if change.size_bytes is not None and change.size_bytes > MAX_TEXT_BYTES:
+        return f"{name}.sha256", _fingerprint(change, "large")
+    try:
+        data = read(change.path)
+    except FileNotFoundError as error:
+        raise CaptureError(f"keeping {change.path!r} in a golden: it vanished after the step") from error
+    if change.sha256 is not None and hashlib.sha256(data).hexdigest() != change.sha256:
+        raise CaptureError(f"keeping {change.path!r} in a golden: it changed again after the step")
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return f"{name}.sha256", _fingerprint(change, "binary")
+    return name, pen.bytes(data)
+
+
+def _fingerprint(change: FileChange, why: str) -> bytes:
+    if change.sha256 is None:
+        raise CaptureError(
+            f"keeping {change.path!r} in a golden: its content was not read ({change.note or 'no reason is known'})"
+        )
+    return f"{change.sha256}  {change.size_bytes}  {why}\n".encode()

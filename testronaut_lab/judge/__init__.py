@@ -1,0 +1,1 @@
+"""What a step was expected to do, held against what it did."""

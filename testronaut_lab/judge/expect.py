@@ -1,0 +1,192 @@
+"""What a plan expects of one step, held against the step as captured: every expectation that does not hold is a mismatch.
+
+Pure but for reading files of the workspace and those the plan names. Goldens and the verdict as a whole are in
+`judge/judge.py`, the matchers of one text in `judge/text.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.judge.text import Subject, check_text
+from testronaut_lab.model.files import ChangeKind, FileType
+from testronaut_lab.model.globs import is_glob, matches_any, matches_glob
+from testronaut_lab.model.plan import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
+from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, StepResult
+
+_MAX_LISTED = 20
+
+_KIND_IN_WORDS = {
+    ExitKind.EXITED: "exited",
+    ExitKind.TIMEOUT: "timed out",
+    ExitKind.OOM: "killed: out of memory",
+    ExitKind.OUTPUT_LIMIT: "killed: wrote more output than the limit",
+    ExitKind.DISK_LIMIT: "killed: the workspace grew beyond its limit",
+    ExitKind.PIDS_LIMIT: "ended by the limit of processes",
+    ExitKind.CANCELLED: "cancelled",
+    ExitKind.SESSION_LOST: "the session was lost",
+    ExitKind.ENGINE_LOST: "the engine was lost",
+}
+
+
+class Workspace(Protocol):
+    """The workspace as it is right after the step. Paths are in the text form of `model.files.path_text`."""
+
+    def paths(self) -> Mapping[str, FileType]:
+        """Every path there is now."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A regular file, whole, never through a link. Raises FileNotFoundError, or CaptureError for what is not readable."""
+        ...
+
+
+def check(expect: Expect, result: StepResult, workspace: Workspace) -> tuple[Mismatch, ...]:
+    """Every expectation that does not hold. Raises CaptureError if what is to be judged cannot be read."""
+    return (
+        *_check_exit(expect.exit, result),
+        *_check_stream("stdout", expect.stdout, result.stdout_stream),
+        *_check_stream("stderr", expect.stderr, result.stderr_stream),
+        *_check_files(expect.files, workspace),
+        *_check_changes(expect.changes, result),
+    )
+
+
+def without_ignored(result: StepResult, ignore: tuple[str, ...]) -> StepResult:
+    """The result without the changes that the plan's `ignore` names: recorded, but not judged."""
+    return replace(result, changes=tuple(change for change in result.changes if not matches_any(ignore, change.path)))
+
+
+def stream_bytes(name: str, stream: Captured) -> bytes:
+    """All kept bytes of a stream. Raises CaptureError if they are gone."""
+    try:
+        return stream.read()
+    except OSError as error:
+        raise CaptureError(f"reading the captured {name}: {error}") from error
+
+
+def truncated(name: str, stream: Captured) -> Mismatch | None:
+    """The mismatch that says that a stream cannot be judged, because only its beginning was kept."""
+    if not stream.truncated:
+        return None
+    actual = f"truncated: {stream.size_bytes} bytes were kept, {stream.dropped_bytes} dropped"
+    return Mismatch(name, "the whole stream", actual)
+
+
+def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:
+    if not _exit_holds(expect, result.exit):
+        yield Mismatch("exit", _exit_expected(expect), _exit_actual(result))
+
+
+def _exit_holds(expect: ExitExpect, actual: Exit) -> bool:
+    if expect.timeout:
+        return actual.kind is ExitKind.TIMEOUT
+    if actual.kind is not ExitKind.EXITED or actual.code is None:
+        return False
+    if expect.signal is not None:
+        return actual.signal == expect.signal.removeprefix("SIG")
+    return actual.code != 0 if expect.nonzero else actual.code in expect.codes
+
+
+def _exit_expected(expect: ExitExpect) -> str:
+    if expect.timeout:
+        return "timeout"
+    if expect.signal is not None:
+        return f"signal {expect.signal.removeprefix('SIG')}"
+    return "exit nonzero" if expect.nonzero else "exit " + " or ".join(map(str, expect.codes))
+
+
+def _exit_actual(result: StepResult) -> str:
+    match result.exit:
+        case Exit(ExitKind.EXITED, int(code), str(signal)):
+            return f"exit {code} (signal {signal})"
+        case Exit(ExitKind.EXITED, int(code), None):
+            return f"exit {code}"
+        case Exit(kind):
+            return f"{_KIND_IN_WORDS[kind]} after {result.duration_s:.3g} s"
+
+
+def _check_stream(name: str, expect: TextExpect | None, stream: Captured) -> Iterator[Mismatch]:
+    if expect is None:
+        return
+    if cut := truncated(name, stream):
+        yield cut
+        return
+    yield from check_text(expect, Subject(name, stream_bytes(name, stream)))
+
+
+def _check_files(expect: Mapping[str, FileExpect], workspace: Workspace) -> Iterator[Mismatch]:
+    paths = workspace.paths() if expect else {}
+    for pattern, wanted in expect.items():
+        found = _named_by(pattern, paths)
+        if wanted.absent:
+            if found:
+                yield Mismatch(f"files.{pattern}", "absent", _listed([f"{path} ({paths[path]})" for path in found]))
+        elif not found:
+            yield Mismatch(f"files.{pattern}", "a path of that name", "no such path")
+        elif wanted.text is not None:
+            yield from _check_contents(pattern, wanted.text, {path: paths[path] for path in found}, workspace)
+
+
+def _named_by(pattern: str, paths: Mapping[str, FileType]) -> list[str]:
+    """The paths that a key of `files` names: the one written so, else those that match it as a pattern."""
+    if pattern in paths or not is_glob(pattern):
+        return [pattern] if pattern in paths else []
+    return sorted(path for path in paths if matches_glob(pattern, path))
+
+
+def _check_contents(pattern: str, expect: TextExpect, found: Mapping[str, FileType], workspace: Workspace) -> Iterator[Mismatch]:
+    """Every regular file among the paths found must satisfy the matchers, and there must be one."""
+    files = [path for path, kind in found.items() if kind is FileType.FILE]
+    if not files:
+        kinds = _listed([f"{path} is {_kind_in_words(kind)}" for path, kind in found.items()])
+        yield Mismatch(f"files.{pattern}", "a regular file", kinds)
+    for path in files:
+        try:
+            data = workspace.read(path)
+        except FileNotFoundError:
+            yield Mismatch(f"files.{path}", "a regular file", "it vanished while it was judged", path)
+            continue
+        yield from check_text(expect, Subject(f"files.{path}", data, path))
+
+
+def _kind_in_words(kind: FileType) -> str:
+    return {
+        FileType.DIR: "a directory",
+        FileType.LINK: "a link, which is not followed",
+        FileType.FILE: "a file",
+        FileType.OTHER: "no file, directory or link",
+    }[kind]
+
+
+def _check_changes(expect: ChangesExpect | None, result: StepResult) -> Iterator[Mismatch]:
+    """Every change must be named by a pattern of its kind, and every pattern must name a change."""
+    if expect is None:
+        return
+    wanted = {
+        ChangeKind.ADDED: expect.added,
+        ChangeKind.MODIFIED: expect.modified,
+        ChangeKind.DELETED: expect.deleted,
+        ChangeKind.RETYPED: expect.retyped,
+    }
+    for kind, patterns in wanted.items():
+        paths = [change.path for change in result.changes if change.change is kind]
+        surplus = [path for path in paths if not matches_any(patterns, path)]
+        missing = [pattern for pattern in patterns if not any(matches_glob(pattern, path) for path in paths)]
+        if surplus or missing:
+            yield Mismatch(f"changes.{kind}", _listed(patterns), _listed(paths), diff=_changes_diff(surplus, missing))
+
+
+def _changes_diff(surplus: list[str], missing: list[str]) -> str:
+    lines = [f"-{pattern}" for pattern in missing] + [f"+{path}" for path in surplus]
+    if len(lines) > _MAX_LISTED:
+        lines[_MAX_LISTED:] = [f"… {len(lines) - _MAX_LISTED} more"]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(items: Sequence[str]) -> str:
+    rest = f" and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
+    return (", ".join(items[:_MAX_LISTED]) + rest) or "none"

@@ -1,0 +1,105 @@
+"""The verdict on one step: its expectations, the values it has to save and its golden taken together.
+
+Skipped steps never come here, and what a verdict does to the rest of the case is for whoever runs it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from testronaut_lab.errors import LabError
+from testronaut_lab.golden.compare import compare
+from testronaut_lab.golden.render import GoldenTree, Rendered, render
+from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
+from testronaut_lab.judge.save import saved_values
+from testronaut_lab.model.plan import Step
+from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Status, StepResult
+
+_LOST = frozenset({ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`saved` are the values for later steps. `notes` are the judge's own, to stand behind those of the result."""
+
+    status: Status
+    mismatches: tuple[Mismatch, ...] = ()
+    error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
+    saved: Mapping[str, str] = field(default_factory=dict)
+
+
+class Judge:
+    """Judges the steps of a run. With `update` a golden that differs is written, but nothing ever is under `ci`.
+
+    `only` names the steps whose goldens may be written; None: all of them.
+    """
+
+    def __init__(self, goldens: GoldenStore, update: bool, ci: bool, only: frozenset[str] | None = None) -> None:
+        self._goldens = goldens
+        self._update = update
+        self._ci = ci
+        self._only = only
+
+    def judge(self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = ()) -> Verdict:
+        """The verdict on `result`, which `step` gave; to be called before the workspace changes again.
+
+        `ignore` is the plan's. A stream or file that cannot be read, and a golden that cannot be used, is an `error`, not raised.
+        """
+        if result.error is not None or result.exit.kind in _LOST or result.status is Status.ERROR:
+            return Verdict(Status.ERROR, error=result.error or _unexplained(result))
+        try:
+            return self._judge(step, without_ignored(result, ignore), workspace)
+        except LabError as error:
+            return Verdict(Status.ERROR, error=ErrorInfo(type(error).__name__, error.message, error.hint))
+
+    def _judge(self, step: Step, result: StepResult, workspace: Workspace) -> Verdict:
+        saved = saved_values(step, result)
+        mismatches = (*check(step.expect, result, workspace), *saved.mismatches)
+        notes: tuple[str, ...] = ()
+        if cut := _cut_for_golden(step, result):
+            mismatches += tuple(each for each in cut if each not in mismatches)
+        elif step.golden is not None:
+            rendered = render(step, result, workspace.read)
+            different, notes = self._against_golden(step, rendered, otherwise_good=not mismatches)
+            mismatches += different
+        return Verdict(Status.FAILED if mismatches else Status.PASSED, mismatches, notes=notes, saved=saved.values)
+
+    def _against_golden(
+        self, step: Step, rendered: Rendered, *, otherwise_good: bool
+    ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
+        """Mismatches and notes. A golden that is written now does not mismatch."""
+        key = GoldenKey.of(step.nodeid)
+        notes = tuple(f"normalize {pattern!r} matched nothing" for pattern in rendered.unfired)
+        different = compare(self._goldens.read(key), rendered.tree)
+        chosen = self._only is None or step.nodeid in self._only
+        if different and self._update and chosen and not self._ci:
+            if otherwise_good:
+                return (), (*notes, self._write(key, rendered.tree))
+            notes += ("golden not written: other expectations of this step do not hold",)
+        where, advice = self._goldens.shown(key), self._advice(step)
+        return tuple(change.mismatch(where, advice) for change in different), notes
+
+    def _write(self, key: GoldenKey, tree: GoldenTree) -> str:
+        self._goldens.write(key, tree)
+        return f"golden written: {self._goldens.shown(key)}"
+
+    def _advice(self, step: Step) -> str:
+        accept = f"testronaut-lab run -u {shlex.quote(step.nodeid)}"
+        if self._ci and self._update:
+            return f"nothing is written under CI; to accept elsewhere: {accept}"
+        return f"to accept: {accept}"
+
+
+def _unexplained(result: StepResult) -> ErrorInfo:
+    return ErrorInfo("CaptureError", f"{result.nodeid} ended as {result.exit.kind.value} and no reason was recorded")
+
+
+def _cut_for_golden(step: Step, result: StepResult) -> tuple[Mismatch, ...]:
+    """Why the golden cannot even be compared: a stream that belongs into it was cut at the output limit."""
+    streams = {"stdout": result.stdout_stream, "stderr": result.stderr_stream}
+    cuts = (truncated(name, streams[name]) for name in (step.golden.streams if step.golden else ()))
+    return tuple(cut for cut in cuts if cut)

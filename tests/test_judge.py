@@ -1,0 +1,254 @@
+"""The verdict on a step: what fails it, what is an error instead, and when a golden is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.judge.judge import Judge, Verdict
+from testronaut_lab.judge.save import saved_values
+from testronaut_lab.model.expect import ExitExpect, Expect, TextExpect
+from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.plan import GoldenSpec, Normalizer, Save, Step
+from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult
+
+NODEID = "plans/p.lab.yaml::c::s"
+KEY = GoldenKey("plans/p", "c", "s")
+ACCEPT = "to accept: testronaut-lab run -u plans/p.lab.yaml::c::s"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A real folder as the workspace."""
+
+    root: Path
+
+    def paths(self) -> Mapping[str, FileType]:
+        return {path.relative_to(self.root).as_posix(): FileType.FILE for path in self.root.rglob("*") if path.is_file()}
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> GoldenStore:
+    return GoldenStore(tmp_path / "project/snapshots")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Folder:
+    (tmp_path / "workspace").mkdir()
+    return Folder(tmp_path / "workspace")
+
+
+def step(**fields: object) -> Step:
+    return replace(Step("s", NODEID, run="cmd"), **fields)  # type: ignore[arg-type]
+
+
+def step_result(stdout: bytes = b"", code: int = 0, **fields: object) -> StepResult:
+    ended = Exit(ExitKind.EXITED, code)
+    stream = Captured(size_bytes=len(stdout), data=stdout)
+    result = StepResult("s", NODEID, ended, Status.FAILED if code else Status.PASSED, run="cmd", stdout_stream=stream)
+    return replace(result, **fields)  # type: ignore[arg-type]
+
+
+def judged(
+    store: GoldenStore, workspace: Folder, step: Step, result: StepResult, *, update: bool = False, ci: bool = False
+) -> Verdict:
+    return Judge(store, update, ci).judge(step, result, workspace)
+
+
+GOLDEN = GoldenSpec()
+
+
+def test_step_without_expectations_passes_by_exit_0(store: GoldenStore, workspace: Folder) -> None:
+    assert judged(store, workspace, step(), step_result()) == Verdict(Status.PASSED)
+
+
+def test_step_without_expectations_fails_by_any_other_exit(store: GoldenStore, workspace: Folder) -> None:
+    assert judged(store, workspace, step(), step_result(code=3)) == Verdict(
+        Status.FAILED, (Mismatch("exit", "exit 0", "exit 3"),)
+    )
+
+
+def test_failing_command_that_was_expected_passes(store: GoldenStore, workspace: Folder) -> None:
+    expect = Expect(exit=ExitExpect(codes=(5,)))
+    assert judged(store, workspace, step(expect=expect), step_result(code=5)).status is Status.PASSED
+
+
+def test_error_of_the_execution_is_the_verdict(store: GoldenStore, workspace: Folder) -> None:
+    error = ErrorInfo("CaptureError", "a record was forged")
+    assert judged(store, workspace, step(), step_result(error=error)) == Verdict(Status.ERROR, error=error)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"exit": Exit(ExitKind.SESSION_LOST)}, {"exit": Exit(ExitKind.ENGINE_LOST)}, {"status": Status.ERROR}]
+)
+def test_lost_or_doubtful_step_is_an_error_even_without_a_reason(
+    store: GoldenStore, workspace: Folder, fields: dict[str, object]
+) -> None:
+    verdict = judged(store, workspace, step(), step_result(**fields))
+    assert verdict.status is Status.ERROR
+    assert verdict.error is not None
+
+
+def test_output_that_is_gone_is_an_error(store: GoldenStore, workspace: Folder, tmp_path: Path) -> None:
+    gone = Captured(size_bytes=9, data=None, path=str(tmp_path / "gone"))
+    verdict = judged(store, workspace, step(expect=Expect(stdout=TextExpect(empty=True))), step_result(stdout_stream=gone))
+    assert (verdict.status, verdict.error and verdict.error.class_) == (Status.ERROR, "CaptureError")
+
+
+def test_missing_golden_fails_and_names_the_command_to_accept(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"))
+    expected = f"a golden in snapshots/plans/p/c/s ({ACCEPT})"
+    assert verdict == Verdict(Status.FAILED, (Mismatch("golden", expected, "none yet for cmd.txt, stdout.txt"),))
+    assert store.read(KEY) is None
+
+
+def test_update_writes_the_golden_and_passes(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
+    assert verdict == Verdict(Status.PASSED, notes=("golden written: snapshots/plans/p/c/s",))
+    assert store.read(KEY) == {"cmd.txt": b"$ cmd      (exit 0)\n", "stdout.txt": b"1\n"}
+
+
+def test_same_output_again_passes_and_writes_nothing(store: GoldenStore, workspace: Folder) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
+    before = os.stat(store.directory(KEY)).st_ino
+    assert judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True) == Verdict(Status.PASSED)
+    assert os.stat(store.directory(KEY)).st_ino == before
+
+
+def test_golden_edited_by_hand_fails_with_a_diff(store: GoldenStore, workspace: Folder) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
+    (store.directory(KEY) / "stdout.txt").write_bytes(b"2\n")
+    (mismatch,) = judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n")).mismatches
+    assert mismatch == Mismatch(
+        "golden", f"as in snapshots/plans/p/c/s/stdout.txt ({ACCEPT})", "1\n", "stdout.txt", "@@ -1 +1 @@\n-2\n+1\n"
+    )
+
+
+def test_update_does_not_write_when_another_expectation_fails(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(code=1), update=True)
+    assert [each.aspect for each in verdict.mismatches] == ["exit", "golden"]
+    assert verdict.notes == ("golden not written: other expectations of this step do not hold",)
+    assert store.read(KEY) is None
+
+
+def test_update_does_not_write_for_an_error(store: GoldenStore, workspace: Folder) -> None:
+    result = step_result(error=ErrorInfo("CaptureError", "x"))
+    assert judged(store, workspace, step(golden=GOLDEN), result, update=True).status is Status.ERROR
+    assert store.read(KEY) is None
+
+
+def test_update_under_ci_writes_nothing_and_says_so(store: GoldenStore, workspace: Folder) -> None:
+    (mismatch,) = judged(store, workspace, step(golden=GOLDEN), step_result(), update=True, ci=True).mismatches
+    assert "nothing is written under CI; to accept elsewhere: testronaut-lab run -u plans/p.lab.yaml::c::s" in mismatch.expected
+    assert store.read(KEY) is None
+
+
+def test_golden_is_compared_after_normalising(store: GoldenStore, workspace: Folder) -> None:
+    golden = GoldenSpec(normalize=(Normalizer(r"pid \d+", "pid [PID]"),))
+    judged(store, workspace, step(golden=golden), step_result(b"pid 1\n"), update=True)
+    assert judged(store, workspace, step(golden=golden), step_result(b"pid 2\n")).status is Status.PASSED
+
+
+def test_normaliser_that_never_fires_is_noted(store: GoldenStore, workspace: Folder) -> None:
+    golden = GoldenSpec(normalize=(Normalizer("absent", "x"),))
+    verdict = judged(store, workspace, step(golden=golden), step_result(), update=True)
+    assert "normalize 'absent' matched nothing" in verdict.notes
+
+
+def test_golden_keeps_the_files_it_is_asked_for(store: GoldenStore, workspace: Folder) -> None:
+    (workspace.root / "a.json").write_bytes(b"{}")
+    change = FileChange(ChangeKind.ADDED, "a.json", FileType.FILE, mode=0o644, size_bytes=2)
+    judged(store, workspace, step(golden=GoldenSpec(files=("*.json",))), step_result(changes=(change,)), update=True)
+    assert (store.read(KEY) or {})["files/a.json"] == b"{}"
+    assert (store.read(KEY) or {})["changes.txt"] == b"A 644 a.json\n"
+
+
+def test_ignored_change_is_left_out_of_the_golden(store: GoldenStore, workspace: Folder) -> None:
+    change = FileChange(ChangeKind.ADDED, ".cache/x", FileType.FILE, mode=0o644, size_bytes=0)
+    verdict = Judge(store, update=True, ci=False).judge(
+        step(golden=GOLDEN), step_result(changes=(change,)), workspace, ("**/.cache/**",)
+    )
+    assert verdict.status is Status.PASSED
+    assert sorted(store.read(KEY) or {}) == ["cmd.txt"]
+
+
+def test_golden_behind_a_link_is_an_error_with_a_hint(store: GoldenStore, workspace: Folder, tmp_path: Path) -> None:
+    store.root.mkdir(parents=True)
+    (store.root / "plans").symlink_to(tmp_path)
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(), update=True)
+    assert verdict.status is Status.ERROR
+    assert verdict.error is not None
+    assert verdict.error.class_ == "UsageError"
+    assert verdict.error.hint == f"rm {store.root}/plans"
+
+
+def test_truncated_stream_fails_a_golden_and_is_never_written(store: GoldenStore, workspace: Folder) -> None:
+    cut = Captured(size_bytes=1, data=b"a", truncated=True, dropped_bytes=9)
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(stdout_stream=cut), update=True)
+    assert verdict == Verdict(Status.FAILED, (Mismatch("stdout", "the whole stream", "truncated: 1 bytes were kept, 9 dropped"),))
+    assert store.read(KEY) is None
+
+
+def test_saved_values_are_in_the_verdict(store: GoldenStore, workspace: Folder) -> None:
+    saving = step(save={"x": Save(json_path=".x"), "whole": Save(json_path=".")})
+    assert judged(store, workspace, saving, step_result(b'{"x": "a b"}')).saved == {"x": "a b", "whole": '{"x":"a b"}'}
+
+
+def test_value_that_cannot_be_saved_fails_the_step(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(
+        store, workspace, step(save={"x": Save(json_path=".y")}, golden=GOLDEN), step_result(b'{"x": 1}'), update=True
+    )
+    assert verdict.status is Status.FAILED
+    assert verdict.mismatches[0] == Mismatch("save.x", "a value at .y", 'nothing there: {"x": 1}')
+    assert store.read(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("save", "stdout", "value"),
+    [
+        (Save(matches=r"v(\d+)\.(\d+)"), b"jq v1.7\n", "1"),
+        (Save(matches=r"v\d+"), b"jq v1.7\n", "v1"),
+        (Save(matches=r"a()"), b"a", ""),
+        (Save(json_path=".a[1]"), b'{"a": [1, null]}', "null"),
+        (Save(json_path=".a"), b'{"a": {"b": [1.5, true]}}', '{"b":[1.5,true]}'),
+        (Save(json_path="."), '"é"'.encode(), "é"),
+    ],
+)
+def test_value_is_taken_from_the_output(save: Save, stdout: bytes, value: str) -> None:
+    assert saved_values(step(save={"x": save}), step_result(stdout)).values == {"x": value}
+
+
+def test_value_is_taken_from_stderr() -> None:
+    result = step_result(stderr_stream=Captured(size_bytes=2, data=b"e1"))
+    assert saved_values(step(save={"x": Save(from_="stderr", matches=r"\d")}), result).values == {"x": "1"}
+
+
+@pytest.mark.parametrize(
+    ("save", "stdout", "actual"),
+    [
+        (Save(matches=r"v(\d)"), b"none\n", "nothing there: none\n"),
+        (Save(matches=r"a|(b)"), b"a", "nothing there: a"),
+        (Save(json_path=".a"), b"nope", "Expecting value: line 1 column 1 (char 0): nope"),
+        (Save(json_path=".a"), b'{"a": "\\ud800"}', 'what was found is not UTF-8: {"a": "\\ud800"}'),
+        (Save(matches=r"."), b"\xff", "what was found is not UTF-8: \\xff"),
+        (Save(json_path="."), b'"\\u0000"', "what was found holds a NUL byte, which no variable can"),
+    ],
+)
+def test_value_that_is_not_there_or_no_text_is_a_mismatch(save: Save, stdout: bytes, actual: str) -> None:
+    saved = saved_values(step(save={"x": save}), step_result(stdout))
+    assert saved.values == {}
+    assert saved.mismatches == (Mismatch("save.x", f"a value at {save.json_path or save.matches}", actual),)
+
+
+def test_nothing_is_saved_from_a_truncated_stream() -> None:
+    cut = Captured(size_bytes=1, data=b"1", truncated=True, dropped_bytes=9)
+    saved = saved_values(step(save={"x": Save(matches="1")}), step_result(stdout_stream=cut))
+    assert saved.mismatches == (Mismatch("save.x", "the whole stream", "truncated: 1 bytes were kept, 9 dropped"),)

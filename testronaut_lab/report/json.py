@@ -1,0 +1,200 @@
+"""A run as JSON, version 1: for programs. Fields keep their names and meaning; new ones may come, readers ignore those.
+
+The schema of it is in `report/schema.py`. `text` of a stream is for reading only; its bytes are in the store by `sha256`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import orjson
+from pydantic import JsonValue
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.events import Event, to_json
+from testronaut_lab.model.files import FileChange
+from testronaut_lab.model.result import (
+    Captured,
+    CaseResult,
+    EngineInfo,
+    ErrorInfo,
+    ImageInfo,
+    Mismatch,
+    OutsideChange,
+    PlanResult,
+    RunResult,
+    StepResult,
+    ToolInfo,
+    Usage,
+)
+
+VERSION = 1
+JsonObject = dict[str, JsonValue]
+
+
+def dumps(result: RunResult) -> bytes:
+    """The run as a JSON document, indented, with a trailing newline."""
+    return orjson.dumps(run_to_dict(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def load_run(data: bytes) -> JsonObject:
+    """A document of `dumps`, parsed. Raises UsageError for what is none, or for one of a newer version."""
+    try:
+        tree: JsonValue = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"reading a result: not JSON: {error}") from error
+    version = tree.get("version") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or not isinstance(version, int):
+        raise UsageError("reading a result: no `version`, so this is no result", hint="testronaut-lab schema result")
+    if version > VERSION:
+        message = f"reading a result: it has version {version}, and this program knows up to {VERSION}"
+        raise UsageError(message, hint="pip install --upgrade testronaut-lab")
+    return tree
+
+
+def events_to_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
+    """One JSON line for each fact, its fields beside `seq`, `wall` and `mono`; hints are left out."""
+    for event in events:
+        if not event.is_hint:
+            stamp: JsonObject = {"version": VERSION, "seq": event.seq, "wall": event.wall, "mono": event.mono}
+            body: JsonObject = orjson.loads(to_json(event.body))
+            yield orjson.dumps(stamp | {"kind": body.pop("kind")} | body, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def run_to_dict(result: RunResult) -> JsonObject:
+    """The tree that `dumps` writes. Reads the files of large streams; `text` is null for one that is gone."""
+    tree: JsonObject = {
+        "version": VERSION,
+        "run": result.run,
+        "started": result.started,
+        "finished": result.finished,
+        "status": result.status.value,
+        "engine": _engine(result.engine),
+        "plans": [_plan(plan) for plan in result.plans],
+        "totals": dict[str, JsonValue](result.totals),
+    }
+    return tree | _error_if_set(result.error)
+
+
+def _plan(plan: PlanResult) -> JsonObject:
+    tree: JsonObject = {
+        "name": plan.name,
+        "file": plan.file,
+        "image": _image(plan.image),
+        "tools": [_tool(tool) for tool in plan.tools],
+        "network": plan.network,
+        "user": plan.user,
+        "cell": dict(plan.cell),
+        "status": plan.status.value,
+        "cases": [_case(case) for case in plan.cases],
+    }
+    return tree | _error_if_set(plan.error)
+
+
+def _case(case: CaseResult) -> JsonObject:
+    tree: JsonObject = {
+        "id": case.id,
+        "nodeid": case.nodeid,
+        "tags": list(case.tags),
+        "status": case.status.value,
+        "attempts": case.attempts,
+        "duration_s": case.duration_s,
+        "session": case.session,
+        "steps": [step_to_dict(step) for step in case.steps],
+    }
+    return tree | _error_if_set(case.error)
+
+
+def step_to_dict(step: StepResult) -> JsonObject:
+    """One step as it stands in the document."""
+    command: JsonObject = {"run": step.run} if step.argv is None else {"argv": list(step.argv)}
+    return {
+        "id": step.id,
+        "nodeid": step.nodeid,
+        "phase": step.phase.value,
+        **command,
+        "status": step.status.value,
+        "attempts": step.attempts,
+        "exit": {"kind": step.exit.kind.value, "code": step.exit.code, "signal": step.exit.signal},
+        "stdout": _stream(step.stdout_stream),
+        "stderr": _stream(step.stderr_stream),
+        "changes": [_change(change) for change in step.changes],
+        "transient": list(step.transient),
+        "outside": [_outside(change) for change in step.outside],
+        "usage": _usage(step.usage),
+        "duration_s": step.duration_s,
+        "cwd": step.cwd,
+        "state": step.state.value,
+        "left_behind": list(step.left_behind),
+        "mismatches": [_mismatch(mismatch) for mismatch in step.mismatches],
+        "error": _error(step.error),
+        "notes": list(step.notes),
+    }
+
+
+def _stream(stream: Captured) -> JsonObject:
+    try:
+        text: str | None = stream.text
+    except FileNotFoundError:
+        text = None
+    return {
+        "bytes": stream.size_bytes,
+        "sha256": stream.sha256,
+        "text": text,
+        "truncated": stream.truncated,
+        "dropped": stream.dropped_bytes,
+        "open": stream.open,
+    }
+
+
+def _change(change: FileChange) -> JsonObject:
+    tree: JsonObject = {
+        "change": change.change.value,
+        "path": change.path,
+        "type": change.type.value,
+        "mode": None if change.mode is None else f"{change.mode:04o}",
+        "size": change.size_bytes,
+        "sha256": change.sha256,
+        "target": change.target,
+    }
+    return tree if change.note is None else tree | {"note": change.note}
+
+
+def _engine(engine: EngineInfo | None) -> JsonObject | None:
+    if engine is None:
+        return None
+    return {"name": engine.name, "version": engine.version, "api": engine.api, "driver": engine.driver}
+
+
+def _image(image: ImageInfo | None) -> JsonObject | None:
+    return None if image is None else {"ref": image.ref, "id": image.id, "source": image.source}
+
+
+def _tool(tool: ToolInfo) -> JsonObject:
+    return {"name": tool.name, "version": tool.version, "strategy": tool.strategy}
+
+
+def _outside(change: OutsideChange) -> JsonObject:
+    return {"change": change.change, "path": change.path}
+
+
+def _usage(usage: Usage) -> JsonObject:
+    return {"cpu_s": usage.cpu_s, "peak_memory_bytes": usage.peak_memory_bytes, "method": usage.method}
+
+
+def _mismatch(mismatch: Mismatch) -> JsonObject:
+    return {
+        "aspect": mismatch.aspect,
+        "path": mismatch.path,
+        "expected": mismatch.expected,
+        "actual": mismatch.actual,
+        "diff": mismatch.diff,
+    }
+
+
+def _error(error: ErrorInfo | None) -> JsonObject | None:
+    return None if error is None else {"class": error.class_, "message": error.message, "hint": error.hint}
+
+
+def _error_if_set(error: ErrorInfo | None) -> JsonObject:
+    return {} if error is None else {"error": _error(error)}

@@ -1,0 +1,161 @@
+"""How each thing reads on a line of text: a step, a mismatch, an error, a sum. Shared by plain output and the live display.
+
+Everything here returns `rich.text.Text` built from parts, never parsed as markup, with foreign text made safe. Which line
+follows which event is in `report/narrator.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from testronaut_lab.model.result import ErrorInfo, Mismatch, Phase, Status, StepResult
+from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.report.state import CaseView, Stage, StepView
+
+LABEL_WIDTH = 8
+INDENT = " " * (LABEL_WIDTH + 2)
+_STDERR_LINES = 10
+_VALUE_LINES = 20
+_DIFF_LINES = 200
+
+STYLES: Mapping[str, str] = {
+    Status.PASSED: "green",
+    Status.FAILED: "red",
+    Status.ERROR: "bold red",
+    Status.SKIPPED: "yellow",
+    Status.XFAILED: "yellow",
+    Status.XPASSED: "red",
+    Status.FLAKY: "magenta",
+    Stage.WAITING: "dim",
+    Stage.RUNNING: "cyan",
+}
+WORDS: Mapping[str, str] = {
+    Status.PASSED: "PASS",
+    Status.FAILED: "FAIL",
+    Status.ERROR: "ERROR",
+    Status.SKIPPED: "SKIP",
+    Status.XFAILED: "XFAIL",
+    Status.XPASSED: "XPASS",
+    Status.FLAKY: "FLAKY",
+    Stage.WAITING: "WAIT",
+    Stage.RUNNING: "RUN",
+}
+
+
+def duration_text(seconds: float) -> str:
+    """`3 ms`, `2.3 s`, `1 m 05 s`: three digits or so, whatever the size."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest:02d} s"
+
+
+def labelled(label: str, text: str | Text, style: str = "dim") -> Text:
+    """A line with its label right-aligned in the first column."""
+    return Text.assemble((f"{label:>{LABEL_WIDTH}}", style), "  ", text)
+
+
+def step_line(case: CaseView, step: StepView, name_width: int, command_width: int) -> Text:
+    """`    PASS    3 ms  select::plain    jq .x a.json`; also for one that still runs."""
+    took = "" if step.result is None or step.status is Status.SKIPPED else duration_text(step.result.duration_s)
+    phase = "" if step.phase is Phase.STEPS else f"{step.phase.value}: "
+    command = safe_line(step.command, command_width - len(phase))
+    line = labelled(WORDS[step.status], "", STYLES[step.status])
+    line.append(f"{took:>8}", "dim").append(f"  {step_name(case, step):<{name_width}}")
+    return line.append(f"  {phase}{command}", "dim")
+
+
+def step_name(case: CaseView, step: StepView) -> str:
+    return safe_line(f"{case.id}::{step.id}")
+
+
+def step_details(result: StepResult) -> list[Text]:
+    """What is to be said beneath a step: its error, mismatches and last errors if it went wrong, its notes in any case."""
+    lines = [] if result.error is None else error_lines(result.error)
+    for mismatch in result.mismatches:
+        lines += mismatch_lines(mismatch)
+    if result.status in (Status.FAILED, Status.ERROR) and not any(m.aspect.startswith("stderr") for m in result.mismatches):
+        lines += _stderr_lines(result)
+    return lines + [indented("note:", safe_text(note), "yellow") for note in result.notes]
+
+
+def mismatch_lines(mismatch: Mismatch) -> list[Text]:
+    """The expectation that did not hold: a heading, both values where they are readable as such, the difference."""
+    heading = mismatch.aspect if mismatch.path is None else f"{mismatch.aspect}  {mismatch.path}"
+    lines = [Text(INDENT).append(safe_line(heading), "bold")]
+    long = "\n" in mismatch.expected.rstrip("\n") or "\n" in mismatch.actual.rstrip("\n")
+    if mismatch.diff is None or not long:
+        lines += _value_lines("expected", mismatch.expected, "green")
+        lines += _value_lines("actual", mismatch.actual, "red")
+    if mismatch.diff is not None:
+        lines += diff_lines(mismatch.diff)
+    return lines
+
+
+def diff_lines(diff: str) -> list[Text]:
+    """A unified diff, removed lines red and added ones green."""
+    lines = safe_text(diff).rstrip("\n").split("\n")
+    shown = [Text(f"{INDENT}  ").append(line, _diff_style(line)) for line in lines[:_DIFF_LINES]]
+    return shown + _left_out(len(lines) - _DIFF_LINES)
+
+
+def error_lines(error: ErrorInfo) -> list[Text]:
+    lines = _block("error:", error.message, "red")
+    return lines if error.hint is None else [*lines, hint_line(error.hint)]
+
+
+def hint_line(hint: str) -> Text:
+    return indented("hint:", safe_text(hint), "cyan")
+
+
+def indented(label: str, text: str, style: str) -> Text:
+    return Text(INDENT).append(label, style).append(f" {text}")
+
+
+def counts_text(counts: Mapping[str, int], always: Iterable[str] = ()) -> Text:
+    """`14 passed, 0 failed, 1 skipped`: every status that occurred, and those of `always` even at zero."""
+    kept = set(always)
+    parts = [
+        Text(f"{counts.get(status, 0)} {status.value}", STYLES[status] if counts.get(status) else "dim")
+        for status in Status
+        if counts.get(status) or status in kept
+    ]
+    return Text(", ").join(parts)
+
+
+def _value_lines(label: str, value: str, style: str) -> list[Text]:
+    lines = safe_text(value).rstrip("\n").split("\n")
+    if len(lines) == 1:
+        return [Text(f"{INDENT}  ").append(f"{label:<8}", "dim").append(f"  {lines[0]}", style)]
+    shown = [Text(f"{INDENT}    ").append(line, style) for line in lines[:_VALUE_LINES]]
+    return [Text(f"{INDENT}  ").append(label, "dim"), *shown, *_left_out(len(lines) - _VALUE_LINES)]
+
+
+def _stderr_lines(result: StepResult) -> list[Text]:
+    try:
+        lines = safe_text(result.err).rstrip("\n").split("\n")
+    except FileNotFoundError:
+        return [Text(INDENT).append(f"stderr: {result.stderr_stream.size_bytes} bytes, no longer on disk", "dim")]
+    if lines == [""]:
+        return []
+    heading = "stderr" if len(lines) <= _STDERR_LINES else f"stderr, the last {_STDERR_LINES} of {len(lines)} lines"
+    return [Text(INDENT).append(heading, "bold"), *(Text(f"{INDENT}  {line}") for line in lines[-_STDERR_LINES:])]
+
+
+def _block(label: str, text: str, style: str) -> list[Text]:
+    first, *rest = safe_text(text).rstrip("\n").split("\n")
+    return [indented(label, first, style), *(Text(f"{INDENT}{' ' * (len(label) + 1)}{line}") for line in rest)]
+
+
+def _left_out(count: int) -> list[Text]:
+    return [Text(f"{INDENT}  … {count} more lines", "dim")] if count > 0 else []
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("+++", "---")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")

@@ -1,0 +1,115 @@
+"""A run on a terminal: what is finished scrolls by as lines, what goes on stands below and moves.
+
+The lines are those of `report/text.py`. The moving part is drawn by a thread of rich's, so it reads only a frozen picture
+that each event replaces, never the view.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from testronaut_lab.model.events import Event, RunFinished
+from testronaut_lab.model.result import Status
+from testronaut_lab.report.lines import counts_text, duration_text
+from testronaut_lab.report.narrator import Narrator
+from testronaut_lab.report.safe import safe_line
+from testronaut_lab.report.view import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    where: str
+    since_mono: float
+    detail: str
+    counts: Text
+    begun_mono: float
+
+
+class LiveReporter:
+    """A context manager: the terminal is as it was when the block is left, however that happens."""
+
+    def __init__(self, console: Console, *, results: str = "", mono: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._narrator = Narrator(console.width, results)
+        self._mono = mono
+        self._picture: _Picture | None = None
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=10, transient=True)
+
+    def __enter__(self) -> LiveReporter:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self._picture = None
+        self._live.stop()
+
+    def event(self, view: RunView, event: Event) -> None:
+        """Show what `event` changed. `view` has taken it in already; hints are welcome."""
+        self._narrator.width = self._console.width
+        finished = isinstance(event.body, RunFinished)
+        self._picture = None if finished else _picture(view, event.mono, self._picture)
+        self._print(self._narrator.lines(view, event))
+
+    def end(self, view: RunView) -> None:
+        """No more events will come: print the sum if the run had no end of its own."""
+        self._picture = None
+        self._print(self._narrator.summary(view))
+
+    def _print(self, lines: list[Text]) -> None:
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
+
+    def _draw(self) -> RenderableType:
+        picture = self._picture
+        if picture is None:
+            return Text("")
+        now = self._mono()
+        self._spinner.update(text=_heading(picture, now))
+        done = Text("  ").append_text(picture.counts).append(f"  {duration_text(max(now - picture.begun_mono, 0.0))}", "dim")
+        rows: list[RenderableType] = [self._spinner]
+        if picture.detail:
+            rows.append(_one_line(Text(f"  {picture.detail}", "dim")))
+        return Group(*rows, _one_line(done))
+
+
+def _heading(picture: _Picture, now: float) -> Text:
+    return _one_line(Text(picture.where).append(f"  {duration_text(max(now - picture.since_mono, 0.0))}", "dim"))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
+    where, detail = _activity(view)
+    since = before.since_mono if before is not None and before.where == where else now
+    counts = view.step_counts
+    done = sum(counts[status] for status in Status)
+    total = Text(f"{done}/{view.step_total} steps", "bold")
+    if done:
+        total.append("  ").append_text(counts_text(counts))
+    return _Picture(where, since, detail, total, now if view.first_mono is None else view.first_mono)
+
+
+def _activity(view: RunView) -> tuple[str, str]:
+    """What goes on, and the last that was heard of it."""
+    plan, case, step = view.current_plan, view.current_case, view.current
+    if step is not None and plan is not None and case is not None:
+        return safe_line(f"{plan.name} › {case.id} › {step.id}"), safe_line(step.last_line)
+    name = "" if plan is None else f"{plan.name} › "
+    if view.progress is not None:
+        return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)
+    if plan is not None and plan.install_log and not any(case.steps for case in plan.cases):
+        last = plan.install_log[-1]
+        return safe_line(f"{name}installing {last.tool}"), safe_line(last.line)
+    return safe_line(name.removesuffix(" › ") or "starting"), ""

@@ -1,0 +1,182 @@
+"""Tells a run line by line: which lines follow which event, in the order in which a person wants to read them.
+
+How a line is built is in `report/lines.py`; where it goes is the business of `report/text.py` and `report/live.py`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from rich.text import Text
+
+from testronaut_lab.model.events import (
+    CaseFinished,
+    CaseStarted,
+    EngineFound,
+    Event,
+    ImageReady,
+    InstallLogged,
+    PlanFinished,
+    PlanStarted,
+    Problem,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepJudged,
+    StepStarted,
+    ToolReady,
+)
+from testronaut_lab.model.result import ErrorInfo, Status
+from testronaut_lab.report.lines import (
+    LABEL_WIDTH,
+    STYLES,
+    WORDS,
+    counts_text,
+    duration_text,
+    error_lines,
+    hint_line,
+    indented,
+    labelled,
+    step_details,
+    step_line,
+)
+from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.report.state import CaseView, PlanView, StepView
+from testronaut_lab.report.view import RunView
+
+_NAME_WIDTH = (20, 36)  # a longer name sticks out and moves no other
+_INSTALL_TAIL = 20
+_RECAP = 20
+_PlanEvent = PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished
+
+
+class Narrator:
+    """Remembers what the lines so far need to agree on. `width` is the room for a line; `results` says where they lie."""
+
+    def __init__(self, width: int = 120, results: str = "") -> None:
+        self.width = width
+        self._results = results
+        self._name_width = _NAME_WIDTH[0]
+        self._installing: set[tuple[int, str]] = set()
+        self._begun = False
+        self._summed = False
+
+    def lines(self, view: RunView, event: Event) -> list[Text]:
+        """What to print after `view` took in `event`; nothing for hints."""
+        match event.body:
+            case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
+                return self._plan_lines(view.plan(body.plan), body)
+            case CaseStarted() | CaseFinished() as body:
+                return self._case_lines(view.plan(body.plan).case(body.nodeid), body)
+            case StepFinished(result=result) as body:
+                case = view.plan(body.plan).case(body.case)
+                step = case.step(result.nodeid)
+                return [] if case.planned or step is None else self._step_lines(case, step)
+            case StepJudged(nodeid=nodeid) as body:
+                case = view.plan(body.plan).case(body.case)
+                step = case.step(nodeid)
+                return [] if step is None else self._step_lines(case, step)
+            case EngineFound(engine=engine):
+                return [
+                    labelled("engine", safe_line(f"{engine.name} {engine.version}, API {engine.api}, driver {engine.driver}"))
+                ]
+            case Problem() as problem:
+                return _problem_lines(problem)
+            case RunFinished():
+                return self.summary(view)
+            case RunStarted() | StepStarted():
+                return []
+            case _:
+                return []
+
+    def summary(self, view: RunView) -> list[Text]:
+        """The sum and where the results are, once; of a run without an end it says that it was interrupted."""
+        if self._summed:
+            return []
+        self._summed = True
+        end = view.finished
+        lines = [Text("")]
+        lines += _recap(view)
+        lines += [] if end is None or end.error is None else error_lines(end.error)
+        lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", _sum(view)))
+        if self._results:
+            again = f"  (testronaut-lab show {safe_line(view.run)})" if view.run else ""
+            lines.append(Text(f"results in {self._results}{again}", "dim"))
+        return lines
+
+    def _plan_lines(
+        self, plan: PlanView, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished
+    ) -> list[Text]:
+        match body:
+            case PlanStarted():
+                gap = [Text("")] if self._begun else []
+                self._begun = True
+                heading = Text(safe_line(plan.name), "bold").append(f"  {safe_line(plan.file or '')}", "not bold dim")
+                return [*gap, heading]
+            case ImageReady(image=image, note=note):
+                line = labelled("image", Text(safe_line(image.ref)).append(f"  {safe_line(image.source)}", "dim"))
+                return [line] if note is None else [line, indented("note:", safe_text(note), "yellow")]
+            case InstallLogged(tool=tool):
+                if (plan.number, tool) in self._installing:
+                    return []
+                self._installing.add((plan.number, tool))
+                return [labelled("install", f"{safe_line(tool)} …")]
+            case ToolReady(tool=ready, cached=cached):
+                origin = f"  {ready.strategy}{', cached' if cached else ''}"
+                return [labelled("tool", Text(safe_line(f"{ready.name} {ready.version}")).append(safe_text(origin), "dim"))]
+            case PlanFinished(error=error):
+                return [] if error is None else _plan_error(plan, body.status, error)
+            case _:
+                assert_never(body)
+
+    def _case_lines(self, case: CaseView, body: CaseStarted | CaseFinished) -> list[Text]:
+        if isinstance(body, CaseStarted):
+            again = labelled("again", f"{safe_line(case.id)}  attempt {body.attempt}", "magenta")
+            return [again] if body.attempt > 1 else []
+        plain = body.status in (Status.PASSED, Status.FAILED, Status.ERROR) and body.error is None
+        if plain or (body.status is Status.SKIPPED and case.steps):
+            return []
+        line = labelled(WORDS[body.status], f"{'':>8}  {safe_line(case.id)}", STYLES[body.status])
+        return [line] if body.error is None else [line, *error_lines(body.error)]
+
+    def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
+        name = len(f"{case.id}::{step.id}")
+        if name <= _NAME_WIDTH[1]:
+            self._name_width = max(self._name_width, name)
+        room = self.width - (LABEL_WIDTH + 2) - 8 - 2 - max(self._name_width, name) - 2
+        line = step_line(case, step, self._name_width, max(room, 20))
+        return [line] if step.result is None else [line, *step_details(step.result)]
+
+
+def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
+    log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ == "InstallError" else []
+    said = [labelled("│", safe_line(entry.line)) for entry in log]
+    return [labelled(WORDS[status], safe_line(plan.name), STYLES[status]), *said, *error_lines(error)]
+
+
+def _problem_lines(problem: Problem) -> list[Text]:
+    where = f"{safe_line(problem.nodeid)}: " if problem.nodeid else ""
+    first, *rest = safe_text(problem.message).rstrip("\n").split("\n")
+    lines = [labelled("problem", where + first, "yellow"), *(labelled("", line) for line in rest)]
+    return lines if problem.hint is None else [*lines, hint_line(problem.hint)]
+
+
+def _sum(view: RunView) -> Text:
+    total = counts_text(view.case_counts, always=(Status.PASSED, Status.FAILED, Status.SKIPPED))
+    cases, steps = sum(len(plan.cases) for plan in view.plans.values()), sum(view.step_counts.values())
+    total.append(f" in {duration_text(view.elapsed_s())}", "bold")
+    return total.append(f"  ({_many(cases, 'case')}, {_many(steps, 'step')})", "dim")
+
+
+def _recap(view: RunView) -> list[Text]:
+    bad = (Status.FAILED, Status.ERROR)
+    steps = [step for plan in view.plans.values() for case in plan.cases for step in case.steps if step.status in bad]
+    if len(steps) < 2:
+        return []
+    lines = [labelled(WORDS[step.status], safe_line(step.nodeid), STYLES[step.status]) for step in steps[:_RECAP]]
+    more = [labelled("", f"… and {len(steps) - _RECAP} more")] if len(steps) > _RECAP else []
+    return [*lines, *more, Text("")]
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,0 +1,81 @@
+"""From the state of a view to a frozen result: verdicts merged in, gaps of a cut-off run filled with what is true of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from testronaut_lab.model.events import StepJudged
+from testronaut_lab.model.result import (
+    CaseResult,
+    ErrorInfo,
+    Exit,
+    ExitKind,
+    PlanResult,
+    Status,
+    StepResult,
+    combine,
+)
+from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
+
+_CUT_OFF = "Interrupted"
+
+
+def judged(step: StepView, verdict: StepJudged) -> StepResult:
+    """The step with its verdict. One that was skipped has no capture: its exit is `exited` without a code."""
+    bare = StepResult(step.id, step.nodeid, Exit(ExitKind.EXITED), Status.SKIPPED, step.phase, run=step.command)
+    result = step.result or bare
+    return replace(
+        result,
+        status=verdict.status,
+        mismatches=verdict.mismatches,
+        error=verdict.error or result.error,
+        notes=result.notes + tuple(note for note in verdict.notes if note not in result.notes),
+    )
+
+
+def plan_result(plan: PlanView) -> PlanResult:
+    """The plan as it stands now: a case that never began is skipped, what was cut off in the middle is an error."""
+    cases = tuple(_case_result(case) for case in plan.cases)
+    return PlanResult(
+        name=plan.name,
+        file=plan.file,
+        status=_status(plan.status, Status.ERROR if plan.planned else combine(case.status for case in cases)),
+        cases=cases,
+        image=plan.image,
+        tools=tuple(tool for tool, _cached in plan.tools),
+        network=plan.network,
+        user=plan.user,
+        cell=plan.cell,
+        error=plan.error,
+    )
+
+
+def _case_result(case: CaseView) -> CaseResult:
+    steps = tuple(_step_result(step) for step in case.steps)
+    never_began = case.status is Stage.WAITING and case.planned
+    unfinished = Status.SKIPPED if never_began else Status.ERROR if case.planned else combine(step.status for step in steps)
+    return CaseResult(
+        id=case.id,
+        nodeid=case.nodeid,
+        status=_status(case.status, unfinished),
+        steps=steps,
+        tags=case.tags,
+        attempts=case.attempts,
+        duration_s=case.duration_s,
+        error=case.error,
+    )
+
+
+def _step_result(step: StepView) -> StepResult:
+    if step.result is None:
+        error = ErrorInfo(_CUT_OFF, "the run ended while this step was running")
+        cancelled = Exit(ExitKind.CANCELLED)
+        return StepResult(step.id, step.nodeid, cancelled, Status.ERROR, step.phase, run=step.command, error=error)
+    if isinstance(step.status, Status):
+        return step.result
+    error = step.result.error or ErrorInfo(_CUT_OFF, "the run ended before this step was judged")
+    return replace(step.result, status=Status.ERROR, error=error)
+
+
+def _status(state: Stage | Status, unfinished: Status) -> Status:
+    return state if isinstance(state, Status) else unfinished

@@ -1,0 +1,46 @@
+"""Foreign text made safe to show: what a terminal would act on, or a reader could not see, becomes a visible escape.
+
+Everything that came out of a container goes through `safe_text` on its way to a screen. What is stored stays raw, and
+markup is a second matter: safe text is still passed as `rich.text.Text`, never as markup.
+"""
+
+from __future__ import annotations
+
+import re
+
+_RANGES = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
+    "\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"  # format characters
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # zero width, bidi, line separators, BOM
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    "\ud800-\udfff"  # surrogates
+    "\ue000-\uf8ff\U000f0000-\U0010ffff"  # private use
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\uffa0\U000e0100-\U000e01ef"  # drawn as nothing at all
+)
+_UNSAFE = re.compile(f"[{_RANGES}]")
+_UNSAFE_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def safe_text(text: str) -> str:
+    """`text` with every control, bidi, format, invisible and private-use character as `\\r`, `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`.
+
+    Newline and tab stay. Not reversible: a backslash that was there is left alone.
+    """
+    unsafe = _UNSAFE_ASCII if text.isascii() else _UNSAFE
+    return unsafe.sub(_escape, text)
+
+
+def safe_line(text: str, limit: int | None = None) -> str:
+    """`text` on one line for a list: its first line with content, with an ellipsis where something was left out."""
+    lines = [line for line in text.splitlines() if line.strip()] or [""]
+    shown = safe_text(lines[0]).replace("\t", " ").strip() + (" …" if len(lines) > 1 else "")
+    return shown if limit is None or len(shown) <= limit else shown[: max(limit - 1, 0)] + "…"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code == 0x0D:
+        return r"\r"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

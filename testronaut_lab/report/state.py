@@ -1,0 +1,125 @@
+"""What a view knows of plans, cases and steps, as mutable records. `report/view.py` changes them, everybody else reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from testronaut_lab.model.events import InstallLogged, PlanStarted
+from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
+
+TAIL_BYTES = 64 * 1024
+_INSTALL_LINES = 2000
+_TOUCHED_PATHS = 200
+
+
+class Stage(StrEnum):
+    """What a part of a run is while it has no status yet."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+
+
+class Tail:
+    """The last 64 KiB of what a running step wrote to one stream; `seen_bytes` counts all of it."""
+
+    __slots__ = ("_data", "seen_bytes")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.seen_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        self.seen_bytes += len(data)
+        self._data += data[-TAIL_BYTES:]
+        del self._data[:-TAIL_BYTES]
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._data)
+
+    @property
+    def last_line(self) -> str:
+        """The last line with something on it; raw text, not safe to show."""
+        lines = bytes(self._data[-4096:]).decode(errors="backslashreplace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+
+@dataclass(slots=True)
+class StepView:
+    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured."""
+
+    id: str
+    nodeid: str
+    phase: Phase
+    command: str
+    started_mono: float
+    status: Stage | Status = Stage.RUNNING
+    result: StepResult | None = None
+    stdout: Tail = field(default_factory=Tail)
+    stderr: Tail = field(default_factory=Tail)
+    last_stream: str = "stdout"
+
+    @property
+    def last_line(self) -> str:
+        return (self.stderr if self.last_stream == "stderr" else self.stdout).last_line
+
+
+@dataclass(slots=True)
+class CaseView:
+    id: str
+    nodeid: str
+    tags: tuple[str, ...] = ()
+    step_count: int = 0
+    planned: bool = True
+    status: Stage | Status = Stage.WAITING
+    steps: list[StepView] = field(default_factory=list)
+    attempts: int = 1
+    duration_s: float = 0.0
+    error: ErrorInfo | None = None
+
+    def step(self, nodeid: str) -> StepView | None:
+        """The step that was started last under this node id."""
+        return next((step for step in reversed(self.steps) if step.nodeid == nodeid), None)
+
+    def add(self, step: StepView) -> StepView:
+        self.steps.append(step)
+        return step
+
+
+@dataclass(slots=True)
+class PlanView:
+    """`planned` is False for a session that no PlanStarted announced: its steps are not judged."""
+
+    number: int
+    name: str
+    file: str | None = None
+    image_ref: str = ""
+    network: str = "none"
+    user: str = "lab"
+    cell: tuple[tuple[str, str], ...] = ()
+    planned: bool = True
+    status: Stage | Status = Stage.RUNNING
+    image: ImageInfo | None = None
+    image_note: str | None = None
+    tools: list[tuple[ToolInfo, bool]] = field(default_factory=list)  # and whether it came from the cache
+    install_log: deque[InstallLogged] = field(default_factory=lambda: deque(maxlen=_INSTALL_LINES))
+    cases: list[CaseView] = field(default_factory=list)
+    error: ErrorInfo | None = None
+
+    def case(self, name: str) -> CaseView:
+        """The case of this node id (or id); one that was not announced is made."""
+        found = next((case for case in self.cases if case.nodeid == name), None)
+        found = found or next((case for case in self.cases if case.id == name), None)
+        if found is None:
+            found = CaseView(name.rpartition("::")[2], name, planned=self.planned)
+            self.cases.append(found)
+        return found
+
+
+def announced(body: PlanStarted) -> PlanView:
+    """A plan whose cases are known and wait."""
+    plan = PlanView(body.plan, body.name, body.file, body.image, body.network, body.user, body.cell)
+    plan.cases = [CaseView(case_id, nodeid, tags, count) for case_id, nodeid, tags, count in body.cases]
+    return plan

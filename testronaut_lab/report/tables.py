@@ -1,0 +1,88 @@
+"""Lists for people: the stored runs and the cached images. Columns of plain text where the output is not a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testronaut_lab.model.result import Status
+from testronaut_lab.model.runs import RunSummary
+from testronaut_lab.report.lines import STYLES, duration_text
+from testronaut_lab.report.safe import safe_line
+
+
+class ImageRow(Protocol):
+    """What the list of images shows of each; `created` is ISO 8601."""
+
+    @property
+    def tag(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def spec(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def created(self) -> str: ...
+
+
+def runs_table(runs: Sequence[RunSummary], *, plain: bool) -> RenderableType:
+    """Stored runs in the order given; `plain` gives a str without colours, lines or a limit on its width."""
+    header = ("run", "started", "took", "status", "cases", "plans")
+    rows = [(run.id, _when(run.started), _took(run), run.status, _cases(run.totals), ", ".join(run.plans)) for run in runs]
+    return _table(header, rows, plain=plain, empty="no runs yet")
+
+
+def images_table(images: Sequence[ImageRow], *, plain: bool) -> RenderableType:
+    """Cached images in the order given; `plain` as in `runs_table`."""
+    header = ("image", "kind", "of", "size", "created")
+    rows = [(image.tag, image.kind, image.spec, size_text(image.size_bytes), _when(image.created)) for image in images]
+    return _table(header, rows, plain=plain, empty="no images yet")
+
+
+def size_text(size_bytes: int) -> str:
+    """`512 B`, `1.2 MiB`: one digit after the point from KiB on."""
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool, empty: str) -> RenderableType:
+    if not rows:
+        return empty if plain else Text(empty, "dim")
+    safe = [[safe_line(cell) for cell in row] for row in rows]
+    if plain:
+        lines = [list(header), *safe]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    table = Table(*header, box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for row in safe:
+        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def _cases(totals: dict[str, int]) -> str:
+    return ", ".join(f"{totals[status]} {status.value}" for status in Status if totals.get(status)) or "-"
+
+
+def _when(iso: str) -> str:
+    return iso[:19].replace("T", " ")
+
+
+def _took(run: RunSummary) -> str:
+    if run.finished is None:
+        return "-"
+    try:
+        seconds = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
+    except (ValueError, TypeError):  # another program wrote the row
+        return "-"
+    return duration_text(max(seconds, 0.0))

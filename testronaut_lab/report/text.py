@@ -1,0 +1,44 @@
+"""A run as plain lines, for pipes, log files, CI and `show`. The moving display for terminals is `report/live.py`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.text import Text
+
+from testronaut_lab.model.events import Event
+from testronaut_lab.report.narrator import Narrator
+from testronaut_lab.report.view import RunView
+
+
+class TextReporter:
+    """Gives `write` one line at a time, newline included. `results` says where the results lie, for the last line."""
+
+    def __init__(self, write: Callable[[str], None], color: bool = False, *, width: int = 120, results: str = "") -> None:
+        self._write = write
+        self._color = color
+        self._narrator = Narrator(width, results)
+
+    def event(self, view: RunView, event: Event) -> None:
+        """Print what `event` calls for. `view` has taken it in already."""
+        self._print(self._narrator.lines(view, event))
+
+    def end(self, view: RunView) -> None:
+        """No more events will come: print the sum if the run had no end of its own."""
+        self._print(self._narrator.summary(view))
+
+    def _print(self, lines: list[Text]) -> None:
+        for line in lines:
+            self._write(f"{to_ansi(line) if self._color else line.plain.rstrip()}\n")
+
+
+def to_ansi(text: Text) -> str:
+    """One line with the sixteen standard colours, whatever the environment says of terminals."""
+    console = Console(
+        file=io.StringIO(), force_terminal=True, color_system="standard", no_color=False, legacy_windows=False, _environ={}
+    )
+    with console.capture() as capture:
+        console.print(text, soft_wrap=True, end="")
+    return capture.get()

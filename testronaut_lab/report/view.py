@@ -1,0 +1,194 @@
+"""The state that every screen, report and result shows: a fold over the events of a run, live or stored.
+
+Pure: no clock, no I/O, no text for people. An early end, a session without a plan and events without their beginning are
+all folded; how any of it looks is in the neighbours (`text`, `live`, `json`, `ui/`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import assert_never
+
+from testronaut_lab.errors import ExitStatus
+from testronaut_lab.model.events import (
+    CaseFinished,
+    CaseStarted,
+    EngineFound,
+    Event,
+    FileTouched,
+    ImageReady,
+    InstallLogged,
+    OutputChunk,
+    PlanFinished,
+    PlanStarted,
+    Problem,
+    Progress,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepJudged,
+    StepStarted,
+    ToolReady,
+)
+from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
+from testronaut_lab.report.outcome import judged, plan_result
+from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView, Tail, announced
+
+_TOUCHED_PATHS = 200
+
+
+class RunView:
+    """Feed it events in order with `apply`; read its attributes between calls, on the same thread."""
+
+    def __init__(self) -> None:
+        self.run = ""
+        self.started = ""
+        self.finished: RunFinished | None = None
+        self.engine: EngineInfo | None = None
+        self.plans: dict[int, PlanView] = {}
+        self.progress: Progress | None = None
+        self.problems: list[Problem] = []
+        self.touched: deque[str] = deque(maxlen=_TOUCHED_PATHS)
+        self.running: dict[str, StepView] = {}
+        self.current_case: CaseView | None = None
+        self.current_plan: PlanView | None = None
+        self.first_mono: float | None = None
+        self.last_mono = 0.0
+
+    def apply(self, event: Event) -> None:
+        """Take in the next event. Hints may be missing; facts must come in order."""
+        self.first_mono = event.mono if self.first_mono is None else self.first_mono
+        self.last_mono = event.mono
+        match event.body:
+            case OutputChunk() | FileTouched() | Progress() as hint:
+                self._hint(hint)
+            case RunStarted(run=run, started=started):
+                self.run, self.started = run, started
+            case EngineFound(engine=engine):
+                self.engine = engine
+            case Problem() as problem:
+                self.problems.append(problem)
+            case RunFinished() as finished:
+                self.finished, self.progress = finished, None
+                self.running.clear()
+            case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
+                self._plan_event(body)
+            case CaseStarted() | CaseFinished() as body:
+                self._case_event(body)
+            case StepStarted() | StepFinished() | StepJudged() as body:
+                self._step_event(body, event.mono)
+            case _:
+                assert_never(event.body)
+
+    def result(self) -> RunResult:
+        """The run as it stands. Of one without an end `finished` is None, and what was cut off in the middle is an error."""
+        plans = tuple(plan_result(self.plans[number]) for number in sorted(self.plans))
+        end = self.finished
+        if end is not None:
+            return RunResult(self.run, self.started, end.finished, end.status, self.engine, plans, end.exit_status, end.error)
+        status = Status.ERROR if self.started else combine(plan.status for plan in plans)
+        exit_status = ExitStatus.INTERRUPTED if self.started else ExitStatus.OK if status is Status.PASSED else ExitStatus.FAILED
+        return RunResult(self.run, self.started, None, status, self.engine, plans, exit_status)
+
+    @property
+    def current(self) -> StepView | None:
+        """The step that was started last of those that run now."""
+        return next(reversed(self.running.values()), None)
+
+    def elapsed_s(self, now_mono: float | None = None) -> float:
+        """Seconds since the first event, up to `now_mono`; without it, or after the end, up to the last event."""
+        if self.first_mono is None:
+            return 0.0
+        end = self.last_mono if now_mono is None or self.finished is not None else now_mono
+        return max(end - self.first_mono, 0.0)
+
+    @property
+    def case_counts(self) -> Counter[str]:
+        """How many announced cases are in which state; keys are values of `Stage` and `Status`."""
+        return Counter(case.status.value for plan in self.plans.values() for case in plan.cases)
+
+    @property
+    def step_counts(self) -> Counter[str]:
+        return Counter(step.status.value for plan in self.plans.values() for case in plan.cases for step in case.steps)
+
+    @property
+    def step_total(self) -> int:
+        """Steps that are planned or happened, in all phases."""
+        return sum(max(case.step_count, len(case.steps)) for plan in self.plans.values() for case in plan.cases)
+
+    @property
+    def exit_status(self) -> ExitStatus | None:
+        return None if self.finished is None else self.finished.exit_status
+
+    def plan(self, number: int) -> PlanView:
+        """The plan of this number; one that was not announced (a lone session) is made."""
+        if number not in self.plans:
+            self.plans[number] = PlanView(number, "session", planned=False)
+        return self.plans[number]
+
+    def _hint(self, hint: OutputChunk | FileTouched | Progress) -> None:
+        match hint:
+            case Progress():
+                self.progress = hint
+            case FileTouched(path=path):
+                self.touched.append(path)
+            case OutputChunk(stream=stream, data=data):
+                step = self.running.get(hint.nodeid)
+                if step is not None and step.result is None:
+                    (step.stdout if stream == "stdout" else step.stderr).feed(data)
+                    step.last_stream = stream
+            case _:
+                assert_never(hint)
+
+    def _plan_event(self, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished) -> None:
+        if isinstance(body, PlanStarted):
+            self.current_plan = self.plans[body.plan] = announced(body)
+            return
+        plan = self.plan(body.plan)
+        match body:
+            case InstallLogged():
+                plan.install_log.append(body)
+                return
+            case ImageReady(image=image, note=note):
+                plan.image, plan.image_note = image, note
+            case ToolReady(tool=tool, cached=cached):
+                plan.tools.append((tool, cached))
+            case PlanFinished(status=status, error=error):
+                plan.status, plan.error = status, error
+            case _:
+                assert_never(body)
+        self.progress = None
+
+    def _case_event(self, body: CaseStarted | CaseFinished) -> None:
+        case = self.plan(body.plan).case(body.nodeid)
+        for step in case.steps:
+            self.running.pop(step.nodeid, None)
+        if isinstance(body, CaseFinished):
+            case.status, case.duration_s, case.attempts, case.error = body.status, body.duration_s, body.attempts, body.error
+            return
+        case.status, case.attempts, case.steps = Stage.RUNNING, body.attempt, []
+        self.current_plan, self.current_case, self.progress = self.plan(body.plan), case, None
+
+    def _step_event(self, body: StepStarted | StepFinished | StepJudged, mono: float) -> None:
+        plan = self.plan(body.plan)
+        case = plan.case(body.case)
+        match body:
+            case StepStarted():
+                step = case.add(StepView(body.id, body.nodeid, body.phase, body.command, mono))
+                case.status = Stage.RUNNING if case.status is Stage.WAITING else case.status
+                self.running[body.nodeid] = step
+                self.current_plan, self.current_case = plan, case
+            case StepFinished(result=result):
+                found = case.step(result.nodeid)
+                step = found or case.add(StepView(result.id, result.nodeid, result.phase, result.command, mono))
+                step.result = result
+                step.stdout, step.stderr = Tail(), Tail()  # the result has it all
+                if not case.planned:
+                    step.status = result.status
+                    self.running.pop(result.nodeid, None)
+            case StepJudged(nodeid=nodeid):
+                step = case.step(nodeid) or case.add(StepView(nodeid.rpartition("::")[2], nodeid, Phase.STEPS, "", mono))
+                step.status, step.result = body.status, judged(step, body)
+                self.running.pop(nodeid, None)
+            case _:
+                assert_never(body)

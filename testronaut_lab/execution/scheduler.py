@@ -76,8 +76,7 @@ class Scheduler:
         cases = tuple(
             (case.id, case.nodeid, case.tags, len(case.setup) + len(case.steps) + len(case.teardown)) for case in plan.cases
         )
-        file = str(plan.file) if plan.file is not None else None
-        self._emit(PlanStarted(number, plan.name, file, plan.image.ref, plan.network, plan.user, cases))
+        self._emit(PlanStarted(number, plan.name, _file(plan), plan.image.ref, plan.network, plan.user, cases))
         try:
             studio = self._prepare(number, plan)
             run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions
@@ -142,6 +141,13 @@ class Scheduler:
                 yield session
             finally:
                 self._session = None
+
+
+def _file(plan: Plan) -> str | None:
+    """Relative to the project, like node ids, so that results of two machines can be compared."""
+    if plan.file is None:
+        return None
+    return plan.file.relative_to(plan.root).as_posix() if plan.file.is_relative_to(plan.root) else str(plan.file)
 
 
 def place_files(plan: Plan, session: LiveSession) -> None:

@@ -5,22 +5,22 @@
 
 # __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
 __lab_go() {
-  \unset __lab_s __lab_f __lab_d __lab_i __c
-  \exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
+  \command unset __lab_s __lab_f __lab_d __lab_i __c
+  \command exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
 }
 
 # __lab_fin STATUS: keep the step's status and options, stop tracing so that nothing of ours reaches its stderr.
 __lab_fin() {
   __lab_s=$1 __lab_f=-$-
-  \set +x
+  \command set +x
   \unset -f command
 }
 
 # __lab_end NONCE: leave the step's streams, list the fds it left open, report.
 __lab_end() {
-  \exec </dev/null >|/dev/null 2>&1
+  \command exec </dev/null >|/dev/null 2>&1
   __lab_d=-
-  case $- in *f*) \set +f ;; esac
+  case $- in *f*) \command set +f ;; esac
   for __lab_i in /proc/self/fd/*; do
     case $__lab_i in
       */[012]) ;;
@@ -28,7 +28,7 @@ __lab_end() {
       *) if \command [ -e "$__lab_i" ]; then __lab_d=$__lab_d,${__lab_i##*/}; fi ;;
     esac
   done
-  case $__lab_f in *f*) \set -f ;; esac
+  case $__lab_f in *f*) \command set -f ;; esac
   {
     \__lab_rec S "$1" "$__lab_s" "$__lab_f" "$__lab_d"
     \command pwd || \command printf '%s\n' "$PWD"

@@ -57,6 +57,8 @@ class Lineage:
         self._parking: int | None = None
         self._pids: dict[str, int] = {}
         self._environment = b""
+        self._starting = False
+        self._stray = b""
         self.cwd = spec.cwd
 
     def start(self) -> None:
@@ -94,7 +96,8 @@ class Lineage:
 
     def foreign(self) -> bytes:
         """What somebody else wrote into our record channel since the last call."""
-        return self._reader.take_foreign()
+        stray, self._stray = self._stray, b""
+        return stray + self._reader.take_foreign()
 
     def pump(self) -> None:
         """Take in what has arrived on the record channel, without blocking."""
@@ -158,6 +161,7 @@ class Lineage:
         assert self._parked is not None
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
+        self._starting = True
         self._channel.pass_gate(gate, script.supervise())
         self._pids["supervisor"] = self._pids.pop("parked")
         self._parked = None
@@ -171,6 +175,7 @@ class Lineage:
         # a witness that has yet to start would survive what it is there to witness
         self._wait_for(lambda: "leader" in self._pids, START_TIMEOUT_S)
         self._pids["supervisor"] = self._pids.pop("driver")
+        self._starting = True
         self._channel.send(script.supervise())
         self._wait_ready(SETTLE_TIMEOUT_S)
 
@@ -187,12 +192,13 @@ class Lineage:
         self._close_leader()
         self.pump()  # what the dead had still to say is of no use to the living
         self._inbox.clear()
-        self._reader.take_foreign()
+        self.foreign()
         self._channel.put("env", self._environment)
         self._start(script.ready(self.cwd, restore_env=True))
 
     def _start(self, ready: str) -> None:
         self._pids.clear()
+        self._starting = True
         self._channel.send(ready)
         self._attach(script.leader(self._spec.shell, self._generation + 1), [self._secret, script.introduce(self._secret)])
         try:
@@ -236,16 +242,20 @@ class Lineage:
             raise ShellsGone
 
     def _sort(self, record: Record) -> None:
-        match record.tag:
-            case "L" if record.words:
-                self._pids["leader"] = int(record.words[0])
-            case "R" if record.words:
-                self._pids["driver"] = int(record.words[0])
+        numbers = [int(word) for word in record.words if word.isdecimal()]
+        match record.tag, numbers:
+            case "L", [pid] if "leader" not in self._pids:
+                self._pids["leader"] = pid
+            case "R", [pid] if self._starting:
+                self._starting = False
+                self._pids["driver"] = pid
                 self._inbox.append(record)
-            case "K" if len(record.words) == 2:
-                self._stands(int(record.words[0]), int(record.words[1]), record.body)
+            case "K", [number, pid]:
+                self._stands(number, pid, record.body)
+            case ("S" | "D" | "P"), _:
+                self._inbox.append(record)
             case _:
-                self._inbox.append(record)
+                self._stray += record.tag.encode()  # of our making, yet nobody was asked: a step called our functions
 
     def _stands(self, number: int, pid: int, environment: bytes) -> None:
         if number != self._parking:

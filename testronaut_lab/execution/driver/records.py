@@ -48,11 +48,12 @@ class RecordReader:
         return taken
 
     def _parse(self, text: bytes) -> Record | None:
-        start = text.find(self._mark)
+        start = text.rfind(self._mark)
         if start < 0:
             self.foreign += text + self._end
             return None
-        self.foreign += text[:start]
+        # a shell that is killed while it writes leaves the beginning of a record, which is ours and says nothing
+        self.foreign += text[: text.find(self._mark.rstrip())]
         head, _, body = text[start + len(self._mark) :].partition(b"\n")
         words = head.decode(errors="backslashreplace").split()
         if not words:

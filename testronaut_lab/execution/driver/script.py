@@ -78,8 +78,8 @@ def supervise() -> str:
     `( … ) || …` would switch it off inside.
     """
     run = f"\\__lab_ready; {_LOOP}"
-    tell = rf"{{ \__lab_rec D $?; \__lab_rec .; }} >|{RUN_DIR}/ctl"
-    return rf"case $- in *e*) \set +e; ( \set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
+    tell = rf'{{ \__lab_rec D "$?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
+    return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
 
 DROP = r"\exit 0"
@@ -87,9 +87,9 @@ DROP = r"\exit 0"
 
 def step_text(command: Command, *, traced: bool) -> str:
     """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program."""
-    trace = r"\set -x; " if traced else ""
+    trace = r"\command set -x; " if traced else ""
     if command.argv is not None:
-        return f"{trace}( \\exec {' '.join(quote(arg) for arg in command.argv)} )\n"
+        return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} )\n"
     assert command.run is not None
     return trace + command.run
 
@@ -113,9 +113,9 @@ def after_text(command: Command, cwd: str) -> str:
     for i, name in enumerate(command.env):
         restore = rf'\command export {name}="$__lab_v{i}"'
         lines.append(rf'if \command [ "$__lab_h{i}" ]; then {restore}; else \command unset {name}; fi')
-        lines.append(rf"\unset __lab_h{i} __lab_v{i}")
+        lines.append(rf"\command unset __lab_h{i} __lab_v{i}")
     if command.cwd is not None:
-        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || :; OLDPWD="${{__lab_o-}}"; \unset __lab_o')
+        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || :; OLDPWD="${{__lab_o-}}"; \command unset __lab_o')
     return "\n".join(lines) + "\n"
 
 
@@ -129,7 +129,7 @@ def run_line(command: Command, number: int, nonce: str, *, stdin: str) -> str:
     after = rf"\command . {RUN_DIR}/after; " if bracketed else ""
     return (
         rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {before}{source}; "
-        rf"{{ \__lab_fin $?; }} 2>/dev/null; {after}\__lab_end {nonce}"
+        rf'{{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end {nonce}'
     )
 
 

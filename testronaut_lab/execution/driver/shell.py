@@ -58,8 +58,8 @@ class _Over:
 
     kind: ExitKind
     record: Record | None
-    nonce: str
     duration_s: float
+    is_forged: bool
 
     @property
     def by_itself(self) -> bool:
@@ -126,9 +126,8 @@ class ShellDriver:
             started = time.monotonic()
             nonce = self._begin(command)
             watch = StepWatch(self._lineage, self._channel.ctl, self._wake, streams, self._driver_lives)
-            kind, record = self._conclude(watch, watch.until_over(bounds, started))
+            over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
             watch.drain()
-            over = _Over(kind, record, nonce, time.monotonic() - started)
             error = self._doubt(over)
             left_behind = self._left_behind(over)
             state = self._go_on(over, notes)
@@ -137,7 +136,7 @@ class ShellDriver:
             self._close_streams(streams)
         state = ShellState.LOST if was_lost else state
         cwd = self._lineage.cwd
-        return ShellEnd(kind, _code(over), out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
+        return ShellEnd(over.kind, _code(over), out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
 
     def _forget_interrupt(self) -> None:
         try:
@@ -167,17 +166,25 @@ class ShellDriver:
             else:
                 self._late.take_over(stream.fd)
 
-    def _conclude(self, watch: StepWatch, over: Record | ExitKind | None) -> tuple[ExitKind, Record | None]:
+    def _conclude(self, watch: StepWatch, over: Record | ExitKind | None, nonce: str, started: float) -> _Over:
         """Make sure that the step is over: kill what must be killed. The record is None when every shell is gone."""
-        if not isinstance(over, ExitKind):
-            return self._kind_of_end(over), over
+        is_forged = isinstance(over, Record) and self._is_forged(over, nonce)
+        if not isinstance(over, ExitKind) and not is_forged:
+            return _Over(self._kind_of_end(over), over, time.monotonic() - started, is_forged)
+        why = over if isinstance(over, ExitKind) else ExitKind.EXITED
         self._sweep(self._lineage.others)
         record = watch.until_dead(KILL_TIMEOUT_S)
         if record is None and self._driver_lives():
             self._container.kill()
-            raise SessionLost(f"the step had to be ended ({over.value}) and its shell did not die: the container was killed")
+            raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
         self._kind_of_end(record)
-        return over, record
+        return _Over(why, record, time.monotonic() - started, is_forged)
+
+    def _is_forged(self, record: Record, nonce: str) -> bool:
+        """Whether a step wrote it by our own functions, and so may still run."""
+        if record.tag == "S":
+            return len(record.words) != 4 or record.words[0] != nonce or not record.words[1].isdecimal()
+        return not (len(record.words) == 1 and record.words[0].isdecimal()) or self._driver_lives()
 
     def _kind_of_end(self, record: Record | None) -> ExitKind:
         """What the container's own counters say of a step that ended by itself."""
@@ -203,11 +210,8 @@ class ShellDriver:
     def _doubt(self, over: _Over) -> ErrorInfo | None:
         """What makes this step an error whatever its exit status."""
         stopped = self._lineage.take("P")
-        extra = self._lineage.take("SDP")
-        record = over.record
-        if over.by_itself and record is not None and (len(record.words) != 4 or record.words[0] != over.nonce):
-            extra = record
-        if extra is not None or self._lineage.foreign():
+        extra = self._lineage.take("SP")
+        if over.is_forged or extra is not None or self._lineage.foreign():
             return ErrorInfo("Tampered", "something in the container wrote to the session's record channel during this step")
         if stopped is not None:
             hint = "create the directory in an earlier step or in `files:`"
@@ -280,7 +284,7 @@ class ShellDriver:
         try:
             if self._lineage.settle():
                 return False
-            notes.append("the shell ended between two steps: no room to fork a copy of it")
+            notes.append("the shell ended between two steps, before it could be copied")
         except ShellsGone:
             if self._driver_lives() and self._adopted():
                 return False

@@ -1,0 +1,400 @@
+"""The command line: verbs, their options, what they print, and the exit status.
+
+Parsing and wiring only. A run is `headless.py`, what it looks like is `report/`; every error becomes a message, a hint and
+a status here. Heavy parts are imported by the verb that needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import click
+import typer
+
+from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus, LabError, UsageError
+
+if TYPE_CHECKING:
+    from testronaut_lab.headless import PlanRun
+    from testronaut_lab.model.plan import Plan
+    from testronaut_lab.model.result import RunResult
+    from testronaut_lab.store.database import Store
+
+_EPILOG = "Exit status: " + "; ".join(f"{status.value} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items()) + "."
+
+# Of the contract and not there yet: refused by name, never ignored.
+_VERBS_TO_COME = frozenset(
+    "accept demo diff doctor export import install pending prune record reject replay review shell".split()
+)
+_RUN_OPTIONS_TO_COME = frozenset(
+    "-j --jobs --junit --html --markdown --github --matrix --retries --allow-flaky --last-failed --shard".split()
+)
+
+app = typer.Typer(
+    name="testronaut-lab",
+    help="Run command-line tools in throw-away containers and keep what they did as tests.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+engine_app = typer.Typer(help="Find the container engine, bring one up, stop it.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(engine_app, name="engine")
+
+_JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
+_EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
+_KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
+_FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
+_IMAGE = typer.Option(metavar="REF", help="Use this image in every plan.")
+_INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan's tool of that name: apt:jq=1.6*.")
+_UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
+_KEEP = typer.Option("--keep", help="Leave the containers for a look.")
+_STORE = typer.Option(metavar="URL", help="Results database, in place of .testronaut/results.db.")
+_CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
+_TARGETS = typer.Argument(metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP].")
+
+
+@app.command()
+def run(
+    targets: Annotated[list[str] | None, _TARGETS] = None,
+    json: Annotated[Path | None, _JSON] = None,
+    events: Annotated[Path | None, _EVENTS] = None,
+    keyword: Annotated[str | None, _KEYWORD] = None,
+    fail_fast: Annotated[bool, _FAIL_FAST] = False,
+    image: Annotated[str | None, _IMAGE] = None,
+    install: Annotated[list[str] | None, _INSTALL] = None,
+    update_golden: Annotated[bool, _UPDATE] = False,
+    keep: Annotated[bool, _KEEP] = False,
+    store: Annotated[str | None, _STORE] = None,
+    ci: Annotated[bool, _CI] = False,
+) -> None:
+    """Run plans headless: live progress on a terminal, plain lines elsewhere."""
+    from testronaut_lab.config import load_config
+    from testronaut_lab.headless import PlanRun, RunOptions
+
+    plans, only = _plans(targets or ["."], keyword, image, install or [])
+    in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
+    location = store or load_config(plans[0].root).store_location
+    plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
+    with _signals(plan_run):
+        result = _reported(plan_run, _shown(location), to_stderr="-" in (str(json), str(events)))
+    _write_files(plan_run, result, json, events)
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def tui(
+    plans: Annotated[list[str] | None, typer.Argument(metavar="[PLAN]...", help="Watching plans is not supported yet.")] = None,
+    image: Annotated[str, typer.Option(metavar="REF", help="The image to work in.")] = "debian:bookworm-slim",
+    install: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="Tools to install first, like apt:jq.")] = None,
+) -> None:
+    """Drive a session by hand, in a dashboard."""
+    if plans:
+        raise UsageError("watching plans in the dashboard is not supported yet", hint="testronaut-lab run " + " ".join(plans))
+    try:
+        from testronaut_lab.ui.tui.app import run_tui
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the dashboard needs textual: {error}", hint="pip install 'testronaut-lab[tui]'") from error
+    run_tui(image, tuple(install or ()))
+
+
+@app.command()
+def runs(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List stored runs, the newest first."""
+    from testronaut_lab.report.tables import runs_table
+
+    found = _store().runs()
+    if json:
+        _print_json([asdict(run) for run in found])
+    else:
+        _print_table(runs_table(found, plain=not sys.stdout.isatty()))
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
+) -> None:
+    """Print a stored run."""
+    from testronaut_lab.report.json import dumps, events_to_jsonl
+    from testronaut_lab.report.text import TextReporter
+    from testronaut_lab.report.view import RunView
+    from testronaut_lab.store.blobs import BlobStore, with_paths
+
+    store = _store()
+    found = store.find(run_id)
+    blobs = BlobStore(store.file.parent / "blobs")
+    stored = (with_paths(event, blobs) for event in store.events(found))
+    if events:
+        sys.stdout.buffer.writelines(events_to_jsonl(stored))
+        return
+    view = RunView()
+    reporter = TextReporter((lambda _line: None) if json else _write, color=sys.stdout.isatty(), results=str(store.file))
+    for event in stored:
+        view.apply(event)
+        reporter.event(view, event)
+    reporter.end(view)
+    if json:
+        sys.stdout.buffer.write(dumps(view.result()))
+
+
+@app.command()
+def images() -> None:
+    """List the images that were made here: bases and bases with tools."""
+    from testronaut_lab.container.engine import connect
+    from testronaut_lab.container.image import list_images
+    from testronaut_lab.report.tables import images_table
+
+    _print_table(images_table(list_images(connect()), plain=not sys.stdout.isatty()))
+
+
+@app.command()
+def clean(
+    kept: Annotated[bool, typer.Option("--kept", help="Also containers that were kept with `run --keep`.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Also the cached images.")] = False,
+) -> None:
+    """Remove what runs that were killed have left behind."""
+    from testronaut_lab.container.engine import connect
+    from testronaut_lab.container.image import list_images, remove_images
+    from testronaut_lab.container.manager import reap
+
+    engine = connect()
+    for name in reap(engine, kept=kept):
+        print(f"removed {name}")
+    if images:
+        cached = list_images(engine)
+        stays = remove_images(engine, cached)
+        print(f"removed {len(cached) - len(stays)} images")
+        for image, reason in stays:
+            print(f"kept {image.tag}: {reason}")
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(metavar="plan|result|events")]) -> None:
+    """Print the JSON Schema of a plan file, a result or an event."""
+    from testronaut_lab.planfile import plan_schema
+    from testronaut_lab.report.schema import events_schema, result_schema
+
+    schemas = {"plan": plan_schema, "result": result_schema, "events": events_schema}
+    if what not in schemas:
+        raise UsageError(f"there is no schema of {what!r}", hint="testronaut-lab schema plan, or result, or events")
+    _print_json(schemas[what]())
+
+
+@engine_app.command("status")
+def engine_status() -> None:
+    """Say which engine is found, where, and what is missing."""
+    from testronaut_lab.container.setup import status
+
+    report = status()
+    if report.problem is not None:
+        raise report.problem
+    assert report.engine is not None
+    whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
+    print(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
+    for program in report.missing:
+        print(f"missing: {program}; `testronaut-lab engine up` installs it")
+
+
+@engine_app.command("up")
+def engine_up() -> None:
+    """Make an engine answer: install and start one where that is possible."""
+    from testronaut_lab.container.setup import up
+
+    up(_say)
+
+
+@engine_app.command("down")
+def engine_down() -> None:
+    """Stop the engine that `engine up` started, and no other."""
+    from testronaut_lab.container.setup import down
+
+    down(_say)
+
+
+def main() -> NoReturn:
+    """The entry point: whatever happens ends with a status of the table."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        _refuse_what_is_to_come(arguments)
+        status = app(arguments, standalone_mode=False)
+        return int(status or 0)
+    except click.ClickException as error:
+        error.show()
+        return ExitStatus.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitStatus.INTERRUPTED
+    except LabError as error:
+        _complain(error)
+        return error.exit_status
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.FAILED
+    except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
+        traceback.print_exc()
+        print("\nerror: this is a bug in testronaut-lab; please report the lines above and the command", file=sys.stderr)
+        return ExitStatus.BUG
+
+
+def _refuse_what_is_to_come(arguments: list[str]) -> None:
+    verb, *rest = arguments or [""]
+    if verb in _VERBS_TO_COME:
+        raise UsageError(f"`{verb}` is not supported yet", hint="testronaut-lab --help")
+    for argument in rest if verb == "run" else ():
+        name = argument.partition("=")[0]
+        if name in _RUN_OPTIONS_TO_COME or argument.startswith("-j"):
+            raise UsageError(f"`run {name}` is not supported yet", hint="testronaut-lab run --help")
+
+
+def _plans(
+    targets: list[str], keyword: str | None, image: str | None, install: list[str]
+) -> tuple[list[Plan], frozenset[str] | None]:
+    """The plans to run, and the steps that were chosen one by one (None: whole cases)."""
+    from dataclasses import replace
+
+    from testronaut_lab.config import load_config, project_root
+    from testronaut_lab.model.plan import ImageSpec
+    from testronaut_lab.model.selection import select
+    from testronaut_lab.planfile import find_plans, load_plan, parse_tool
+
+    paths, nodeids = _split_targets(targets)
+    loaded = [load_plan(path, defaults=load_config(project_root(path)).defaults) for path in find_plans(paths)]
+    full = [nodeid for target in nodeids for nodeid in [_nodeid(target, loaded)]]
+    plans = select(loaded, full, keyword)
+    if image is not None:
+        plans = [replace(plan, image=ImageSpec(image)) for plan in plans]
+    for tool in map(parse_tool, install):
+        plans = [replace(plan, tools=(*(each for each in plan.tools if each.name != tool.name), tool)) for plan in plans]
+    cases = {case.nodeid for plan in loaded for case in plan.cases}
+    steps = frozenset(nodeid for nodeid in full if nodeid not in cases)
+    return plans, steps if steps and len(steps) == len(full) else None
+
+
+def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:
+    """Files to load, and node ids to choose in them."""
+    nodeids = [target for target in targets if "::" in target]
+    paths = {Path(target.partition("::")[0]) for target in targets}
+    return sorted(paths), nodeids
+
+
+def _nodeid(target: str, plans: list[Plan]) -> str:
+    """A node id as typed, its path relative to where one stands, in the form that plans have: relative to the project."""
+    path, _, rest = target.partition("::")
+    for plan in plans:
+        if plan.file is not None and plan.file.resolve() == Path(path).resolve():
+            return f"{plan.cases[0].nodeid.partition('::')[0]}::{rest}"
+    return target
+
+
+@contextmanager
+def _signals(plan_run: PlanRun) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        plan_run.stop(ExitStatus.INTERRUPTED if number == signal.SIGINT else ExitStatus.TERMINATED)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reported(plan_run: PlanRun, results: str, *, to_stderr: bool) -> RunResult:
+    from rich.console import Console
+
+    from testronaut_lab.report.live import LiveReporter
+    from testronaut_lab.report.text import TextReporter
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        with LiveReporter(Console(file=stream), results=results) as live:
+            return plan_run.run([live])
+
+    def write(line: str) -> None:
+        stream.write(line)
+        stream.flush()
+
+    return plan_run.run([TextReporter(write, results=results)])
+
+
+def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
+    from testronaut_lab.report.json import dumps, events_to_jsonl
+
+    if json is not None:
+        _write_bytes(json, dumps(result))
+    if events is not None:
+        _write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        return
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"writing {path}: {error.strerror}") from error
+
+
+def _shown(location: str | Path) -> str:
+    """A path as one would type it here."""
+    path = Path(location)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(location)
+
+
+def _store() -> Store:
+    from testronaut_lab.config import load_config, project_root
+    from testronaut_lab.store.database import Store
+
+    return Store.open(load_config(project_root(Path.cwd())).store_location)
+
+
+def _print_table(table: object) -> None:
+    from rich.console import Console
+
+    if isinstance(table, str):
+        print(table)
+    else:
+        Console().print(table)
+
+
+def _print_json(value: object) -> None:
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line)
+
+
+def _complain(error: LabError) -> None:
+    from testronaut_lab.report.safe import safe_text
+
+    print(f"error: {safe_text(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {safe_text(error.hint)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

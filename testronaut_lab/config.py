@@ -1,0 +1,102 @@
+"""What a project settles for all its plans: `[tool.testronaut-lab]` in pyproject.toml, or testronaut-lab.toml.
+
+The environment (`TESTRONAUT_LAB_*`) stands over the file. What `defaults` holds is checked where plans are read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from testronaut_lab.errors import UsageError
+
+OWN_FILE: Final = "testronaut-lab.toml"
+_PREFIX: Final = "TESTRONAUT_LAB_"
+_SETTINGS: Final = ("defaults", "store")
+_VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one."""
+
+    root: Path
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    store: str | None = None
+
+    @property
+    def results(self) -> Path:
+        """The folder that results live in."""
+        return self.root / ".testronaut"
+
+    @property
+    def store_location(self) -> str | Path:
+        """What the results database is opened with: the URL, or else the file of this project."""
+        return self.store or self.results / "results.db"
+
+
+def project_root(start: Path) -> Path:
+    """The nearest folder upward from `start`, a file or folder, with a configuration or `.git`; else its own folder."""
+    here = start.resolve()
+    folder = here if here.is_dir() else here.parent
+    return next((each for each in (folder, *folder.parents) if _is_root(each)), folder)
+
+
+def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration of the project in `root`. Raises UsageError naming the file and the key."""
+    environ = os.environ if environ is None else environ
+    file, table = _project_table(root)
+    for key in table:
+        if key not in _SETTINGS:
+            raise UsageError(f"{file}: unknown key {key!r}{_nearest(key, _SETTINGS)}")
+    defaults = table.get("defaults", {})
+    if not isinstance(defaults, dict):
+        raise UsageError(f"{file}: defaults: expected a table, found {defaults!r}")
+    store = table.get("store")
+    if store is not None and not (isinstance(store, str) and store):
+        raise UsageError(f"{file}: store: expected the URL of a database, found {store!r}")
+    return Config(root, defaults, _from_environment(environ).get("store") or store)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {setting: environ[name] for name, setting in _VARIABLES.items() if environ.get(name)}
+
+
+def _project_table(root: Path) -> tuple[Path, dict[str, object]]:
+    own = root / OWN_FILE
+    if own.is_file():
+        return own, _read_toml(own)
+    shared = root / "pyproject.toml"
+    return shared, _section(shared) or {}
+
+
+def _is_root(folder: Path) -> bool:
+    return (folder / OWN_FILE).is_file() or (folder / ".git").exists() or _section(folder / "pyproject.toml") is not None
+
+
+def _section(pyproject: Path) -> dict[str, object] | None:
+    """`[tool.testronaut-lab]` of a pyproject.toml; None where there is none."""
+    tool = _read_toml(pyproject).get("tool") if pyproject.is_file() else None
+    section = tool.get("testronaut-lab") if isinstance(tool, dict) else None
+    if section is not None and not isinstance(section, dict):
+        raise UsageError(f"{pyproject}: tool.testronaut-lab: expected a table, found {section!r}")
+    return section
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"reading the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"reading the configuration {path}: {error}") from error
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,185 @@
+"""One run of plans without a screen: events into the log, facts into the store, both to whoever follows.
+
+A reporter is told of a fact only after it is stored, so that nothing that was reported can be lost. Which plans, and what
+a reporter does with events, is decided by the caller.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from testronaut_lab.errors import ExitStatus, LabError, UsageError, worst
+from testronaut_lab.eventlog import EventLog, Subscription
+from testronaut_lab.execution.runner import LiveSession
+from testronaut_lab.execution.scheduler import Scheduler
+from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.judge.judge import Judge
+from testronaut_lab.model.events import Event, Problem, RunFinished, RunStarted
+from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.result import RunResult, Status
+from testronaut_lab.model.runs import new_run_id
+from testronaut_lab.report.view import RunView
+from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.store.database import Store
+from testronaut_lab.store.writer import StoreWriter
+from testronaut_lab.workbench import SessionSettings, Workbench
+
+
+class Reporter(Protocol):
+    """Follows a run: `event` after the view has taken it in, in order; `end` once, after the last."""
+
+    def event(self, view: RunView, event: Event) -> None: ...
+    def end(self, view: RunView) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """`store` is the results database's path or URL, None to keep nothing. `ci` forbids writing goldens.
+
+    With `update`, `update_only` names the steps whose goldens may be written, None for all.
+    """
+
+    update: bool = False
+    ci: bool = False
+    fail_fast: bool = False
+    keep: bool = False
+    store: str | Path | None = None
+    update_only: frozenset[str] | None = None
+
+
+class PlanRun:
+    """Create, `run`, done. `stop` may be called from a signal handler or another thread."""
+
+    def __init__(self, plans: Sequence[Plan], options: RunOptions) -> None:
+        roots = {plan.root for plan in plans}
+        if len(roots) != 1:
+            raise UsageError(f"one run takes plans of one project, not of {len(roots)}: {', '.join(map(str, sorted(roots)))}")
+        self._plans = plans
+        self._options = options
+        self.id = new_run_id(datetime.now(UTC), secrets.randbits(16))
+        self.log = EventLog()
+        root = plans[0].root
+        self._blobs = BlobStore(root / ".testronaut" / "blobs")
+        self._bench = Workbench(self.log.emit, self._blobs)
+        goldens = GoldenStore(root / "snapshots")
+        judge = Judge(goldens, options.update, options.ci, options.update_only)
+        self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast)
+        self._stopped_by: ExitStatus | None = None
+
+    def stop(self, status: ExitStatus = ExitStatus.INTERRUPTED) -> None:
+        """End the step that runs, remove its session, run nothing more; the run's exit status will be `status`."""
+        self._stopped_by = status
+        self._scheduler.stop()
+
+    def run(self, reporters: Sequence[Reporter] = ()) -> RunResult:
+        """Blocks until everything is run, stored and reported. Raises CaptureError when the store fails."""
+        view = RunView()
+        with self._stored() as writer, self._followed(view, writer, reporters):
+            self.log.emit(RunStarted(self.id, _now()))
+            try:
+                status = self._scheduler.run(self._plans)
+            finally:
+                self._bench.close()
+            exits = [self._scheduler.exit_status, self._stopped_by or ExitStatus.OK]
+            if self._stopped_by is not None:
+                status = Status.ERROR
+            self.log.emit(RunFinished(_now(), status, worst(exits)))
+        return view.result()
+
+    @contextmanager
+    def _stored(self) -> Iterator[StoreWriter | None]:
+        if self._options.store is None:
+            yield None
+            return
+        writer = Store.open(self._options.store).writer(self.id, self.log, self._blobs)
+        try:
+            yield writer
+        finally:
+            self.log.close()
+            writer.close()
+
+    @contextmanager
+    def _followed(self, view: RunView, writer: StoreWriter | None, reporters: Sequence[Reporter]) -> Iterator[None]:
+        """A thread folds events into the view and tells the reporters; what fails there is raised here."""
+        failures: list[BaseException] = []
+        events = self.log.subscribe()
+
+        def follow() -> None:
+            try:
+                _follow(events, view, writer, reporters)
+            except LabError as error:
+                failures.append(error)
+                self._scheduler.stop()
+
+        thread = threading.Thread(target=follow, name=f"report-{self.id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.log.close()
+            thread.join()
+        if failures:
+            raise failures[0]
+
+    def _prepare(self, number: int, plan: Plan) -> _Studio:
+        image_id = self._bench.prepare(number, plan.image, plan.tools)
+        if plan.rootfs == "writable":
+            what = "changes in the writable root file system, outside /tmp and home, are not captured yet"
+            self.log.emit(Problem(f"{plan.name}: {what}"))
+        return _Studio(self._bench, image_id, SessionSettings.of(plan), self._options.keep, self._say_kept)
+
+    def _say_kept(self, session: LiveSession) -> None:
+        name = session.container_name
+        self.log.emit(
+            Problem(f"kept container {name}", hint=f"docker exec -it -w /workspace {name} sh; later: testronaut-lab clean")
+        )
+
+
+class _Studio:
+    """Sessions of one plan."""
+
+    def __init__(
+        self, bench: Workbench, image_id: str, settings: SessionSettings, keep: bool, on_kept: Callable[[LiveSession], None]
+    ) -> None:
+        self._bench = bench
+        self._image_id = image_id
+        self._settings = settings
+        self._keep = keep
+        self._on_kept = on_kept
+
+    @contextmanager
+    def session(self, env: Mapping[str, str]) -> Iterator[LiveSession]:
+        session = self._bench.session(self._image_id, self._settings, env)
+        try:
+            yield session
+        finally:
+            session.close(keep=self._keep)
+            if self._keep:
+                self._on_kept(session)
+
+
+def _follow(events: Subscription, view: RunView, writer: StoreWriter | None, reporters: Sequence[Reporter]) -> None:
+    for event in events:
+        if writer is not None and not event.is_hint:
+            writer.wait(event.seq)
+        view.apply(event)
+        for reporter in reporters:
+            reporter.event(view, event)
+    for reporter in reporters:
+        reporter.end(view)
+
+
+def run_plans(plans: Sequence[Plan], options: RunOptions) -> RunResult:
+    """Run plans one after the other and wait for all of it to be stored. Raises CaptureError when that fails."""
+    return PlanRun(plans, options).run()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,221 @@
+"""The front door for Python: a session to work in, and running plans. Everything concrete meets here and in `workbench.py`.
+
+Screens, notebooks and tests read what happens from a session's or a run's event log; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from testronaut_lab.config import load_config, project_root
+from testronaut_lab.errors import LabError, SessionLost, UsageError
+from testronaut_lab.eventlog import EventLog
+from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.runner import LiveSession
+from testronaut_lab.headless import RunOptions, run_plans
+from testronaut_lab.model.events import Problem
+from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
+from testronaut_lab.model.result import RunResult, StepResult
+from testronaut_lab.planfile import load_plan, parse_plan, parse_tool, slug
+from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.workbench import SessionSettings, Workbench
+
+DEFAULT_IMAGE = "debian:bookworm-slim"
+
+_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """A container and a shell in it that keep their state from step to step.
+
+    Starts on first use. Use it as a context manager, or `close()` it; it is closed at exit too. From one thread at a time,
+    but for `interrupt()`. `log` is where everything that happens can be read, live or from the start.
+    """
+
+    def __init__(
+        self,
+        image: str = DEFAULT_IMAGE,
+        *tools: str,
+        settings: SessionSettings | None = None,
+        env: Mapping[str, str] | None = None,
+        root: Path | None = None,
+    ) -> None:
+        self._image = ImageSpec(image)
+        self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
+        self._settings = settings or SessionSettings()
+        self._env = dict(env or {})
+        self._ids: dict[str, int] = {}
+        self.log = EventLog()
+        blobs = BlobStore((root or project_root(Path.cwd())) / ".testronaut" / "blobs")
+        self._bench = Workbench(self.log.emit, blobs)
+        self._live: LiveSession | None = None
+        self._closed = False
+        self.results: list[StepResult] = []
+        _open_sessions.add(self)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def image(self) -> str:
+        return self._image.ref
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return tuple(tool.name for tool in self._tools)
+
+    def start(self) -> None:
+        """Get the image and tools ready and start the shell, if that has not been done.
+
+        Raises EngineError, InstallError, CaptureError; UsageError after `close`.
+        """
+        if self._closed:
+            raise UsageError("this session is closed", hint="make a new one: Session(image)")
+        if self._live is None:
+            image_id = self._bench.prepare(0, self._image, self._tools)
+            self._live = self._bench.session(image_id, self._settings, self._env)
+
+    def close(self) -> None:
+        """End what runs in the session and remove its container and directories; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._live is not None:
+                self._live.close()
+        finally:
+            self._live = None
+            self._bench.close()
+            self.log.close()
+
+    def install(self, *specs: str) -> None:
+        """Add tools, each STRATEGY:SPEC. A session that has started starts anew: files stay, shell state and jobs do not.
+
+        Raises InstallError; the session then goes on as it was.
+        """
+        added = tuple(parse_tool(spec) for spec in specs)
+        names = {tool.name for tool in added}
+        tools = (*(tool for tool in self._tools if tool.name not in names), *added)
+        if self._live is None:
+            self._tools = tools
+            self.start()
+            return
+        image_id = self._bench.prepare(0, self._image, tools)
+        self._live = self._bench.session(image_id, self._settings, self._env, self._live)
+        self._tools = tools
+        self.log.emit(Problem("the session was started anew to install tools: files are kept, shell state and jobs are gone"))
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+        id: str | None = None,
+    ) -> StepResult:
+        """Run one step: a string is a script for the session's shell, a list exact arguments. `timeout` is in seconds.
+
+        What the step did is the result, also when it failed, was not found or had to be ended; with `check` anything but
+        success raises StepFailed. Raises UsageError for what no shell can be given, SessionLost when there is none any more.
+        """
+        request = self._request(command, stdin, env or {}, cwd, timeout, id)
+        live = self._started()
+        result = live.run(request)
+        self.results.append(result)
+        return result.check() if check else result
+
+    def put(self, path: str, content: str | bytes | Path, *, mode: int | None = None) -> None:
+        """Put a file into the workspace; a Path is a file or folder of the host. It counts as nobody's change."""
+        live = self._started()
+        if isinstance(content, Path):
+            live.copy(path, content, mode)
+        else:
+            live.put(path, content.encode() if isinstance(content, str) else content, mode)
+
+    def get(self, path: str) -> bytes:
+        """A regular file of the workspace. Raises FileNotFoundError for anything else, links too."""
+        return self._started().read(path)
+
+    def interrupt(self) -> None:
+        """End the step that runs, from any thread; the session lives."""
+        live = self._live
+        if live is not None:
+            live.interrupt()
+
+    def _started(self) -> LiveSession:
+        self.start()
+        if self._live is None:
+            raise SessionLost("the session did not start")
+        return self._live
+
+    def _request(
+        self,
+        command: str | Sequence[str],
+        stdin: str | bytes,
+        env: Mapping[str, str],
+        cwd: str | None,
+        timeout: float | None,
+        step_id: str | None,
+    ) -> StepRequest:
+        run = command if isinstance(command, str) else None
+        argv = None if isinstance(command, str) else tuple(command)
+        name = step_id or self._next_id(run if run is not None else " ".join(argv or ()))
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        request = StepRequest(name, f"session::{name}", run, argv, stdin=stdin, env=env, cwd=cwd, timeout_s=timeout)
+        request.validate()
+        return request
+
+    def _next_id(self, text: str) -> str:
+        base = slug(text)
+        count = self._ids[base] = self._ids.get(base, 0) + 1
+        return base if count == 1 else f"{base}-{count}"
+
+
+def run_plan(
+    plan: str | Path | Plan | Mapping[str, object],
+    *,
+    update: bool = False,
+    store: bool = True,
+    image: str | None = None,
+    keep: bool = False,
+) -> RunResult:
+    """Run one plan headless and return what came of it; a plan that fails is a result. `update` writes goldens.
+
+    Raises UsageError for a plan that is wrong, CaptureError when results cannot be stored.
+    """
+    loaded = _loaded(plan)
+    if image is not None:
+        loaded = replace(loaded, image=ImageSpec(image))
+    return run_plans([loaded], RunOptions(update=update, store=load_config(loaded.root).store_location if store else None, keep=keep))
+
+
+def _loaded(plan: str | Path | Plan | Mapping[str, object]) -> Plan:
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str | Path):
+        path = Path(plan)
+        return load_plan(path, defaults=load_config(project_root(path)).defaults)
+    root = project_root(Path.cwd())
+    return parse_plan(plan, root=root, defaults=load_config(root).defaults)
+
+
+def _close_all() -> None:
+    for session in list(_open_sessions):
+        try:
+            session.close()
+        except LabError:
+            continue  # at exit nobody can act on it, and the next run removes what is left
+
+
+atexit.register(_close_all)

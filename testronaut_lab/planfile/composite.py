@@ -1,0 +1,142 @@
+"""Kinds that are made of other kinds: lists, maps with keys of their own, alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema, Text, found
+from testronaut_lab.planfile.problems import below
+from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """Read as a tuple."""
+
+    item: Kind
+    at_least: int = 0
+
+    @property
+    def words(self) -> str:
+        return "a list"
+
+    def read(self, node: Node, at: str, reading: Reading) -> tuple[object, ...]:
+        if not isinstance(node, ListNode):
+            raise reading.refuse(node, at, f"expected a list of {self.item.words}, found {found(node)}")
+        if len(node.items) < self.at_least:
+            raise reading.refuse(node, at, f"expected at least {self.at_least}, found an empty list")
+        return tuple(read_all([(each, below(at, i), self.item) for i, each in enumerate(node.items)], reading))
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        minimum: Schema = {"minItems": self.at_least} if self.at_least else {}
+        return {"type": "array", "items": self.item.schema(definitions), **minimum}
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A table whose keys are the plan's own; read as a dict."""
+
+    key: Text
+    value: Kind
+    at_least: int = 0
+
+    @property
+    def words(self) -> str:
+        return "a table"
+
+    def read(self, node: Node, at: str, reading: Reading) -> dict[object, object]:
+        if not isinstance(node, TableNode):
+            raise reading.refuse(node, at, f"expected a table of {self.key.words}: {self.value.words}, found {found(node)}")
+        if len(node.entries) < self.at_least:
+            raise reading.refuse(node, at, f"expected at least {self.at_least} entry, found none")
+        keys = [(ScalarNode(node.keys[key], key), below(at, key), self.key) for key in node.entries]
+        values = [(value, below(at, key), self.value) for key, value in node.entries.items()]
+        both = read_all([*keys, *values], reading)
+        return dict(zip(both[: len(keys)], both[len(keys) :], strict=True))
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        names: Schema = {"propertyNames": self.key.schema(definitions)} if self.key.shape else {}
+        minimum: Schema = {"minProperties": self.at_least} if self.at_least else {}
+        return {"type": "object", **names, **minimum, "additionalProperties": self.value.schema(definitions)}
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several kinds, told apart by what stands there, so that a message is about the one that was meant."""
+
+    text: Kind | None = None
+    number: Kind | None = None
+    flag: Kind | None = None
+    items: Kind | None = None
+    table: Kind | None = None
+
+    @property
+    def words(self) -> str:
+        *others, last = (kind.words for kind in self._kinds())
+        return f"{', '.join(others)} or {last}" if others else last
+
+    def read(self, node: Node, at: str, reading: Reading) -> object:
+        kind = self._kind_for(node)
+        if kind is None:
+            raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
+        return kind.read(node, at, reading)
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        return {"anyOf": [kind.schema(definitions) for kind in self._kinds()]}
+
+    def _kinds(self) -> list[Kind]:
+        return [kind for kind in (self.text, self.number, self.flag, self.items, self.table) if kind is not None]
+
+    def _kind_for(self, node: Node) -> Kind | None:
+        match node:
+            case ListNode():
+                return self.items
+            case TableNode():
+                return self.table
+            case ScalarNode(value=str()):
+                return self.text
+            case ScalarNode(value=bool()):
+                return self.flag
+            case ScalarNode(value=int() | float()):
+                return self.number
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What `convert` makes of the value of another kind; a ValueError of it is a problem there."""
+
+    kind: Kind
+    convert: Callable[[Any], object]
+
+    @property
+    def words(self) -> str:
+        return self.kind.words
+
+    def read(self, node: Node, at: str, reading: Reading) -> object:
+        value = self.kind.read(node, at, reading)
+        try:
+            return self.convert(value)
+        except ValueError as error:
+            raise reading.refuse(node, at, str(error)) from error
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        return self.kind.schema(definitions)
+
+
+def read_all(parts: Sequence[tuple[Node, str, Kind]], reading: Reading) -> list[object]:
+    """Reads every part, so that all problems are found, and only then raises Refused if there was one."""
+    values: list[object] = []
+    refused: Refused | None = None
+    for node, at, kind in parts:
+        try:
+            values.append(kind.read(node, at, reading))
+        except Refused as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return values

@@ -1,0 +1,86 @@
+"""The part of a plan about what has to come out: `expect`, `golden` and `normalize`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, TextExpect
+from testronaut_lab.planfile import terms, values
+from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
+from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.table import Key, Table
+
+NORMALIZER: Final = Either(
+    text=Text("a name", values.named_normalizer),
+    table=Table(
+        "normalizer", {"matches": Key(terms.REGEX, required=True), "replace": Key(terms.TEXT, required=True)}, values.normalizer
+    ),
+)
+NORMALIZE: Final = ListOf(NORMALIZER)
+GOLDEN: Final = Either(
+    flag=Flag(),
+    table=Table(
+        "golden",
+        {"streams": ListOf(terms.STREAM), "files": terms.GLOBS, "normalize": NORMALIZE, "per": ListOf(terms.VARIABLE)},
+    ),
+)
+
+
+def _matchers(**given: object) -> TextExpect:
+    return TextExpect(**given, has_json="json" in given)  # type: ignore[arg-type]
+
+
+_MATCHERS: Final[dict[str, Kind | Key]] = {
+    "equals": terms.TEXT,
+    "contains": ListOf(terms.FILLED, at_least=1),
+    "not_contains": ListOf(terms.FILLED, at_least=1),
+    "matches": terms.REGEX,
+    "json": AnyJson(),
+    "json_path": MapOf(terms.JSON_PATH, AnyJson(), at_least=1),
+    "lines": terms.COUNT,
+    "empty": Flag(),
+    "file": PlanPath(),
+}
+MATCHERS: Final = Table("matchers", _MATCHERS, _matchers, at_least=1)
+STREAM_EXPECT: Final = Either(text=Text(convert=lambda value: TextExpect(equals=value)), table=MATCHERS)
+
+
+def _file_text(value: str) -> FileExpect:
+    return FileExpect(absent=True) if value == "absent" else FileExpect(text=TextExpect(equals=value))
+
+
+def _exit_word(value: str) -> ExitExpect:
+    word = choice("nonzero", "timeout").convert(value)
+    return ExitExpect(nonzero=word == "nonzero", timeout=word == "timeout")
+
+
+_CODE: Final = Number("an exit code", 0, 255)
+EXIT: Final = Either(
+    text=Text("nonzero or timeout", _exit_word, {"enum": ["nonzero", "timeout"]}),
+    number=Made(_CODE, lambda code: ExitExpect((code,))),
+    items=Made(ListOf(_CODE, at_least=1), ExitExpect),
+)
+FILE_EXPECT: Final = Either(text=Text("absent, text", _file_text), table=Made(MATCHERS, lambda text: FileExpect(text=text)))
+CHANGES: Final = Either(
+    text=Made(choice("none"), lambda _: ChangesExpect()),
+    table=Table(
+        "changes",
+        {"added": terms.GLOBS, "modified": terms.GLOBS, "deleted": terms.GLOBS, "retyped": terms.GLOBS},
+        ChangesExpect,
+        at_least=1,
+    ),
+)
+EXPECT: Final = Table(
+    "expect",
+    {
+        "exit": EXIT,
+        "signal": Key(Made(terms.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
+        "stdout": STREAM_EXPECT,
+        "stderr": STREAM_EXPECT,
+        "files": MapOf(terms.GLOB, FILE_EXPECT),
+        "changes": CHANGES,
+        "screen": MATCHERS,
+        "max": Table("max", {"duration": terms.DURATION, "cpu": terms.DURATION, "memory": terms.SIZE}, at_least=1),
+    },
+    at_most_one=[("exit", "signal")],
+)

@@ -1,0 +1,193 @@
+"""The plan file, key by key: what each may hold and what becomes of it. The reference for both reading and the JSON Schema.
+
+Where steps run (image, tools, limits, files) is in `setting.py`, what has to come out in `expectation.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from testronaut_lab.model.plan import Save
+from testronaut_lab.planfile import terms, values
+from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
+from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, MATCHERS, NORMALIZE
+from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS, TOOL
+from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
+
+# What the format has and the rest of the program does not do yet: checked for its shape, then refused by name. TABLE.KEY,
+# and `matrix` for ${{matrix.…}} in text. Install strategies and named normalisers are known by the tables that hold them.
+UNSUPPORTED: Final = frozenset({
+    "matrix", "plan.matrix", "case.when", "case.expect_fail", "step.when", "golden.per",
+    "step.tty", "step.interact", "expect.screen", "step.background", "step.ready", "step.stop", "step.signal",
+    "step.retry", "expect.max",
+    "image.build", "image.load", "image.rootfs", "image.bootstrap",
+})  # fmt: skip
+
+VERSION: Final = 1
+MAX_STDIN_BYTES: Final = 64 * 2**20
+
+# --- cells ---------------------------------------------------------------------------------------------------------------
+
+_CELL_VALUE: Final = Either(text=terms.TEXT, number=AnyJson(), flag=Flag())
+_CELL: Final = MapOf(terms.VARIABLE, _CELL_VALUE, at_least=1)
+WHEN: Final = MapOf(terms.VARIABLE, ListOf(_CELL_VALUE, at_least=1), at_least=1)
+MATRIX: Final = MapOf(terms.VARIABLE, ListOf(Either(text=terms.TEXT, number=AnyJson(), flag=Flag(), table=_CELL)), at_least=1)
+
+# --- steps ---------------------------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path) -> Stdin:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_STDIN_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > MAX_STDIN_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_STDIN_BYTES // 2**20} MiB")
+    return Stdin(content)
+
+
+def _stdin(file: Stdin | None = None, base64: bytes = b"") -> Stdin:
+    return Stdin(base64) if file is None else file
+
+
+STDIN: Final = Either(
+    text=Text(convert=lambda value: Stdin(value.encode(), is_text=True)),
+    table=Table(
+        "stdin", {"file": Made(PlanPath(), _from_file), "base64": terms.BASE64}, _stdin, exactly_one=[("file", "base64")]
+    ),
+)
+SAVE: Final = Table(
+    "save",
+    {"from": Key(terms.STREAM, "from_"), "json_path": terms.JSON_PATH, "matches": terms.REGEX},
+    Save,
+    exactly_one=[("json_path", "matches")],
+)
+TTY: Final = Either(
+    flag=Flag(),
+    table=Table("tty", {"cols": Number("columns", 1, 1000), "rows": Number("rows", 1, 1000), "term": terms.FILLED}),
+)
+INTERACTION: Final = Table(
+    "interaction",
+    {
+        "screen": Either(text=terms.FILLED, table=MATCHERS),
+        "expect": terms.REGEX,
+        "send": terms.TEXT,
+        "key": terms.FILLED,
+        "resize": Table(
+            "resize",
+            {"cols": Key(Number("columns", 1, 1000), required=True), "rows": Key(Number("rows", 1, 1000), required=True)},
+        ),
+        "timeout": terms.DURATION,
+    },
+    exactly_one=[("screen", "expect", "send", "key", "resize")],
+)
+READY: Final = Table(
+    "ready",
+    {
+        "port": Number("a port", 1, 65535),
+        "log": terms.REGEX,
+        "file": terms.GLOB,
+        "run": terms.SCRIPT,
+        "timeout": terms.DURATION,
+    },
+    exactly_one=[("port", "log", "file", "run")],
+)
+RETRY: Final = Table("retry", {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": terms.DURATION})
+_STEP_KEYS: Final[dict[str, Kind | Key]] = {
+    "id": terms.ID,
+    "run": terms.SCRIPT,
+    "argv": Made(ListOf(terms.WORD, at_least=1), values.argv),
+    "stdin": STDIN,
+    "env": terms.ENV,
+    "cwd": Text("a folder", values.working_directory, {"minLength": 1}),
+    "timeout": Key(terms.DURATION, "timeout_s"),
+    "continue": Key(Flag(), "continue_"),
+    "skip_if": terms.SCRIPT,
+    "save": MapOf(terms.VARIABLE, SAVE),
+    "golden": GOLDEN,
+    "expect": EXPECT,
+    "when": WHEN,
+    "retry": RETRY,
+    "tty": TTY,
+    "interact": ListOf(INTERACTION, at_least=1),
+    "background": terms.ID,
+    "ready": READY,
+    "stop": terms.ID,
+    "signal": MapOf(terms.ID, terms.SIGNAL, at_least=1),
+}
+STEP: Final = Placed(
+    Either(
+        text=Made(terms.SCRIPT, lambda run: WrittenStep(run=run)),
+        table=Table("step", _STEP_KEYS, WrittenStep, exactly_one=[("run", "argv", "stop", "signal")]),
+    )
+)
+STEPS: Final = ListOf(STEP, at_least=1)
+
+# --- cases and the plan --------------------------------------------------------------------------------------------------
+
+CASE: Final = Placed(
+    Table(
+        "case",
+        {
+            "id": Key(terms.ID, required=True),
+            "tags": ListOf(terms.TAG),
+            "when": WHEN,
+            "expect_fail": Either(
+                text=terms.FILLED, table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN})
+            ),
+            "env": terms.ENV,
+            "golden": GOLDEN,
+            "expect": EXPECT,
+            "steps": Key(STEPS, required=True),
+        },
+        WrittenCase,
+    )
+)
+
+
+def _version(number: int) -> int:
+    if number != VERSION:
+        raise ValueError(f"this program reads plans of version {VERSION}, found version {number}")
+    return number
+
+
+# What may stand in the project's `defaults` too.
+_SHARED: Final[dict[str, Kind | Key]] = {
+    "image": IMAGE,
+    "tools": ListOf(TOOL),
+    "isolation": choice("case", "plan"),
+    "network": choice("none", "internet"),
+    "user": choice("lab", "root"),
+    "rootfs": choice("read-only", "writable"),
+    "shell": Text("a shell", values.shell, {"minLength": 1}),
+    "env": terms.ENV,
+    "limits": LIMITS,
+    "normalize": NORMALIZE,
+    "ignore": terms.GLOBS,
+    "golden": GOLDEN,
+    "expect": EXPECT,
+}
+DEFAULTS: Final = Table("defaults", _SHARED)
+PLAN: Final = Placed(
+    Table(
+        "plan",
+        {
+            "version": Made(Number("a version", 0, 10**6), _version),
+            "name": Text("a name", values.plan_name, {"minLength": 1}),
+            **_SHARED,
+            "image": Key(IMAGE, required=True),
+            "matrix": MATRIX,
+            "files": FILES,
+            "setup": ListOf(STEP),
+            "teardown": ListOf(STEP),
+            "cases": ListOf(CASE, at_least=1),
+            "steps": STEPS,
+        },
+        WrittenPlan,
+        exactly_one=[("cases", "steps")],
+    )
+)

@@ -1,0 +1,180 @@
+"""Finding plans, and loading them from files, from text and from what was made in Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from testronaut_lab.config import project_root
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.plan import Plan, ToolSpec
+from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, UNSUPPORTED
+from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
+from testronaut_lab.planfile.problems import Place, Problems
+from testronaut_lab.planfile.resolve import Origin, resolve
+from testronaut_lab.planfile.setting import TOOL
+from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
+from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
+from testronaut_lab.planfile.written import WrittenPlan
+
+SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
+
+# A default table that gives one of these takes the other one away: both say how a step has to end.
+_ENDS: Final = frozenset({"exit", "signal"})
+_MERGED: Final = frozenset({"env", "limits", "expect", "golden"})
+
+
+def find_plans(paths: Sequence[Path]) -> list[Path]:
+    """The plan files named by `paths`: files as they are, folders with all below them but hidden folders, sorted.
+
+    Raises UsageError for a path that does not exist or is no plan, and when there is no plan at all.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(dict.fromkeys(_plans_below(path)))
+        else:
+            _check_is_plan(path)
+            found[path] = None
+    if not found:
+        where = ", ".join(map(str, paths)) or "no path was given"
+        raise UsageError(f"looked for plans ({', '.join('*' + suffix for suffix in SUFFIXES)}), found none: {where}")
+    return list(found)
+
+
+def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> Plan:
+    """Load one plan file. `root` is the project's folder, found from the file if None; `defaults` stand under the plan.
+
+    Raises UsageError with every problem there is, each with file, line and key.
+    """
+    _check_is_plan(path)
+    text = _read_text(path)
+    problems = Problems()
+    tree = (read_json if path.suffix == ".json" else read_yaml)(text, str(path), problems)
+    file = path.parent.resolve() / path.name
+    origin = _origin_of(file, project_root(file) if root is None else root.resolve())
+    return _load(tree, origin, file.parent, defaults, problems)
+
+
+def parse_plan(
+    source: str | Mapping[str, object], *, root: Path, name: str = "plan", defaults: Mapping[str, object] | None = None
+) -> Plan:
+    """Like `load_plan`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
+    problems = Problems()
+    tree = read_yaml(source, name, problems) if isinstance(source, str) else read_python(source, name, problems)
+    return _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
+
+
+def parse_tool(spec: str) -> ToolSpec:
+    """The tool that `STRATEGY:SPEC` names, as on the command line. Raises UsageError."""
+    problems = Problems()
+    try:
+        tool = TOOL.read(ScalarNode(Place(spec), spec), "", Reading(Path(), problems, UNSUPPORTED))
+    except Refused:
+        problems.raise_if_any()
+        raise
+    assert isinstance(tool, ToolSpec)
+    return tool
+
+
+def plan_schema() -> Schema:
+    """The JSON Schema (draft 2020-12) of a plan file; what is not supported yet says so."""
+    definitions: Schema = {}
+    reference = PLAN.schema(definitions)
+    for name in sorted(UNSUPPORTED):
+        table, _, key = name.partition(".")
+        definition = definitions.get(table)
+        properties = definition.get("properties") if isinstance(definition, dict) else None
+        shape = properties.get(key) if isinstance(properties, dict) else None
+        if isinstance(shape, dict):
+            shape["description"] = "not supported yet"
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "testronaut-lab plan, version 1",
+        **reference,
+        "$defs": definitions,
+    }
+
+
+def _load(tree: Node, origin: Origin, folder: Path, defaults: Mapping[str, object] | None, problems: Problems) -> Plan:
+    reading = Reading(folder, problems, UNSUPPORTED)
+    if defaults:
+        tree = _merged(_read_defaults(defaults, reading), tree)
+    written = _read(PLAN, tree, "", reading)
+    assert isinstance(written, WrittenPlan)
+    return resolve(written, origin, problems)
+
+
+def _read_defaults(defaults: Mapping[str, object], reading: Reading) -> Node:
+    tree = read_python(defaults, "the project's defaults", reading.problems)
+    _read(DEFAULTS, tree, "defaults", reading)
+    return tree
+
+
+def _read(kind: Kind, tree: Node, at: str, reading: Reading) -> object:
+    try:
+        return kind.read(tree, at, reading)
+    except Refused:
+        reading.problems.raise_if_any()
+        raise
+
+
+def _merged(under: Node, over: Node, *, depth: int = 0) -> Node:
+    """`over` with what it leaves out taken from `under`; tables that hold single settings are merged key by key."""
+    if not isinstance(under, TableNode) or not isinstance(over, TableNode):
+        return over
+    hidden = _ENDS if depth and _ENDS & over.entries.keys() else frozenset[str]()
+    entries = {key: value for key, value in under.entries.items() if key not in hidden}
+    for key, value in over.entries.items():
+        merges = depth == 0 and key in _MERGED and key in entries
+        entries[key] = _merged(entries[key], value, depth=1) if merges else value
+    return TableNode(over.place, entries, {**under.keys, **over.keys})
+
+
+def _origin_of(file: Path, root: Path) -> Origin:
+    if not file.is_relative_to(root):
+        raise UsageError(f"the plan {file} is not below the project's folder {root}")
+    path = file.relative_to(root).as_posix()
+    if "::" in path:
+        raise UsageError(f"the path {path} holds '::', which parts a plan from its cases; rename it")
+    return Origin(root, _stem(file.name), file, path)
+
+
+def _stem(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def _check_is_plan(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"there is no file or folder {path}")
+    if not path.is_file() or not path.name.endswith(SUFFIXES):
+        raise UsageError(f"{path} is no plan: the name of a plan file ends in {', '.join(SUFFIXES)}")
+
+
+def _plans_below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for base, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(base, name) for name in names if name.endswith(SUFFIXES) and Path(base, name).is_file()]
+    return sorted(found)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UsageError(f"looking for plans in {error.filename}: {error.strerror}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"reading the plan {path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: a plan holds at most 1 MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: a plan is UTF-8 text; byte {error.start} is not") from error

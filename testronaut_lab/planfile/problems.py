@@ -1,0 +1,60 @@
+"""What is wrong with a plan, collected, so that one look at the message is enough to mend all of it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from testronaut_lab.errors import UsageError
+
+_SHOWN = 20
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something is written. `line` counts from 1; 0 for a tree that was made in Python."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Problems:
+    """Collects problems; `raise_if_any` makes one UsageError of them, in the order of the lines."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[Place, str], None] = {}
+
+    def add(self, place: Place, at: str, message: str) -> None:
+        """`at` is the key path, empty for the whole plan."""
+        self._messages[place, f"{place}: {at}: {message}" if at else f"{place}: {message}"] = None
+
+    def raise_if_any(self) -> None:
+        if not self._messages:
+            return
+        lines = [message for _, message in sorted(self._messages, key=lambda entry: entry[0])]
+        if len(lines) > _SHOWN:
+            lines = [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN} more"]
+        raise UsageError("\n".join(lines), hint="testronaut-lab schema plan")
+
+
+def below(at: str, key: str | int) -> str:
+    """The key path of an entry: `cases[0].steps`, and `files["a b"]` for a key that is no plain word."""
+    if isinstance(key, int):
+        return f"{at}[{key}]"
+    if not _PLAIN_KEY.fullmatch(key):
+        return f'{at}["{key}"]'
+    return f"{at}.{key}" if at else key
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'contains'?`, or else the list of what there is, to be put behind a message."""
+    names = sorted(known)
+    if near := difflib.get_close_matches(name.lower(), names, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(names)}" if names else ""

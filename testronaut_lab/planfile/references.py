@@ -1,0 +1,90 @@
+"""Where `${{name}}` may stand in a plan, and whether something was saved under that name before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testronaut_lab.model.substitution import references
+from testronaut_lab.planfile.kinds import scalars
+from testronaut_lab.planfile.problems import Problems, below, did_you_mean
+from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
+from testronaut_lab.planfile.written import WrittenCase, WrittenPlan, WrittenStep
+
+_FILLED = frozenset({"argv", "env", "cwd"})
+_FILLED_EXPECTATIONS = frozenset({"stdout", "stderr", "files"})
+_SCRIPTS = frozenset({"run", "skip_if"})
+# Steps are looked at one by one; the content of files is nothing of ours.
+_NOT_OF_PLAN = frozenset({"cases", "steps", "setup", "teardown", "files", "name"})
+_NOT_OF_CASE = frozenset({"steps"})
+
+
+def check_steps(steps: Sequence[WrittenStep], problems: Problems) -> None:
+    """Check the steps of one case, setup and teardown included, in the order they run in."""
+    saved: set[str] = set()
+    for step in steps:
+        if isinstance(step.node, TableNode):
+            for key, value in step.node.entries.items():
+                _check_key(key, value, below(step.at, key), saved, problems)
+        else:
+            _check_script(step.node, step.at, saved, problems)
+        saved |= step.save.keys()
+
+
+def check_plan(plan: WrittenPlan, problems: Problems) -> None:
+    """Outside the steps nothing has been saved yet, so there can be no reference."""
+    _check_none(plan, _NOT_OF_PLAN, problems)
+    for case in plan.cases:
+        _check_none(case, _NOT_OF_CASE, problems)
+
+
+def _check_none(owner: WrittenPlan | WrittenCase, skipped: frozenset[str], problems: Problems) -> None:
+    if not isinstance(owner.node, TableNode):
+        return
+    for key, value in owner.node.entries.items():
+        if key not in skipped:
+            for scalar, path, _ in scalars(value, below(owner.at, key)):
+                _refuse(scalar, path, problems)
+
+
+def _check_key(key: str, value: Node, at: str, saved: set[str], problems: Problems) -> None:
+    if key in _SCRIPTS:
+        _check_script(value, at, saved, problems)
+        return
+    for scalar, path, is_key in scalars(value, at):
+        if not is_key and _is_filled(key, value, path.removeprefix(at)):
+            _check_saved(scalar, path, saved, problems)
+        else:
+            _refuse(scalar, path, problems)
+
+
+def _is_filled(key: str, value: Node, path: str) -> bool:
+    """Whether the value at `path` below the key of a step is one that `plan.substitute` fills in."""
+    if key == "expect":
+        parts = path.removeprefix(".").split(".", 1)
+        return parts[0].partition("[")[0] in _FILLED_EXPECTATIONS and not path.endswith(".file")
+    return key in _FILLED or (key == "stdin" and isinstance(value, ScalarNode))
+
+
+def _check_saved(scalar: ScalarNode, at: str, saved: set[str], problems: Problems) -> None:
+    for name in references(str(scalar.value)):
+        if name not in saved:
+            known = did_you_mean(name, saved) or "; no step before this one saves anything"
+            problems.add(scalar.place, at, f"`{_reference(name)}` is saved by no earlier step of the case{known}")
+
+
+def _check_script(node: Node, at: str, saved: set[str], problems: Problems) -> None:
+    """A shell has `${{` too, as nonsense or in quotes; only what names a saved value is surely meant as a reference."""
+    if isinstance(node, ScalarNode):
+        for name in references(str(node.value)):
+            if name in saved:
+                problems.add(node.place, at, f"`{_reference(name)}` cannot stand in a script; the saved value is in ${name}")
+
+
+def _refuse(scalar: ScalarNode, at: str, problems: Problems) -> None:
+    for name in references(str(scalar.value)):
+        where = "it can in argv, stdin, env, cwd and the expected text of a step"
+        problems.add(scalar.place, at, f"`{_reference(name)}` cannot stand here; {where}")
+
+
+def _reference(name: str) -> str:
+    return f"${{{{{name}}}}}"

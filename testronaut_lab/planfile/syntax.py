@@ -1,0 +1,169 @@
+"""Strict YAML 1.2, JSON, and what was made in Python, each into a tree of nodes.
+
+YAML is taken from the parser's events and not from ruamel's own constructors: those would follow aliases, merge keys and
+tags before anything could refuse them, and read `010` and `1:30` in ways their writers did not mean.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from testronaut_lab.planfile.problems import Problems
+from testronaut_lab.planfile.tree import MAX_DEPTH, Node, TreeBuilder, Value
+
+MAX_BYTES: Final = 2**20
+MAX_DIGITS: Final = 400
+
+
+def read_yaml(text: str, file: str, problems: Problems) -> Node:
+    """Raises UsageError for what is no YAML, or too large; other problems are added and the tree is read to its end."""
+    builder = TreeBuilder(file, problems)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = (1, 2)
+    try:
+        for event in yaml.parse(text):
+            _feed(builder, event)
+    except MarkedYAMLError as error:
+        line = 0 if error.problem_mark is None else error.problem_mark.line + 1
+        builder.stop(line, f"this is not YAML: {error.problem or error.context}")
+    except (YAMLError, ValueError, OverflowError) as error:  # ruamel lets chr() complain about "\UFFFFFFFF" by itself
+        builder.stop(0, f"this is not YAML: {' '.join(str(error).split())}")
+    return builder.finish()
+
+
+def _feed(builder: TreeBuilder, event: object) -> None:
+    line = event.start_mark.line + 1 if isinstance(event, NodeEvent | DocumentStartEvent) else 0
+    match event:
+        case DocumentStartEvent(version=version) if version not in (None, (1, 2)):
+            builder.stop(line, "a plan is YAML 1.2; leave the %YAML line out")
+        case DocumentStartEvent() if builder.root is not None:
+            builder.stop(line, "a plan is one document; there is a second one here")
+        case AliasEvent():
+            builder.problem(line, f"aliases (*{event.anchor}) are not allowed; write the value out")
+            builder.scalar(None, line)
+        case ScalarEvent():
+            _refuse_properties(builder, event, line)
+            builder.scalar(_resolve(builder, event, line), line)
+        case SequenceStartEvent():
+            _refuse_properties(builder, event, line)
+            builder.open(line, is_table=False)
+        case MappingStartEvent():
+            _refuse_properties(builder, event, line)
+            builder.open(line, is_table=True)
+        case SequenceEndEvent() | MappingEndEvent():
+            builder.close()
+
+
+def _refuse_properties(builder: TreeBuilder, event: ScalarEvent | SequenceStartEvent | MappingStartEvent, line: int) -> None:
+    if event.anchor is not None:
+        builder.problem(line, f"anchors (&{event.anchor}) are not allowed; write the value out where it is used")
+    if event.tag is not None:
+        builder.problem(line, f"tags ({event.tag}) are not allowed; text is written in quotes")
+
+
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLS: Final = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
+_NO_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_LEADING_ZERO: Final = re.compile(r"[-+]?0[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
+_INT: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+def _resolve(builder: TreeBuilder, event: ScalarEvent, line: int) -> Value:
+    """The value of a scalar by the core schema of YAML 1.2, where `no`, `on` and `1:30` are text."""
+    text: str = event.value
+    if not event.implicit[0]:
+        return text
+    if builder.wants_key and text == "<<":
+        builder.problem(line, "merge keys (<<) are not allowed; write the entries out")
+        return text
+    if text in _NULLS:
+        return None
+    if text in _BOOLS:
+        return _BOOLS[text]
+    if _NO_NUMBER.fullmatch(text):
+        builder.problem(line, f"{text} is no number that a plan can use")
+        return None
+    if _LEADING_ZERO.fullmatch(text):
+        builder.problem(line, f"{text} could be read in two ways; write it without the leading zero, or in quotes")
+        return None
+    if _INT.fullmatch(text):
+        return _whole_number(builder, text, line)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _whole_number(builder: TreeBuilder, text: str, line: int) -> Value:
+    if len(text) > MAX_DIGITS:
+        builder.problem(line, f"a number of more than {MAX_DIGITS} digits")
+        return None
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]|[^][{}\s,:"]+')
+
+
+def read_json(text: str, file: str, problems: Problems) -> Node:
+    """Like `read_yaml`. json checks the whole text first, so that a walk over its tokens is enough to find the lines."""
+    builder = TreeBuilder(file, problems)
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        builder.stop(error.lineno, f"this is not JSON: {error.msg}")
+    except RecursionError:
+        builder.stop(0, f"nested deeper than {MAX_DEPTH} levels")
+    except ValueError:
+        builder.stop(0, f"a number of more than {MAX_DIGITS} digits")
+    line, counted = 1, 0
+    for token in _TOKEN.finditer(text):
+        line, counted = line + text.count("\n", counted, token.start()), token.start()
+        match token[0]:
+            case "{" | "[" as bracket:
+                builder.open(line, is_table=bracket == "{")
+            case "}" | "]":
+                builder.close()
+            case word:
+                builder.scalar(json.loads(word), line)
+    return builder.finish()
+
+
+def read_python(value: object, file: str, problems: Problems) -> Node:
+    """The tree of plain dicts, lists, text, numbers, booleans and None; anything else in it is a problem."""
+    builder = TreeBuilder(file, problems)
+    _feed_python(builder, value)
+    return builder.finish()
+
+
+def _feed_python(builder: TreeBuilder, value: object) -> None:
+    match value:
+        case None | bool() | int() | float() | str():
+            builder.scalar(value, 0)
+        case Mapping():
+            builder.open(0, is_table=True)
+            for key, item in value.items():
+                builder.scalar(key if isinstance(key, str) else None, 0)
+                _feed_python(builder, item)
+            builder.close()
+        case list() | tuple():
+            builder.open(0, is_table=False)
+            for item in value:
+                _feed_python(builder, item)
+            builder.close()
+        case _:
+            builder.problem(0, f"a {type(value).__name__} cannot stand in a plan; use dict, list, str, int, float, bool or None")
+            builder.scalar(None, 0)

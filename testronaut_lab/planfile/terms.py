@@ -1,0 +1,34 @@
+"""The kinds of single values that a plan is made of: an id, a regex, a duration, a glob …"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from testronaut_lab.model.units import DURATION_FORM, SIZE_FORM, parse_duration, parse_size
+from testronaut_lab.planfile import values
+from testronaut_lab.planfile.composite import ListOf, MapOf
+from testronaut_lab.planfile.kinds import Measure, Number, Text, choice
+
+
+def named(pattern: str, words: str) -> Text:
+    return Text(words, values.matching(pattern, words), {"pattern": f"^(?:{pattern})$"})
+
+
+TEXT: Final = Text()
+FILLED: Final = Text("text that is not empty", values.matching(r"(?s).+", "text that is not empty"), {"minLength": 1})
+WORD: Final = Text("text", values.without_nul)
+SCRIPT: Final = Text("a command", values.script, {"minLength": 1})
+REGEX: Final = Text("a regex", values.regex, {"format": "regex"})
+JSON_PATH: Final = Text("a JSON path", values.json_path, {"pattern": r"^\."})
+ID: Final = named(r"[a-z0-9_-]{1,100}", "an id of a-z, 0-9, - and _")
+TAG: Final = named(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "a tag of letters, digits, '.', - and _")
+VARIABLE: Final = named(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _")
+ENV: Final = MapOf(VARIABLE, WORD)
+GLOB: Final = Text("a glob in the workspace", values.workspace_path, {"minLength": 1})
+GLOBS: Final = ListOf(GLOB)
+DURATION: Final = Measure("a duration such as 200ms, 60s or 1h", parse_duration, DURATION_FORM.pattern, whole=False)
+SIZE: Final = Measure("a size such as 512MiB", parse_size, SIZE_FORM.pattern, whole=True)
+COUNT: Final = Number("a whole number", 0, 2**31)
+STREAM: Final = choice("stdout", "stderr")
+BASE64: Final = Text("base64", values.from_base64, {"contentEncoding": "base64"})
+SIGNAL: Final = Text("a signal's name", values.signal_name, {"pattern": "^(?:SIG)?[A-Z0-9]+$"})

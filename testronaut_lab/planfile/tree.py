@@ -1,0 +1,153 @@
+"""A plan as a tree of nodes that know their lines, whatever it was written in, and the limits such a tree has to keep.
+
+Texts are read in `syntax.py`; what the tree has to look like is said in `grammar.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from testronaut_lab.planfile.problems import Place, Problems, below
+
+MAX_DEPTH: Final = 32
+MAX_NODES: Final = 100_000
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarNode:
+    place: Place
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    place: Place
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableNode:
+    """`keys` has the place of each key of `entries`, which may be on an earlier line than its value."""
+
+    place: Place
+    entries: Mapping[str, Node]
+    keys: Mapping[str, Place]
+
+
+Node = ScalarNode | ListNode | TableNode
+
+
+@dataclass(slots=True)
+class _Frame:
+    place: Place
+    is_table: bool
+    items: list[Node] = field(default_factory=list)
+    entries: dict[str, Node] = field(default_factory=dict)
+    keys: dict[str, Place] = field(default_factory=dict)
+    key: str | None = None
+
+    def node(self) -> Node:
+        return TableNode(self.place, self.entries, self.keys) if self.is_table else ListNode(self.place, tuple(self.items))
+
+    @property
+    def here(self) -> str | int | None:
+        return self.key if self.is_table else len(self.items)
+
+
+class TreeBuilder:
+    """Makes the tree from a sequence of scalars, openings and closings; keeps the limits."""
+
+    def __init__(self, file: str, problems: Problems) -> None:
+        self.root: Node | None = None
+        self._file = file
+        self._problems = problems
+        self._frames: list[_Frame] = []
+        self._count = 0
+
+    @property
+    def wants_key(self) -> bool:
+        return bool(self._frames) and self._frames[-1].is_table and self._frames[-1].key is None
+
+    def problem(self, line: int, message: str) -> None:
+        at = ""
+        for frame in self._frames:
+            at = at if frame.here is None else below(at, frame.here)
+        self._problems.add(Place(self._file, line), at, message)
+
+    def stop(self, line: int, message: str) -> None:
+        """For what makes it pointless to read on. Always raises, and what was found before comes with it."""
+        self.problem(line, message)
+        self._problems.raise_if_any()
+
+    def open(self, line: int, *, is_table: bool) -> None:
+        if self.wants_key:
+            self.stop(line, "a key must be text")
+        self._bounded(line)
+        self._frames.append(_Frame(Place(self._file, line), is_table))
+        if len(self._frames) > MAX_DEPTH:
+            self.stop(line, f"nested deeper than {MAX_DEPTH} levels")
+
+    def close(self) -> None:
+        self._place(self._frames.pop().node())
+
+    def scalar(self, value: Value, line: int) -> None:
+        self._bounded(line)
+        if self.wants_key:
+            self._take_key(value, line)
+        else:
+            self._place(ScalarNode(Place(self._file, line), self._checked(value, line)))
+
+    def finish(self) -> Node:
+        self._problems.raise_if_any()
+        return self.root or ScalarNode(Place(self._file, 1), None)
+
+    def _bounded(self, line: int) -> None:
+        self._count += 1
+        if self._count > MAX_NODES:
+            self.stop(line, f"more than {MAX_NODES} values")
+
+    def _take_key(self, value: Value, line: int) -> None:
+        frame = self._frames[-1]
+        if not isinstance(value, str):
+            self.problem(line, "a key must be text; write it in quotes")
+        key = str(self._checked(value, line))
+        if key in frame.keys:
+            first = frame.keys[key].line
+            self.problem(
+                line, f"the key {key!r} is here for the second time" + (f"; the first is in line {first}" if first else "")
+            )
+        frame.keys.setdefault(key, Place(self._file, line))
+        frame.key = key
+
+    def _checked(self, value: Value, line: int) -> Value:
+        if isinstance(value, float) and not math.isfinite(value):
+            self.problem(line, "a number that is not finite")
+            return None
+        if isinstance(value, str) and not _is_unicode(value):
+            self.problem(line, "half a surrogate pair is no text")
+            return ""
+        return value
+
+    def _place(self, node: Node) -> None:
+        if not self._frames:
+            self.root = node
+            return
+        frame = self._frames[-1]
+        if frame.is_table:
+            frame.entries[frame.key or ""] = node
+            frame.key = None
+        else:
+            frame.items.append(node)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,168 @@
+"""The single values of a plan, each checked in itself: names, paths, patterns, package specs.
+
+Every function takes text as it is written, and raises ValueError with the whole message for what cannot stand.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import signal
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import Final
+
+from testronaut_lab.installation.strategies import STRATEGIES, package_name
+from testronaut_lab.model import jsonpath
+from testronaut_lab.model.plan import InstallSpec, Normalizer
+
+_TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
+_STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
+_BLANK: Final = re.compile(r"\s*")
+
+
+def matching(pattern: str, words: str) -> Callable[[str], str]:
+    """A check that the whole text matches."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {words}, found {value!r}")
+        return value
+
+    return check
+
+
+def without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a NUL byte cannot stand here")
+    return value
+
+
+def plan_name(value: str) -> str:
+    if not value.strip() or not value.isprintable() or "::" in value:
+        raise ValueError(f"expected a name of one line without '::', found {value!r}")
+    return value
+
+
+def script(value: str) -> str:
+    if _BLANK.fullmatch(value):
+        raise ValueError("expected a command, found nothing to run")
+    return without_nul(value)
+
+
+def argv(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value[0]:
+        raise ValueError("the first entry is the program; it is empty")
+    return value
+
+
+def regex(value: str) -> str:
+    """A pattern that compiles, also without a warning: one whose meaning is going to change would judge otherwise later."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise ValueError(f"cannot read the regex {value!r}: {error}") from error
+    return value
+
+
+def normalizer(matches: str, replace: str) -> Normalizer:
+    try:
+        re.compile(matches).sub(replace, "")
+    except (re.error, IndexError) as error:
+        raise ValueError(f"cannot replace by {replace!r}: {error}") from error
+    return Normalizer(matches, replace)
+
+
+def json_path(value: str) -> str:
+    jsonpath.parse(value)
+    return value
+
+
+def image_ref(value: str) -> str:
+    """A reference to an image; whether there is one is for the engine to say."""
+    return matching(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as debian:bookworm-slim")(value)
+
+
+def file_mode(value: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3,4}", value):
+        raise ValueError(f'expected a mode in octal, such as "0755", found {value!r}')
+    return int(value, 8)
+
+
+def from_base64(value: str) -> bytes:
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"expected base64: {error}") from error
+
+
+def workspace_path(value: str) -> str:
+    """A path that stays in the workspace, in its only spelling."""
+    without_nul(value)
+    if value.startswith("/"):
+        raise ValueError(f"expected a path relative to the workspace, found {value!r}")
+    if any(part in ("", ".", "..") for part in value.split("/")):
+        raise ValueError(f"expected a path without empty parts, '.' and '..', found {value!r}")
+    if any(len(part.encode()) > 255 for part in value.split("/")):
+        raise ValueError("a part of the path is longer than 255 bytes")
+    return value
+
+
+def working_directory(value: str) -> str:
+    """Relative to the workspace, or absolute."""
+    without_nul(value)
+    if not value or ".." in value.split("/"):
+        raise ValueError(f"expected a folder of the workspace or an absolute path, without '..', found {value!r}")
+    return value
+
+
+def shell(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*|(?:/[A-Za-z0-9_.+-]+)+", value) or ".." in PurePosixPath(value).parts:
+        raise ValueError(f"expected a shell such as sh, bash or /bin/dash, found {value!r}")
+    return value
+
+
+def signal_name(value: str) -> str:
+    """The name without SIG."""
+    name = value.removeprefix("SIG")
+    if f"SIG{name}" not in signal.Signals.__members__:
+        raise ValueError(f"expected a signal such as KILL or TERM, found {value!r}")
+    return name
+
+
+def install_spec(value: str) -> InstallSpec:
+    """`apt:jq` or `apt:jq=1.6-2.1`, by the allow-list of the strategy."""
+    match = _STRATEGY.fullmatch(value)
+    if match is None:
+        raise ValueError(f"expected {_TOOL_EXAMPLE}, found {value!r}")
+    name, spec = match[1], match[2]
+    if name not in STRATEGIES:
+        raise ValueError(f"the install strategy `{name}` is not supported yet; there is {', '.join(STRATEGIES)}")
+    if not STRATEGIES[name].spec.fullmatch(spec):
+        remove = "; a trailing - or + would ask apt to remove or install" if name == "apt" and spec[-1:] in ("-", "+") else ""
+        raise ValueError(f"{spec!r} is no package of {name}: expected {STRATEGIES[name].accepts}{remove}")
+    return InstallSpec(name, spec)
+
+
+def package_of(spec: InstallSpec) -> str:
+    """The name in a spec that `install_spec` let through."""
+    return package_name(STRATEGIES[spec.strategy], spec.spec)
+
+
+def named_normalizer(value: str) -> str:
+    raise ValueError(f"the normaliser `{value}` is not supported yet; write it out: {{matches: REGEX, replace: TEXT}}")
+
+
+def inner_clash(paths: Iterable[str], files: Iterable[str]) -> tuple[str, str] | None:
+    """One of `files` and one of `paths` that needs it to be a folder, if there are such two."""
+    known = set(files)
+    for path in sorted(paths):
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in known:
+                return str(parent), path
+    return None

@@ -1,0 +1,100 @@
+"""A plan as it is written: every value read and sound in itself, nothing merged, numbered or resolved yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pydantic import JsonValue
+
+from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Save, ToolSpec
+from testronaut_lab.planfile.kinds import Kind, Reading, Schema
+from testronaut_lab.planfile.problems import Place
+from testronaut_lab.planfile.tree import Node, ScalarNode
+
+# Only the keys that are written: those of a case stand over those of the plan, those of a step over both.
+Expectations = Mapping[str, object]
+Golden = bool | Mapping[str, object]
+
+_NOWHERE = ScalarNode(Place(""), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stdin:
+    content: bytes
+    is_text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenStep:
+    id: str | None = None
+    run: str | None = None
+    argv: tuple[str, ...] | None = None
+    stdin: Stdin | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    timeout_s: float | None = None
+    continue_: bool = False
+    skip_if: str | None = None
+    save: Mapping[str, Save] = field(default_factory=dict)
+    golden: Golden | None = None
+    expect: Expectations = field(default_factory=dict)
+    node: Node = _NOWHERE
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenCase:
+    id: str
+    steps: tuple[WrittenStep, ...]
+    tags: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    golden: Golden | None = None
+    expect: Expectations = field(default_factory=dict)
+    node: Node = _NOWHERE
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenPlan:
+    image: ImageSpec
+    version: int = 1
+    name: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    isolation: str = "case"
+    network: str = "none"
+    user: str = "lab"
+    rootfs: str | None = None
+    shell: str = "sh"
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileSpec] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    normalize: tuple[Normalizer | str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    golden: Golden | None = None
+    expect: Expectations = field(default_factory=dict)
+    setup: tuple[WrittenStep, ...] = ()
+    teardown: tuple[WrittenStep, ...] = ()
+    cases: tuple[WrittenCase, ...] = ()
+    steps: tuple[WrittenStep, ...] = ()
+    node: Node = _NOWHERE
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A kind whose value also gets to know where it stands, for what only turns out wrong beside others."""
+
+    kind: Kind
+
+    @property
+    def words(self) -> str:
+        return self.kind.words
+
+    def read(self, node: Node, at: str, reading: Reading) -> object:
+        value = self.kind.read(node, at, reading)
+        assert isinstance(value, WrittenStep | WrittenCase | WrittenPlan)
+        return replace(value, node=node, at=at)
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        return self.kind.schema(definitions)

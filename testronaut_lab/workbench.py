@@ -1,0 +1,180 @@
+"""What runs and sessions are made of: the engine, images with tools in them, containers with their directories.
+
+The concrete parts meet here, each made when it is first needed. What is done with a session, and what is told to whom, is
+in `lab.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from testronaut_lab.capture.stream import BlobSink
+from testronaut_lab.container import manager, security
+from testronaut_lab.container.cgroup import CgroupMeter
+from testronaut_lab.container.engine import Engine, connect
+from testronaut_lab.container.image import ResolvedImage, resolve
+from testronaut_lab.container.network import create_network, remove_network
+from testronaut_lab.container.protocol import BindMount, StepContainerSpec
+from testronaut_lab.container.sessiondir import SessionDir, StepUser
+from testronaut_lab.errors import UsageError
+from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.lineage import ShellSpec
+from testronaut_lab.execution.driver.script import RUN_DIR
+from testronaut_lab.execution.driver.shell import ShellDriver
+from testronaut_lab.execution.runner import Emit, LiveSession
+from testronaut_lab.installation.installer import InstalledImage, install
+from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
+from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a plan says of its sessions; the defaults are a plan's."""
+
+    network: Literal["none", "internet"] = "none"
+    user: Literal["lab", "root"] = "lab"
+    rootfs: Literal["read-only", "writable"] = "read-only"
+    shell: str = "sh"
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(cls, plan: Plan) -> SessionSettings:
+        return cls(plan.network, plan.user, plan.rootfs, plan.shell, plan.limits)
+
+
+class Workbench:
+    """Connects to the engine on first use. `emit` hears of everything that is waited for."""
+
+    def __init__(self, emit: Emit, blobs: BlobSink) -> None:
+        self._emit = emit
+        self._blobs = blobs
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Raises EngineError. What dead owners left behind is removed on the way."""
+        engine = connect()
+        self._emit(EngineFound(engine.info))
+        for name in manager.reap(engine):
+            self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
+        return engine
+
+    def close(self) -> None:
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            engine.close()
+
+    def prepare(self, plan: int, image: ImageSpec, tools: tuple[ToolSpec, ...]) -> str:
+        """The id of the image with the tools in it. Raises EngineError, InstallError."""
+        base = resolve(self.engine, image, self._tell_image)
+        self._emit(ImageReady(plan, base.info, base.note))
+        if not tools:
+            return base.info.id
+        installed = self._install(plan, base, tools)
+        for tool in installed.tools:
+            self._emit(ToolReady(plan, tool, installed.cached))
+        return installed.id
+
+    def session(
+        self, image_id: str, settings: SessionSettings, env: Mapping[str, str], succeeds: LiveSession | None = None
+    ) -> LiveSession:
+        """A started session in a new container of the image; one that it `succeeds` ends, and leaves it its files.
+
+        Raises EngineError, CaptureError, UsageError, leaving nothing behind.
+        """
+        user = StepUser.choose(settings.user)
+        if user.uid == 0 and os.getuid() != 0:
+            raise UsageError("`user: root` is not supported yet unless the caller is root: its files could not be removed")
+        directory = SessionDir.create(user)
+        try:
+            place = _place(directory, user)
+            if succeeds is not None:
+                succeeds.hand_over(place)
+            return self._open(image_id, settings, env, user, directory, place)
+        except BaseException:
+            manager.remove_by_name(self.engine, manager.container_name(directory.id))
+            remove_network(self.engine, _network_name(directory.id))
+            directory.remove()
+            raise
+
+    def _tell_image(self, line: str) -> None:
+        self._emit(Progress("image", line))
+
+    def _install(self, plan: int, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> InstalledImage:
+        lease = SessionDir.create(StepUser.choose("lab"))  # while we live, the container is not taken for a left-over
+        prefix = manager.container_name(lease.id)
+        try:
+
+            def tell(tool: str, line: str) -> None:
+                self._emit(InstallLogged(plan, tool, line))
+
+            return install(self.engine, base, tools, tell, name_prefix=prefix)
+        finally:
+            lease.remove()
+
+    def _open(
+        self,
+        image_id: str,
+        settings: SessionSettings,
+        env: Mapping[str, str],
+        user: StepUser,
+        directory: SessionDir,
+        place: SessionPlace,
+    ) -> LiveSession:
+        network = "none"
+        if settings.network == "internet":
+            network = create_network(self.engine, _network_name(directory.id))
+        channel = Channel(directory.run)
+        container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
+        meter = CgroupMeter(container.state().pid)
+        shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
+        driver = ShellDriver(container, channel, shell, meter)
+        limits = settings.limits
+        bounds = SessionLimits(limits.timeout_s, limits.output_bytes, limits.workspace_bytes, limits.files)
+
+        def release(keep: bool) -> None:
+            if keep:
+                directory.keep()
+                return
+            remove_network(self.engine, _network_name(directory.id))
+            directory.remove()
+
+        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
+        session.start()
+        return session
+
+
+def _place(directory: SessionDir, user: StepUser) -> SessionPlace:
+    owner = (user.uid, user.gid) if os.getuid() == 0 else None
+    return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, owner)
+
+
+def _network_name(session_id: str) -> str:
+    return f"{manager.container_name(session_id)}-net"
+
+
+def _spec(image_id: str, settings: SessionSettings, user: StepUser, directory: SessionDir, network: str) -> StepContainerSpec:
+    return StepContainerSpec(
+        name=manager.container_name(directory.id),
+        image=image_id,
+        keeper=security.KEEPER,
+        user=user.spec,
+        network=network,
+        read_only=settings.rootfs == "read-only",
+        memory_bytes=settings.limits.memory_bytes,
+        cpus=settings.limits.cpus,
+        pids=settings.limits.pids,
+        mounts=(
+            BindMount(directory.run, RUN_DIR, read_only=True),
+            BindMount(directory.workspace, WORKSPACE),
+            BindMount(directory.home, user.home),
+            BindMount(directory.tmp, "/tmp"),
+            BindMount(directory.etc / "passwd", "/etc/passwd", read_only=True),
+            BindMount(directory.etc / "group", "/etc/group", read_only=True),
+        ),
+        labels={manager.SESSION_LABEL: directory.id},
+    )

@@ -1,0 +1,149 @@
+"""The rules of who may import whom, read from the code itself, and what importing the package costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "testronaut_lab"
+
+# A foreign package, and where alone it may be imported.
+HOMES = {
+    "docker": ("container/",),
+    "watchfiles": ("capture/watcher.py",),
+    "textual": ("ui/tui/",),
+    "ipywidgets": ("ui/notebook/",),
+    "IPython": ("ui/notebook/",),
+    "pytest": ("pytest_plugin.py",),
+    "syrupy": ("pytest_plugin.py",),
+    "sqlalchemy": ("store/",),
+}
+
+# A part of ours, and what it must not see.
+FORBIDDEN = {
+    "model/": ("container", "execution", "installation", "capture", "golden", "judge", "store", "report", "ui", "lab", "cli"),
+    "execution/": ("golden", "judge", "report", "store", "ui", "lab", "cli", "headless", "workbench"),
+    "capture/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli", "container"),
+    "container/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli", "installation"),
+    "installation/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli"),
+    "golden/": ("judge", "container", "execution", "store", "ui", "lab", "cli", "report"),
+    "judge/": ("container", "execution", "store", "ui", "lab", "cli", "report"),
+    "store/": ("container", "execution", "golden", "judge", "report", "ui", "lab", "cli"),
+    "report/": ("container", "execution", "golden", "judge", "store", "ui", "lab", "cli"),
+    "ui/": ("container", "execution", "store", "capture", "installation", "workbench"),
+    "pytest_plugin.py": ("container", "execution", "store", "capture", "installation", "workbench"),
+}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text())
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, also those inside functions; `import a.b` and `from a import b` are a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def runtime_imports(tree: ast.Module) -> Iterator[str]:
+    """What is imported when the module is, type-checking blocks and functions left out."""
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (name for _, name in imported(ast.Module([node], [])))
+
+
+def test_foreign_packages_are_imported_only_where_they_live() -> None:
+    offences = [
+        f"{path}:{line} imports {name}"
+        for path, tree in sources()
+        for line, name in imported(tree)
+        for package, homes in HOMES.items()
+        if name.split(".")[0] == package and not path.startswith(homes)
+    ]
+    assert [] == offences
+
+
+def test_no_part_sees_what_stands_above_it() -> None:
+    offences = [
+        f"{path}:{line} imports {name}"
+        for path, tree in sources()
+        for line, name in imported(tree)
+        for part, unseen in FORBIDDEN.items()
+        if path.startswith(part) and name.startswith(tuple(f"testronaut_lab.{each}" for each in unseen))
+    ]
+    assert [] == offences
+
+
+def test_relative_imports_are_not_used() -> None:
+    offences = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert [] == offences
+
+
+def module_graph() -> dict[str, set[str]]:
+    modules = {
+        f"testronaut_lab.{path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}": tree for path, tree in sources()
+    }
+    known = set(modules)
+
+    def target(name: str) -> str | None:
+        return name if name in known else name.rpartition(".")[0] if name.rpartition(".")[0] in known else None
+
+    return {module: {t for name in runtime_imports(tree) if (t := target(name))} - {module} for module, tree in modules.items()}
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = module_graph()
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"import cycle: {' -> '.join((*trail[trail.index(module) :], module))}"
+        if module not in done:
+            for below in sorted(graph[module]):
+                visit(below, (*trail, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+@pytest.mark.parametrize("heavy", ["docker", "textual", "ipywidgets", "sqlalchemy", "pytest", "pydantic", "rich", "watchfiles"])
+def test_importing_the_package_imports_nothing_heavy(heavy: str) -> None:
+    code = f"import sys, testronaut_lab; sys.exit({heavy!r} in sys.modules)"
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+def test_importing_the_package_takes_under_150_ms() -> None:
+    code = "import time; t = time.perf_counter(); import testronaut_lab; print(time.perf_counter() - t)"
+    times = [float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) for _ in range(3)]
+    assert min(times) < 0.150
+
+
+def test_every_public_name_can_be_had() -> None:
+    import testronaut_lab
+
+    assert [] == [name for name in testronaut_lab.__all__ if not hasattr(testronaut_lab, name)]
+
+
+def test_no_function_is_longer_than_60_lines_and_no_file_than_450() -> None:
+    long_functions = [
+        f"{path}:{node.lineno} {node.name}"
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    long_files = [str(path) for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 450]
+    assert ([], []) == (long_functions, long_files)

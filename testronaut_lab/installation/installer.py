@@ -139,7 +139,8 @@ class _Installation:
                 raise
             except InstallError as error:
                 failures.append(error)
-                self._report(tool.name, error.message)
+                if len(tool.install) > 1:
+                    self._report(tool.name, error.message)
         if len(failures) == 1:
             raise failures[0]
         why = "\n  ".join(failure.message for failure in failures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -111,7 +110,7 @@ class Made:
     """What `convert` makes of the value of another kind; a ValueError of it is a problem there."""
 
     kind: Kind
-    convert: Callable[[Any], object]
+    convert: Callable[..., object]
 
     @property
     def words(self) -> str:

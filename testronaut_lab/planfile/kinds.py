@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Protocol, TypeGuard
 
 from pydantic import JsonValue
 
@@ -81,15 +81,13 @@ class Text:
 
 def choice(*names: str) -> Text:
     """One of a few words."""
+    words = f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]
 
     def convert(value: str) -> str:
         if value not in names:
-            raise ValueError(
-                f"expected {', '.join(names[:-1])} or {names[-1]}, found {value!r}" if names[1:] else f"expected {names[0]}"
-            )
+            raise ValueError(f"expected {words}, found {value!r}")
         return value
 
-    words = " or ".join(names)
     return Text(words, convert, {"enum": list(names)})
 
 
@@ -129,11 +127,17 @@ class Number:
         if not is_number(value) or (self.whole and not isinstance(value, int)):
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
         if not self.minimum <= value <= self.maximum:
-            raise reading.refuse(node, at, f"expected {self.words} from {self.minimum:g} to {self.maximum:g}, found {value}")
+            raise reading.refuse(
+                node, at, f"expected {self.words} from {_digits(self.minimum)} to {_digits(self.maximum)}, found {value}"
+            )
         return value if self.whole else float(value)
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         return {"type": "integer" if self.whole else "number", "minimum": self.minimum, "maximum": self.maximum}
+
+
+def _digits(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Measure:
     """A number with a unit in text, or without one."""
 
     words: str
-    parse: Callable[[Any], float]
+    parse: Callable[..., float]
     pattern: str
     whole: bool
 

@@ -27,21 +27,21 @@ _MERGED: Final = frozenset({"env", "limits", "expect", "golden"})
 
 
 def find_plans(paths: Sequence[Path]) -> list[Path]:
-    """The plan files named by `paths`: files as they are, folders with all below them but hidden folders, sorted.
+    """The plan files named by `paths`: files as they are, folders with all below them but hidden folders, sorted,
+    and each once however often it is named.
 
     Raises UsageError for a path that does not exist or is no plan, and when there is no plan at all.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            found.update(dict.fromkeys(_plans_below(path)))
-        else:
+        if not path.is_dir():
             _check_is_plan(path)
-            found[path] = None
+        for plan in _plans_below(path) if path.is_dir() else [path]:
+            found.setdefault(plan.parent.resolve() / plan.name, plan)
     if not found:
         where = ", ".join(map(str, paths)) or "no path was given"
         raise UsageError(f"looked for plans ({', '.join('*' + suffix for suffix in SUFFIXES)}), found none: {where}")
-    return list(found)
+    return list(found.values())
 
 
 def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> Plan:

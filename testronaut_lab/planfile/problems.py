@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def below(at: str, key: str | int) -> str:
     if isinstance(key, int):
         return f"{at}[{key}]"
     if not _PLAIN_KEY.fullmatch(key):
-        return f'{at}["{key}"]'
+        return f"{at}[{json.dumps(key, ensure_ascii=not key.isprintable())}]"
     return f"{at}.{key}" if at else key
 
 

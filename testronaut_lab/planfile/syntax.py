@@ -25,10 +25,9 @@ from ruamel.yaml.events import (
 )
 
 from testronaut_lab.planfile.problems import Problems
-from testronaut_lab.planfile.tree import MAX_DEPTH, Node, TreeBuilder, Value
+from testronaut_lab.planfile.tree import MAX_DEPTH, MAX_DIGITS, Node, TreeBuilder, Value
 
 MAX_BYTES: Final = 2**20
-MAX_DIGITS: Final = 400
 
 
 def read_yaml(text: str, file: str, problems: Problems) -> Node:

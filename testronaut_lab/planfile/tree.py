@@ -14,6 +14,7 @@ from testronaut_lab.planfile.problems import Place, Problems, below
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
+MAX_DIGITS: Final = 400
 
 Value = str | int | float | bool | None
 
@@ -115,18 +116,20 @@ class TreeBuilder:
         frame = self._frames[-1]
         if not isinstance(value, str):
             self.problem(line, "a key must be text; write it in quotes")
-        key = str(self._checked(value, line))
+        key = frame.key = str(self._checked(value, line))
         if key in frame.keys:
             first = frame.keys[key].line
             self.problem(
                 line, f"the key {key!r} is here for the second time" + (f"; the first is in line {first}" if first else "")
             )
         frame.keys.setdefault(key, Place(self._file, line))
-        frame.key = key
 
     def _checked(self, value: Value, line: int) -> Value:
         if isinstance(value, float) and not math.isfinite(value):
             self.problem(line, "a number that is not finite")
+            return None
+        if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+            self.problem(line, f"a number of more than {MAX_DIGITS} digits")
             return None
         if isinstance(value, str) and not _is_unicode(value):
             self.problem(line, "half a surrogate pair is no text")

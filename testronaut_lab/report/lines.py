@@ -66,7 +66,10 @@ def step_line(case: CaseView, step: StepView, name_width: int, command_width: in
     command = safe_line(step.command, command_width - len(phase))
     line = labelled(WORDS[step.status], "", STYLES[step.status])
     line.append(f"{took:>8}", "dim").append(f"  {step_name(case, step):<{name_width}}")
-    return line.append(f"  {phase}{command}", "dim")
+    line.append(f"  {phase}{command}", "dim")
+    if step.status is Status.SKIPPED and step.result is not None:
+        line.append("".join(f"  ({safe_line(note)})" for note in step.result.notes), "dim italic")
+    return line
 
 
 def step_name(case: CaseView, step: StepView) -> str:
@@ -80,6 +83,8 @@ def step_details(result: StepResult) -> list[Text]:
         lines += mismatch_lines(mismatch)
     if result.status in (Status.FAILED, Status.ERROR) and not any(m.aspect.startswith("stderr") for m in result.mismatches):
         lines += _stderr_lines(result)
+    if result.status is Status.SKIPPED:
+        return lines  # why stands on the step's own line
     return lines + [indented("note:", safe_text(note), "yellow") for note in result.notes]
 
 

@@ -164,6 +164,9 @@ def _problem_lines(problem: Problem) -> list[Text]:
 def _sum(view: RunView) -> Text:
     total = counts_text(view.case_counts, always=(Status.PASSED, Status.FAILED, Status.SKIPPED))
     cases, steps = sum(len(plan.cases) for plan in view.plans.values()), sum(view.step_counts.values())
+    unrun = sum(plan.status is Status.ERROR and not any(case.steps for case in plan.cases) for plan in view.plans.values())
+    if unrun:
+        total.append(", ").append(f"{_many(unrun, 'plan')} not run", STYLES[Status.ERROR])
     total.append(f" in {duration_text(view.elapsed_s())}", "bold")
     return total.append(f"  ({_many(cases, 'case')}, {_many(steps, 'step')})", "dim")
 

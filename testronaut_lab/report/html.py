@@ -1,0 +1,203 @@
+"""Results as HTML, for notebooks: one self-contained piece for a step, a run or a session. Pure, and no script in it.
+
+Everything foreign goes through `safe_text` and is then escaped. Colours are readable on white and on black, for a page that
+says nothing of which it is. A whole report as a file of its own is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from testronaut_lab.model.files import FileChange
+from testronaut_lab.model.result import (
+    Captured,
+    CaseResult,
+    ErrorInfo,
+    Mismatch,
+    PlanResult,
+    RunResult,
+    ShellState,
+    Status,
+    StepResult,
+)
+from testronaut_lab.report.lines import WORDS, duration_text
+from testronaut_lab.report.safe import safe_line, safe_text
+
+_TAIL_CHARACTERS = 16 * 1024
+_CHANGES = 200
+_SESSION_STEPS = 5
+_GREEN, _RED, _AMBER, _BLUE, _GREY = "#3a9a5b", "#d9534f", "#b9822b", "#3f8fb5", "#888"
+_COLOURS = {Status.PASSED: _GREEN, Status.FAILED: _RED, Status.ERROR: _RED, Status.XPASSED: _RED}
+_CHANGE_COLOURS = {"A": _GREEN, "M": _AMBER, "D": _RED, "T": _BLUE}
+_BOX = (
+    "border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:.5em .75em;margin:.35em 0;font-size:13px;line-height:1.45"
+)
+_PRE = (
+    "margin:.25em 0;padding:.4em .6em;border-radius:4px;background:rgba(128,128,128,.1);color:inherit;"
+    "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
+)
+_MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
+
+
+def step_html(result: StepResult) -> str:
+    """The command, how it ended, what it wrote and changed, and what was wrong with it."""
+    return _box([_heading(result), *_details(result)])
+
+
+def run_html(result: RunResult) -> str:
+    """Sums first; then each plan with its cases, of which those that did not pass are open."""
+    counts = ", ".join(f"{count} {status}" for status, count in result.totals.items() if count) or "no cases"
+    parts = [_line(_badge(result.status), _strong(counts), _dim(result.run), _dim(result.started))]
+    parts += _error(result.error)
+    for plan in result.plans:
+        parts += _plan(plan)
+    return _box(parts)
+
+
+def session_html(image: str, tools: Sequence[str], state: str, results: Sequence[StepResult]) -> str:
+    """What the session is, and its last steps, one line each."""
+    what = "".join(f" + {_text(tool)}" for tool in tools)
+    count = f"{len(results)} step{'' if len(results) == 1 else 's'}"
+    parts = [_line(_strong(image) + what, _dim(state), _dim(count))]
+    return _box([*parts, *(_heading(result) for result in results[-_SESSION_STEPS:])])
+
+
+def _plan(plan: PlanResult) -> list[str]:
+    image = "" if plan.image is None else _dim(f"{plan.image.ref} ({plan.image.source})")
+    tools = _dim(", ".join(f"{tool.name} {tool.version}" for tool in plan.tools))
+    heading = _line(_badge(plan.status), _strong(plan.name), _dim(plan.file or ""), image, tools)
+    return [heading, *_error(plan.error), *(_case(case) for case in plan.cases)]
+
+
+def _case(case: CaseResult) -> str:
+    is_open = "" if case.status in (Status.PASSED, Status.SKIPPED, Status.XFAILED) else " open"
+    summary = _line(_badge(case.status), _text(case.id), _dim(duration_text(case.duration_s)), _dim(_count(case)), tag="span")
+    inner = "".join(_error(case.error)) + "".join(_step(step) for step in case.steps)
+    body = f'<div style="margin-left:1.25em">{inner}</div>'
+    return f'<details{is_open} style="margin-left:1em"><summary>{summary}</summary>{body}</details>'
+
+
+def _step(step: StepResult) -> str:
+    """In a run a step that went well is one line; what it wrote is one click away."""
+    is_open = " open" if step.status in (Status.FAILED, Status.ERROR) else ""
+    details = "".join(_details(step))
+    if not details:
+        return _heading(step)
+    return f"<details{is_open}><summary>{_heading(step, tag='span')}</summary>{details}</details>"
+
+
+def _count(case: CaseResult) -> str:
+    return f"{len(case.steps)} step{'' if len(case.steps) == 1 else 's'}"
+
+
+def _heading(result: StepResult, tag: str = "div") -> str:
+    command = f'<code style="{_MONO};color:inherit;background:none">$ {_text(safe_line(result.command, 200))}</code>'
+    skipped = result.status is Status.SKIPPED
+    facts = () if skipped else (_dim(result.exit.describe()), _dim(duration_text(result.duration_s)))
+    return _line(_badge(result.status), command, *facts, tag=tag)
+
+
+def _details(result: StepResult) -> list[str]:
+    parts = _error(result.error)
+    for mismatch in result.mismatches:
+        parts += _mismatch(mismatch)
+    if "\n" in result.command.strip():
+        parts.append(_block("command", result.command))
+    parts += _stream("stdout", result.stdout_stream) + _stream("stderr", result.stderr_stream)
+    parts += _changes(result.changes)
+    parts += [_line(_dim(f"outside: {change.change}"), _text(change.path)) for change in result.outside[:_CHANGES]]
+    parts += [_line(_dim("transient:"), _text(path)) for path in result.transient[:_CHANGES]]
+    parts += [_line(_coloured("left behind:", _AMBER), _text(process)) for process in result.left_behind]
+    if result.state is not ShellState.KEPT:
+        parts.append(_line(_coloured(f"shell {result.state.value}", _AMBER)))
+    return parts + [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]
+
+
+def _stream(name: str, captured: Captured) -> list[str]:
+    if captured.size_bytes == 0 and not captured.truncated:
+        return []
+    try:
+        text = captured.text
+    except FileNotFoundError:
+        return [_line(_dim(f"{name}: {captured.size_bytes} bytes, no longer on disk"))]
+    parts = [_block(f"{name}  {captured.size_bytes} bytes", text)]
+    if captured.truncated:
+        parts.append(_line(_coloured(f"{captured.dropped_bytes} bytes over the limit were dropped", _AMBER)))
+    return parts
+
+
+def _changes(changes: Sequence[FileChange]) -> list[str]:
+    if not changes:
+        return []
+    rows = [_change(change) for change in changes[:_CHANGES]]
+    rows += [_dim(f"… {len(changes) - _CHANGES} more")] if len(changes) > _CHANGES else []
+    return [_line(_dim("changes")), f'<pre style="{_PRE};{_MONO}">{"<br>".join(rows)}</pre>']
+
+
+def _change(change: FileChange) -> str:
+    letter = change.change.letter
+    mode = "   " if change.mode is None else f"{change.mode:03o}"
+    target = "" if change.target is None else f" → {_text(change.target)}"
+    size = "" if change.size_bytes is None or change.type.value != "file" else f"  {change.size_bytes} bytes"
+    kind = "" if change.type.value == "file" else f"  {change.type.value}"
+    return f"{_coloured(letter, _CHANGE_COLOURS[letter])} {mode} {_text(change.path)}{target}{_dim(kind + size)}"
+
+
+def _mismatch(mismatch: Mismatch) -> list[str]:
+    where = mismatch.aspect if mismatch.path is None else f"{mismatch.aspect}  {mismatch.path}"
+    heading = _line(_coloured(where, _RED))
+    if mismatch.diff is not None:
+        lines = "\n".join(_diff_line(line) for line in _tail(mismatch.diff).split("\n"))
+        return [heading, f'<pre style="{_PRE};{_MONO}">{lines}</pre>']
+    return [heading, _block("expected", mismatch.expected), _block("actual", mismatch.actual)]
+
+
+def _diff_line(line: str) -> str:
+    colour = {"+": _GREEN, "-": _RED, "@": _BLUE}.get(line[:1])
+    return _text(line) if colour is None or line.startswith(("+++", "---")) else _coloured(line, colour)
+
+
+def _error(error: ErrorInfo | None) -> list[str]:
+    if error is None:
+        return []
+    hint = [] if error.hint is None else [_line(_coloured("hint:", _BLUE), _text(error.hint))]
+    return [_line(_coloured("error:", _RED), f'<span style="white-space:pre-wrap">{_text(error.message)}</span>'), *hint]
+
+
+def _block(title: str, text: str) -> str:
+    return f'{_line(_dim(title))}<pre style="{_PRE};{_MONO}">{_text(_tail(text))}</pre>'
+
+
+def _tail(text: str) -> str:
+    """The end of a long text, which is where errors are; it says how much is missing."""
+    missing = len(text) - _TAIL_CHARACTERS
+    return text if missing <= 0 else f"… {missing} characters before\n{text[-_TAIL_CHARACTERS:]}"
+
+
+def _box(parts: Iterable[str]) -> str:
+    return f'<div style="{_BOX}">{"".join(parts)}</div>'
+
+
+def _line(*parts: str, tag: str = "div") -> str:
+    return f"<{tag}>{' '.join(part for part in parts if part)}</{tag}>"
+
+
+def _badge(status: Status) -> str:
+    return f'<span style="color:{_COLOURS.get(status, _AMBER)};font-weight:600">{WORDS[status]}</span>'
+
+
+def _strong(text: str) -> str:
+    return f"<strong>{_text(text)}</strong>"
+
+
+def _dim(text: str) -> str:
+    return _coloured(text, _GREY) if text else ""
+
+
+def _coloured(text: str, colour: str) -> str:
+    return f'<span style="color:{colour}">{_text(text)}</span>'
+
+
+def _text(text: str) -> str:
+    return escape(safe_text(text))

@@ -1,0 +1,76 @@
+"""Where a project begins, and what its configuration says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testronaut_lab.config import Config, load_config, project_root
+from testronaut_lab.errors import UsageError
+
+SECTION = '[tool.testronaut-lab]\nstore = "sqlite:///x.db"\n[tool.testronaut-lab.defaults]\nimage = "debian"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("testronaut-lab.toml", ""), ("pyproject.toml", "[tool.testronaut-lab]\n"), (".git", "gitdir: x")]
+)
+def test_the_root_is_the_nearest_folder_with_a_sign_of_a_project(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "a" / name).write_text(text)
+    assert project_root(tmp_path / "a" / "b" / "x.lab.yaml") == tmp_path / "a"
+
+
+def test_a_pyproject_of_somebody_else_is_no_root(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pyproject.toml").write_text("[tool.other]\n")
+    assert project_root(tmp_path / "a") == tmp_path
+
+
+def test_without_any_sign_the_root_is_the_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert project_root(tmp_path / "a" / "x.lab.yaml") == tmp_path / "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("pyproject.toml", SECTION), ("testronaut-lab.toml", 'store = "sqlite:///x.db"\n[defaults]\nimage = "debian"\n')],
+)
+def test_both_files_say_the_same(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert load_config(tmp_path, {}) == Config(tmp_path, {"image": "debian"}, "sqlite:///x.db")
+
+
+def test_results_lie_in_the_project_unless_a_store_is_named(tmp_path: Path) -> None:
+    config = load_config(tmp_path, {})
+    assert config.store_location == config.results / "results.db" == tmp_path / ".testronaut" / "results.db"
+
+
+def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(SECTION)
+    assert load_config(tmp_path, {"TESTRONAUT_LAB_STORE": "sqlite:///y.db"}).store_location == "sqlite:///y.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stor = 1", "unknown key 'stor'; did you mean 'store'"),
+        ("xyz = 1", "unknown key 'xyz'; known are defaults, store"),
+        ("store = 1", "store: expected the URL of a database, found 1"),
+        ("defaults = 1", "defaults: expected a table, found 1"),
+        ("store = ", "reading the configuration"),
+    ],
+)
+def test_a_wrong_configuration_names_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text(text)
+    with pytest.raises(UsageError, match=message) as raised:
+        load_config(tmp_path, {})
+    assert "testronaut-lab.toml" in raised.value.message
+
+
+def test_a_section_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool]\ntestronaut-lab = 1\n")
+    with pytest.raises(UsageError, match="expected a table"):
+        load_config(tmp_path, {})

@@ -168,7 +168,7 @@ class Scanner:
         directory = os.dup(self._root_fd)
         try:
             *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
-            if ".." in (*parents, name) or not name:
+            if ".." in (*parents, name) or not name or "\0" in path:
                 raise FileNotFoundError(errno.ENOENT, "no such file below the workspace", path)
             for parent in parents:
                 below = os.open(parent, _DIR_FLAGS, dir_fd=directory)

@@ -45,6 +45,11 @@ class StreamCapture:
     def over_limit(self) -> bool:
         return self._seen > self._limit
 
+    @property
+    def seen_bytes(self) -> int:
+        """All that was fed, kept or not."""
+        return self._seen
+
     def feed(self, data: bytes) -> None:
         """Raises CaptureError when a large stream cannot be written to disk."""
         self._seen += len(data)

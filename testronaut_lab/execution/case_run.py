@@ -95,7 +95,7 @@ class CaseRun:
         for step in steps:
             request = self._request(step, env)
             if reason := self._why_not(step):
-                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"skipped: {reason}",)))
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(reason,)))
             else:
                 self._step(session, step, request)
 
@@ -120,7 +120,7 @@ class CaseRun:
                 request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env}
             )
             if step.skip_if is not None and session.probe(replace(request, run=step.skip_if, argv=None, stdin=b"")) == 0:
-                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"skipped: `{step.skip_if}` held",)))
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"`{step.skip_if}` held",)))
                 return
         except EngineError as error:
             self._lost = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -47,18 +48,33 @@ class StepRequest:
 
     def validate(self) -> None:
         """Raises UsageError for what no shell or program can be given; a loaded plan's steps have been through this."""
-        words = {"run": (self.run or "",), "argv": self.argv or (), "cwd": (self.cwd or "",), "env": tuple(self.env.values())}
+        words = {"id": (self.id,), "run": (self.run or "",), "argv": self.argv or (), "cwd": (self.cwd or "",)}
         for field_name, texts in words.items():
-            if any("\0" in text for text in texts):
-                raise UsageError(f"step {self.id}: `{field_name}` holds a NUL byte")
+            for text in texts:
+                _check_text(f"step {self.id}: `{field_name}`", text)
+        check_environment(f"step {self.id}: `env`", self.env)
         if self.argv is not None and not (self.argv and self.argv[0]):
             raise UsageError(f"step {self.id}: `argv` needs a program as its first word")
-        for name in self.env:
-            if not _ENV_NAME.fullmatch(name):
-                raise UsageError(f"step {self.id}: {name!r} in `env` is no variable's name", hint="letters, digits and _ only")
         if self.timeout_s is not None and not 0 < self.timeout_s <= MAX_TIMEOUT_S:
             bounds = f"above 0 and at most {MAX_TIMEOUT_S} seconds"
             raise UsageError(f"step {self.id}: `timeout` must be {bounds}, not {self.timeout_s}")
+
+
+def check_environment(where: str, env: Mapping[str, str]) -> None:
+    """Raises UsageError for a name that no shell knows and a value that no program can be given."""
+    for name, value in env.items():
+        if not _ENV_NAME.fullmatch(name):
+            raise UsageError(f"{where}: {name!r} is no variable's name", hint="letters, digits and _ only")
+        _check_text(where, value)
+
+
+def _check_text(where: str, text: str) -> None:
+    if "\0" in text:
+        raise UsageError(f"{where} holds a NUL byte")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where} holds half a surrogate pair, which is no text") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,16 +44,17 @@ class Placer:
             if not source.is_dir():
                 self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode) if mode is None else mode)
                 return
-            self._folder(path, source)
-            for folder, folders, names in os.walk(source):
+            for folder, folders, names in os.walk(source, topdown=False, onerror=_raise):
+                here = f"{path}/{Path(folder).relative_to(source)}"
                 for name in sorted(folders + names):
-                    self._one(f"{path}/{Path(folder, name).relative_to(source)}", Path(folder, name), source)
+                    self._one(f"{here}/{name}", Path(folder, name), source)
+                self._folder(here, Path(folder))  # last, since its mode may forbid to write in it
 
     def _one(self, path: str, source: Path, top: Path) -> None:
         if source.is_symlink():
             self._link(path, source, top)
         elif source.is_dir():
-            self._folder(path, source)
+            return  # has been put with what is in it
         elif source.is_file():
             self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
         else:
@@ -61,7 +62,7 @@ class Placer:
 
     def _link(self, path: str, source: Path, top: Path) -> None:
         target = os.readlink(source)
-        if not Path(os.path.normpath(source.parent / target)).is_relative_to(top) or os.path.isabs(target):
+        if not Path(os.path.realpath(source)).is_relative_to(top.resolve()) or os.path.isabs(target):
             raise UsageError(
                 f"{source} is a link to {target}, which leads out of {top}", hint="copy what it points to into the folder"
             )
@@ -75,15 +76,17 @@ class Placer:
             os.close(parent)
 
     def _folder(self, path: str, source: Path) -> None:
-        fd = self._descend([part for part in path.split("/") if part not in ("", ".")])
+        parts = _parts(path)
+        fd = self._descend(parts)
         try:
-            self._give(fd, stat.S_IMODE(source.stat().st_mode))
+            if parts:  # the workspace itself stays as it is
+                self._give(fd, stat.S_IMODE(source.stat().st_mode))
         finally:
             os.close(fd)
 
     def _parent(self, path: str) -> tuple[int, str]:
-        *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
-        if not name or ".." in (*parents, name) or path.startswith("/"):
+        *parents, name = _parts(path) or [""]
+        if not name:
             raise UsageError(f"{path!r} is not a path below the workspace")
         return self._descend(parents), name
 
@@ -123,6 +126,26 @@ class _Faults:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, OSError):
             raise CaptureError(f"{self._what}: {error.strerror or error}") from error
+
+
+def _parts(path: str) -> list[str]:
+    """The names of a path below the workspace; none for the workspace itself. Raises UsageError for any other path."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or path.startswith("/") or "\0" in path or not _is_encodable(path):
+        raise UsageError(f"{path!r} is not a path below the workspace")
+    return parts
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _clear(parent: int, name: str) -> None:

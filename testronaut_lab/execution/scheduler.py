@@ -6,7 +6,6 @@ happens goes out as events. What happens within a case is in `case_run.py`. Runs
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -39,20 +38,20 @@ class Scheduler:
         self._prepare = prepare
         self._judge = judge
         self._fail_fast = fail_fast
-        self._stopped = threading.Event()
+        self._stopped = False  # no Event: a second signal inside `set` would wait for the first one's lock
         self._session: LiveSession | None = None
         self._exits: list[ExitStatus] = []
 
     def stop(self) -> None:
         """End the step that runs and start nothing more; from any thread or a signal handler."""
-        self._stopped.set()
+        self._stopped = True
         session = self._session
         if session is not None:
             session.interrupt()
 
     @property
     def stopped(self) -> bool:
-        return self._stopped.is_set()
+        return self._stopped
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -119,7 +118,7 @@ class Scheduler:
         """A case from its first to its last event; what goes wrong within is the case's error."""
         self._emit(CaseStarted(number, case.nodeid))
         started = time.monotonic()
-        run = CaseRun(self._emit, self._judge, self._stopped.is_set, plan, number, case, values)
+        run = CaseRun(self._emit, self._judge, lambda: self._stopped, plan, number, case, values)
         try:
             yield run
         except LabError as error:

@@ -1,8 +1,8 @@
 """The FIFOs and files in a session's run directory, through which the host and the session's shell talk.
 
 The host makes everything; the container sees the directory read-only. Commands go in by `cmd` (which no step can write),
-records come out by `ctl` (which no step can read), each step has its two output FIFOs (which only the host reads), each
-parked shell its `k.N`. What is said over them is in `script.py` and `records.py`.
+records come out by `ctl`, those of parked copies by `parked` (which no step can read), each step has its two output FIFOs
+(which only the host reads), each parked shell its `k.N`. What is said over them is in `script.py` and `records.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TO_HOST = 0o222
 
 
 class Channel:
-    """Opens `cmd` and `ctl` for the life of the session. Raises CaptureError for what the host's file system refuses."""
+    """Opens `cmd`, `ctl` and `parked` for the life of the session. Raises CaptureError for what the file system refuses."""
 
     def __init__(self, run_dir: Path) -> None:
         self._dir = str(run_dir)
@@ -31,10 +31,12 @@ class Channel:
             # both ends held, so that neither side ever sees an end of file or blocks in open
             self._cmd = os.open(self._fifo("cmd", _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
             self.ctl = os.open(self._fifo("ctl", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            # a copy tells of itself while its original may be telling of a step, and a record is more than one write
+            self.parked = os.open(self._fifo("parked", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         self._gates: dict[str, int] = {}
 
     def close(self) -> None:
-        for fd in (self._cmd, self.ctl, *self._gates.values()):
+        for fd in (self._cmd, self.ctl, self.parked, *self._gates.values()):
             os.close(fd)
         self._gates.clear()
 

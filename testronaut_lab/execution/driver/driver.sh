@@ -13,7 +13,7 @@ __lab_go() {
 __lab_fin() {
   __lab_s=$1 __lab_f=-$-
   \command set +x
-  \unset -f command
+  \unset -f command >|/dev/null
 }
 
 # __lab_end NONCE: leave the step's streams, list the fds it left open, report.
@@ -36,14 +36,15 @@ __lab_end() {
   } 2>/dev/null >|/run/lab/ctl
 }
 
-# __lab_parked N: what a parked copy says of itself: its pid, and the exported environment for a restart.
+# __lab_parked N: what a parked copy says of itself: its pid, and the exported environment for a restart. It has a FIFO of its
+# own, since it says so while the next step may be reporting: two writers would mix their words.
 __lab_parked() {
   {
     IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat
     \__lab_rec K "$1" "$__lab_i"
     \command export -p
     \__lab_rec .
-  } >|/run/lab/ctl
+  } >|/run/lab/parked
 }
 
 # __lab_ready: a new driver tells its pid.

@@ -47,7 +47,7 @@ class Lineage:
         self._channel = channel
         self._spec = spec
         self._secret = secrets.token_hex(16)
-        self._reader = RecordReader(self._secret)
+        self._readers = {fd: RecordReader(self._secret) for fd in (channel.ctl, channel.parked)}
         self._inbox: deque[Record] = deque()
         self._leader: Attached | None = None
         self._leader_words = b""
@@ -81,6 +81,11 @@ class Lineage:
         return frozenset(pid for role, pid in self._pids.items() if role != "driver")
 
     @property
+    def tellers(self) -> frozenset[int]:
+        """Those that have to live for the driver's end to be told: without them its exit status is lost."""
+        return frozenset(self._pids[role] for role in ("leader", "supervisor") if role in self._pids)
+
+    @property
     def driver_pid(self) -> int:
         """0 while there is none."""
         return self._pids.get("driver", 0)
@@ -90,23 +95,20 @@ class Lineage:
         assert self._leader is not None
         return self._leader.fileno()
 
-    @property
-    def can_restore(self) -> bool:
-        return self._parked is not None
-
     def foreign(self) -> bytes:
         """What somebody else wrote into our record channel since the last call."""
         stray, self._stray = self._stray, b""
-        return stray + self._reader.take_foreign()
+        return stray + b"".join(reader.take_foreign() for reader in self._readers.values())
 
     def pump(self) -> None:
-        """Take in what has arrived on the record channel, without blocking."""
-        try:
-            while data := os.read(self._channel.ctl, 65536):
-                for record in self._reader.feed(data):
-                    self._sort(record)
-        except BlockingIOError:
-            return
+        """Take in what has arrived on the record channels, without blocking."""
+        for fd, reader in self._readers.items():
+            try:
+                while data := os.read(fd, 65536):
+                    for record in reader.feed(data):
+                        self._sort(record)
+            except BlockingIOError:
+                continue
 
     def take(self, tags: str) -> Record | None:
         """The oldest record with one of these one-letter tags, without blocking."""
@@ -127,7 +129,7 @@ class Lineage:
         return False
 
     def park(self) -> None:
-        """Ask the driver for a parked copy; `settle` waits until it stands."""
+        """Ask the driver for a parked copy. It forks before it reads another command, so nobody has to wait for it."""
         self._numbers += 1
         self._parking = self._numbers
         self._channel.open_gate(f"k.{self._parking}")
@@ -140,21 +142,23 @@ class Lineage:
             self._parked = None
             self._pids.pop("parked", None)
 
-    def settle(self) -> bool:
-        """Wait until the copy asked for stands. False if the driver ended or could not fork instead; the older copy stays."""
-        if self._parking is None:
-            return True
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while True:
+    def stands(self, timeout_s: float) -> bool:
+        """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""
+        deadline = time.monotonic() + timeout_s
+        self.pump()
+        while self._parking is not None:
+            try:
+                self._await(deadline)
+            except ShellsGone:
+                break
             self.pump()
-            if self._parking is None:
-                return True
-            if any(record.tag == "D" for record in self._inbox):
-                self.take("D")
-                self._drop(self._parking)
-                self._parking = None
-                return False
-            self._await(deadline)
+        return self._parked is not None and self._parking is None
+
+    def give_up_parking(self) -> None:
+        """The copy asked for does not come."""
+        if self._parking is not None:
+            self._drop(self._parking)
+            self._parking = None
 
     def promote(self) -> None:
         """The driver has ended: make the parked copy go on. Raises ShellsGone if it cannot."""
@@ -231,12 +235,13 @@ class Lineage:
     def _await(self, deadline: float) -> None:
         """Until something arrives. Raises ShellsGone at the deadline or when the leader ended with nothing left to read."""
         poll = select.poll()
-        poll.register(self._channel.ctl, select.POLLIN)
+        for fd in self._readers:
+            poll.register(fd, select.POLLIN)
         if self._leader is not None:
             poll.register(self._leader.fileno(), select.POLLIN)
         left_ms = int((deadline - time.monotonic()) * 1000)
         ready = [fd for fd, _ in poll.poll(max(left_ms, 0))]
-        if self._channel.ctl in ready:
+        if self._readers.keys() & ready:
             return
         if not ready or self.leader_gone():
             raise ShellsGone

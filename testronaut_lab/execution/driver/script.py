@@ -91,7 +91,8 @@ def step_text(command: Command, *, traced: bool) -> str:
     if command.argv is not None:
         return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} )\n"
     assert command.run is not None
-    return trace + command.run
+    # bash, in a promoted copy, would become the program of a last `…; program` that nothing follows, and end with it
+    return f"{trace}{command.run}\n\n"
 
 
 def before_text(command: Command) -> str:

@@ -25,6 +25,7 @@ from testronaut_lab.execution.driver.watchdog import Process, Watchdog, Watchdog
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
+PARK_TIMEOUT_S = 1.0
 _SETTLE_S = 0.004
 
 
@@ -81,6 +82,7 @@ class ShellDriver:
         self._late = LateReader()
         self._background: dict[int, str] = {}
         self._options = ""
+        self._tellers_gone = False
         self._number = 0
         self._forks_refused = 0
         self._oom_killed = 0
@@ -90,8 +92,6 @@ class ShellDriver:
         self._lineage.start()
         self._lineage.park()
         self._watchdog = Watchdog(self._container)
-        self._forks_refused = self._meter.refused_forks() or 0
-        self._oom_killed = self._meter.oom_kills() or 0
 
     def close(self) -> None:
         self._late.close()
@@ -117,9 +117,10 @@ class ShellDriver:
         gone; what was captured by then is in the two captures, and only `close` may be called after that.
         """
         notes: list[str] = []
-        was_lost = self._settle(notes)
+        before = self._settle(notes)
         self._number += 1
         self._forget_interrupt()
+        self._count_from_here()
         out_fd, err_fd = self._channel.open_streams(self._number)
         streams = (Stream(out_fd, out), Stream(err_fd, err))
         try:
@@ -127,14 +128,15 @@ class ShellDriver:
             nonce = self._begin(command)
             watch = StepWatch(self._lineage, self._channel.ctl, self._wake, streams, self._driver_lives)
             over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
+            began = over.by_itself or any(stream.touched for stream in streams)
             watch.drain()
-            error = self._doubt(over)
+            error = self._doubt(over, began=began)
             left_behind = self._left_behind(over)
             state = self._go_on(over, notes)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
-        state = ShellState.LOST if was_lost else state
+        state = before if state is ShellState.KEPT else state
         cwd = self._lineage.cwd
         return ShellEnd(over.kind, _code(over), out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
 
@@ -143,6 +145,11 @@ class ShellDriver:
             os.eventfd_read(self._wake)
         except BlockingIOError:
             return
+
+    def _count_from_here(self) -> None:
+        """What a fork bomb was refused while it was being ended is not the next step's."""
+        self._forks_refused = self._meter.refused_forks() or 0
+        self._oom_killed = self._meter.oom_kills() or 0
 
     def _begin(self, command: script.Command) -> str:
         nonce = secrets.token_hex(8)
@@ -172,12 +179,12 @@ class ShellDriver:
         if not isinstance(over, ExitKind) and not is_forged:
             return _Over(self._kind_of_end(over), over, time.monotonic() - started, is_forged)
         why = over if isinstance(over, ExitKind) else ExitKind.EXITED
+        self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet would be taken for the step's
         self._sweep(self._lineage.others)
         record = watch.until_dead(KILL_TIMEOUT_S)
         if record is None and self._driver_lives():
             self._container.kill()
             raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
-        self._kind_of_end(record)
         return _Over(why, record, time.monotonic() - started, is_forged)
 
     def _is_forged(self, record: Record, nonce: str) -> bool:
@@ -188,9 +195,8 @@ class ShellDriver:
 
     def _kind_of_end(self, record: Record | None) -> ExitKind:
         """What the container's own counters say of a step that ended by itself."""
-        refused, oom = self._meter.refused_forks() or 0, self._meter.oom_kills() or 0
-        forks_refused, self._forks_refused = refused > self._forks_refused, refused
-        oom_killed, self._oom_killed = oom > self._oom_killed, oom
+        forks_refused = (self._meter.refused_forks() or 0) > self._forks_refused
+        oom_killed = (self._meter.oom_kills() or 0) > self._oom_killed
         if oom_killed and not (record is not None and record.tag == "S" and record.words[1:2] == ("0",)):
             return ExitKind.OOM
         return ExitKind.PIDS_LIMIT if forks_refused else ExitKind.EXITED
@@ -207,8 +213,8 @@ class ShellDriver:
         self._container.kill()
         raise SessionLost(f"a step had to be ended, and {why}; its container was killed")
 
-    def _doubt(self, over: _Over) -> ErrorInfo | None:
-        """What makes this step an error whatever its exit status."""
+    def _doubt(self, over: _Over, *, began: bool) -> ErrorInfo | None:
+        """What makes this step an error whatever its exit status. It `began` if its shell came as far as its streams."""
         stopped = self._lineage.take("P")
         extra = self._lineage.take("SP")
         if over.is_forged or extra is not None or self._lineage.foreign():
@@ -216,16 +222,21 @@ class ShellDriver:
         if stopped is not None:
             hint = "create the directory in an earlier step or in `files:`"
             return ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+        if over.kind is ExitKind.EXITED and not began and not self._lineage.stands(PARK_TIMEOUT_S):
+            return ErrorInfo("SessionLost", "the shell ended before the step began: there was no room to fork a copy of it")
         return None
 
     def _left_behind(self, over: _Over) -> tuple[str, ...]:
         """Names of the processes that this step started and that still run; they are known as background jobs from now on."""
+        if not self._lineage.stands(PARK_TIMEOUT_S):
+            self._lineage.give_up_parking()
         if over.kind is ExitKind.PIDS_LIMIT:
             self._sweep(self._lineage.pids)  # there must be room for our own shells
         if over.record is None:
             self._background.clear()
         ours = self._lineage.pids
         # the keeper and the watchdog are in the container too
+        self._tellers_gone = False
         if self._meter.processes() == len(ours) + len(self._background) + 2:
             return ()
         found = self._strangers(ours)
@@ -239,7 +250,9 @@ class ShellDriver:
     def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
         not_theirs = ours | {1, self._watchdog.pid}
-        return {p.pid: p.name for p in self._processes() if p.pid not in not_theirs and p.state not in "ZX"}
+        alive = {p.pid: p.name for p in self._processes() if p.state not in "ZX"}
+        self._tellers_gone = not self._lineage.tellers <= alive.keys()
+        return {pid: name for pid, name in alive.items() if pid not in not_theirs}
 
     def _go_on(self, over: _Over, notes: list[str]) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
@@ -255,21 +268,12 @@ class ShellDriver:
                 return ShellState.LOST
             return ShellState.KEPT
         self._options = ""
-        if record is not None and self._lineage.can_restore:
-            try:
-                self._lineage.promote()
-                self._lineage.park()
-            except ShellsGone:
-                notes.append("the parked copy of the shell was killed too")
-            else:
-                return ShellState.RESTORED
-        elif record is None:
+        if record is None:
             notes.append("every shell of the session was killed")
-        self._restart()
-        return ShellState.LOST
+        return self._restore(notes, ended=record is not None)
 
     def _keep_shell(self, held: str, notes: list[str]) -> None:
-        if self._lineage.leader_gone():
+        if self._tellers_gone or self._lineage.leader_gone():
             self._lineage.adopt()
             notes.append("the step killed the shell's supervisor; `$$` is no longer the shell's own number")
         if held == "-":
@@ -279,26 +283,37 @@ class ShellDriver:
         fds = held.removeprefix("-,").replace(",", ", ")
         notes.append(f"the shell holds file descriptor {fds} open: a later step that ends the shell loses its state")
 
-    def _settle(self, notes: list[str]) -> bool:
-        """Wait for the parked copy asked for after the last step; whether the shell was lost meanwhile."""
-        try:
-            if self._lineage.settle():
-                return False
-            notes.append("the shell ended between two steps, before it could be copied")
-        except ShellsGone:
-            if self._driver_lives() and self._adopted():
-                return False
-            notes.append("the shell was killed between two steps")
+    def _settle(self, notes: list[str]) -> ShellState:
+        """See whether the shell still waits for commands, and make one do so if not. Does not wait for a parked copy."""
+        self._lineage.pump()
+        ended = self._lineage.take("D") is not None
+        if not ended and not self._lineage.leader_gone():
+            return ShellState.KEPT
+        if not ended and self._driver_lives() and self._adopted():
+            return ShellState.KEPT
+        notes.append("the shell ended between two steps")
+        return self._restore(notes, ended=ended)
+
+    def _restore(self, notes: list[str], *, ended: bool) -> ShellState:
+        """Go on with the parked copy where a supervisor `ended` and there is one, else with a new shell."""
+        if ended and self._lineage.stands(PARK_TIMEOUT_S):
+            try:
+                self._lineage.promote()
+                self._lineage.park()
+            except ShellsGone:
+                notes.append("the parked copy of the shell was killed too")
+            else:
+                return ShellState.RESTORED
         self._restart()
-        return True
+        return ShellState.LOST
 
     def _adopted(self) -> bool:
         try:
             self._lineage.adopt()
             self._lineage.park()
-            return self._lineage.settle()
         except ShellsGone:
             return False
+        return self._lineage.stands(PARK_TIMEOUT_S)
 
     def _driver_lives(self) -> bool:
         return any(process.pid == self._lineage.driver_pid and process.state not in "ZX" for process in self._processes())

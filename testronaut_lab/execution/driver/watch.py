@@ -66,6 +66,11 @@ class Stream:
         self.capture.feed(data)
         return True
 
+    @property
+    def touched(self) -> bool:
+        """Whether a process has opened the other end, as far as was seen before `drain`."""
+        return self.ended or self.capture.seen_bytes > 0
+
     def _widen(self) -> None:
         self.wide = True
         try:

@@ -13,22 +13,21 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
-import click
 import typer
 
-from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus, LabError, UsageError
+from testronaut_lab.errors import EXIT_STATUS_MEANING, CaptureError, ExitStatus, LabError, UsageError
 
 if TYPE_CHECKING:
     from testronaut_lab.headless import PlanRun
-    from testronaut_lab.model.plan import Plan
     from testronaut_lab.model.result import RunResult
     from testronaut_lab.store.database import Store
 
-_EPILOG = "Exit status: " + "; ".join(f"{status.value} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items()) + "."
+_EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
 
 # Of the contract and not there yet: refused by name, never ignored.
 _VERBS_TO_COME = frozenset(
@@ -80,8 +79,10 @@ def run(
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab.config import load_config
     from testronaut_lab.headless import PlanRun, RunOptions
+    from testronaut_lab.targets import chosen_plans
 
-    plans, only = _plans(targets or ["."], keyword, image, install or [])
+    plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
+    _check_writable(json, events)
     in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
@@ -108,11 +109,14 @@ def tui(
 
 
 @app.command()
-def runs(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def runs(
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    store: Annotated[str | None, _STORE] = None,
+) -> None:
     """List stored runs, the newest first."""
     from testronaut_lab.report.tables import runs_table
 
-    found = _store().runs()
+    found = _store(store).runs()
     if json:
         _print_json([asdict(run) for run in found])
     else:
@@ -124,22 +128,24 @@ def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
+    store: Annotated[str | None, _STORE] = None,
 ) -> None:
     """Print a stored run."""
+    from testronaut_lab.config import load_config, project_root
     from testronaut_lab.report.json import dumps, events_to_jsonl
     from testronaut_lab.report.text import TextReporter
     from testronaut_lab.report.view import RunView
     from testronaut_lab.store.blobs import BlobStore, with_paths
 
-    store = _store()
-    found = store.find(run_id)
-    blobs = BlobStore(store.file.parent / "blobs")
-    stored = (with_paths(event, blobs) for event in store.events(found))
+    results = _store(store)
+    found = results.find(run_id)
+    blobs = BlobStore(load_config(project_root(Path.cwd())).results / "blobs")
+    stored = (with_paths(event, blobs) for event in results.events(found))
     if events:
         sys.stdout.buffer.writelines(events_to_jsonl(stored))
         return
     view = RunView()
-    reporter = TextReporter((lambda _line: None) if json else _write, color=sys.stdout.isatty(), results=str(store.file))
+    reporter = TextReporter((lambda _line: None) if json else _write, color=sys.stdout.isatty(), results=str(results.file))
     for event in stored:
         view.apply(event)
         reporter.event(view, event)
@@ -224,30 +230,34 @@ def engine_down() -> None:
 
 def main() -> NoReturn:
     """The entry point: whatever happens ends with a status of the table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no `…` is no reason to end
     sys.exit(_main(sys.argv[1:]))
 
 
 def _main(arguments: list[str]) -> int:
     try:
         _refuse_what_is_to_come(arguments)
-        status = app(arguments, standalone_mode=False)
-        return int(status or 0)
-    except click.ClickException as error:
-        error.show()
-        return ExitStatus.USAGE
-    except (click.Abort, KeyboardInterrupt):
+        try:
+            app(arguments, prog_name="testronaut-lab")
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is understood
+    except SystemExit as ended:  # a wrong command line has been told of by then
+        return ended.code if isinstance(ended.code, int) else ExitStatus.OK
+    except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except LabError as error:
         _complain(error)
         return error.exit_status
     except BrokenPipeError:
-        # whoever read our output has gone; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
         traceback.print_exc()
         print("\nerror: this is a bug in testronaut-lab; please report the lines above and the command", file=sys.stderr)
         return ExitStatus.BUG
+    return ExitStatus.OK
 
 
 def _refuse_what_is_to_come(arguments: list[str]) -> None:
@@ -260,52 +270,18 @@ def _refuse_what_is_to_come(arguments: list[str]) -> None:
             raise UsageError(f"`run {name}` is not supported yet", hint="testronaut-lab run --help")
 
 
-def _plans(
-    targets: list[str], keyword: str | None, image: str | None, install: list[str]
-) -> tuple[list[Plan], frozenset[str] | None]:
-    """The plans to run, and the steps that were chosen one by one (None: whole cases)."""
-    from dataclasses import replace
-
-    from testronaut_lab.config import load_config, project_root
-    from testronaut_lab.model.plan import ImageSpec
-    from testronaut_lab.model.selection import select
-    from testronaut_lab.planfile import find_plans, load_plan, parse_tool
-
-    paths, nodeids = _split_targets(targets)
-    loaded = [load_plan(path, defaults=load_config(project_root(path)).defaults) for path in find_plans(paths)]
-    full = [nodeid for target in nodeids for nodeid in [_nodeid(target, loaded)]]
-    plans = select(loaded, full, keyword)
-    if image is not None:
-        plans = [replace(plan, image=ImageSpec(image)) for plan in plans]
-    for tool in map(parse_tool, install):
-        plans = [replace(plan, tools=(*(each for each in plan.tools if each.name != tool.name), tool)) for plan in plans]
-    cases = {case.nodeid for plan in loaded for case in plan.cases}
-    steps = frozenset(nodeid for nodeid in full if nodeid not in cases)
-    return plans, steps if steps and len(steps) == len(full) else None
-
-
-def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:
-    """Files to load, and node ids to choose in them."""
-    nodeids = [target for target in targets if "::" in target]
-    paths = {Path(target.partition("::")[0]) for target in targets}
-    return sorted(paths), nodeids
-
-
-def _nodeid(target: str, plans: list[Plan]) -> str:
-    """A node id as typed, its path relative to where one stands, in the form that plans have: relative to the project."""
-    path, _, rest = target.partition("::")
-    for plan in plans:
-        if plan.file is not None and plan.file.resolve() == Path(path).resolve():
-            return f"{plan.cases[0].nodeid.partition('::')[0]}::{rest}"
-    return target
-
-
 @contextmanager
 def _signals(plan_run: PlanRun) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come."""
 
+    told = False
+
     def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        again, told = told, True
         plan_run.stop(ExitStatus.INTERRUPTED if number == signal.SIGINT else ExitStatus.TERMINATED)
+        if plan_run.preparing and not again:  # only once: the second one must not cut the cleaning up short
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -326,11 +302,25 @@ def _reported(plan_run: PlanRun, results: str, *, to_stderr: bool) -> RunResult:
         with LiveReporter(Console(file=stream), results=results) as live:
             return plan_run.run([live])
 
-    def write(line: str) -> None:
-        stream.write(line)
-        stream.flush()
+    return plan_run.run([TextReporter(_Printer(stream).write, results=results)])
 
-    return plan_run.run([TextReporter(write, results=results)])
+
+class _Printer:
+    """Writes to a stream for as long as somebody reads it: a run goes on, and is stored, without a reader too."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Raises CaptureError when the stream takes no more, for another reason than that its reader has gone."""
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except BrokenPipeError:
+            _leave(self._stream)
+        except OSError as error:
+            _leave(self._stream)  # what is buffered would fail once more at exit
+            raise CaptureError(f"writing to {self._stream.name}: {error.strerror}") from error
 
 
 def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
@@ -342,12 +332,33 @@ def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events
         _write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))
 
 
+def _leave(stream: TextIO) -> None:
+    """Let what is written from now on, and what is still buffered, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Before the run: a result that took an hour is not to be lost to a misspelt folder."""
+    for path in paths:
+        if path is not None and str(path) != "-":
+            with _writing(path), path.open("ab"):
+                pass
+
+
 def _write_bytes(path: Path, data: bytes) -> None:
     if str(path) == "-":
         sys.stdout.buffer.write(data)
         return
-    try:
+    with _writing(path):
         path.write_bytes(data)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"writing {path}: {error.strerror}") from error
 
@@ -358,11 +369,11 @@ def _shown(location: str | Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(location)
 
 
-def _store() -> Store:
+def _store(location: str | None) -> Store:
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.store.database import Store
 
-    return Store.open(load_config(project_root(Path.cwd())).store_location)
+    return Store.open(location or load_config(project_root(Path.cwd())).store_location)
 
 
 def _print_table(table: object) -> None:

@@ -6,7 +6,8 @@
     ├── EngineError        3  the engine could not be reached or failed
     │   └── SessionLost    3  the container went away underneath a session
     ├── InstallError       4  a tool could not be installed or verified
-    └── CaptureError       5  what happened could not be captured or stored faithfully
+    ├── CaptureError       5  what happened could not be captured or stored faithfully
+    └── Cancelled          0  somebody said stop; that has a status of its own, 130 or 143
 
 A failing command, a timeout, an OOM kill and a mismatch are data in a result, never one of these.
 """
@@ -99,3 +100,7 @@ class InstallError(LabError):
 
 class CaptureError(LabError):
     exit_status = ExitStatus.CAPTURE
+
+
+class Cancelled(LabError):
+    exit_status = ExitStatus.OK

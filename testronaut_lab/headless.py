@@ -7,15 +7,15 @@ a reporter does with events, is decided by the caller.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from testronaut_lab.errors import ExitStatus, LabError, UsageError, worst
+from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import Scheduler
@@ -72,6 +72,12 @@ class PlanRun:
         judge = Judge(goldens, options.update, options.ci, options.update_only)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast)
         self._stopped_by: ExitStatus | None = None
+        self._preparing = False
+
+    @property
+    def preparing(self) -> bool:
+        """Whether an image or tools are being made ready, which only an exception on the running thread can cut short."""
+        return self._preparing
 
     def stop(self, status: ExitStatus = ExitStatus.INTERRUPTED) -> None:
         """End the step that runs, remove its session, run nothing more; the run's exit status will be `status`."""
@@ -107,29 +113,31 @@ class PlanRun:
 
     @contextmanager
     def _followed(self, view: RunView, writer: StoreWriter | None, reporters: Sequence[Reporter]) -> Iterator[None]:
-        """A thread folds events into the view and tells the reporters; what fails there is raised here."""
-        failures: list[BaseException] = []
-        events = self.log.subscribe()
+        """A thread folds events into the view and tells the reporters; what fails there stops the run and is raised here."""
 
-        def follow() -> None:
+        def stop_if_failed(done: Future[None]) -> None:
+            if done.exception() is not None:
+                self.stop(ExitStatus.CAPTURE)
+
+        with ThreadPoolExecutor(1, f"report-{self.id}") as thread:
+            following = thread.submit(_follow, self.log.subscribe(), view, writer, reporters)
+            following.add_done_callback(stop_if_failed)
             try:
-                _follow(events, view, writer, reporters)
-            except LabError as error:
-                failures.append(error)
-                self._scheduler.stop()
-
-        thread = threading.Thread(target=follow, name=f"report-{self.id}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self.log.close()
-            thread.join()
-        if failures:
-            raise failures[0]
+                yield
+            finally:
+                self.log.close()
+        following.result()
 
     def _prepare(self, number: int, plan: Plan) -> _Studio:
-        image_id = self._bench.prepare(number, plan.image, plan.tools)
+        self._preparing = True
+        try:
+            image_id = self._bench.prepare(number, plan.image, plan.tools)
+        except KeyboardInterrupt as interrupt:
+            if self._stopped_by is None:
+                raise
+            raise Cancelled("the run was interrupted while image and tools were made ready") from interrupt
+        finally:
+            self._preparing = False
         if plan.rootfs == "writable":
             what = "changes in the writable root file system, outside /tmp and home, are not captured yet"
             self.log.emit(Problem(f"{plan.name}: {what}"))
@@ -138,7 +146,7 @@ class PlanRun:
     def _say_kept(self, session: LiveSession) -> None:
         name = session.container_name
         self.log.emit(
-            Problem(f"kept container {name}", hint=f"docker exec -it -w /workspace {name} sh; later: testronaut-lab clean")
+            Problem(f"kept container {name}", hint=f"docker exec -it -w /workspace {name} sh; later: testronaut-lab clean --kept")
         )
 
 

@@ -6,7 +6,6 @@ Screens, notebooks and tests read what happens from a session's or a run's event
 from __future__ import annotations
 
 import atexit
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +14,20 @@ from types import TracebackType
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
-from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.context import StepRequest, check_environment
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
 from testronaut_lab.planfile import load_plan, parse_plan, parse_tool, slug
+from testronaut_lab.report.html import session_html
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.workbench import SessionSettings, Workbench
 
 DEFAULT_IMAGE = "debian:bookworm-slim"
 
-_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+_open_sessions: set[Session] = set()  # held, so that a session which nobody remembers is closed at exit too
 
 
 class Session:
@@ -49,6 +49,7 @@ class Session:
         self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
         self._settings = settings or SessionSettings()
         self._env = dict(env or {})
+        check_environment("env", self._env)
         self._ids: dict[str, int] = {}
         self.log = EventLog()
         blobs = BlobStore((root or project_root(Path.cwd())) / ".testronaut" / "blobs")
@@ -56,7 +57,6 @@ class Session:
         self._live: LiveSession | None = None
         self._closed = False
         self.results: list[StepResult] = []
-        _open_sessions.add(self)
 
     def __enter__(self) -> Session:
         return self
@@ -80,6 +80,7 @@ class Session:
         if self._closed:
             raise UsageError("this session is closed", hint="make a new one: Session(image)")
         if self._live is None:
+            _open_sessions.add(self)
             image_id = self._bench.prepare(0, self._image, self._tools)
             self._live = self._bench.session(image_id, self._settings, self._env)
 
@@ -88,6 +89,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        _open_sessions.discard(self)
         try:
             if self._live is not None:
                 self._live.close()
@@ -141,7 +143,7 @@ class Session:
         if isinstance(content, Path):
             live.copy(path, content, mode)
         else:
-            live.put(path, content.encode() if isinstance(content, str) else content, mode)
+            live.put(path, _bytes(content, f"putting {path}"), mode)
 
     def get(self, path: str) -> bytes:
         """A regular file of the workspace. Raises FileNotFoundError for anything else, links too."""
@@ -152,6 +154,11 @@ class Session:
         live = self._live
         if live is not None:
             live.interrupt()
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        state = "closed" if self._closed else "not started yet" if self._live is None else "running"
+        return session_html(self.image, self.tools, state, self.results)
 
     def _started(self) -> LiveSession:
         self.start()
@@ -171,8 +178,8 @@ class Session:
         run = command if isinstance(command, str) else None
         argv = None if isinstance(command, str) else tuple(command)
         name = step_id or self._next_id(run if run is not None else " ".join(argv or ()))
-        stdin = stdin.encode() if isinstance(stdin, str) else stdin
-        request = StepRequest(name, f"session::{name}", run, argv, stdin=stdin, env=env, cwd=cwd, timeout_s=timeout)
+        data = _bytes(stdin, f"step {name}: `stdin`")
+        request = StepRequest(name, f"session::{name}", run, argv, stdin=data, env=env, cwd=cwd, timeout_s=timeout)
         request.validate()
         return request
 
@@ -180,6 +187,13 @@ class Session:
         base = slug(text)
         count = self._ids[base] = self._ids.get(base, 0) + 1
         return base if count == 1 else f"{base}-{count}"
+
+
+def _bytes(content: str | bytes, what: str) -> bytes:
+    try:
+        return content.encode() if isinstance(content, str) else content
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what}: half a surrogate pair is no text") from error
 
 
 def run_plan(
@@ -197,7 +211,9 @@ def run_plan(
     loaded = _loaded(plan)
     if image is not None:
         loaded = replace(loaded, image=ImageSpec(image))
-    return run_plans([loaded], RunOptions(update=update, store=load_config(loaded.root).store_location if store else None, keep=keep))
+    return run_plans(
+        [loaded], RunOptions(update=update, store=load_config(loaded.root).store_location if store else None, keep=keep)
+    )
 
 
 def _loaded(plan: str | Path | Plan | Mapping[str, object]) -> Plan:

@@ -144,7 +144,11 @@ class Workbench:
             directory.remove()
 
         session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
-        session.start()
+        try:
+            session.start()
+        except BaseException:
+            session.close()
+            raise
         return session
 
 

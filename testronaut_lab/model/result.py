@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -202,6 +203,11 @@ class StepResult:
         """The step as one would type it, for display."""
         return self.run if self.run is not None else shlex.join(self.argv or ())
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it. Imported on demand: reports know results, not the other way round."""
+        html: str = import_module("testronaut_lab.report.html").step_html(self)
+        return html
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -277,6 +283,11 @@ class RunResult:
         """How many cases ended in which status; every status is a key."""
         counts = Counter(case.status for plan in self.plans for case in plan.cases)
         return {status.value: counts[status] for status in Status}
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it, as for a step."""
+        html: str = import_module("testronaut_lab.report.html").run_html(self)
+        return html
 
 
 def combine(statuses: Iterable[Status]) -> Status:

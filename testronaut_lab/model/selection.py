@@ -34,6 +34,17 @@ def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -
     return left
 
 
+def chosen_steps(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
+    """The steps that `nodeids` name, one by one or by their case; not those that run only because a later one needs them."""
+    return frozenset(
+        step.nodeid
+        for plan in plans
+        for case in plan.cases
+        for step in (*case.setup, *case.steps, *case.teardown)
+        if case.nodeid in nodeids or step.nodeid in nodeids
+    )
+
+
 def parse_keyword(text: str) -> Matches:
     """`WORD and (WORD or not WORD)`: a word holds for a case with it in its node id or step ids, or as a tag.
 

@@ -81,11 +81,6 @@ class Lineage:
         return frozenset(pid for role, pid in self._pids.items() if role != "driver")
 
     @property
-    def tellers(self) -> frozenset[int]:
-        """Those that have to live for the driver's end to be told: without them its exit status is lost."""
-        return frozenset(self._pids[role] for role in ("leader", "supervisor") if role in self._pids)
-
-    @property
     def driver_pid(self) -> int:
         """0 while there is none."""
         return self._pids.get("driver", 0)

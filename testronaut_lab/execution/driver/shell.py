@@ -82,7 +82,6 @@ class ShellDriver:
         self._late = LateReader()
         self._background: dict[int, str] = {}
         self._options = ""
-        self._tellers_gone = False
         self._number = 0
         self._forks_refused = 0
         self._oom_killed = 0
@@ -236,7 +235,6 @@ class ShellDriver:
             self._background.clear()
         ours = self._lineage.pids
         # the keeper and the watchdog are in the container too
-        self._tellers_gone = False
         if self._meter.processes() == len(ours) + len(self._background) + 2:
             return ()
         found = self._strangers(ours)
@@ -250,9 +248,7 @@ class ShellDriver:
     def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
         not_theirs = ours | {1, self._watchdog.pid}
-        alive = {p.pid: p.name for p in self._processes() if p.state not in "ZX"}
-        self._tellers_gone = not self._lineage.tellers <= alive.keys()
-        return {pid: name for pid, name in alive.items() if pid not in not_theirs}
+        return {p.pid: p.name for p in self._processes() if p.pid not in not_theirs and p.state not in "ZX"}
 
     def _go_on(self, over: _Over, notes: list[str]) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
@@ -273,7 +269,7 @@ class ShellDriver:
         return self._restore(notes, ended=record is not None)
 
     def _keep_shell(self, held: str, notes: list[str]) -> None:
-        if self._tellers_gone or self._lineage.leader_gone():
+        if self._lineage.leader_gone():
             self._lineage.adopt()
             notes.append("the step killed the shell's supervisor; `$$` is no longer the shell's own number")
         if held == "-":

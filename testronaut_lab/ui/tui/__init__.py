@@ -1,0 +1,1 @@
+"""The dashboard in a terminal: `app.run_tui`. Only this package imports Textual."""

@@ -1,0 +1,274 @@
+"""The dashboard of one session: what is typed runs in its shell, what happens is read from its event log.
+
+The session works in thread workers, one at a time; another thread follows the log and posts what it reads. All state that
+is shown is a `RunView`, folded and read on the app's own thread, and painted at most ten times a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Footer, Input, OptionList, Static
+
+from testronaut_lab.errors import LabError
+from testronaut_lab.lab import Session
+from testronaut_lab.model.events import Event, Problem
+from testronaut_lab.model.result import ErrorInfo, ExitKind
+from testronaut_lab.report.safe import safe_text
+from testronaut_lab.report.state import StepView
+from testronaut_lab.report.view import RunView
+from testronaut_lab.ui.tui.lines import session_lines, step_row
+from testronaut_lab.ui.tui.screens.error_screen import ErrorScreen
+from testronaut_lab.ui.tui.screens.help_screen import HelpScreen
+from testronaut_lab.ui.tui.state import SessionState
+from testronaut_lab.ui.tui.widgets.command_line import CommandLine
+from testronaut_lab.ui.tui.widgets.line_pane import LinePane
+from testronaut_lab.ui.tui.widgets.status_bar import StatusBar
+from testronaut_lab.ui.tui.widgets.step_detail import StepDetail
+from testronaut_lab.ui.tui.widgets.step_list import StepList
+
+_FRAME_S = 0.1
+_BATCHES_IN_FLIGHT = 4
+_LOST = (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
+
+
+def run_tui(image: str, tools: tuple[str, ...]) -> None:
+    """Show a session in `image` with `tools` (each STRATEGY:SPEC) until the user quits; the session is closed then.
+
+    Blocks. Raises UsageError for a tool that cannot be one. What goes wrong with engine, image or installation is shown in
+    the dashboard; only what fails at the very end, removing the container, is raised.
+    """
+    with Session(image, *tools) as session:
+        app = LabApp(session)
+        failure = app.run()
+    if failure is not None:
+        raise failure
+    if app.return_code:
+        raise LabError("the dashboard ended by a fault of its own; please report what is printed above")
+
+
+class Happened(Message):
+    """Events of the session's log, in order."""
+
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__()
+        self.events = events
+
+
+class WorkEnded(Message):
+    """The session has done what it was asked to, or could not."""
+
+    def __init__(self, error: LabError | None) -> None:
+        super().__init__()
+        self.error = error
+
+
+class LabApp(App[LabError]):
+    """Owns neither the session's making nor, but for `quit`, its end. Returns the error that closing it met, or None."""
+
+    CSS_PATH = "lab.tcss"
+    TITLE = "testronaut-lab"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "Interrupt", priority=True),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+        Binding("escape", "command_line", "Command line", show=False),
+        Binding("ctrl+r", "restart", "Start again"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.view = RunView()
+        self.state = SessionState.STARTING
+        self._session = session
+        self._events = session.log.subscribe()
+        self._room = threading.Semaphore(_BATCHES_IN_FLIGHT)  # a flood of output waits in the log, where hints may be dropped
+        self._turn = threading.Lock()  # the session is used from one thread at a time
+        self._failure: ErrorInfo | None = None
+        self._dirty = True
+
+    def compose(self) -> ComposeResult:
+        yield StatusBar(self._session.image, self._session.tools)
+        with Horizontal(id="body"):
+            yield StepList()
+            yield LinePane(id="session", title="session")
+            yield StepDetail()
+        with Horizontal(id="prompt"):
+            yield Static("$ ", id="dollar")
+            yield CommandLine()
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one(CommandLine).focus()
+        self._paint()
+        self.set_interval(_FRAME_S, self._tick)
+        self._follow()
+        self._start()
+
+    def on_unmount(self) -> None:
+        self._events.close()
+        self._session.interrupt()
+
+    @property
+    def steps(self) -> list[StepView]:
+        return [step for plan in self.view.plans.values() for case in plan.cases for step in case.steps]
+
+    # What the session does, each on a thread of its own
+
+    @work(thread=True, group="session")
+    def _start(self) -> None:
+        self._do(self._session.start)
+
+    @work(thread=True, group="session")
+    def _run(self, command: str) -> None:
+        self._do(lambda: self._session.run(command))
+
+    @work(thread=True, group="session")
+    def _close(self) -> None:
+        while not self._turn.acquire(timeout=_FRAME_S):
+            self._session.interrupt()  # again and again: a step that is just about to start would not hear it
+        try:
+            self._session.close()
+        except LabError as error:
+            self.call_from_thread(self.exit, error)
+        else:
+            self.call_from_thread(self.exit)
+        finally:
+            self._turn.release()
+
+    @work(thread=True, group="follow")
+    def _follow(self) -> None:
+        for event in self._events:
+            self._room.acquire()
+            if not self.post_message(Happened([event, *self._events.drain()])):
+                return
+
+    def _do(self, task: Callable[[], object]) -> None:
+        error: LabError | None = None
+        with self._turn:
+            try:
+                task()
+            except LabError as failure:
+                error = failure
+        self.post_message(WorkEnded(error))
+
+    # What is heard of it
+
+    def on_happened(self, message: Happened) -> None:
+        self._room.release()
+        for event in message.events:
+            self.view.apply(event)
+            if isinstance(event.body, Problem) and self.state is not SessionState.STARTING:
+                self.notify(safe_text(event.body.message), severity="warning", markup=False)
+        self._dirty = True
+
+    def on_work_ended(self, message: WorkEnded) -> None:
+        if self.state is SessionState.CLOSING:
+            return
+        starting = self.state is SessionState.STARTING
+        self.state = SessionState.READY
+        if message.error is not None:
+            self._report(message.error, starting=starting)
+        elif not starting and self._session.results[-1].exit.kind in _LOST:
+            self.state = SessionState.LOST
+        self._dirty = True
+        self.refresh_bindings()
+
+    def _report(self, error: LabError, *, starting: bool) -> None:
+        if starting:
+            self.state = SessionState.FAILED
+            self._failure = ErrorInfo(type(error).__name__, error.message, error.hint)
+        title = "the session did not start" if starting else "the command was not run"
+        self.push_screen(ErrorScreen(title, error, retry=starting), self._after_error)
+
+    def _after_error(self, again: bool | None) -> None:
+        if again:
+            self.action_restart()
+
+    # What is typed and chosen
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        command = message.value
+        if not command.strip():
+            return
+        if self.state.refusal is not None:
+            self.notify(self.state.refusal, severity="warning", markup=False)
+            return
+        self.query_one(CommandLine).remember(command)
+        self.state = SessionState.RUNNING
+        self._run(command)
+
+    @on(OptionList.OptionHighlighted)
+    def _chosen(self) -> None:
+        self._paint()
+
+    @on(OptionList.OptionSelected)
+    def _taken(self) -> None:
+        chosen = self.query_one(StepList).chosen
+        line = self.query_one(CommandLine)
+        if chosen:
+            line.value = safe_text(self.steps[chosen - 1].command)
+            line.cursor_position = len(line.value)
+        line.focus()
+
+    def action_interrupt(self) -> None:
+        if self.state is SessionState.RUNNING:
+            self._session.interrupt()
+        elif self.screen.get_selected_text():
+            self.screen.action_copy_text()
+        else:
+            self.query_one(CommandLine).clear()
+
+    def action_restart(self) -> None:
+        self.state, self._failure = SessionState.STARTING, None
+        self._dirty = True
+        self._start()
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen())
+
+    def action_command_line(self) -> None:
+        self.query_one(CommandLine).focus()
+
+    async def action_quit(self) -> None:
+        if self.state is not SessionState.CLOSING:
+            self.state = SessionState.CLOSING
+            self._tick()
+            self._close()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        return self.state is SessionState.FAILED if action == "restart" else True
+
+    # What is seen of it
+
+    def _tick(self) -> None:
+        if not self.is_running:
+            return  # the timer still fires while the screen is being taken down
+        if self._dirty or self.view.running:
+            self._dirty = False
+            self._paint()
+        self.query_one(StatusBar).show(self.state, self.view.elapsed_s(time.monotonic()))
+
+    def _paint(self) -> None:
+        now, steps = time.monotonic(), self.steps
+        rows = self.query_one(StepList)
+        rows.show([Text(f"{self.state.glyph} session", self.state.style), *(step_row(step, now) for step in steps)])
+        session, detail = self.query_one("#session", LinePane), self.query_one(StepDetail)
+        step = steps[rows.chosen - 1] if 0 < rows.chosen <= len(steps) else None
+        session.display, detail.display = step is None, step is not None
+        if step is None:
+            session.show(session_lines(self.view, self._failure))
+        else:
+            detail.show(step, now)

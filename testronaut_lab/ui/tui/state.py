@@ -1,0 +1,43 @@
+"""The states of the dashboard's session, as words, glyphs and colours; and those colours.
+
+Colours are given as such: the names of the terminal's own sixteen come out differently from one of Textual's parts to another.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+GREEN, RED, YELLOW, CYAN, MAGENTA = "#7dba6f", "#e0697a", "#d9a860", "#5fb0cc", "#b48ad6"
+DIM = "dim"
+
+
+class SessionState(StrEnum):
+    """What can be done with the session now; a command is taken only when READY."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RUNNING = "running"
+    FAILED = "not started"
+    LOST = "lost"
+    CLOSING = "closing"
+
+    @property
+    def glyph(self) -> str:
+        return {SessionState.FAILED: "✗", SessionState.LOST: "✗", SessionState.READY: "●"}.get(self, "◌")
+
+    @property
+    def style(self) -> str:
+        if self in (SessionState.FAILED, SessionState.LOST):
+            return f"bold {RED}"
+        return {SessionState.READY: GREEN, SessionState.RUNNING: CYAN}.get(self, YELLOW)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no command can be run now, and what to do; None when one can."""
+        return {
+            SessionState.STARTING: "The session is still starting.",
+            SessionState.RUNNING: "A step is running. ctrl+c interrupts it.",
+            SessionState.FAILED: "The session did not start. ctrl+r tries again.",
+            SessionState.LOST: "The session is lost. ctrl+q quits.",
+            SessionState.CLOSING: "The session is being closed.",
+        }.get(self)

@@ -1,0 +1,93 @@
+"""A scrolling pane of lines, wrapped to its width, that stays at the end while more comes in.
+
+It draws only what is visible (Textual's line API): tens of thousands of lines cost no more than ten. What the lines say is
+in `lines.py`; they are safe to show when they get here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.text import Text
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from testronaut_lab.ui.tui.lines import Line
+
+
+class LinePane(ScrollView, can_focus=True):
+    """`show` replaces all lines; scrolling up stops the following, scrolling to the end takes it up again."""
+
+    def __init__(self, *, id: str, title: str = "") -> None:
+        super().__init__(id=id)
+        self.border_title = title
+        self._lines: Sequence[Line] = ()
+        self._rows: list[Line] = []
+        self._wrapped_at = 0
+        self._following = True  # kept, since a pane that was made smaller is no longer at its end
+
+    @property
+    def text(self) -> str:
+        """All lines as they are shown, before wrapping."""
+        return "\n".join(str(line) for line in self._lines)
+
+    def show(self, lines: Sequence[Line], *, from_end: bool = False) -> None:
+        """Put up other lines. `from_end` jumps to the end; else it stays there if it was there."""
+        self._following = self._following or from_end
+        self._lines = lines
+        self._wrap()
+        self._follow()
+
+    def on_resize(self) -> None:
+        if self.scrollable_content_region.width != self._wrapped_at:
+            self._wrap()
+        self._follow()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._following = self.is_vertical_scroll_end
+
+    def render_line(self, y: int) -> Strip:
+        row = self.scroll_offset.y + y
+        width, style = self.size.width, self.rich_style
+        if row >= len(self._rows):
+            return Strip.blank(width, style)
+        line = self._rows[row]
+        text = Text(line) if isinstance(line, str) else line.copy()
+        text.end = ""
+        span = None if self.text_selection is None else self.text_selection.get_span(row)
+        if span is not None:
+            start, end = span
+            text.stylize(self.screen.get_component_rich_style("screen--selection"), start, len(text) if end == -1 else end)
+        strip = Strip(text.render(self.app.console)).apply_style(style).adjust_cell_length(width, style)
+        return strip.apply_offsets(0, row)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str]:
+        """The text under the mouse's selection and the line end after it."""
+        return selection.extract("\n".join(str(row) for row in self._rows)), "\n"
+
+    def _follow(self) -> None:
+        self.call_after_refresh(self._go_to_end)
+
+    def _go_to_end(self) -> None:
+        if self._following:  # asked only now: the user may have scrolled meanwhile
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def _wrap(self) -> None:
+        width = self._wrapped_at = self.scrollable_content_region.width
+        if width > 0:
+            self._rows = [row for line in self._lines for row in _wrapped(line, width, self.app.console)]
+            self.virtual_size = Size(width, len(self._rows))
+        self.refresh(layout=True)
+
+
+def _wrapped(line: Line, width: int, console: Console) -> Iterable[Line]:
+    """Foreign lines break at the edge, exactly; our own, between words."""
+    plain = line if isinstance(line, str) else line.plain
+    if len(plain) <= width and (plain.isascii() or cell_len(plain) <= width):
+        return (line,)
+    return chop_cells(line, width) if isinstance(line, str) else line.wrap(console, width)

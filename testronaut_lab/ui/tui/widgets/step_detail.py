@@ -1,0 +1,48 @@
+"""Everything of one step: its command, how it ended, stdout and stderr apart, and what it changed."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from testronaut_lab.report.safe import safe_text
+from testronaut_lab.report.state import StepView
+from testronaut_lab.ui.tui.lines import effect_lines, size_text, step_facts, stream_lines
+from testronaut_lab.ui.tui.widgets.line_pane import LinePane
+
+
+class StepDetail(Vertical):
+    """A pane without content is not there, but for stdout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="command", markup=False)
+        yield Static(id="facts", markup=False)
+        yield LinePane(id="stdout", title="stdout")
+        yield LinePane(id="stderr", title="stderr")
+        yield LinePane(id="effects", title="changes and notes")
+
+    def show(self, step: StepView, now_mono: float) -> None:
+        """Show a step as it is now; cheap when nothing of it changed."""
+        self.query_one("#facts", Static).update(step_facts(step, now_mono))
+        is_new = self._shown[:1] != (id(step),)
+        state = (id(step), step.status, step.result is None, step.stdout.seen_bytes, step.stderr.seen_bytes)
+        if state == self._shown:
+            return
+        self._shown = state
+        self.query_one("#command", Static).update(Text.assemble(("$ ", "dim"), (safe_text(step.command.rstrip("\n")), "bold")))
+        for stream in ("stdout", "stderr"):
+            lines, size_bytes = stream_lines(step, stream)
+            pane = self.query_one(f"#{stream}", LinePane)
+            pane.display = bool(lines) or stream == "stdout"
+            pane.border_title = f"{stream}  {size_text(size_bytes)}"
+            pane.show(lines, from_end=is_new)
+        effects = self.query_one("#effects", LinePane)
+        lines = effect_lines(step.result)
+        effects.display = bool(lines)
+        effects.show(lines)

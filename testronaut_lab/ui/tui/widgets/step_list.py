@@ -1,0 +1,31 @@
+"""The list on the left: first the session itself, then its steps, the newest last and chosen as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.widgets import OptionList
+
+
+class StepList(OptionList):
+    """Row 0 is the session, row n the nth step. Tells the app with OptionList's own messages."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._rows: list[Text] = []
+
+    @property
+    def chosen(self) -> int:
+        return self.highlighted or 0
+
+    def show(self, rows: Sequence[Text]) -> None:
+        """Rows only change or are added; an added one is chosen."""
+        for number, row in enumerate(rows[: len(self._rows)]):
+            if row != self._rows[number]:
+                self.replace_option_prompt_at_index(number, row)
+        added = rows[len(self._rows) :]
+        self._rows = list(rows)
+        if added:
+            self.add_options(added)
+            self.highlighted = len(rows) - 1

@@ -1,0 +1,102 @@
+"""The command line as the tests use it: a project in an empty folder, and real processes run in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+import testronaut_lab
+
+ARGV = (sys.executable, "-m", "testronaut_lab.cli")
+HELLO = """\
+version: 1
+image: debian:bookworm-slim
+cases:
+  - id: hello
+    tags: [smoke]
+    steps:
+      - {id: greet, run: echo hello, expect: {stdout: "hello\\n"}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> JsonValue:
+        value: JsonValue = json.loads(self.out)
+        return value
+
+    @property
+    def run_id(self) -> str:
+        """The run that this is about, from the line that says how to show it."""
+        return self.out.rpartition("testronaut-lab show ")[2].partition(")")[0]
+
+
+class Project:
+    """A project's folder, with `.git` as its mark; `run` is a command in it that has ended."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / ".git").mkdir()
+
+    def write(self, plan: str = HELLO, name: str = "a.lab.yaml") -> Path:
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(plan)
+        return file
+
+    def __call__(self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Said:
+        ended = subprocess.run(
+            [*ARGV, *words], cwd=cwd or self.root, env=environment(env), capture_output=True, timeout=120, check=False
+        )
+        return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    @contextmanager
+    def started(self, *words: str, until: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs and has just said `until`; killed at the end if it still runs."""
+        with subprocess.Popen(
+            [*ARGV, *words], cwd=self.root, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                said = ""
+                while until not in said:
+                    line = process.stdout.readline()
+                    assert line, f"{said}\n{process.communicate()[1]}"
+                    said += line
+                yield process
+            finally:
+                process.kill()
+
+    @property
+    def goldens(self) -> list[str]:
+        """The steps that have one, as `PLAN/CASE/STEP`."""
+        folder = self.root / "snapshots"
+        return sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("cmd.txt"))
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, without what the machine or a CI says about runs."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("CI", "TESTRONAUT_LAB_STORE")}
+    return {**ours, "PYTHONPATH": str(Path(testronaut_lab.__file__).parent.parent), **(more or {})}
+
+
+def stopped_by(process: subprocess.Popen[str], number: signal.Signals) -> Said:
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    return Said(process.returncode, out, err)

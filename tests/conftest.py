@@ -1,0 +1,156 @@
+"""What tests share: a real engine, two images (Debian with dash and bash, bare busybox), and sessions in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from harness import Lab, open_lab
+
+from testronaut_lab.container import image
+from testronaut_lab.container.engine import Engine, connect
+from testronaut_lab.container.lock import exclusive
+from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
+from testronaut_lab.workbench import SessionSettings, Workbench
+
+pytest_plugins = ["pytester"]
+
+SHELLS = ("dash", "bash", "busybox")
+_BUSYBOX_TAG = "testronaut-lab/test-busybox:1"
+
+MakeSession = Callable[..., Lab]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_sessions_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Sessions of tests are kept apart from the user's own, also for programs that tests start."""
+    root = tmp_path_factory.mktemp("sessions")
+    before = os.environ.get("TESTRONAUT_LAB_SESSIONS")
+    os.environ["TESTRONAUT_LAB_SESSIONS"] = str(root)
+    yield root
+    if before is None:
+        del os.environ["TESTRONAUT_LAB_SESSIONS"]
+    else:
+        os.environ["TESTRONAUT_LAB_SESSIONS"] = before
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    connected = connect()
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Engine) -> str:
+    """The id of a Debian, local, pulled or bootstrapped."""
+    return image.resolve(engine, ImageSpec("debian:bookworm-slim"), print).info.id
+
+
+@pytest.fixture(scope="session")
+def busybox_image(engine: Engine, own_sessions_root: Path) -> str:
+    """The id of an image with nothing but busybox in it; the binary is Debian's."""
+    with exclusive("test-busybox", lambda: None):
+        found = image.inspect(engine, _BUSYBOX_TAG)
+        if found is None:
+            said = engine.client.api.import_image_from_data(
+                _busybox_root(_busybox_binary(engine)), *_BUSYBOX_TAG.split(":"), changes=["ENV PATH=/bin"]
+            )
+            found = image.inspect(engine, _BUSYBOX_TAG)
+            assert found is not None, said
+    return found.info.id
+
+
+def _busybox_binary(engine: Engine) -> bytes:
+    bench = Workbench(lambda _: None, _NoBlobs())
+    try:
+        tool = ToolSpec("busybox-static", (InstallSpec("apt", "busybox-static"),), command="busybox")
+        tool_image = bench.prepare(0, ImageSpec("debian:bookworm-slim"), (tool,))
+    finally:
+        bench.close()
+    container = engine.client.containers.create(tool_image, ["true"])
+    try:
+        pieces, _ = container.get_archive("/bin/busybox")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+            file = tar.extractfile("busybox")
+            assert file is not None
+            return file.read()
+    finally:
+        container.remove(force=True)
+
+
+def _busybox_root(binary: bytes) -> bytes:
+    """A root file system: /bin/busybox, a link for each program that a test needs, mount points."""
+    names = "sh cat ls sleep true false mkdir rmdir rm mv ln chmod touch id env setsid seq head tail wc dd printf kill grep yes ps"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for folder in ("bin", "etc", "home", "proc", "root", "run", "tmp", "var/tmp", "workspace"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+        info = tarfile.TarInfo("bin/busybox")
+        info.size, info.mode = len(binary), 0o755
+        tar.addfile(info, io.BytesIO(binary))
+        for name in names.split():
+            info = tarfile.TarInfo(f"bin/{name}")
+            info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(info)
+    return out.getvalue()
+
+
+class _NoBlobs:
+    """For what runs no step."""
+
+    def new_spool(self) -> Path:
+        raise AssertionError("nothing is captured here")
+
+    def adopt(self, spool: Path, sha256: str) -> Path:
+        raise AssertionError("nothing is captured here")
+
+
+@pytest.fixture(scope="module")
+def open_shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lab]]:
+    """Opens a session for the rest of the module: dash, bash or busybox, by name."""
+    with ExitStack() as stack:
+
+        def open_(shell: str) -> Lab:
+            image_id = request.getfixturevalue("busybox_image" if shell == "busybox" else "base_image")
+            settings = SessionSettings(shell="bash" if shell == "bash" else "sh")
+            return stack.enter_context(open_lab(image_id, tmp_path_factory.mktemp("blobs"), settings))
+
+        yield open_
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def shell(request: pytest.FixtureRequest, open_shared: Callable[[str], Lab]) -> Lab:
+    """A session that the tests of a module share, once for each shell: leave it as you found it."""
+    return open_shared(request.param)
+
+
+@pytest.fixture(scope="module")
+def dash(open_shared: Callable[[str], Lab]) -> Lab:
+    """A session that the tests of a module share, where the shell makes no difference: leave it as you found it."""
+    return open_shared("dash")
+
+
+@pytest.fixture
+def make_session(base_image: str, tmp_path: Path) -> Iterator[MakeSession]:
+    """Makes sessions of one test's own: `make_session(image_id=…, env=…, **settings)`."""
+    with ExitStack() as stack:
+
+        def make(image_id: str = base_image, env: Mapping[str, str] | None = None, **settings: object) -> Lab:
+            made = SessionSettings(**settings)  # type: ignore[arg-type]
+            return stack.enter_context(open_lab(image_id, tmp_path / "blobs", made, env))
+
+        yield make
+
+
+@pytest.fixture
+def fresh(make_session: MakeSession) -> Lab:
+    """A session of the test's own, with everything as a plan has it by default."""
+    return make_session()

@@ -1,0 +1,228 @@
+"""The command line without a run: what is refused, what is listed, and how output may fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from commandline import ARGV, Project, environment
+
+from testronaut_lab import cli
+from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus
+
+VERBS_TO_COME = (
+    "accept demo diff doctor export import install pending prune record reject replay review shell".split()
+)  # fmt: skip
+OPTIONS_TO_COME = [
+    ["-j", "2"], ["-j2"], ["--jobs=2"], ["--junit", "x.xml"], ["--html", "x"], ["--markdown", "x"], ["--github"],
+    ["--matrix", "a=b"], ["--retries", "2"], ["--allow-flaky"], ["--last-failed"], ["--shard", "1/2"],
+]  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The entry point in this process, for what ends before anything is run."""
+    monkeypatch.setattr(sys, "argv", ["testronaut-lab", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("verb", VERBS_TO_COME)
+def test_a_verb_that_is_not_there_yet_is_refused_by_name(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(monkeypatch, verb, "x", "--y") == ExitStatus.USAGE
+    assert f"`{verb}` is not supported yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", OPTIONS_TO_COME, ids=" ".join)
+def test_an_option_of_run_that_is_not_there_yet_is_refused_by_name(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(monkeypatch, "run", "a.lab.yaml", *words) == ExitStatus.USAGE
+    assert f"`run {words[0].partition('=')[0]}` is not supported yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["frobnicate"], ["run", "--frobnicate"], ["run", "--json"], ["show", "a", "b"], ["engine", "restart"], ["schema"], ["-z"]],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense_ends_with_2(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert called(monkeypatch, *words) == ExitStatus.USAGE
+
+
+def test_watching_plans_in_the_dashboard_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(monkeypatch, "tui", "a.lab.yaml") == ExitStatus.USAGE
+    assert "watching plans in the dashboard is not supported yet" in capsys.readouterr().err
+
+
+def test_help_shows_the_whole_table_of_exit_statuses(project: Project) -> None:
+    said = project("--help")
+    rows = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert [row for row in rows if row in {f"{s.value} {m}" for s, m in EXIT_STATUS_MEANING.items()}] == [
+        f"{status.value} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items()
+    ]
+    assert said.status == 0
+
+
+@pytest.mark.parametrize("verb", ["run", "tui", "runs", "show", "images", "clean", "schema", "engine"])
+def test_every_verb_has_help(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, verb, "-h") == ExitStatus.OK
+    assert f"Usage: testronaut-lab {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["plan", "result", "events"])
+def test_schemas_are_json_schemas(what: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert called(monkeypatch, "schema", what) == ExitStatus.OK
+    jsonschema.Draft202012Validator.check_schema(json.loads(capfdbinary.readouterr().out))
+
+
+def test_a_schema_of_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "schema", "plans") == ExitStatus.USAGE
+    assert "hint: testronaut-lab schema plan" in capsys.readouterr().err
+
+
+def test_a_bug_of_ours_ends_with_70_and_says_what_to_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(_root: Path) -> None:
+        raise ZeroDivisionError("not today")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("testronaut_lab.config.load_config", broken)
+    assert called(monkeypatch, "runs") == ExitStatus.BUG
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: not today" in err
+    assert "please report" in err
+
+
+@pytest.mark.parametrize(
+    ("plan", "line", "key"),
+    [
+        ("version: 1\nimage: x\nsteps:\n  - {run: echo, timout: 3s}\n", 4, "timout"),
+        ("version: 1\nimage: x\nsteps: [a, b]\nsteps: [c]\n", 4, "steps"),
+        ("version: 1\nimage: x\nsteps:\n  - run: echo\n   bad: [\n", 5, ""),
+        ("version: 1\nimage: x\nsteps:\n  - {run: echo, interact: []}\n", 4, "interact"),
+        ("version: 2\nimage: x\nsteps: [a]\n", 1, "version"),
+    ],
+    ids=["unknown key", "key twice", "no yaml", "not supported yet", "newer version"],
+)
+def test_a_broken_plan_ends_with_2_and_names_file_line_and_key(
+    plan: str, line: int, key: str, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project.write(plan)
+    assert called(monkeypatch, "run", str(file)) == ExitStatus.USAGE
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"error: {file}:{line}: ")
+    assert key in first
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere.lab.yaml"], "there is no file or folder nowhere.lab.yaml"),
+        (["."], "found none"),
+        (["README"], "README is no plan"),
+        (["b/a.lab.yaml::nope"], "no case or step is called b/a.lab.yaml::nope; there are: b/a.lab.yaml::hello"),
+        (["b", "-k", "nope"], "nothing was selected by -k 'nope'"),
+        (["b", "-k", "smoke and"], "cannot be read: a word is missing at the end"),
+        (["b", "--install", "jq"], "expected STRATEGY:SPEC"),
+        (["b", "--install", "apt:jq; rm -rf /"], "apt:jq; rm -rf /"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_nothing_to_run_ends_with_2_and_says_why(
+    words: list[str], says: str, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "README").touch()
+    monkeypatch.chdir(project.root)
+    if words != ["."]:
+        project.write(name="b/a.lab.yaml")
+    assert called(monkeypatch, "run", *words) == ExitStatus.USAGE
+    assert says in capsys.readouterr().err
+
+
+def test_an_escape_in_a_node_id_does_not_reach_the_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project.write()
+    assert called(monkeypatch, "run", f"{file}::\x1b]52;c;aGk=\x07") == ExitStatus.USAGE
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_plans_of_two_projects_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        files.append(str(Project(tmp_path / name).write()))
+    assert called(monkeypatch, "run", *files) == ExitStatus.USAGE
+    assert "one run takes plans of one project, not of 2" in capsys.readouterr().err
+
+
+def test_without_an_engine_a_run_ends_with_3_and_a_hint(project: Project) -> None:
+    project.write()
+    said = project("run", env={"DOCKER_HOST": "unix:///nonexistent"})
+    assert said.status == ExitStatus.ENGINE
+    assert "unix:///nonexistent (DOCKER_HOST)" in said.out
+    assert "hint: " in said.out
+
+
+@pytest.mark.parametrize("words", [["images"], ["clean"], ["engine", "status"]], ids=" ".join)
+def test_without_an_engine_its_verbs_end_with_3_and_a_hint(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    assert called(monkeypatch, *words) == ExitStatus.ENGINE
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert "\nhint: " in err
+
+
+def test_engine_status_names_the_engine_and_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(monkeypatch, "engine", "status") == ExitStatus.OK
+    assert capsys.readouterr().out.startswith(("docker ", "podman "))
+
+
+def test_images_lists_the_base(base_image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "images") == ExitStatus.OK
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["image", "kind", "of", "size", "created"]
+    assert rows
+
+
+def test_runs_and_show_of_a_project_without_runs_say_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.root)
+    assert called(monkeypatch, "runs") == ExitStatus.OK
+    assert capsys.readouterr().out == "no runs yet\n"
+    assert called(monkeypatch, "show", "last") == ExitStatus.USAGE
+    assert "there are no runs yet" in capsys.readouterr().err
+
+
+def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as gone:
+        ended = subprocess.run(
+            [*ARGV, "schema", "plan"], cwd=project.root, env=environment(), stdout=gone, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode == ExitStatus.FAILED
+    assert ended.stderr == b""

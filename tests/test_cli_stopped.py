@@ -1,0 +1,108 @@
+"""A run that is stopped from outside: what is removed, what is stored, what it ends with."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commandline import HELLO, Project, stopped_by
+
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.manager import container_name, reap
+from testronaut_lab.errors import ExitStatus
+
+SLOW = """\
+version: 1
+image: debian:bookworm-slim
+cases:
+  - id: one
+    steps: [{id: quick, run: echo quick}, {id: slow, run: "echo on; sleep 100"}, {id: after, run: echo never}]
+    tags: [first]
+  - {id: two, steps: [{id: other, run: echo never}]}
+teardown: [{id: tidy, run: echo tidy}]
+"""
+
+pytestmark = pytest.mark.usefixtures("base_image")
+
+
+class Stopped(Project):
+    """A project whose sessions have a place of their own."""
+
+    def __init__(self, root: Path, engine: Engine) -> None:
+        super().__init__(root)
+        self.sessions = root / "sessions"
+        self.env = {"TESTRONAUT_LAB_SESSIONS": str(self.sessions)}
+        self._engine = engine
+
+    @property
+    def containers(self) -> list[str]:
+        prefix = container_name("", self.sessions)
+        listed = self._engine.client.containers.list(all=True, filters={"name": prefix})
+        return [str(container.name) for container in listed]
+
+    def stored(self) -> tuple[str, dict[str, str]]:
+        """The state of the only run, and its steps with their statuses."""
+        (run,) = self("runs", "--json").json  # type: ignore[misc]
+        (plan,) = self("show", "--json").json["plans"]  # type: ignore[index,call-overload]
+        return run["status"], {step["id"]: step["status"] for case in plan["cases"] for step in case["steps"]}  # type: ignore[index,call-overload]
+
+
+@pytest.fixture
+def project(tmp_path: Path, engine: Engine) -> Iterator[Stopped]:
+    made = Stopped(tmp_path, engine)
+    made.write(SLOW)
+    yield made
+    reap(engine, made.sessions, kept=True)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_ends_the_run_in_good_order(number: signal.Signals, status: int, project: Stopped) -> None:
+    with project.started("run", until="one::quick", env=project.env) as process:
+        said = stopped_by(process, number)
+    assert (said.status, said.err) == (status, "")
+    assert "the run was interrupted" in said.out
+    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+    assert project.stored() == ("error", {"quick": "passed", "slow": "error", "after": "skipped", "tidy": "skipped"})
+
+
+def test_signals_that_come_often_change_nothing(project: Stopped) -> None:
+    with project.started("run", until="one::quick", env=project.env) as process:
+        for _ in range(50):
+            process.send_signal(signal.SIGINT)
+        said = stopped_by(process, signal.SIGINT)
+    assert (said.status, said.err) == (ExitStatus.INTERRUPTED, "")
+    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+
+
+def test_an_installation_can_be_interrupted(project: Stopped) -> None:
+    project.write(HELLO.replace("cases:", "tools: [apt:no-such-package-of-ours]\ncases:"))
+    with project.started("run", until="install  no-such-package-of-ours", env=project.env) as process:
+        said = stopped_by(process, signal.SIGINT)
+    assert said.status == ExitStatus.INTERRUPTED
+    assert "the run was interrupted while image and tools were made ready" in said.out
+    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("verb", ["run", "clean"])
+def test_what_a_killed_run_leaves_is_removed_by_the_next_command(verb: str, project: Stopped) -> None:
+    with project.started("run", until="one::quick", env=project.env) as process:
+        assert stopped_by(process, signal.SIGKILL).status == -signal.SIGKILL
+    (left,) = project.containers
+    status, steps = project.stored()
+    assert status == "interrupted"
+    assert steps["quick"] == "passed"
+    said = project(verb, *(["-k", "two"] if verb == "run" else []), env=project.env)
+    assert (said.status, project.containers) == (ExitStatus.OK, [])
+    assert f"removed {left}" in said.out
+    assert list(project.sessions.iterdir()) == []
+
+
+def test_a_run_that_goes_on_is_left_alone_and_shown_as_running(project: Stopped) -> None:
+    with project.started("run", until="one::quick", env=project.env) as process:
+        said = project("clean", env=project.env)
+        assert said.out == ""
+        assert len(project.containers) == 1
+        assert project.stored()[0] == "running"
+        assert stopped_by(process, signal.SIGTERM).status == ExitStatus.TERMINATED

@@ -65,7 +65,7 @@ def terminal():
 def test_a_finished_step_is_printed_as_a_line(terminal):
     with terminal.reporter:
         terminal.show(PLAN, STARTED, FINISHED, JUDGED)
-    assert "    PASS      0 ms  c::a                  jq .x a.json\n" in terminal.out.getvalue()
+    assert "    PASS      0 ms  c::a                        jq .x a.json\n" in terminal.out.getvalue()
 
 
 def test_the_running_step_shows_its_name_time_and_last_line(terminal):

@@ -106,8 +106,8 @@ def test_a_run_reads_from_top_to_bottom():
         "          note: no registry could be reached\n"
         " install  jq …\n"
         "    tool  jq 1.6  apt\n"
-        "    PASS      3 ms  select::plain         jq .x a.json\n"
-        "    FAIL      3 ms  select::bad           jq .y a.json | …\n"
+        "    PASS      3 ms  select::plain               jq .x a.json\n"
+        "    FAIL      3 ms  select::bad                 jq .y a.json | …\n"
         "          exit\n"
         "            expected  0\n"
         "            actual    5\n"
@@ -169,16 +169,16 @@ def test_a_large_stderr_that_is_gone_is_named():
 
 def test_a_skipped_step_has_no_duration():
     started, _, verdict = step("a", status=Status.SKIPPED)
-    assert report(PLAN, started, verdict).endswith("    SKIP            select::a             jq .x a.json\n")
+    assert report(PLAN, started, verdict).endswith("    SKIP            select::a                   jq .x a.json\n")
 
 
 def test_a_step_of_the_setup_says_so():
-    assert report(PLAN, *step("a", phase=Phase.SETUP)).endswith("select::a             setup: jq .x a.json\n")
+    assert report(PLAN, *step("a", phase=Phase.SETUP)).endswith("select::a                   setup: jq .x a.json\n")
 
 
 def test_a_step_of_a_lone_session_is_shown_when_it_is_captured():
     started, finished, _ = step("a")
-    assert report(started, finished) == "    PASS      3 ms  select::a             jq .x a.json\n"
+    assert report(started, finished) == "    PASS      3 ms  select::a                   jq .x a.json\n"
 
 
 def test_a_long_command_is_cut_to_the_line():

@@ -44,7 +44,7 @@ from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import CaseView, PlanView, StepView
 from testronaut_lab.report.view import RunView
 
-_NAME_WIDTH = (20, 36)  # a longer name sticks out and moves no other
+_NAME_WIDTH = (26, 36)  # a longer name sticks out and moves no other
 _INSTALL_TAIL = 20
 _RECAP = 20
 _PlanEvent = PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished

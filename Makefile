@@ -7,13 +7,18 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TERMINAL := $(if $(shell command -v tmux),,/usr/bin/tmux)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 demo: $(STAMP) engine
 	$(BIN)/testronaut-lab run examples/jq.lab.yaml
 
-test: lint engine
+test: lint engine $(TERMINAL)
 	$(BIN)/pytest --cov --cov-branch --cov-report=term --cov-fail-under=90
+
+# The dashboard is tested in a real terminal.
+/usr/bin/tmux:
+	$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends tmux
 
 lint: $(STAMP)
 	$(BIN)/ruff check

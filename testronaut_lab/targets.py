@@ -22,7 +22,6 @@ def chosen_plans(
     `targets` are plan files, folders, and PATH::CASE[::STEP] with a path relative to where one stands. `image` and `install`
     take the place of what the plans say. Raises UsageError for what names nothing, and for a plan that is wrong.
     """
-
     paths, nodeids = _split_targets(targets)
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
     loaded = [load_plan(path, defaults=load_config(project_root(path)).defaults) for path in found]

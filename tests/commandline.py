@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from unittest.mock import patch
 
+import pytest
 from pydantic import JsonValue
 
 import testronaut_lab
+from testronaut_lab import cli
 
 ARGV = (sys.executable, "-m", "testronaut_lab.cli")
 HELLO = """\
@@ -66,6 +70,14 @@ class Project:
         )
         return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
+    def here(self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Said:
+        """The same within this process, where nothing depends on its being another one: starting that takes a second."""
+        out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
+        with chdir(cwd or self.root), redirect_stdout(out), redirect_stderr(err), patch("sys.argv", ["testronaut-lab", *words]):
+            with patch.dict("os.environ", environment(env), clear=True), pytest.raises(SystemExit) as ended:
+                cli.main()
+        return Said(int(ended.value.code or 0), _text(out), _text(err))
+
     @contextmanager
     def started(self, *words: str, until: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
         """A command that runs and has just said `until`; killed at the end if it still runs."""
@@ -94,6 +106,12 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours, without what the machine or a CI says about runs."""
     ours = {name: value for name, value in os.environ.items() if name not in ("CI", "TESTRONAUT_LAB_STORE")}
     return {**ours, "PYTHONPATH": str(Path(testronaut_lab.__file__).parent.parent), **(more or {})}
+
+
+def _text(stream: TextIOWrapper) -> str:
+    stream.flush()
+    assert isinstance(stream.buffer, BytesIO)
+    return stream.buffer.getvalue().decode()
 
 
 def stopped_by(process: subprocess.Popen[str], number: signal.Signals) -> Said:

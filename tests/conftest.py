@@ -86,7 +86,9 @@ def _busybox_binary(engine: Engine) -> bytes:
 
 def _busybox_root(binary: bytes) -> bytes:
     """A root file system: /bin/busybox, a link for each program that a test needs, mount points."""
-    names = "sh cat ls sleep true false mkdir rmdir rm mv ln chmod touch id env setsid seq head tail wc dd printf kill grep yes ps"
+    names = (
+        "sh cat ls sleep true false mkdir rmdir rm mv ln chmod touch id env setsid seq head tail wc dd printf kill grep yes ps"
+    )
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for folder in ("bin", "etc", "home", "proc", "root", "run", "tmp", "var/tmp", "workspace"):

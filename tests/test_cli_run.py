@@ -101,14 +101,14 @@ def test_each_line_of_the_events_holds_to_its_schema(example: tuple[Project, Sai
 
 def test_show_says_what_the_run_said(example: tuple[Project, Said]) -> None:
     project, said = example
-    shown = project("show", said.run_id)
+    shown = project.here("show", said.run_id)
     lines = [line for line in said.out.splitlines() if "results in" not in line]
     assert [line for line in shown.out.splitlines() if "results in" not in line] == lines
 
 
 def test_show_as_json_gives_what_the_run_wrote(example: tuple[Project, Said]) -> None:
     project = example[0]
-    assert project("show", "last", "--json", cwd=project.root / "examples").json == json.loads(
+    assert project.here("show", "last", "--json", cwd=project.root / "examples").json == json.loads(
         (project.root / "out.json").read_bytes()
     )
 
@@ -129,29 +129,29 @@ def test_a_failed_step_skips_the_rest_of_its_case_only(failed: tuple[Project, Sa
     project, said = failed
     assert said.status == ExitStatus.FAILED
     assert "1 passed, 1 failed, 0 skipped" in said.out
-    (plan,) = project("show", "--json").json["plans"]  # type: ignore[index,call-overload]
+    (plan,) = project.here("show", "--json").json["plans"]  # type: ignore[index,call-overload]
     assert [[step["status"] for step in case["steps"]] for case in plan["cases"]] == [["failed", "skipped"], ["passed"]]
 
 
 def test_fail_fast_stops_after_the_first_case_that_fails(failed: tuple[Project, Said]) -> None:
-    said = failed[0]("run", "-x")
+    said = failed[0].here("run", "-x")
     assert said.status == ExitStatus.FAILED
     assert "0 passed, 1 failed" in said.out
 
 
 def test_runs_lists_the_newest_first(failed: tuple[Project, Said]) -> None:
     project, said = failed
-    project("run", "-k", "good")
-    listed = project("runs", "--json").json
+    project.here("run", "-k", "good")
+    listed = project.here("runs", "--json").json
     assert isinstance(listed, list)
     assert [run["id"] for run in listed][-1] == said.run_id  # type: ignore[index,call-overload]
-    table = project("runs").out.splitlines()
+    table = project.here("runs").out.splitlines()
     assert [line.split()[0] for line in table[1:]] == [run["id"] for run in listed]  # type: ignore[index,call-overload]
 
 
 def test_an_image_that_does_not_exist_ends_with_3_and_a_hint(project: Project) -> None:
     project.write()
-    said = project("run", "--image", "no-such-image-of-ours:1")
+    said = project.here("run", "--image", "no-such-image-of-ours:1")
     assert said.status == ExitStatus.ENGINE
     assert "getting image no-such-image-of-ours:1: the engine has no image of that name; pulling: " in said.out
     assert "hint: check the name 'no-such-image-of-ours:1'" in said.out
@@ -159,7 +159,7 @@ def test_an_image_that_does_not_exist_ends_with_3_and_a_hint(project: Project) -
 
 def test_a_package_that_does_not_exist_ends_with_4_and_the_package_managers_words(project: Project) -> None:
     project.write(HELLO.replace("cases:", "tools: [apt:no-such-package-of-ours]\ncases:"))
-    said = project("run")
+    said = project.here("run")
     assert said.status == ExitStatus.INSTALL
     assert "E: Unable to locate package no-such-package-of-ours" in said.out
     assert "hint: " in said.out
@@ -167,7 +167,7 @@ def test_a_package_that_does_not_exist_ends_with_4_and_the_package_managers_word
 
 def test_install_replaces_the_tool_of_that_name_and_image_the_image(project: Project) -> None:
     project.write(HELLO.replace("image: debian:bookworm-slim", "image: nowhere:1\ntools: [apt:jq=0-nothing]"))
-    said = project("run", "--image", "debian:bookworm-slim", "--install", "apt:jq", "--json", "-")
+    said = project.here("run", "--image", "debian:bookworm-slim", "--install", "apt:jq", "--json", "-")
     assert said.status == ExitStatus.OK, said.err
     (plan,) = said.json["plans"]  # type: ignore[index,call-overload]
     assert [tool["name"] for tool in plan["tools"]] == ["jq"]
@@ -176,14 +176,14 @@ def test_install_replaces_the_tool_of_that_name_and_image_the_image(project: Pro
 
 def test_json_on_standard_output_leaves_it_to_the_json(project: Project) -> None:
     project.write()
-    said = project("run", "--json", "-")
+    said = project.here("run", "--json", "-")
     jsonschema.validate(said.json, result_schema())
     assert "1 passed" in said.err
 
 
 def test_a_file_that_cannot_be_written_ends_with_2_before_anything_is_run(project: Project) -> None:
     project.write()
-    said = project("run", "--json", "missing/out.json")
+    said = project.here("run", "--json", "missing/out.json")
     assert said.status == ExitStatus.USAGE
     assert said.err == "error: writing missing/out.json: No such file or directory\n"
     assert said.out == ""
@@ -191,14 +191,14 @@ def test_a_file_that_cannot_be_written_ends_with_2_before_anything_is_run(projec
 
 def test_a_keyword_chooses_cases_by_tag(project: Project) -> None:
     project.write(TWO_CASES)
-    said = project("run", "-k", "smoke or last and not two", "-u")
+    said = project.here("run", "-k", "smoke or last and not two", "-u")
     assert said.status == ExitStatus.OK
     assert "one::third" in said.out and "two::last" not in said.out
 
 
 def test_a_step_runs_those_before_it_and_updates_its_own_golden_only(project: Project) -> None:
     project.write(TWO_CASES.replace("echo 1, golden: true", "echo 1"), "sub/a.lab.yaml")
-    said = project("run", "-u", "a.lab.yaml::one::second", cwd=project.root / "sub")
+    said = project.here("run", "-u", "a.lab.yaml::one::second", cwd=project.root / "sub")
     assert said.status == ExitStatus.OK, said.out
     assert "one::first" in said.out and "one::third" not in said.out
     assert project.goldens == ["sub/a/one/second"]
@@ -207,7 +207,7 @@ def test_a_step_runs_those_before_it_and_updates_its_own_golden_only(project: Pr
 def test_a_case_beside_a_step_is_updated_whole(project: Project) -> None:
     project.write(TWO_CASES)
     project.write(TWO_CASES, "b.lab.yaml")
-    said = project("run", "-u", "a.lab.yaml::one", "b.lab.yaml::one::first")
+    said = project.here("run", "-u", "a.lab.yaml::one", "b.lab.yaml::one::first")
     assert said.status == ExitStatus.OK, said.out
     assert project.goldens == ["a/one/first", "a/one/second", "a/one/third", "b/one/first"]
 
@@ -215,25 +215,25 @@ def test_a_case_beside_a_step_is_updated_whole(project: Project) -> None:
 def test_a_plan_beside_a_node_id_is_run_whole(project: Project) -> None:
     project.write()
     project.write(TWO_CASES, "b.lab.yaml")
-    said = project("run", "a.lab.yaml", "b.lab.yaml::two")
+    said = project.here("run", "a.lab.yaml", "b.lab.yaml::two")
     assert "hello::greet" in said.out and "two::last" in said.out
     assert "one::first" not in said.out
 
 
 def test_a_plan_is_run_once_however_often_it_is_named(project: Project) -> None:
     file = project.write()
-    said = project("run", ".", "a.lab.yaml", str(file), f"../{project.root.name}/a.lab.yaml")
+    said = project.here("run", ".", "a.lab.yaml", str(file), f"../{project.root.name}/a.lab.yaml")
     assert "1 passed, 0 failed, 0 skipped" in said.out
 
 
 def test_goldens_are_missing_then_written_then_green_then_different(project: Project) -> None:
     project.write(TWO_CASES.partition("  - id: two")[0])
-    assert project("run").status == ExitStatus.FAILED
-    assert project("run", "-u").status == ExitStatus.OK
-    assert project("run").status == ExitStatus.OK
+    assert project.here("run").status == ExitStatus.FAILED
+    assert project.here("run", "-u").status == ExitStatus.OK
+    assert project.here("run").status == ExitStatus.OK
     golden = project.root / "snapshots" / "a" / "one" / "second" / "stdout.txt"
     golden.write_text("by hand\n")
-    said = project("run")
+    said = project.here("run")
     assert said.status == ExitStatus.FAILED
     assert [line.strip() for line in said.out.splitlines() if line.strip() in ("-by hand", "+2")] == ["-by hand", "+2"]
     assert golden.read_text() == "by hand\n"
@@ -242,7 +242,7 @@ def test_goldens_are_missing_then_written_then_green_then_different(project: Pro
 @pytest.mark.parametrize(("words", "env"), [((), {"CI": "true"}), (("--ci",), {})], ids=["variable", "option"])
 def test_in_ci_no_golden_is_written(words: tuple[str, ...], env: dict[str, str], project: Project) -> None:
     project.write(TWO_CASES)
-    said = project("run", "-u", "-k", "one", *words, env=env)
+    said = project.here("run", "-u", "-k", "one", *words, env=env)
     assert said.status == ExitStatus.FAILED
     assert "nothing is written under CI" in said.out
     assert not (project.root / "snapshots").exists()
@@ -261,9 +261,9 @@ def test_a_kept_container_stays_until_clean_kept(project: Project, tmp_path: Pat
 
 def test_another_store_is_written_and_read(project: Project) -> None:
     project.write(HELLO.replace('echo hello, expect: {stdout: "hello\\n"}', "seq 20000"))  # more than stands in a row
-    assert project("run", "--store", "sqlite:///other.db").status == ExitStatus.OK
+    assert project.here("run", "--store", "sqlite:///other.db").status == ExitStatus.OK
     assert not (project.root / ".testronaut" / "results.db").exists()
-    shown = project("show", "--json", "--store", "other.db").json
+    shown = project.here("show", "--json", "--store", "other.db").json
     (step,) = shown["plans"][0]["cases"][0]["steps"]  # type: ignore[index,call-overload]
     assert step["stdout"]["text"].endswith("20000\n")
 
@@ -275,7 +275,7 @@ def test_the_results_are_kept_out_of_version_control(failed: tuple[Project, Said
 def test_hostile_output_reaches_no_terminal_and_no_pipe_raw(project: Project) -> None:
     project.write(f"version: 1\nimage: debian:bookworm-slim\nsteps:\n  - {{id: evil, run: {json.dumps(HOSTILE)}}}\n")
     said = project("run")
-    shown = project("show")
+    shown = project.here("show")
     for text in (said.out, said.err, shown.out):
         assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(text)
     assert r"o\x1b]52;c;aGFja2Vk\x07\x1b[2J\u202e\x9bx" in said.out
@@ -292,7 +292,7 @@ def test_a_run_whose_reader_has_gone_goes_on_and_is_stored(failed: tuple[Project
             [*ARGV, "run"], cwd=failed[0].root, env=environment(), stdout=gone, stderr=subprocess.PIPE, check=False
         )
     assert (ended.returncode, ended.stderr) == (ExitStatus.FAILED, b"")
-    newest = failed[0]("runs", "--json").json[0]  # type: ignore[index,call-overload]
+    newest = failed[0].here("runs", "--json").json[0]  # type: ignore[index,call-overload]
     assert newest["status"] == "failed"  # type: ignore[index,call-overload]
 
 
@@ -314,7 +314,7 @@ def test_output_that_knows_ascii_only_is_no_obstacle(failed: tuple[Project, Said
 def test_a_wrong_default_of_the_project_names_its_key(project: Project) -> None:
     (project.root / "testronaut-lab.toml").write_text("[defaults]\nlimts = {timeout = '1s'}\n")
     project.write()
-    said = project("run")
+    said = project.here("run")
     assert said.status == ExitStatus.USAGE
     assert "limts" in said.err and "did you mean 'limits'?" in said.err
 

@@ -44,8 +44,8 @@ class Stopped(Project):
 
     def stored(self) -> tuple[str, dict[str, str]]:
         """The state of the only run, and its steps with their statuses."""
-        (run,) = self("runs", "--json").json  # type: ignore[misc]
-        (plan,) = self("show", "--json").json["plans"]  # type: ignore[index,call-overload]
+        (run,) = self.here("runs", "--json").json  # type: ignore[misc]
+        (plan,) = self.here("show", "--json").json["plans"]  # type: ignore[index,call-overload]
         return run["status"], {step["id"]: step["status"] for case in plan["cases"] for step in case["steps"]}  # type: ignore[index,call-overload]
 
 

@@ -176,7 +176,7 @@ def test_bash_functions_with_names_of_special_builtins_do_not_stop_the_session(m
 
 def test_aliases_carry_on_and_stay_in_the_step(shell: Lab) -> None:
     names = "echo read printf eval command exec unset export cd pwd set"
-    enable = "test -z \"$BASH\" || shopt -s expand_aliases"
+    enable = 'test -z "$BASH" || shopt -s expand_aliases'
     shell.run(f"{enable}; alias hi='cat -' " + " ".join(f"{name}=false" for name in names.split())).check()
     assert shell.run("hi", stdin=b"hello").out == "hello"
     shell.run("unalias -a").check()

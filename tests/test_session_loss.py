@@ -22,7 +22,9 @@ BLOWS: dict[str, Callable[[Engine, str], object]] = {
 
 
 @pytest.mark.parametrize("blow", BLOWS.values(), ids=BLOWS)
-def test_a_container_that_ends_mid_step_is_a_lost_session(fresh: Lab, engine: Engine, blow: Callable[[Engine, str], object]) -> None:
+def test_a_container_that_ends_mid_step_is_a_lost_session(
+    fresh: Lab, engine: Engine, blow: Callable[[Engine, str], object]
+) -> None:
     fresh.when(b"partial", lambda: blow(engine, fresh.session.container_name))
     result = fresh.run("echo partial; sleep 300", timeout_s=20)
     assert (result.exit.kind, result.exit.code, result.status) == (ExitKind.SESSION_LOST, None, Status.ERROR)

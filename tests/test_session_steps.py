@@ -31,7 +31,7 @@ def test_argv_is_no_builtin(shell: Lab) -> None:
 
 
 def test_argv_is_no_alias(shell: Lab) -> None:
-    shell.run("test -z \"$BASH\" || shopt -s expand_aliases; alias cat=false").check()
+    shell.run('test -z "$BASH" || shopt -s expand_aliases; alias cat=false').check()
     assert shell.argv("cat", stdin=b"real").out == "real"
     shell.run("unalias cat").check()
 

@@ -1,4 +1,4 @@
-"""The dashboard, driven by its keys over a real session; and how lines of foreign text are made for it."""
+"""The dashboard, driven by its keys over a real session. How its lines are made is in `test_tui_lines.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -16,9 +17,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.errors import UsageError
 from testronaut_lab.lab import Session
 from testronaut_lab.model.result import ExitKind, Status
-from testronaut_lab.report.state import TAIL_BYTES
 from testronaut_lab.ui.tui.app import LabApp
-from testronaut_lab.ui.tui.lines import clock, size_text, tail_lines
 from testronaut_lab.ui.tui.screens.error_screen import ErrorScreen
 from testronaut_lab.ui.tui.screens.help_screen import HelpScreen
 from testronaut_lab.ui.tui.state import SessionState
@@ -41,7 +40,7 @@ class Dashboard:
     async def until(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < end, f"{self.app.state}: {self.text('stdout')!r} {self.text('session')!r}"
+            assert time.monotonic() < end, f"{self.app.state}: {self.text('stdout')[-500:]!r} {self.text('session')!r}"
             await self.pilot.pause(0.02)
 
     async def ready(self) -> None:
@@ -246,6 +245,28 @@ async def test_a_command_that_no_shell_can_be_given_is_explained(board: Dashboar
 
 
 @pytest.mark.engine
+async def test_ctrl_c_clears_the_line_when_nothing_runs(board: Dashboard) -> None:
+    board.app.query_one(CommandLine).value = "half a comm"
+    await board.pilot.press("ctrl+c")
+    assert board.app.query_one(CommandLine).value == ""
+
+
+@pytest.mark.engine
+async def test_of_several_pasted_lines_the_user_hears_that_one_was_taken(board: Dashboard) -> None:
+    board.app.query_one(CommandLine).post_message(events.Paste("echo one\necho two\n"))
+    await board.until(lambda: board.app.query_one(CommandLine).value == "echo one")
+    assert ["Only the first line was pasted: a command here is one line."] == [each.message for each in board.app._notifications]
+
+
+@pytest.mark.engine
+async def test_output_that_is_selected_can_be_copied(board: Dashboard) -> None:
+    await board.run("printf 'one\ntwo\n'")
+    board.app.query_one("#stdout", LinePane).text_select_all()
+    await board.pilot.press("ctrl+c")
+    assert board.app.clipboard == "one\ntwo"
+
+
+@pytest.mark.engine
 async def test_help_opens_and_closes(board: Dashboard) -> None:
     await board.pilot.press("f1")
     await board.until(lambda: isinstance(board.app.screen, HelpScreen))
@@ -287,26 +308,3 @@ async def test_a_session_that_did_not_start_can_be_started_again(tmp_path: Path,
             await board.ready()
             await board.run("echo hello")
             assert board.text("stdout") == "hello"
-
-
-def test_a_tail_says_how_much_is_missing_before_it() -> None:
-    lines = tail_lines(b"x" * TAIL_BYTES, TAIL_BYTES + 5)
-    assert str(lines[0]) == "… 5 bytes before"
-
-
-def test_a_character_cut_at_the_start_of_a_tail_counts_as_missing() -> None:
-    assert [str(line) for line in tail_lines("ä\n".encode()[1:] + b"b\n", 10)] == ["… 7 bytes before", "", "b"]
-
-
-def test_no_output_is_no_line() -> None:
-    assert tail_lines(b"", 0) == []
-
-
-@pytest.mark.parametrize(("seconds", "shown"), [(0.9, "0:00"), (67, "1:07"), (3723, "1:02:03")])
-def test_the_clock_counts_hours_when_there_are_some(seconds: float, shown: str) -> None:
-    assert clock(seconds) == shown
-
-
-@pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 1024**2, "3.0 MiB")])
-def test_sizes_are_short(size: int, shown: str) -> None:
-    assert size_text(size) == shown

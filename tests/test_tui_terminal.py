@@ -49,7 +49,7 @@ class Terminal:
         """Look again and again until the screen is as wanted; what it was is in the failure."""
         end = time.monotonic() + PATIENCE_S
         while not condition(screen := self.screen()):
-            assert time.monotonic() < end, f"the screen stayed like this:\n{screen}"
+            assert time.monotonic() < end and "exit-status=" not in screen, f"the screen stayed like this:\n{screen}"
             time.sleep(0.05)
         return screen
 

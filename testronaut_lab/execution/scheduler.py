@@ -108,9 +108,10 @@ class Scheduler:
                 if self._over(statuses):
                     break
                 setup = case.setup if i == 0 else ()
-                teardown = case.teardown if i == len(plan.cases) - 1 else ()
                 with self._case(number, plan, case, values, statuses) as run:
-                    run.run(session, (*setup, *case.steps, *teardown), case.env)
+                    run.run(session, (*setup, *case.steps), case.env)
+                    if i == len(plan.cases) - 1 or self._over([*statuses, combine(run.statuses)]):
+                        run.run(session, case.teardown, case.env)
         return statuses
 
     @contextmanager

@@ -13,6 +13,7 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import Case, Plan
 
 _TOKENS = re.compile(r"\s*(?:(\(|\))|([^\s()]+))")
+_MAX_TOKENS = 400  # well below what Python's recursion limit allows for
 Matches = Callable[[Case], bool]
 
 
@@ -51,6 +52,8 @@ def parse_keyword(text: str) -> Matches:
     Case does not count. Raises UsageError for anything else.
     """
     tokens = [bracket or word for bracket, word in _TOKENS.findall(text)]
+    if len(tokens) > _MAX_TOKENS:
+        raise UsageError(f"-k cannot be read: it has more than {_MAX_TOKENS} words and brackets", hint="name node ids instead")
     parser = _Parser(tokens, text)
     matches = parser.either()
     parser.end()

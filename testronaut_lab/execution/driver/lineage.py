@@ -252,7 +252,7 @@ class Lineage:
                 self._inbox.append(record)
             case "K", [number, pid]:
                 self._stands(number, pid, record.body)
-            case ("S" | "D" | "P"), _:
+            case (("S" | "D" | "P"), _):
                 self._inbox.append(record)
             case _:
                 self._stray += record.tag.encode()  # of our making, yet nobody was asked: a step called our functions

@@ -28,7 +28,6 @@ class LinePane(ScrollView, can_focus=True):
         self._lines: Sequence[Line] = ()
         self._rows: list[Line] = []
         self._wrapped_at = 0
-        self._following = True  # kept, since a pane that was made smaller is no longer at its end
 
     @property
     def text(self) -> str:
@@ -37,19 +36,17 @@ class LinePane(ScrollView, can_focus=True):
 
     def show(self, lines: Sequence[Line], *, from_end: bool = False) -> None:
         """Put up other lines. `from_end` jumps to the end; else it stays there if it was there."""
-        self._following = self._following or from_end
         self._lines = lines
         self._wrap()
-        self._follow()
+        if from_end:
+            self.anchor()
+
+    def on_mount(self) -> None:
+        self.anchor()
 
     def on_resize(self) -> None:
         if self.scrollable_content_region.width != self._wrapped_at:
             self._wrap()
-        self._follow()
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        self._following = self.is_vertical_scroll_end
 
     def render_line(self, y: int) -> Strip:
         row = self.scroll_offset.y + y
@@ -69,13 +66,6 @@ class LinePane(ScrollView, can_focus=True):
     def get_selection(self, selection: Selection) -> tuple[str, str]:
         """The text under the mouse's selection and the line end after it."""
         return selection.extract("\n".join(str(row) for row in self._rows)), "\n"
-
-    def _follow(self) -> None:
-        self.call_after_refresh(self._go_to_end)
-
-    def _go_to_end(self) -> None:
-        if self._following:  # asked only now: the user may have scrolled meanwhile
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _wrap(self) -> None:
         width = self._wrapped_at = self.scrollable_content_region.width

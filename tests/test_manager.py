@@ -1,0 +1,222 @@
+"""Containers on a real engine: the profile as promised, and left-overs of the dead removed, never those of the living."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import MakeSession
+from harness import Lab
+
+from testronaut_lab.container import manager, security
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.network import create_network, remove_network
+from testronaut_lab.container.protocol import StepContainerSpec
+from testronaut_lab.errors import EngineError
+from testronaut_lab.model.plan import Limits
+
+pytestmark = pytest.mark.engine
+
+OWNER = """
+import sys
+from pathlib import Path
+from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.workbench import SessionSettings, Workbench
+bench = Workbench(lambda body: None, BlobStore(Path(sys.argv[2])))
+session = bench.session(sys.argv[1], SessionSettings(network=sys.argv[3]), {})
+print(session.container_name, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sessions root of the test's own."""
+    monkeypatch.setenv("TESTRONAUT_LAB_SESSIONS", str(tmp_path / "sessions"))
+    return tmp_path / "sessions"
+
+
+class Owner:
+    """Another process with a session."""
+
+    def __init__(self, image_id: str, blobs: Path, network: str) -> None:
+        argv = [sys.executable, "-c", OWNER, image_id, str(blobs), network]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.container = self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def owner(base_image: str, root: Path, engine: Engine, tmp_path: Path) -> Iterator[Owner]:
+    made = Owner(base_image, tmp_path / "blobs", "internet")
+    yield made
+    made.kill()
+    manager.reap(engine, root)
+
+
+def containers(engine: Engine) -> list[str]:
+    return [name.removeprefix("/") for entry in engine.client.api.containers(all=True) for name in entry["Names"]]
+
+
+def networks(engine: Engine) -> list[str]:
+    return [network["Name"] for network in engine.client.api.networks()]
+
+
+def test_what_a_killed_owner_left_is_removed(engine: Engine, root: Path, owner: Owner) -> None:
+    assert owner.container in containers(engine)
+    owner.kill()
+    assert manager.reap(engine, root) == [owner.container, f"{owner.container}-net"]
+    assert owner.container not in containers(engine)
+    assert f"{owner.container}-net" not in networks(engine)
+    assert list(root.iterdir()) == []
+
+
+def test_what_a_living_owner_has_is_left_alone(engine: Engine, root: Path, owner: Owner) -> None:
+    assert manager.reap(engine, root) == []
+    assert owner.container in containers(engine)
+    assert f"{owner.container}-net" in networks(engine)
+
+
+def test_sessions_of_another_root_are_left_alone(engine: Engine, root: Path, owner: Owner, tmp_path: Path) -> None:
+    owner.kill()
+    assert manager.reap(engine, tmp_path / "elsewhere") == []
+    assert owner.container in containers(engine)
+
+
+def test_a_container_whose_directories_are_gone_is_removed(engine: Engine, root: Path, owner: Owner) -> None:
+    owner.kill()
+    for path in root.iterdir():
+        path.rename(root.parent / path.name)
+    assert manager.reap(engine, root) == [owner.container, f"{owner.container}-net"]
+
+
+def test_a_session_removes_all_it_made(engine: Engine, fresh: Lab, own_sessions_root: Path) -> None:
+    name = fresh.session.container_name
+    fresh.session.close()
+    assert name not in containers(engine)
+    assert not any(path.name in name for path in own_sessions_root.iterdir())
+
+
+def test_a_session_that_is_kept_stays_for_a_look(engine: Engine, root: Path, fresh: Lab) -> None:
+    name = fresh.session.container_name
+    fresh.session.close(keep=True)
+    assert name in containers(engine)
+    assert manager.reap(engine, root) == []
+    assert name in manager.reap(engine, root, kept=True)
+    assert name not in containers(engine)
+
+
+@pytest.fixture(scope="module")
+def profile(engine: Engine, dash: Lab) -> dict[str, object]:
+    return dict(engine.client.api.inspect_container(dash.session.container_name)["HostConfig"])
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("CapDrop", ["ALL"]),
+        ("CapAdd", ["KILL"]),
+        ("SecurityOpt", ["no-new-privileges"]),
+        ("Privileged", False),
+        ("ReadonlyRootfs", True),
+        ("NetworkMode", "none"),
+        ("Memory", Limits().memory_bytes),
+        ("MemorySwap", Limits().memory_bytes),
+        ("NanoCpus", int(Limits().cpus * 1e9)),
+        ("PidsLimit", Limits().pids + security.PIDS_RESERVE),
+        ("ShmSize", security.tmpfs_bytes(Limits().memory_bytes)),
+        ("Init", False),
+        ("Binds", None),
+        ("Devices", None),
+        ("PidMode", ""),
+        ("RestartPolicy", {"Name": "", "MaximumRetryCount": 0}),
+    ],
+)
+def test_the_profile_is_as_promised(profile: dict[str, object], key: str, expected: object) -> None:
+    found = profile[key]
+    assert (found or None) == expected if expected is None else found == expected
+
+
+def test_temporary_file_systems_together_are_below_half_of_the_memory(profile: dict[str, object]) -> None:
+    tmpfs = profile["Tmpfs"]
+    assert isinstance(tmpfs, dict) and set(tmpfs) == {"/run", "/var/tmp"}
+    assert (len(tmpfs) + 1) * security.tmpfs_bytes(Limits().memory_bytes) < Limits().memory_bytes / 2
+
+
+def test_only_the_sessions_own_directories_are_mounted(engine: Engine, dash: Lab) -> None:
+    mounts = engine.client.api.inspect_container(dash.session.container_name)["Mounts"]
+    writable = {mount["Destination"]: mount["RW"] for mount in mounts}
+    assert writable == {
+        "/run/lab": False, "/workspace": True, "/home/lab": True, "/tmp": True, "/etc/passwd": False, "/etc/group": False,
+    }  # fmt: skip
+
+
+def test_an_image_that_is_not_there_is_an_engine_error_and_leaves_nothing(engine: Engine) -> None:
+    spec = StepContainerSpec("tlab-test-none", "no-such-image:none", security.KEEPER, "0:0", "none", True, 2**26, 1.0, 10)
+    with pytest.raises(EngineError, match="no-such-image"):
+        manager.start_step_container(engine, spec)
+    assert "tlab-test-none" not in containers(engine)
+
+
+def test_a_container_that_cannot_start_is_removed(engine: Engine, base_image: str) -> None:
+    spec = StepContainerSpec("tlab-test-broken", base_image, ("/no/such/program",), "0:0", "none", True, 2**26, 1.0, 10)
+    with pytest.raises(EngineError, match="starting container tlab-test-broken"):
+        manager.start_step_container(engine, spec)
+    assert "tlab-test-broken" not in containers(engine)
+
+
+def test_a_session_that_cannot_start_leaves_no_directories(engine: Engine, root: Path, make_session: MakeSession) -> None:
+    with pytest.raises(EngineError):
+        make_session(shell="no-such-shell")
+    assert list(root.iterdir()) == []
+    assert not [name for name in containers(engine) if name.startswith(manager.container_name("", root))]
+
+
+def test_removing_what_is_not_there_is_fine(engine: Engine) -> None:
+    manager.remove_by_name(engine, "tlab-test-never-was")
+    remove_network(engine, "tlab-test-never-was")
+
+
+def test_a_network_is_made_and_removed(engine: Engine) -> None:
+    create_network(engine, "tlab-test-net")
+    assert "tlab-test-net" in networks(engine)
+    remove_network(engine, "tlab-test-net")
+    assert "tlab-test-net" not in networks(engine)
+
+
+def test_a_container_that_is_gone_is_a_state_and_no_error(engine: Engine, fresh: Lab) -> None:
+    container = fresh.session._container
+    assert container.state().running
+    container.remove()
+    container.kill()
+    container.remove()
+    assert (container.state().exists, container.state().describe()) == (False, "the container was removed")
+
+
+def test_a_stopped_container_says_how_it_ended(engine: Engine, fresh: Lab) -> None:
+    container = fresh.session._container
+    container.kill()
+    engine.client.api.wait(container.id)
+    assert container.state().describe() == "the container stopped with exit status 137"
+    container.kill()
+
+
+def test_a_session_with_internet_has_a_network_of_its_own(engine: Engine, make_session: MakeSession) -> None:
+    lab = make_session(network="internet")
+    name = lab.session.container_name
+    attached = engine.client.api.inspect_container(name)["NetworkSettings"]["Networks"]
+    assert list(attached) == [f"{name}-net"]
+    lab.session.close()
+    assert f"{name}-net" not in networks(engine)
+
+
+def test_the_engine_keeps_no_log_of_a_session(profile: dict[str, object]) -> None:
+    config = profile["LogConfig"]
+    assert isinstance(config, dict) and config["Type"] == "none"

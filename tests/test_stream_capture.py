@@ -1,0 +1,112 @@
+"""One stream of a step as kept: exact up to its limit, the last bytes beyond it, in memory or in a file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testronaut_lab.capture import stream
+from testronaut_lab.capture.stream import INLINE_BYTES, StreamCapture
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.model.result import Captured
+from testronaut_lab.store.blobs import BlobStore
+
+TAIL = 64 * 1024
+
+
+def captured(folder: Path, pieces: list[bytes], limit: int) -> Captured:
+    capture = StreamCapture(BlobStore(folder), limit)
+    for piece in pieces:
+        capture.feed(piece)
+    return capture.finish(open_=False)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=12), st.integers(0, 300))
+def test_what_is_kept_dropped_and_hashed_adds_up(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], limit: int
+) -> None:
+    whole = b"".join(pieces)
+    kept = captured(tmp_path_factory.getbasetemp(), pieces, limit)
+    assert kept.read() == whole  # the tail has room for everything above so small a limit
+    assert (kept.size_bytes, kept.dropped_bytes, kept.truncated) == (len(whole), 0, False)
+    assert kept.sha256 == hashlib.sha256(whole).hexdigest()
+
+
+@given(st.integers(0, 5), st.integers(0, 3 * TAIL), st.integers(1, 70_000), st.integers(0, 20_000))
+@settings(max_examples=40, deadline=None)
+def test_head_and_tail_are_kept_of_too_much(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, piece: int, limit: int
+) -> None:
+    whole = (bytes([seed]) + bytes(range(256))) * (size // 257 + 1)
+    pieces = [whole[i : i + piece] for i in range(0, len(whole), piece)]
+    kept = captured(tmp_path_factory.getbasetemp() / "blobs", pieces, limit)
+    head, tail = whole[:limit], whole[limit:][-TAIL:]
+    assert kept.read() == head + tail
+    assert kept.dropped_bytes == len(whole) - len(head) - len(tail)
+    assert kept.truncated == (kept.dropped_bytes > 0)
+    assert kept.sha256 == hashlib.sha256(head + tail).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_small_streams_are_kept_inline_and_large_ones_in_a_file(tmp_path: Path, size: int) -> None:
+    kept = captured(tmp_path, [b"x" * size], 10 * 2**20)
+    assert (kept.data is None) == (size > INLINE_BYTES) == (kept.path is not None)
+    assert kept.read() == b"x" * size
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    capture = StreamCapture(BlobStore(tmp_path), 4 * 2**20)
+    for _ in range(64):
+        capture.feed(b"x" * 2**17)
+        assert len(capture._head) <= stream._SPILL_BYTES + 2**17
+        assert len(capture._tail) <= TAIL
+    assert capture.finish(open_=False).size_bytes == 4 * 2**20 + TAIL
+
+
+def test_a_stream_is_over_its_limit_with_the_first_byte_above(tmp_path: Path) -> None:
+    capture = StreamCapture(BlobStore(tmp_path), 3)
+    capture.feed(b"123")
+    assert not capture.over_limit
+    capture.feed(b"4")
+    assert capture.over_limit
+
+
+def test_every_piece_is_told_also_above_the_limit(tmp_path: Path) -> None:
+    told: list[bytes] = []
+    capture = StreamCapture(BlobStore(tmp_path), 2, told.append)
+    for piece in (b"1", b"234", b"5"):
+        capture.feed(piece)
+    assert told == [b"1", b"234", b"5"]
+
+
+def test_an_open_end_is_kept_in_mind(tmp_path: Path) -> None:
+    assert StreamCapture(BlobStore(tmp_path), 1).finish(open_=True).open
+
+
+def test_a_disk_that_takes_no_more_is_a_capture_error(tmp_path: Path) -> None:
+    class Full:
+        def new_spool(self) -> Path:
+            return Path("/dev/full")
+
+        def adopt(self, spool: Path, sha256: str) -> Path:
+            raise AssertionError("nothing was written")
+
+    capture = StreamCapture(Full(), 10 * 2**20)
+    with pytest.raises(CaptureError, match="/dev/full") as caught:
+        capture.feed(b"x" * (2**20 + 1))
+    assert caught.value.hint is not None
+    capture._file.close()  # type: ignore[union-attr]
+
+
+def test_a_spool_that_cannot_be_opened_is_a_capture_error(tmp_path: Path) -> None:
+    class NoRoom(BlobStore):
+        def new_spool(self) -> Path:
+            return tmp_path / "gone" / "spool"
+
+    capture = StreamCapture(NoRoom(tmp_path), 10 * 2**20)
+    with pytest.raises(CaptureError, match="opening a file"):
+        capture.feed(b"x" * (2**20 + 1))

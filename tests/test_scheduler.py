@@ -342,3 +342,14 @@ def test_a_step_gets_no_more_time_than_its_case_has_left(clocked: Callable[..., 
     own = Step("", "", run="b", timeout_s=2)
     world = clocked(case("tick 6", own, "c"), limits=Limits(timeout_s=5, case_timeout_s=10))
     assert [request.timeout_s for request in world.requests] == [5, 2, 4]
+
+
+def test_teardown_runs_with_its_own_time_when_the_cases_is_used_up(clocked: Callable[..., World]) -> None:
+    world = clocked(case("tick 11", "b", teardown=("z",)), limits=Limits(timeout_s=5, case_timeout_s=10))
+    assert world.statuses() == ["s1 passed", "s2 skipped", "t1 passed"]
+    assert world.requests[-1].timeout_s == 5
+
+
+def test_in_one_session_for_all_nothing_but_teardown_runs_after_a_failed_setup() -> None:
+    world = ran(case("a", setup=("fail",)), case("b", id_="d", teardown=("z",)), isolation="plan")
+    assert world.statuses() == ["u1 failed", "s1 skipped", "s1 skipped", "t1 passed"]

@@ -5,6 +5,7 @@ Which cases there are, and where their sessions come from, is `scheduler.py`'s b
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,10 @@ class _Ruling:
 
 
 class CaseRun:
-    """Runs steps of `case` of plan number `plan_number`; `values` are what earlier steps saved, added to here."""
+    """Runs steps of `case` of plan number `plan_number`; `values` are what earlier steps saved, added to here.
+
+    `blocked` says why none of its steps but the teardown can be run.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class CaseRun:
         plan_number: int,
         case: Case,
         values: dict[str, str],
+        blocked: str | None = None,
     ) -> None:
         self._emit = emit
         self._judge = judge
@@ -78,11 +83,17 @@ class CaseRun:
         self._values = values
         self._unexported = set(values)
         self._deadline = time.monotonic() + plan.limits.case_timeout_s
+        self._blocked = blocked
         self._failed = False
         self._lost = False
         self.statuses: list[Status] = []
         self.exits: list[ExitStatus] = []
         self.error: ErrorInfo | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a step failed that the rest stands on."""
+        return self._failed or self._lost or self.error is not None
 
     def fail(self, error: LabError) -> None:
         """The case could not go on: its session did not start, or something was not captured."""
@@ -104,14 +115,15 @@ class CaseRun:
             return "the run was interrupted"
         if self._lost:
             return "the session was lost"
-        if time.monotonic() >= self._deadline:
+        teardown = step.phase is Phase.TEARDOWN  # always run, also when the case's time is up
+        if time.monotonic() >= self._deadline and not teardown:
             message = "the case's time (`limits.case_timeout`) was used up"
             self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
             self.statuses.append(Status.FAILED)
             return message
-        if self._failed and step.phase is not Phase.TEARDOWN:
-            return "an earlier step failed"
-        return None
+        if self._blocked is not None and not teardown:
+            return self._blocked
+        return "an earlier step failed" if self._failed and not teardown else None
 
     def _step(self, session: LiveSession, step: Step, request: StepRequest) -> None:
         try:
@@ -141,7 +153,7 @@ class CaseRun:
         return self._judge.judge(step, result, session, self._plan.ignore)
 
     def _request(self, step: Step, env: Mapping[str, str]) -> StepRequest:
-        left_s = max(self._deadline - time.monotonic(), 0.001)
+        left_s = math.inf if step.phase is Phase.TEARDOWN else max(self._deadline - time.monotonic(), 0.001)
         timeout_s = min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, left_s)
         return StepRequest(
             step.id,

@@ -102,24 +102,35 @@ class Scheduler:
         """Files and setup stand before the first case, teardown after the last; a case's own environment ends with each step."""
         statuses: list[Status] = []
         values: dict[str, str] = {}
+        blocked: str | None = None
         with self._using(studio, plan.env) as session:
             place_files(plan, session)
             for i, case in enumerate(plan.cases):
                 if self._over(statuses):
                     break
                 setup = case.setup if i == 0 else ()
-                with self._case(number, plan, case, values, statuses) as run:
-                    run.run(session, (*setup, *case.steps), case.env)
+                with self._case(number, plan, case, values, statuses, blocked) as run:
+                    run.run(session, setup, case.env)
+                    blocked = "the setup failed" if run.failed else blocked
+                    run.run(session, case.steps, case.env)
                     if i == len(plan.cases) - 1 or self._over([*statuses, combine(run.statuses)]):
                         run.run(session, case.teardown, case.env)
         return statuses
 
     @contextmanager
-    def _case(self, number: int, plan: Plan, case: Case, values: dict[str, str], statuses: list[Status]) -> Iterator[CaseRun]:
+    def _case(
+        self,
+        number: int,
+        plan: Plan,
+        case: Case,
+        values: dict[str, str],
+        statuses: list[Status],
+        blocked: str | None = None,
+    ) -> Iterator[CaseRun]:
         """A case from its first to its last event; what goes wrong within is the case's error."""
         self._emit(CaseStarted(number, case.nodeid))
         started = time.monotonic()
-        run = CaseRun(self._emit, self._judge, lambda: self._stopped, plan, number, case, values)
+        run = CaseRun(self._emit, self._judge, lambda: self._stopped, plan, number, case, values, blocked)
         try:
             yield run
         except LabError as error:

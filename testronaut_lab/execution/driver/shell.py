@@ -222,7 +222,7 @@ class ShellDriver:
             hint = "create the directory in an earlier step or in `files:`"
             return ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
         if over.kind is ExitKind.EXITED and not began and not self._lineage.stands(PARK_TIMEOUT_S):
-            return ErrorInfo("SessionLost", "the shell ended before the step began: there was no room to fork a copy of it")
+            return ErrorInfo("SessionLost", "the shell ended before the step began: it was killed, or had no room to fork")
         return None
 
     def _left_behind(self, over: _Over) -> tuple[str, ...]:

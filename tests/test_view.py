@@ -24,6 +24,7 @@ from testronaut_lab.model.events import (
     StepJudged,
     StepStarted,
     ToolReady,
+    UsageSampled,
 )
 from testronaut_lab.model.result import (
     EngineInfo,
@@ -175,6 +176,12 @@ def test_live_output_is_kept_to_its_last_bytes():
     view = fold(*BEGIN, started("a"), *(OutputChunk(f"{CASE}::a", "stdout", bytes([n]) * 10_000, 0.0) for n in range(10)))
     tail = view.current.stdout
     assert (len(tail.data), tail.seen_bytes, tail.data[-1]) == (TAIL_BYTES, 100_000, 9)
+
+
+def test_of_a_running_steps_samples_the_latest_is_kept():
+    samples = [UsageSampled(f"{CASE}::a", 0.1 * n, n * 2**20, 0.2 * n) for n in range(3)]
+    view = fold(*BEGIN, samples[0], started("a"), *samples)
+    assert view.current.usage == samples[2]
 
 
 def test_the_last_line_is_that_of_the_stream_written_last():

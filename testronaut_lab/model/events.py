@@ -176,6 +176,20 @@ class FileTouched:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageSampled:
+    """Hint: what a running step takes, a few times a second. `cpu_s` since it started, `memory_bytes` at this moment.
+
+    Both are of the whole container; None where the host cannot read its counters.
+    """
+
+    nodeid: str
+    cpu_s: float | None
+    memory_bytes: int | None
+    elapsed_s: float
+    kind: Literal["usage_sampled"] = "usage_sampled"
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Hint: what is being waited for (`stage`: engine, image, install), for people."""
 
@@ -200,7 +214,7 @@ Fact = (
     | Problem
     | RunFinished
 )
-Hint = OutputChunk | FileTouched | Progress
+Hint = OutputChunk | FileTouched | UsageSampled | Progress
 Body = Fact | Hint
 
 
@@ -215,7 +229,7 @@ class Event:
 
     @property
     def is_hint(self) -> bool:
-        return isinstance(self.body, OutputChunk | FileTouched | Progress)
+        return isinstance(self.body, Hint)
 
 
 _BODY: TypeAdapter[Body] = TypeAdapter(Annotated[Body, Field(discriminator="kind")])

@@ -56,7 +56,8 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Limits:
-    """For one step, but for `case_timeout_s`; `output_bytes` is of both streams, `files` a count in the workspace."""
+    """For one step, but for `case_timeout_s`. `output_bytes` is for each stream; `workspace_bytes` and `files` are for
+    workspace, home and /tmp together."""
 
     timeout_s: float = 60.0
     case_timeout_s: float = 1800.0

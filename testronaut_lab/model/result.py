@@ -107,7 +107,12 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds and peak memory of the step; `method` says how the peak was measured."""
+    """CPU seconds and peak memory of all that ran in the container during the step, background jobs of earlier ones too.
+
+    `method` says how the peak was come by. `sampled`: the most of several looks, first after 20 ms, then every 100 ms, at
+    what processes hold as their own. `reset`: the kernel's own peak during the step, and `since_start`: since the container
+    started; both have page cache and tmpfs in them, which are no process's memory.
+    """
 
     cpu_s: float | None = None
     peak_memory_bytes: int | None = None

@@ -21,6 +21,8 @@ from testronaut_lab.model.result import Status
 from testronaut_lab.report.lines import counts_text, duration_text
 from testronaut_lab.report.narrator import Narrator
 from testronaut_lab.report.safe import safe_line
+from testronaut_lab.report.state import StepView
+from testronaut_lab.report.tables import size_text
 from testronaut_lab.report.view import RunView
 
 
@@ -31,6 +33,7 @@ class _Picture:
     detail: str
     counts: Text
     begun_mono: float
+    usage: str = ""
 
 
 class LiveReporter:
@@ -82,7 +85,8 @@ class LiveReporter:
 
 
 def _heading(picture: _Picture, now: float) -> Text:
-    return _one_line(Text(picture.where).append(f"  {duration_text(max(now - picture.since_mono, 0.0))}", "dim"))
+    took = f"  {duration_text(max(now - picture.since_mono, 0.0))}"
+    return _one_line(Text(picture.where).append(f"{took}{picture.usage}", "dim"))
 
 
 def _one_line(text: Text) -> Text:
@@ -98,7 +102,17 @@ def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
     total = Text(f"{done}/{view.step_total} steps", "bold")
     if done:
         total.append("  ").append_text(counts_text(counts))
-    return _Picture(where, since, detail, total, now if view.first_mono is None else view.first_mono)
+    begun = now if view.first_mono is None else view.first_mono
+    return _Picture(where, since, detail, total, begun, _usage(view.current))
+
+
+def _usage(step: StepView | None) -> str:
+    """What the running step takes, as far as it was sampled: `  12.3 MiB  1.2 s cpu`."""
+    usage = None if step is None or step.result is not None else step.usage
+    if usage is None:
+        return ""
+    memory = "" if usage.memory_bytes is None else f"  {size_text(usage.memory_bytes)}"
+    return memory if usage.cpu_s is None else f"{memory}  {duration_text(usage.cpu_s)} cpu"
 
 
 def _activity(view: RunView) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from testronaut_lab.model.events import InstallLogged, PlanStarted
+from testronaut_lab.model.events import InstallLogged, PlanStarted, UsageSampled
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
 
 TAIL_BYTES = 64 * 1024
@@ -48,7 +48,10 @@ class Tail:
 
 @dataclass(slots=True)
 class StepView:
-    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured."""
+    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured.
+
+    `usage` is the latest sample of a step that takes long enough to have one.
+    """
 
     id: str
     nodeid: str
@@ -60,6 +63,7 @@ class StepView:
     stdout: Tail = field(default_factory=Tail)
     stderr: Tail = field(default_factory=Tail)
     last_stream: str = "stdout"
+    usage: UsageSampled | None = None
 
     @property
     def last_line(self) -> str:

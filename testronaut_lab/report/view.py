@@ -16,6 +16,7 @@ from testronaut_lab.model.events import (
     EngineFound,
     Event,
     FileTouched,
+    Hint,
     ImageReady,
     InstallLogged,
     OutputChunk,
@@ -29,6 +30,7 @@ from testronaut_lab.model.events import (
     StepJudged,
     StepStarted,
     ToolReady,
+    UsageSampled,
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
 from testronaut_lab.report.outcome import judged, plan_result
@@ -60,7 +62,7 @@ class RunView:
         self.first_mono = event.mono if self.first_mono is None else self.first_mono
         self.last_mono = event.mono
         match event.body:
-            case OutputChunk() | FileTouched() | Progress() as hint:
+            case OutputChunk() | FileTouched() | UsageSampled() | Progress() as hint:
                 self._hint(hint)
             case RunStarted(run=run, started=started):
                 self.run, self.started = run, started
@@ -126,7 +128,7 @@ class RunView:
             self.plans[number] = PlanView(number, "session", planned=False)
         return self.plans[number]
 
-    def _hint(self, hint: OutputChunk | FileTouched | Progress) -> None:
+    def _hint(self, hint: Hint) -> None:
         match hint:
             case Progress():
                 self.progress = hint
@@ -137,6 +139,9 @@ class RunView:
                 if step is not None and step.result is None:
                     (step.stdout if stream == "stdout" else step.stderr).feed(data)
                     step.last_stream = stream
+            case UsageSampled(nodeid=nodeid):
+                if (step := self.running.get(nodeid)) is not None:
+                    step.usage = hint
             case _:
                 assert_never(hint)
 

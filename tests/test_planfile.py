@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from testronaut_lab.errors import UsageError
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
+from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.plan import (
     FileSpec,
     GoldenSpec,
@@ -79,6 +79,7 @@ cases:
                    empty: false, file: data/in.txt}
           files: {out.json: {json: {}}, 'tmp/**': absent, plain.txt: text}
           changes: {added: ['out/*.json'], modified: [a], deleted: [b], retyped: [c]}
+          max: {duration: 2s, cpu: 500ms, memory: 64MiB}
       - {run: cat, stdin: {file: data/in.txt}, golden: false, expect: {exit: timeout, stdout: "1\n"}}
       - {run: cat, stdin: {base64: "/w=="}, expect: {signal: SIGKILL}}
 """
@@ -161,6 +162,7 @@ def test_every_matcher_is_read(every: Plan, project: Path) -> None:
         "plain.txt": FileExpect(text=TextExpect("text")),
     }
     assert expect.changes == ChangesExpect(("out/*.json",), ("a",), ("b",), ("c",))
+    assert expect.max == MaxExpect(2.0, 0.5, 64 * 2**20)
 
 
 def test_stdin_from_a_file_is_bytes_and_no_text_to_fill_in(every: Plan) -> None:
@@ -376,6 +378,8 @@ def test_the_schema_accepts_a_plan_with_every_key() -> None:
         "{image: a, steps: [{run: x, argv: [y]}]}",
         "{image: a, steps: [{run: x, expect: {stdout: {contain: [x]}}}]}",
         "{image: a, steps: [{run: x, expect: {exit: 1, signal: KILL}}]}",
+        "{image: a, steps: [{run: x, expect: {max: {}}}]}",
+        "{image: a, steps: [{run: x, expect: {max: {memory: 64 pounds}}}]}",
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:

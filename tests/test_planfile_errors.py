@@ -220,7 +220,6 @@ UNSUPPORTED_USES: dict[str, dict[str, object]] = {
     "step.retry": step(retry={"times": 3, "delay": "200ms"}),
     "golden.per": step(golden={"per": ["image"]}),
     "expect.screen": expect(screen={"contains": ["x"]}),
-    "expect.max": expect(max={"duration": "2s", "memory": "64MiB"}),
     "image.bootstrap": plan(image={"bootstrap": "bookworm"}),
 }
 

@@ -15,6 +15,7 @@ from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
+from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.plan import Step
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Status, StepResult
 
@@ -58,15 +59,19 @@ class Judge:
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace) -> Verdict:
         saved = saved_values(step, result)
-        mismatches = (*check(step.expect, result, workspace), *saved.mismatches)
+        mismatches = (*check(step.expect, result, workspace), *check_usage(step.expect.max, result), *saved.mismatches)
+        doubt = unjudged_usage(step.expect.max, result)
         notes: tuple[str, ...] = ()
         if cut := _cut_for_golden(step, result):
             mismatches += tuple(each for each in cut if each not in mismatches)
         elif step.golden is not None:
             rendered = render(step, result, workspace.read)
-            different, notes = self._against_golden(step, rendered, otherwise_good=not mismatches)
+            different, notes = self._against_golden(step, rendered, otherwise_good=not mismatches and doubt is None)
             mismatches += different
-        return Verdict(Status.FAILED if mismatches else Status.PASSED, mismatches, notes=notes, saved=saved.values)
+        if mismatches:
+            notes += () if doubt is None else (doubt.message,)
+            return Verdict(Status.FAILED, mismatches, notes=notes, saved=saved.values)
+        return Verdict(Status.PASSED if doubt is None else Status.ERROR, error=doubt, notes=notes, saved=saved.values)
 
     def _against_golden(
         self, step: Step, rendered: Rendered, *, otherwise_good: bool

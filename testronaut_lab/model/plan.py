@@ -17,6 +17,7 @@ from testronaut_lab.model.expect import ChangesExpect as ChangesExpect
 from testronaut_lab.model.expect import ExitExpect as ExitExpect
 from testronaut_lab.model.expect import Expect as Expect
 from testronaut_lab.model.expect import FileExpect as FileExpect
+from testronaut_lab.model.expect import MaxExpect as MaxExpect
 from testronaut_lab.model.expect import TextExpect as TextExpect
 from testronaut_lab.model.result import Phase
 from testronaut_lab.model.substitution import Filler

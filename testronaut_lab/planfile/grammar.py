@@ -22,7 +22,7 @@ from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenP
 UNSUPPORTED: Final = frozenset({
     "matrix", "plan.matrix", "case.when", "case.expect_fail", "step.when", "golden.per",
     "step.tty", "step.interact", "expect.screen", "step.background", "step.ready", "step.stop", "step.signal",
-    "step.retry", "expect.max",
+    "step.retry",
     "image.build", "image.load", "image.rootfs", "image.bootstrap",
 })  # fmt: skip
 

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
+from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import counts_text, duration_text
 from testronaut_lab.report.narrator import Narrator
 from testronaut_lab.report.safe import safe_line
 from testronaut_lab.report.state import StepView
-from testronaut_lab.report.tables import size_text
 from testronaut_lab.report.view import RunView
 
 

@@ -21,6 +21,7 @@ from testronaut_lab.model.plan import (
     Limits,
     Normalizer,
     Plan,
+    Retry,
     Save,
     Step,
     ToolSpec,
@@ -57,6 +58,7 @@ teardown: [rm -r out]
 cases:
   - id: select
     tags: [smoke]
+    expect_fail: jq is too old
     env: {A: b}
     golden: {streams: [stdout]}
     expect: {changes: none}
@@ -71,6 +73,7 @@ cases:
         timeout: 200ms
         continue: true
         skip_if: "! command -v jq"
+        retry: {times: 3, delay: 1s}
         save: {code: {from: stderr, matches: 'code (\d)'}}
         golden: {files: ['**/*.json'], normalize: [{matches: a, replace: b}]}
         expect:
@@ -140,6 +143,16 @@ def test_setup_and_teardown_are_steps_of_each_case(every: Plan) -> None:
         ("plans/all.lab.yaml::select::rm-r-out", Phase.TEARDOWN),
     ]
     assert (every.setup, every.teardown) == (case.setup, case.teardown)
+    assert case.expect_fail == "jq is too old"
+
+
+def test_the_reason_of_an_expected_failure_may_stand_in_a_table() -> None:
+    tree = {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "expect_fail": {"reason": "broken"}}]}
+    assert parse_plan(tree, root=Path("/")).cases[0].expect_fail == "broken"
+
+
+def test_a_retry_has_a_delay_by_itself() -> None:
+    assert [step.retry for step in steps_of({"run": "x", "retry": {"times": 2}}, "y")] == [Retry(2, 0.2), None]
 
 
 def test_keys_of_a_step_are_read(every: Plan) -> None:
@@ -148,6 +161,7 @@ def test_keys_of_a_step_are_read(every: Plan) -> None:
     assert (step.stdin, step.stdin_is_text, step.env, step.cwd) == (b'{"x": 2}', True, {"NO_COLOR": "1"}, "data")
     assert (step.timeout_s, step.continue_, step.skip_if) == (0.2, True, "! command -v jq")
     assert step.save == {"code": Save("stderr", matches=r"code (\d)")}
+    assert step.retry == Retry(3, 1.0)
 
 
 def test_every_matcher_is_read(every: Plan, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -80,6 +81,11 @@ def test_the_running_step_shows_the_latest_of_what_it_takes(terminal):
     samples = (UsageSampled("p::c::a", cpu_s, memory, 0.1) for cpu_s, memory in ((0.1, 2**20), (0.25, 12 * 2**20)))
     terminal.show(PLAN, STARTED, *samples)
     assert terminal.below()[0].endswith(" jq basics › c › a  2.0 s  12.0 MiB  250 ms cpu")
+
+
+def test_a_step_that_is_tried_again_says_which_attempt_it_is(terminal):
+    terminal.show(PLAN, STARTED, FINISHED, replace(STARTED, attempt=2))
+    assert terminal.below()[0].endswith(" jq basics › c › a (attempt 2)  2.0 s")
 
 
 def test_what_cannot_be_measured_is_not_shown(terminal):

@@ -160,7 +160,9 @@ class LiveSession:
         """
         if self._lost is not None:
             raise SessionLost(f"the session was lost before this step: {self._lost}")
-        self._emit(StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command))
+        self._emit(
+            StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
+        )
         started = time.monotonic()
         out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
@@ -209,6 +211,7 @@ class LiveSession:
             request.phase,
             request.run,
             request.argv,
+            request.attempt,
             stdout_stream=end.stdout,
             stderr_stream=end.stderr,
             changes=changes,
@@ -235,6 +238,7 @@ class LiveSession:
             request.phase,
             request.run,
             request.argv,
+            request.attempt,
             stdout_stream=_rest(out),
             stderr_stream=_rest(err),
             duration_s=duration_s,

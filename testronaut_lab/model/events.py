@@ -82,18 +82,21 @@ class CaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
+    """`attempt` above 1: the step that was started before under this node id has failed and is run again."""
+
     plan: int
     case: str
     id: str
     nodeid: str
     phase: Phase
     command: str
+    attempt: int = 1
     kind: Literal["step_started"] = "step_started"
 
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """The step as captured, before it is judged."""
+    """The step as captured, before it is judged; once for each attempt, of which only the last is judged."""
 
     plan: int
     case: str
@@ -117,12 +120,15 @@ class StepJudged:
 
 @dataclass(frozen=True, slots=True)
 class CaseFinished:
+    """`expect_fail` is the plan's reason why the case was expected to fail."""
+
     plan: int
     nodeid: str
     status: Status
     duration_s: float
     attempts: int = 1
     error: ErrorInfo | None = None
+    expect_fail: str | None = None
     kind: Literal["case_finished"] = "case_finished"
 
 

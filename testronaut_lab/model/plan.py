@@ -97,6 +97,14 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Retry:
+    """A step that fails is run again, up to `times` times after the first, each `delay_s` after the one before."""
+
+    times: int
+    delay_s: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class GoldenSpec:
     """What of a step is kept as a golden; its command and its list of changes always are."""
 
@@ -130,6 +138,7 @@ class Step:
     save: dict[str, Save] = field(default_factory=dict)
     golden: GoldenSpec | None = None
     expect: Expect = field(default_factory=Expect)
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -137,7 +146,7 @@ class Case:
     """`setup` and `teardown` are the plan's, under this case's node id; a step id is unique over all three.
 
     In a plan with one session for all (`isolation` plan), the setup of the first case that runs and the teardown of the
-    last one are those to run.
+    last one are those to run. `expect_fail` is the reason why the case cannot pass yet.
     """
 
     id: str

@@ -148,7 +148,7 @@ class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
-    the end is in doubt; with a plan the judge replaces it.
+    the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
     """
 
     id: str
@@ -243,6 +243,8 @@ class ToolInfo:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
+    """`expect_fail` is the reason why the case was expected to fail; None for one that was to pass."""
+
     id: str
     nodeid: str
     status: Status
@@ -252,6 +254,7 @@ class CaseResult:
     duration_s: float = 0.0
     session: Literal["fresh", "recycled"] = "fresh"
     error: ErrorInfo | None = None
+    expect_fail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ def _activity(view: RunView) -> tuple[str, str]:
     """What goes on, and the last that was heard of it."""
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
-        return safe_line(f"{plan.name} › {case.id} › {step.id}"), safe_line(step.last_line)
+        again = f" (attempt {step.attempt})" if step.attempt > 1 else ""
+        return safe_line(f"{plan.name} › {case.id} › {step.id}{again}"), safe_line(step.last_line)
     name = "" if plan is None else f"{plan.name} › "
     if view.progress is not None:
         return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)

@@ -170,6 +170,7 @@ class RunView:
             self.running.pop(step.nodeid, None)
         if isinstance(body, CaseFinished):
             case.status, case.duration_s, case.attempts, case.error = body.status, body.duration_s, body.attempts, body.error
+            case.expect_fail = body.expect_fail
             return
         case.status, case.attempts, case.steps = Stage.RUNNING, body.attempt, []
         self.current_plan, self.current_case, self.progress = self.plan(body.plan), case, None
@@ -179,7 +180,7 @@ class RunView:
         case = plan.case(body.case)
         match body:
             case StepStarted():
-                step = case.add(StepView(body.id, body.nodeid, body.phase, body.command, mono))
+                step = case.start(body, mono)
                 case.status = Stage.RUNNING if case.status is Stage.WAITING else case.status
                 self.running[body.nodeid] = step
                 self.current_plan, self.current_case = plan, case

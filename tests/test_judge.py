@@ -12,10 +12,10 @@ import pytest
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
-from testronaut_lab.model.expect import ExitExpect, Expect, TextExpect
+from testronaut_lab.model.expect import ExitExpect, Expect, MaxExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.plan import GoldenSpec, Normalizer, Save, Step
-from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult
+from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult, Usage
 
 NODEID = "plans/p.lab.yaml::c::s"
 KEY = GoldenKey("plans/p", "c", "s")
@@ -252,3 +252,67 @@ def test_nothing_is_saved_from_a_truncated_stream() -> None:
     cut = Captured(size_bytes=1, data=b"1", truncated=True, dropped_bytes=9)
     saved = saved_values(step(save={"x": Save(matches="1")}), step_result(stdout_stream=cut))
     assert saved.mismatches == (Mismatch("save.x", "the whole stream", "truncated: 1 bytes were kept, 9 dropped"),)
+
+
+MIB = 2**20
+SAMPLED = Usage(0.75, 70 * MIB, "sampled")
+
+
+def at_most(**most: object) -> Step:
+    return step(expect=Expect(max=MaxExpect(**most)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("most", "mismatch"),
+    [
+        ({"duration_s": 2.0}, Mismatch("max.duration", "at most 2 s", "2.31 s")),
+        ({"cpu_s": 0.5}, Mismatch("max.cpu", "at most 0.5 s", "0.75 s")),
+        ({"memory_bytes": 64 * MIB}, Mismatch("max.memory", "at most 64.0 MiB", "70.0 MiB")),
+    ],
+)
+def test_taking_more_than_allowed_is_a_mismatch(
+    store: GoldenStore, workspace: Folder, most: dict[str, object], mismatch: Mismatch
+) -> None:
+    verdict = judged(store, workspace, at_most(**most), step_result(usage=SAMPLED, duration_s=2.31))
+    assert verdict == Verdict(Status.FAILED, (mismatch,))
+
+
+def test_taking_exactly_what_is_allowed_passes(store: GoldenStore, workspace: Folder) -> None:
+    most = at_most(duration_s=2.31, cpu_s=0.75, memory_bytes=70 * MIB)
+    assert judged(store, workspace, most, step_result(usage=SAMPLED, duration_s=2.31)).status is Status.PASSED
+
+
+@pytest.mark.parametrize(
+    ("usage", "why"),
+    [
+        (
+            Usage(0.0, 2 * MIB, "reset"),
+            "over after 0.003 s, too short to sample its memory; the kernel's peak during the step, 2.0",
+        ),
+        (Usage(0.0, 2 * MIB, "since_start"), "the kernel's peak since the container started, 2.0 MiB, has page cache in it"),
+        (Usage(0.0), "this host does not let us read the container's memory"),
+    ],
+)
+def test_memory_that_was_not_sampled_is_an_error_that_says_why(
+    store: GoldenStore, workspace: Folder, usage: Usage, why: str
+) -> None:
+    verdict = judged(store, workspace, at_most(memory_bytes=64 * MIB), step_result(usage=usage, duration_s=0.003))
+    assert (verdict.status, verdict.mismatches) == (Status.ERROR, ())
+    assert verdict.error is not None and why in verdict.error.message
+
+
+def test_cpu_time_that_cannot_be_read_is_an_error(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, at_most(cpu_s=1.0), step_result())
+    assert (verdict.status, verdict.error and verdict.error.class_) == (Status.ERROR, "CaptureError")
+
+
+def test_a_step_that_failed_anyway_has_what_was_not_judged_as_a_note(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, at_most(memory_bytes=MIB), step_result(code=1))
+    assert (verdict.status, verdict.error, len(verdict.mismatches)) == (Status.FAILED, None, 1)
+    assert "`max.memory` cannot be judged" in verdict.notes[0]
+
+
+def test_no_golden_is_written_while_a_figure_is_in_doubt(store: GoldenStore, workspace: Folder) -> None:
+    wanted = replace(at_most(memory_bytes=MIB), golden=GOLDEN)
+    assert judged(store, workspace, wanted, step_result(b"x"), update=True).status is Status.FAILED
+    assert store.read(KEY) is None

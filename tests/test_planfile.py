@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from testronaut_lab.errors import UsageError
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
+from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.plan import (
     FileSpec,
     GoldenSpec,
@@ -21,6 +21,7 @@ from testronaut_lab.model.plan import (
     Limits,
     Normalizer,
     Plan,
+    Retry,
     Save,
     Step,
     ToolSpec,
@@ -57,6 +58,7 @@ teardown: [rm -r out]
 cases:
   - id: select
     tags: [smoke]
+    expect_fail: jq is too old
     env: {A: b}
     golden: {streams: [stdout]}
     expect: {changes: none}
@@ -71,6 +73,7 @@ cases:
         timeout: 200ms
         continue: true
         skip_if: "! command -v jq"
+        retry: {times: 3, delay: 1s}
         save: {code: {from: stderr, matches: 'code (\d)'}}
         golden: {files: ['**/*.json'], normalize: [{matches: a, replace: b}]}
         expect:
@@ -79,6 +82,7 @@ cases:
                    empty: false, file: data/in.txt}
           files: {out.json: {json: {}}, 'tmp/**': absent, plain.txt: text}
           changes: {added: ['out/*.json'], modified: [a], deleted: [b], retyped: [c]}
+          max: {duration: 2s, cpu: 500ms, memory: 64MiB}
       - {run: cat, stdin: {file: data/in.txt}, golden: false, expect: {exit: timeout, stdout: "1\n"}}
       - {run: cat, stdin: {base64: "/w=="}, expect: {signal: SIGKILL}}
 """
@@ -139,6 +143,16 @@ def test_setup_and_teardown_are_steps_of_each_case(every: Plan) -> None:
         ("plans/all.lab.yaml::select::rm-r-out", Phase.TEARDOWN),
     ]
     assert (every.setup, every.teardown) == (case.setup, case.teardown)
+    assert case.expect_fail == "jq is too old"
+
+
+def test_the_reason_of_an_expected_failure_may_stand_in_a_table() -> None:
+    tree = {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "expect_fail": {"reason": "broken"}}]}
+    assert parse_plan(tree, root=Path("/")).cases[0].expect_fail == "broken"
+
+
+def test_a_retry_has_a_delay_by_itself() -> None:
+    assert [step.retry for step in steps_of({"run": "x", "retry": {"times": 2}}, "y")] == [Retry(2, 0.2), None]
 
 
 def test_keys_of_a_step_are_read(every: Plan) -> None:
@@ -147,6 +161,7 @@ def test_keys_of_a_step_are_read(every: Plan) -> None:
     assert (step.stdin, step.stdin_is_text, step.env, step.cwd) == (b'{"x": 2}', True, {"NO_COLOR": "1"}, "data")
     assert (step.timeout_s, step.continue_, step.skip_if) == (0.2, True, "! command -v jq")
     assert step.save == {"code": Save("stderr", matches=r"code (\d)")}
+    assert step.retry == Retry(3, 1.0)
 
 
 def test_every_matcher_is_read(every: Plan, project: Path) -> None:
@@ -161,6 +176,7 @@ def test_every_matcher_is_read(every: Plan, project: Path) -> None:
         "plain.txt": FileExpect(text=TextExpect("text")),
     }
     assert expect.changes == ChangesExpect(("out/*.json",), ("a",), ("b",), ("c",))
+    assert expect.max == MaxExpect(2.0, 0.5, 64 * 2**20)
 
 
 def test_stdin_from_a_file_is_bytes_and_no_text_to_fill_in(every: Plan) -> None:
@@ -376,6 +392,8 @@ def test_the_schema_accepts_a_plan_with_every_key() -> None:
         "{image: a, steps: [{run: x, argv: [y]}]}",
         "{image: a, steps: [{run: x, expect: {stdout: {contain: [x]}}}]}",
         "{image: a, steps: [{run: x, expect: {exit: 1, signal: KILL}}]}",
+        "{image: a, steps: [{run: x, expect: {max: {}}}]}",
+        "{image: a, steps: [{run: x, expect: {max: {memory: 64 pounds}}}]}",
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:

@@ -206,10 +206,31 @@ def test_matchers_that_match_nothing_are_refused() -> None:
     assert message_for(expect(stderr={})).startswith("steps[0].expect.stderr: expected at least one of the keys equals, contains")
 
 
+@pytest.mark.parametrize(
+    ("retry", "message"),
+    [
+        ({"time": 3}, "steps[0].retry.time: unknown key 'time'; did you mean 'times'?"),
+        ({"delay": "1s"}, "steps[0].retry: the key 'times' is missing"),
+        ({"times": 0}, "steps[0].retry.times: expected a whole number from 1 to 1000, found 0"),
+        ({"times": 2, "delay": "0s"}, "steps[0].retry.delay: expected a duration above 0 and up to 24h, found '0s'"),
+    ],
+)
+def test_a_retry_that_makes_no_sense_is_refused(retry: dict[str, object], message: str) -> None:
+    assert message in message_for(step(retry=retry))
+
+
+def test_a_case_that_is_expected_to_fail_has_a_reason() -> None:
+    empty = {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "expect_fail": ""}]}
+    assert message_for(empty) == "cases[0].expect_fail: expected text that is not empty, found ''"
+
+
 UNSUPPORTED_USES: dict[str, dict[str, object]] = {
     "plan.matrix": plan(matrix={"image": ["a", "b"], "include": [{"image": "c"}]}),
     "case.when": {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "when": {"image": ["a"]}}]},
-    "case.expect_fail": {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "expect_fail": "broken"}]},
+    "expect_fail.when": {
+        "image": "debian",
+        "cases": [{"id": "a", "steps": ["x"], "expect_fail": {"reason": "broken", "when": {"image": ["a"]}}}],
+    },
     "step.when": step(when={"image": ["a"]}),
     "step.tty": step(tty={"cols": 80, "rows": 24, "term": "xterm"}),
     "step.interact": step(interact=[{"screen": "3/3", "timeout": "5s"}, {"send": "cher"}, {"key": "enter"}]),
@@ -217,10 +238,8 @@ UNSUPPORTED_USES: dict[str, dict[str, object]] = {
     "step.ready": step(ready={"port": 8000, "timeout": "10s"}),
     "step.stop": plan(steps=[{"stop": "web"}]),
     "step.signal": plan(steps=[{"signal": {"web": "HUP"}}]),
-    "step.retry": step(retry={"times": 3, "delay": "200ms"}),
     "golden.per": step(golden={"per": ["image"]}),
     "expect.screen": expect(screen={"contains": ["x"]}),
-    "expect.max": expect(max={"duration": "2s", "memory": "64MiB"}),
     "image.bootstrap": plan(image={"bootstrap": "bookworm"}),
 }
 
@@ -246,7 +265,7 @@ def test_every_unsupported_key_has_its_test() -> None:
 
 
 def test_the_shape_of_what_is_not_supported_yet_is_checked_too() -> None:
-    assert "steps[0].retry.time: unknown key 'time'; did you mean 'times'?" in message_for(step(retry={"time": 3}))
+    assert "steps[0].tty.row: unknown key 'row'; did you mean 'rows'?" in message_for(step(tty={"row": 3}))
 
 
 @pytest.mark.parametrize(

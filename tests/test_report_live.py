@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,7 @@ from testronaut_lab.model.events import (
     StepFinished,
     StepJudged,
     StepStarted,
+    UsageSampled,
 )
 from testronaut_lab.model.result import Exit, ExitKind, Phase, Status, StepResult
 from testronaut_lab.report.live import LiveReporter
@@ -73,6 +75,22 @@ def test_the_running_step_shows_its_name_time_and_last_line(terminal):
     heading, detail, done = terminal.below()
     assert heading.endswith(" jq basics › c › a  2.0 s")
     assert (detail, done) == ("  two", "  0/3 steps  2.0 s")
+
+
+def test_the_running_step_shows_the_latest_of_what_it_takes(terminal):
+    samples = (UsageSampled("p::c::a", cpu_s, memory, 0.1) for cpu_s, memory in ((0.1, 2**20), (0.25, 12 * 2**20)))
+    terminal.show(PLAN, STARTED, *samples)
+    assert terminal.below()[0].endswith(" jq basics › c › a  2.0 s  12.0 MiB  250 ms cpu")
+
+
+def test_a_step_that_is_tried_again_says_which_attempt_it_is(terminal):
+    terminal.show(PLAN, STARTED, FINISHED, replace(STARTED, attempt=2))
+    assert terminal.below()[0].endswith(" jq basics › c › a (attempt 2)  2.0 s")
+
+
+def test_what_cannot_be_measured_is_not_shown(terminal):
+    terminal.show(PLAN, STARTED, UsageSampled("p::c::a", None, None, 0.1))
+    assert terminal.below()[0].endswith(" jq basics › c › a  2.0 s")
 
 
 def test_the_counts_grow_with_the_steps(terminal):

@@ -39,8 +39,9 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.model.runs import RunSummary
+from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import duration_text
-from testronaut_lab.report.tables import images_table, runs_table, size_text
+from testronaut_lab.report.tables import images_table, runs_table
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
 

@@ -24,6 +24,7 @@ from testronaut_lab.model.events import (
     StepJudged,
     StepStarted,
     ToolReady,
+    UsageSampled,
 )
 from testronaut_lab.model.result import (
     EngineInfo,
@@ -175,6 +176,31 @@ def test_live_output_is_kept_to_its_last_bytes():
     view = fold(*BEGIN, started("a"), *(OutputChunk(f"{CASE}::a", "stdout", bytes([n]) * 10_000, 0.0) for n in range(10)))
     tail = view.current.stdout
     assert (len(tail.data), tail.seen_bytes, tail.data[-1]) == (TAIL_BYTES, 100_000, 9)
+
+
+def test_a_step_that_is_tried_again_starts_over_in_its_place():
+    first, again = started("a"), replace(started("a"), attempt=2)
+    chunk = OutputChunk(f"{CASE}::a", "stdout", b"second", 0.0)
+    view = fold(*BEGIN, first, finished("a"), again, chunk)
+    assert (view.current.result, view.current.attempt, view.current.stdout.data) == (None, 2, b"second")
+    view = fold(*BEGIN, first, finished("a"), again, finished("a", attempts=2), verdict("a"))
+    assert [(step.attempts, step.status) for step in view.result().plans[0].cases[0].steps] == [(2, Status.PASSED)]
+
+
+def test_the_last_attempt_is_there_without_those_before_it():
+    view = fold(*BEGIN, replace(started("a"), attempt=2), finished("a", attempts=2), verdict("a"))
+    assert [step.attempts for step in view.result().plans[0].cases[0].steps] == [2]
+
+
+def test_the_reason_of_an_expected_failure_is_kept():
+    case = fold(*BEGIN, CaseFinished(0, CASE, Status.XFAILED, 0.1, expect_fail="too old")).result().plans[0].cases[0]
+    assert (case.status, case.expect_fail) == (Status.XFAILED, "too old")
+
+
+def test_of_a_running_steps_samples_the_latest_is_kept():
+    samples = [UsageSampled(f"{CASE}::a", 0.1 * n, n * 2**20, 0.2 * n) for n in range(3)]
+    view = fold(*BEGIN, samples[0], started("a"), *samples)
+    assert view.current.usage == samples[2]
 
 
 def test_the_last_line_is_that_of_the_stream_written_last():

@@ -11,29 +11,37 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-_ROOT = Path("/sys/fs/cgroup")
+_HOST = Path("/")
 _READ_BYTES = 64 * 1024
 
 
 class CgroupMeter:
-    """Counters of the container whose first process has `pid` on this host. Close it with `close`."""
+    """Counters of the container whose first process has `pid` on the host below `host`. Close it with `close`."""
 
-    def __init__(self, pid: int) -> None:
-        paths = _cgroup_paths(pid)
-        unified = "" in paths and (_ROOT / "cgroup.controllers").exists()
+    def __init__(self, pid: int, host: Path = _HOST) -> None:
+        root = host / "sys/fs/cgroup"
+        paths = _cgroup_paths(host / "proc" / str(pid) / "cgroup")
+        unified = "" in paths and (root / "cgroup.controllers").exists()
         where: Callable[[str], Path | None] = (
-            (lambda _: _below(_ROOT, paths[""])) if unified else (lambda name: _below(_ROOT / name, paths.get(name)))
+            (lambda _: _below(root, paths[""])) if unified else (lambda name: _below(root / name, paths.get(name)))
         )
         self._procs = _open(where("pids"), "cgroup.procs")
         self._pids_events = _open(where("pids"), "pids.events")
         self._oom = _open(where("memory"), "memory.events" if unified else "memory.oom_control")
         self._cpu = _open(where("cpuacct"), "cpu.stat" if unified else "cpuacct.usage")
+        self._memory = _open(where("memory"), "memory.stat")
+        self._anon = rb"^anon (\d+)" if unified else rb"^total_rss (\d+)"
+        peak = "memory.peak" if unified else "memory.max_usage_in_bytes"
+        self._peak = _open(where("memory"), peak, os.O_RDWR)
+        self._peak_resets = self._peak is not None
+        if self._peak is None:  # not ours to write, or a kernel before 6.12
+            self._peak = _open(where("memory"), peak)
 
     def close(self) -> None:
-        for fd in (self._procs, self._pids_events, self._oom, self._cpu):
+        for fd in (self._procs, self._pids_events, self._oom, self._cpu, self._memory, self._peak):
             if fd is not None:
                 os.close(fd)
-        self._procs = self._pids_events = self._oom = self._cpu = None
+        self._procs = self._pids_events = self._oom = self._cpu = self._memory = self._peak = None
 
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
@@ -56,12 +64,33 @@ class CgroupMeter:
         microseconds = _field(text, rb"^usage_usec (\d+)")
         return microseconds / 1e6 if microseconds is not None else int(text) / 1e9
 
+    def own_memory_bytes(self) -> int | None:
+        """What the container's processes hold in memory of their own now; neither page cache nor what lies in a tmpfs.
 
-def _cgroup_paths(pid: int) -> dict[str, str]:
+        Costs 13 µs on cgroup v1, ten times as much as the other counters. The kernel may lag behind by half a MiB.
+        """
+        return _field(_read(self._memory), self._anon)
+
+    def reset_peak(self) -> bool:
+        """Let `peak_bytes` count from now on; False where it can only be had since the container started. Costs 1 µs."""
+        if self._peak is None or not self._peak_resets:
+            return False
+        try:
+            os.pwrite(self._peak, b"0", 0)
+        except OSError:
+            self._peak_resets = False
+        return self._peak_resets
+
+    def peak_bytes(self) -> int | None:
+        """The most memory that the container had, page cache and tmpfs included: a `cat` of a large file fills it."""
+        return _field(_read(self._peak), rb"^(\d+)")
+
+
+def _cgroup_paths(file: Path) -> dict[str, str]:
     """Path by controller; the unified hierarchy is under ''."""
     paths: dict[str, str] = {}
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
         return paths
     for line in lines:
@@ -75,11 +104,11 @@ def _below(root: Path, path: str | None) -> Path | None:
     return None if path is None else root / path.lstrip("/")
 
 
-def _open(directory: Path | None, name: str) -> int | None:
+def _open(directory: Path | None, name: str, mode: int = os.O_RDONLY) -> int | None:
     if directory is None:
         return None
     try:
-        return os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(directory / name, mode | os.O_CLOEXEC)
     except OSError:
         return None
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from testronaut_lab.errors import EngineError, ExitStatus, LabError
+from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.model.events import StepJudged, StepStarted
-from testronaut_lab.model.plan import Case, Plan, Step, substitute
-from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult
+from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
+from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult, combine
 
 _EXIT_OF = {
     "UsageError": ExitStatus.USAGE,
@@ -43,7 +44,9 @@ class Verdict(Protocol):
 
 
 class Judge(Protocol):
-    def judge(self, step: Step, result: StepResult, workspace: LiveSession, ignore: tuple[str, ...] = ()) -> Verdict: ...
+    def judge(
+        self, step: Step, result: StepResult, workspace: LiveSession, ignore: tuple[str, ...] = (), *, may_write: bool = True
+    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class CaseRun:
         self._blocked = blocked
         self._failed = False
         self._lost = False
+        self._cut_short = False
         self.statuses: list[Status] = []
         self.exits: list[ExitStatus] = []
         self.error: ErrorInfo | None = None
@@ -101,6 +105,17 @@ class CaseRun:
         self.statuses.append(Status.ERROR)
         self.error = self.error or info(error)
 
+    def finish(self) -> Status:
+        """What came of the case, once nothing of it is left to run. One that is expected to fail has two statuses of its own."""
+        ran = [status for status in self.statuses if status is not Status.SKIPPED]
+        status = combine(ran) if ran else Status.SKIPPED
+        if status is Status.PASSED and self._cut_short:
+            self.error = ErrorInfo("Cancelled", "the run was interrupted before the case's last step")
+            return Status.ERROR
+        if self._case.expect_fail is None:
+            return status
+        return {Status.FAILED: Status.XFAILED, Status.PASSED: Status.XPASSED}.get(status, status)
+
     def run(self, session: LiveSession, steps: Iterable[Step], env: Mapping[str, str]) -> None:
         """Run steps in order. Raises CaptureError when the host cannot keep what they do."""
         for step in steps:
@@ -112,6 +127,7 @@ class CaseRun:
 
     def _why_not(self, step: Step) -> str | None:
         if self._stopped():
+            self._cut_short = True
             return "the run was interrupted"
         if self._lost:
             return "the session was lost"
@@ -141,20 +157,36 @@ class CaseRun:
         except LabError as error:
             self._rule(request, _Ruling(Status.ERROR, info(error)), step)
             return
-        result = session.run(request)
-        # a shell that was restored or started anew does not have what this step was given to keep
-        self._unexported = set() if result.state is ShellState.KEPT else set(self._values)
-        self._judged(request, self._verdict(filled, result, session), step)
+        self._judged(request, self._attempt(session, filled, request), step)
+
+    def _attempt(self, session: LiveSession, step: Step, request: StepRequest) -> Verdict:
+        """Run the step until it holds, its attempts are used up or nothing may be run any more: the last attempt's verdict."""
+        retry = step.retry or Retry(0)
+        attempts = Attempts()
+        for number in range(1, retry.times + 2):
+            again = replace(request, attempt=number, timeout_s=self._timeout_s(step), exports=self._exports())
+            result = session.run(again)
+            # a shell that was restored or started anew does not have what this step was given to keep
+            self._unexported = set() if result.state is ShellState.KEPT else set(self._values)
+            verdict = self._verdict(step, result, session)
+            if verdict.status is not Status.FAILED or number > retry.times:
+                break
+            attempts.failed(number, verdict.mismatches)
+            if time.monotonic() + retry.delay_s >= self._deadline:
+                attempts.say("not tried again: the case's time (`limits.case_timeout`) is used up")
+                break
+            if not paused(retry.delay_s, self._stopped):
+                verdict = _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"), mismatches=verdict.mismatches)
+                break
+        return _Ruling(verdict.status, verdict.error, (*attempts.notes(), *verdict.notes), verdict.mismatches, verdict.saved)
 
     def _verdict(self, step: Step, result: StepResult, session: LiveSession) -> Verdict:
         if result.exit.kind is ExitKind.CANCELLED:
             return _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"))
         self._lost = result.exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
-        return self._judge.judge(step, result, session, self._plan.ignore)
+        return self._judge.judge(step, result, session, self._plan.ignore, may_write=self._case.expect_fail is None)
 
     def _request(self, step: Step, env: Mapping[str, str]) -> StepRequest:
-        left_s = math.inf if step.phase is Phase.TEARDOWN else max(self._deadline - time.monotonic(), 0.001)
-        timeout_s = min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, left_s)
         return StepRequest(
             step.id,
             step.nodeid,
@@ -164,11 +196,18 @@ class CaseRun:
             step.stdin or b"",
             {**env, **step.env},
             step.cwd,
-            timeout_s,
-            {name: self._values[name] for name in sorted(self._unexported)},
+            self._timeout_s(step),
+            self._exports(),
             self._number,
             self._case.nodeid,
         )
+
+    def _timeout_s(self, step: Step) -> float:
+        left_s = math.inf if step.phase is Phase.TEARDOWN else max(self._deadline - time.monotonic(), 0.001)
+        return min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, left_s)
+
+    def _exports(self) -> Mapping[str, str]:
+        return {name: self._values[name] for name in sorted(self._unexported)}
 
     def _rule(self, request: StepRequest, ruling: _Ruling, step: Step | None = None) -> None:
         """The verdict on a step that was not run."""

@@ -40,6 +40,7 @@ class StepRequest:
     exports: Mapping[str, str] = field(default_factory=dict)
     plan: int = 0
     case: str = "session"
+    attempt: int = 1
 
     @property
     def command(self) -> str:

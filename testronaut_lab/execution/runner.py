@@ -20,6 +20,7 @@ from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPl
 from testronaut_lab.execution.driver.script import Command
 from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
 from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.files import FileChange, FileType, path_bytes, path_text
@@ -38,10 +39,9 @@ from testronaut_lab.model.result import (
 Emit = Callable[[Body], object]
 
 
-class SessionMeter(Meter, Protocol):
-    """The counters that a session needs besides the driver's."""
+class SessionMeter(Meter, UsageMeter, Protocol):
+    """The counters that a session needs, its driver's and its monitors'."""
 
-    def cpu_s(self) -> float | None: ...
     def close(self) -> None: ...
 
 
@@ -160,16 +160,18 @@ class LiveSession:
         """
         if self._lost is not None:
             raise SessionLost(f"the session was lost before this step: {self._lost}")
-        self._emit(StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command))
+        self._emit(
+            StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
+        )
         started = time.monotonic()
         out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
-        cpu_before = self._meter.cpu_s()
+        monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
         try:
-            end = self._driver.run(self._command(request), out, err, Bounds(self._timeout_s(request), self._too_much))
+            end = self._driver.run(self._command(request), out, err, Bounds(self._timeout_s(request), monitor.check))
         except EngineError as error:
             result = self._when_lost(request, error, out, err, time.monotonic() - started)
         else:
-            result = self._when_over(request, end, cpu_before)
+            result = self._when_over(request, end, monitor.usage())
         self._emit(StepFinished(request.plan, request.case, result))
         return result
 
@@ -188,22 +190,19 @@ class LiveSession:
 
         return StreamCapture(self._blobs, self._limits.output_bytes, tell)
 
-    def _too_much(self) -> ExitKind | None:
-        """Whether what the session wrote has outgrown its limits, asked while a step runs."""
+    def _outgrown(self) -> bool:
+        """Whether what the session wrote has passed its limits, asked while a step runs."""
         entries = size_bytes = 0
         for scanner in (self._files, *self._outside.values()):
             seen = scanner.measure(self._limits.files + 1, self._limits.workspace_bytes + 1)
             entries, size_bytes = entries + seen[0], size_bytes + seen[1]
-        over = entries > self._limits.files or size_bytes > self._limits.workspace_bytes
-        return ExitKind.DISK_LIMIT if over else None
+        return entries > self._limits.files or size_bytes > self._limits.workspace_bytes
 
-    def _when_over(self, request: StepRequest, end: ShellEnd, cpu_before: float | None) -> StepResult:
-        cpu_after = self._meter.cpu_s()
+    def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
         kind = ExitKind.DISK_LIMIT if is_over and end.kind is ExitKind.EXITED else end.kind
         passed = kind is ExitKind.EXITED and end.code == 0
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
-        cpu_s = cpu_after - cpu_before if cpu_after is not None and cpu_before is not None else None
         return StepResult(
             request.id,
             request.nodeid,
@@ -212,11 +211,12 @@ class LiveSession:
             request.phase,
             request.run,
             request.argv,
+            request.attempt,
             stdout_stream=end.stdout,
             stderr_stream=end.stderr,
             changes=changes,
             outside=outside,
-            usage=Usage(cpu_s),
+            usage=usage,
             duration_s=end.duration_s,
             cwd=path_text(end.cwd.encode(errors="surrogateescape")),
             state=end.state,
@@ -238,6 +238,7 @@ class LiveSession:
             request.phase,
             request.run,
             request.argv,
+            request.attempt,
             stdout_stream=_rest(out),
             stderr_stream=_rest(err),
             duration_s=duration_s,

@@ -68,7 +68,7 @@ class Scheduler:
         return combine(statuses)
 
     def _over(self, statuses: Sequence[Status]) -> bool:
-        failed = any(status in (Status.FAILED, Status.ERROR) for status in statuses)
+        failed = any(status in (Status.FAILED, Status.XPASSED, Status.ERROR) for status in statuses)
         return self.stopped or (self._fail_fast and failed)
 
     def _run_plan(self, number: int, plan: Plan) -> Status:
@@ -135,13 +135,13 @@ class Scheduler:
             yield run
         except LabError as error:
             run.fail(error)
-        ran = [status for status in run.statuses if status is not Status.SKIPPED]
-        status = combine(ran) if ran else Status.SKIPPED
+        status = run.finish()
         statuses.append(status)
         self._exits += run.exits
-        if status is Status.FAILED:
+        if status in (Status.FAILED, Status.XPASSED):
             self._exits.append(ExitStatus.FAILED)
-        self._emit(CaseFinished(number, case.nodeid, status, time.monotonic() - started, error=run.error))
+        took_s = time.monotonic() - started
+        self._emit(CaseFinished(number, case.nodeid, status, took_s, error=run.error, expect_fail=case.expect_fail))
 
     @contextmanager
     def _using(self, studio: Studio, env: Mapping[str, str]) -> Iterator[LiveSession]:

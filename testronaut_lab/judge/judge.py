@@ -15,6 +15,7 @@ from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
+from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.plan import Step
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Status, StepResult
 
@@ -44,32 +45,40 @@ class Judge:
         self._ci = ci
         self._only = only
 
-    def judge(self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = ()) -> Verdict:
+    def judge(
+        self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
+    ) -> Verdict:
         """The verdict on `result`, which `step` gave; to be called before the workspace changes again.
 
-        `ignore` is the plan's. A stream or file that cannot be read, and a golden that cannot be used, is an `error`, not raised.
+        `ignore` is the plan's. Without `may_write`, as in a case that is expected to fail, no golden is written. A stream or
+        file that cannot be read, and a golden that cannot be used, is an `error`, not raised.
         """
         if result.error is not None or result.exit.kind in _LOST or result.status is Status.ERROR:
             return Verdict(Status.ERROR, error=result.error or _unexplained(result))
         try:
-            return self._judge(step, without_ignored(result, ignore), workspace)
+            return self._judge(step, without_ignored(result, ignore), workspace, may_write=may_write)
         except LabError as error:
             return Verdict(Status.ERROR, error=ErrorInfo(type(error).__name__, error.message, error.hint))
 
-    def _judge(self, step: Step, result: StepResult, workspace: Workspace) -> Verdict:
+    def _judge(self, step: Step, result: StepResult, workspace: Workspace, *, may_write: bool) -> Verdict:
         saved = saved_values(step, result)
-        mismatches = (*check(step.expect, result, workspace), *saved.mismatches)
+        mismatches = (*check(step.expect, result, workspace), *check_usage(step.expect.max, result), *saved.mismatches)
+        doubt = unjudged_usage(step.expect.max, result)
         notes: tuple[str, ...] = ()
         if cut := _cut_for_golden(step, result):
             mismatches += tuple(each for each in cut if each not in mismatches)
         elif step.golden is not None:
             rendered = render(step, result, workspace.read)
-            different, notes = self._against_golden(step, rendered, otherwise_good=not mismatches)
+            good = not mismatches and doubt is None
+            different, notes = self._against_golden(step, rendered, otherwise_good=good, may_write=may_write)
             mismatches += different
-        return Verdict(Status.FAILED if mismatches else Status.PASSED, mismatches, notes=notes, saved=saved.values)
+        if mismatches:
+            notes += () if doubt is None else (doubt.message,)
+            return Verdict(Status.FAILED, mismatches, notes=notes, saved=saved.values)
+        return Verdict(Status.PASSED if doubt is None else Status.ERROR, error=doubt, notes=notes, saved=saved.values)
 
     def _against_golden(
-        self, step: Step, rendered: Rendered, *, otherwise_good: bool
+        self, step: Step, rendered: Rendered, *, otherwise_good: bool, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Mismatches and notes. A golden that is written now does not mismatch."""
         key = GoldenKey.of(step.nodeid)
@@ -77,9 +86,10 @@ class Judge:
         different = compare(self._goldens.read(key), rendered.tree)
         chosen = self._only is None or step.nodeid in self._only
         if different and self._update and chosen and not self._ci:
-            if otherwise_good:
+            if otherwise_good and may_write:
                 return (), (*notes, self._write(key, rendered.tree))
-            notes += ("golden not written: other expectations of this step do not hold",)
+            why = "other expectations of this step do not hold" if may_write else "the case is expected to fail"
+            notes += (f"golden not written: {why}",)
         where, advice = self._goldens.shown(key), self._advice(step)
         return tuple(change.mismatch(where, advice) for change in different), notes
 

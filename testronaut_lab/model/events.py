@@ -82,18 +82,21 @@ class CaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
+    """`attempt` above 1: the step that was started before under this node id has failed and is run again."""
+
     plan: int
     case: str
     id: str
     nodeid: str
     phase: Phase
     command: str
+    attempt: int = 1
     kind: Literal["step_started"] = "step_started"
 
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """The step as captured, before it is judged."""
+    """The step as captured, before it is judged; once for each attempt, of which only the last is judged."""
 
     plan: int
     case: str
@@ -117,12 +120,15 @@ class StepJudged:
 
 @dataclass(frozen=True, slots=True)
 class CaseFinished:
+    """`expect_fail` is the plan's reason why the case was expected to fail."""
+
     plan: int
     nodeid: str
     status: Status
     duration_s: float
     attempts: int = 1
     error: ErrorInfo | None = None
+    expect_fail: str | None = None
     kind: Literal["case_finished"] = "case_finished"
 
 
@@ -176,6 +182,20 @@ class FileTouched:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageSampled:
+    """Hint: what a running step takes, a few times a second. `cpu_s` since it started, `memory_bytes` at this moment.
+
+    Both are of the whole container; None where the host cannot read its counters.
+    """
+
+    nodeid: str
+    cpu_s: float | None
+    memory_bytes: int | None
+    elapsed_s: float
+    kind: Literal["usage_sampled"] = "usage_sampled"
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Hint: what is being waited for (`stage`: engine, image, install), for people."""
 
@@ -200,7 +220,7 @@ Fact = (
     | Problem
     | RunFinished
 )
-Hint = OutputChunk | FileTouched | Progress
+Hint = OutputChunk | FileTouched | UsageSampled | Progress
 Body = Fact | Hint
 
 
@@ -215,7 +235,7 @@ class Event:
 
     @property
     def is_hint(self) -> bool:
-        return isinstance(self.body, OutputChunk | FileTouched | Progress)
+        return isinstance(self.body, Hint)
 
 
 _BODY: TypeAdapter[Body] = TypeAdapter(Annotated[Body, Field(discriminator="kind")])

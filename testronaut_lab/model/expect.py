@@ -63,6 +63,15 @@ class ChangesExpect:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class MaxExpect:
+    """What the step may take at most. None: not judged. `memory_bytes` is what its processes hold as their own at once."""
+
+    duration_s: float | None = None
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Expect:
     """`files` is keyed by a path or a glob in the workspace. None: not judged."""
 
@@ -71,3 +80,4 @@ class Expect:
     stderr: TextExpect | None = None
     files: dict[str, FileExpect] = field(default_factory=dict)
     changes: ChangesExpect | None = None
+    max: MaxExpect | None = None

@@ -17,6 +17,7 @@ from testronaut_lab.model.expect import ChangesExpect as ChangesExpect
 from testronaut_lab.model.expect import ExitExpect as ExitExpect
 from testronaut_lab.model.expect import Expect as Expect
 from testronaut_lab.model.expect import FileExpect as FileExpect
+from testronaut_lab.model.expect import MaxExpect as MaxExpect
 from testronaut_lab.model.expect import TextExpect as TextExpect
 from testronaut_lab.model.result import Phase
 from testronaut_lab.model.substitution import Filler
@@ -56,7 +57,8 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Limits:
-    """For one step, but for `case_timeout_s`; `output_bytes` is of both streams, `files` a count in the workspace."""
+    """For one step, but for `case_timeout_s`. `output_bytes` is for each stream; `workspace_bytes` and `files` are for
+    workspace, home and /tmp together."""
 
     timeout_s: float = 60.0
     case_timeout_s: float = 1800.0
@@ -95,6 +97,14 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Retry:
+    """A step that fails is run again, up to `times` times after the first, each `delay_s` after the one before."""
+
+    times: int
+    delay_s: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class GoldenSpec:
     """What of a step is kept as a golden; its command and its list of changes always are."""
 
@@ -128,6 +138,7 @@ class Step:
     save: dict[str, Save] = field(default_factory=dict)
     golden: GoldenSpec | None = None
     expect: Expect = field(default_factory=Expect)
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -135,7 +146,7 @@ class Case:
     """`setup` and `teardown` are the plan's, under this case's node id; a step id is unique over all three.
 
     In a plan with one session for all (`isolation` plan), the setup of the first case that runs and the teardown of the
-    last one are those to run.
+    last one are those to run. `expect_fail` is the reason why the case cannot pass yet.
     """
 
     id: str

@@ -107,7 +107,12 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds and peak memory of the step; `method` says how the peak was measured."""
+    """CPU seconds and peak memory of all that ran in the container during the step, background jobs of earlier ones too.
+
+    `method` says how the peak was come by. `sampled`: the most of several looks, first after 20 ms, then every 100 ms, at
+    what processes hold as their own. `reset`: the kernel's own peak during the step, and `since_start`: since the container
+    started; both have page cache and tmpfs in them, which are no process's memory.
+    """
 
     cpu_s: float | None = None
     peak_memory_bytes: int | None = None
@@ -143,7 +148,7 @@ class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
-    the end is in doubt; with a plan the judge replaces it.
+    the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
     """
 
     id: str
@@ -238,6 +243,8 @@ class ToolInfo:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
+    """`expect_fail` is the reason why the case was expected to fail; None for one that was to pass."""
+
     id: str
     nodeid: str
     status: Status
@@ -247,6 +254,7 @@ class CaseResult:
     duration_s: float = 0.0
     session: Literal["fresh", "recycled"] = "fresh"
     error: ErrorInfo | None = None
+    expect_fail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them, into seconds and bytes."""
+"""Durations and sizes as people write them, into seconds and bytes, and sizes back into text."""
 
 from __future__ import annotations
 
@@ -42,3 +42,13 @@ def parse_size(value: str | int) -> int:
     if not 1 <= size <= MAX_SIZE_BYTES:
         raise ValueError("expected a size from 1 byte to 1024TiB")
     return int(size)
+
+
+def size_text(size_bytes: int) -> str:
+    """`512 B`, `1.2 MiB`: one digit after the point from KiB on."""
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, TextExpect
+from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
@@ -70,6 +70,16 @@ CHANGES: Final = Either(
         at_least=1,
     ),
 )
+MAX: Final = Table(
+    "max",
+    {
+        "duration": Key(terms.DURATION, "duration_s"),
+        "cpu": Key(terms.DURATION, "cpu_s"),
+        "memory": Key(terms.SIZE, "memory_bytes"),
+    },
+    MaxExpect,
+    at_least=1,
+)
 EXPECT: Final = Table(
     "expect",
     {
@@ -80,7 +90,7 @@ EXPECT: Final = Table(
         "files": MapOf(terms.GLOB, FILE_EXPECT),
         "changes": CHANGES,
         "screen": MATCHERS,
-        "max": Table("max", {"duration": terms.DURATION, "cpu": terms.DURATION, "memory": terms.SIZE}, at_least=1),
+        "max": MAX,
     },
     at_most_one=[("exit", "signal")],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.model.plan import Save
+from testronaut_lab.model.plan import Retry, Save
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, MATCHERS, NORMALIZE
@@ -20,9 +20,8 @@ from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenP
 # What the format has and the rest of the program does not do yet: checked for its shape, then refused by name. TABLE.KEY,
 # and `matrix` for ${{matrix.…}} in text. Install strategies and named normalisers are known by the tables that hold them.
 UNSUPPORTED: Final = frozenset({
-    "matrix", "plan.matrix", "case.when", "case.expect_fail", "step.when", "golden.per",
+    "matrix", "plan.matrix", "case.when", "expect_fail.when", "step.when", "golden.per",
     "step.tty", "step.interact", "expect.screen", "step.background", "step.ready", "step.stop", "step.signal",
-    "step.retry", "expect.max",
     "image.build", "image.load", "image.rootfs", "image.bootstrap",
 })  # fmt: skip
 
@@ -96,7 +95,11 @@ READY: Final = Table(
     },
     exactly_one=[("port", "log", "file", "run")],
 )
-RETRY: Final = Table("retry", {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": terms.DURATION})
+RETRY: Final = Table(
+    "retry",
+    {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": Key(terms.DURATION, "delay_s")},
+    Retry,
+)
 _STEP_KEYS: Final[dict[str, Kind | Key]] = {
     "id": terms.ID,
     "run": terms.SCRIPT,
@@ -129,6 +132,10 @@ STEPS: Final = ListOf(STEP, at_least=1)
 
 # --- cases and the plan --------------------------------------------------------------------------------------------------
 
+EXPECT_FAIL: Final = Either(
+    text=terms.FILLED,
+    table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN}, lambda reason: reason),
+)
 CASE: Final = Placed(
     Table(
         "case",
@@ -136,9 +143,7 @@ CASE: Final = Placed(
             "id": Key(terms.ID, required=True),
             "tags": ListOf(terms.TAG),
             "when": WHEN,
-            "expect_fail": Either(
-                text=terms.FILLED, table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN})
-            ),
+            "expect_fail": EXPECT_FAIL,
             "env": terms.ENV,
             "golden": GOLDEN,
             "expect": EXPECT,

@@ -68,6 +68,7 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems) -
         setup=_steps(plan.setup, setup_ids, nodeid, Phase.SETUP, around),
         steps=_steps(case.steps, ids, nodeid, Phase.STEPS, inside),
         teardown=_steps(plan.teardown, teardown_ids, nodeid, Phase.TEARDOWN, around),
+        expect_fail=case.expect_fail,
     )
 
 
@@ -101,6 +102,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         save=dict(step.save),
         golden=_golden((*defaults.golden, step.golden), defaults.normalize),
         expect=_make(Expect, {**defaults.expect, **step.expect}),
+        retry=step.retry,
     )
 
 

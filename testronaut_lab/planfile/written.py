@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
-from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Save, ToolSpec
+from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Retry, Save, ToolSpec
 from testronaut_lab.planfile.kinds import Kind, Reading, Schema
 from testronaut_lab.planfile.problems import Place
 from testronaut_lab.planfile.tree import Node, ScalarNode
@@ -37,6 +37,7 @@ class WrittenStep:
     continue_: bool = False
     skip_if: str | None = None
     save: Mapping[str, Save] = field(default_factory=dict)
+    retry: Retry | None = None
     golden: Golden | None = None
     expect: Expectations = field(default_factory=dict)
     node: Node = _NOWHERE
@@ -48,6 +49,7 @@ class WrittenCase:
     id: str
     steps: tuple[WrittenStep, ...]
     tags: tuple[str, ...] = ()
+    expect_fail: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     golden: Golden | None = None
     expect: Expectations = field(default_factory=dict)

@@ -72,7 +72,9 @@ def _plan(plan: PlanResult) -> list[str]:
 
 def _case(case: CaseResult) -> str:
     is_open = "" if case.status in (Status.PASSED, Status.SKIPPED, Status.XFAILED) else " open"
-    summary = _line(_badge(case.status), _text(case.id), _dim(duration_text(case.duration_s)), _dim(_count(case)), tag="span")
+    facts = [_dim(duration_text(case.duration_s)), _dim(_count(case))]
+    facts += [] if case.expect_fail is None else [_dim(f"expected to fail: {case.expect_fail}")]
+    summary = _line(_badge(case.status), _text(case.id), *facts, tag="span")
     inner = "".join(_error(case.error)) + "".join(_step(step) for step in case.steps)
     body = f'<div style="margin-left:1.25em">{inner}</div>'
     return f'<details{is_open} style="margin-left:1em"><summary>{summary}</summary>{body}</details>'
@@ -94,8 +96,12 @@ def _count(case: CaseResult) -> str:
 def _heading(result: StepResult, tag: str = "div") -> str:
     command = f'<code style="{_MONO};color:inherit;background:none">$ {_text(safe_line(result.command, 200))}</code>'
     skipped = result.status is Status.SKIPPED
-    facts = () if skipped else (_dim(result.exit.describe()), _dim(duration_text(result.duration_s)))
+    facts = () if skipped else (_dim(result.exit.describe()), _dim(duration_text(result.duration_s)), _dim(_attempts(result)))
     return _line(_badge(result.status), command, *facts, tag=tag)
+
+
+def _attempts(result: StepResult) -> str:
+    return f"{result.attempts} attempts" if result.attempts > 1 else ""
 
 
 def _details(result: StepResult) -> list[str]:

@@ -102,7 +102,8 @@ def _case(case: CaseResult) -> JsonObject:
         "session": case.session,
         "steps": [step_to_dict(step) for step in case.steps],
     }
-    return tree | _error_if_set(case.error)
+    expected: JsonObject = {} if case.expect_fail is None else {"expect_fail": case.expect_fail}
+    return tree | expected | _error_if_set(case.error)
 
 
 def step_to_dict(step: StepResult) -> JsonObject:

@@ -69,6 +69,8 @@ def step_line(case: CaseView, step: StepView, name_width: int, command_width: in
     line.append(f"  {phase}{command}", "dim")
     if step.status is Status.SKIPPED and step.result is not None:
         line.append("".join(f"  ({safe_line(note)})" for note in step.result.notes), "dim italic")
+    elif step.result is not None and step.result.attempts > 1:
+        line.append(f"  ({step.result.attempts} attempts)", "dim italic")
     return line
 
 

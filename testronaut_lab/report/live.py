@@ -18,9 +18,11 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
+from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import counts_text, duration_text
 from testronaut_lab.report.narrator import Narrator
 from testronaut_lab.report.safe import safe_line
+from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
 
 
@@ -31,6 +33,7 @@ class _Picture:
     detail: str
     counts: Text
     begun_mono: float
+    usage: str = ""
 
 
 class LiveReporter:
@@ -82,7 +85,8 @@ class LiveReporter:
 
 
 def _heading(picture: _Picture, now: float) -> Text:
-    return _one_line(Text(picture.where).append(f"  {duration_text(max(now - picture.since_mono, 0.0))}", "dim"))
+    took = f"  {duration_text(max(now - picture.since_mono, 0.0))}"
+    return _one_line(Text(picture.where).append(f"{took}{picture.usage}", "dim"))
 
 
 def _one_line(text: Text) -> Text:
@@ -98,14 +102,25 @@ def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
     total = Text(f"{done}/{view.step_total} steps", "bold")
     if done:
         total.append("  ").append_text(counts_text(counts))
-    return _Picture(where, since, detail, total, now if view.first_mono is None else view.first_mono)
+    begun = now if view.first_mono is None else view.first_mono
+    return _Picture(where, since, detail, total, begun, _usage(view.current))
+
+
+def _usage(step: StepView | None) -> str:
+    """What the running step takes, as far as it was sampled: `  12.3 MiB  1.2 s cpu`."""
+    usage = None if step is None or step.result is not None else step.usage
+    if usage is None:
+        return ""
+    memory = "" if usage.memory_bytes is None else f"  {size_text(usage.memory_bytes)}"
+    return memory if usage.cpu_s is None else f"{memory}  {duration_text(usage.cpu_s)} cpu"
 
 
 def _activity(view: RunView) -> tuple[str, str]:
     """What goes on, and the last that was heard of it."""
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
-        return safe_line(f"{plan.name} › {case.id} › {step.id}"), safe_line(step.last_line)
+        again = f" (attempt {step.attempt})" if step.attempt > 1 else ""
+        return safe_line(f"{plan.name} › {case.id} › {step.id}{again}"), safe_line(step.last_line)
     name = "" if plan is None else f"{plan.name} › "
     if view.progress is not None:
         return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)

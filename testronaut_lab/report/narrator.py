@@ -41,7 +41,7 @@ from testronaut_lab.report.lines import (
     step_line,
 )
 from testronaut_lab.report.safe import safe_line, safe_text
-from testronaut_lab.report.state import CaseView, PlanView, StepView
+from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 from testronaut_lab.report.view import RunView
 
 _NAME_WIDTH = (26, 36)  # a longer name sticks out and moves no other
@@ -137,6 +137,8 @@ class Narrator:
         if plain or (body.status is Status.SKIPPED and case.steps):
             return []
         line = labelled(WORDS[body.status], f"{'':>8}  {safe_line(case.id)}", STYLES[body.status])
+        if body.expect_fail is not None:
+            line.append(f"  (expected to fail: {safe_line(body.expect_fail)})", "dim italic")
         return [line] if body.error is None else [line, *error_lines(body.error)]
 
     def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
@@ -173,11 +175,13 @@ def _sum(view: RunView) -> Text:
 
 def _recap(view: RunView) -> list[Text]:
     bad = (Status.FAILED, Status.ERROR)
-    steps = [step for plan in view.plans.values() for case in plan.cases for step in case.steps if step.status in bad]
-    if len(steps) < 2:
+    cases = [case for plan in view.plans.values() for case in plan.cases if case.status is not Status.XFAILED]
+    wrong: list[tuple[Stage | Status, str]] = [(case.status, case.nodeid) for case in cases if case.status is Status.XPASSED]
+    wrong += [(step.status, step.nodeid) for case in cases for step in case.steps if step.status in bad]
+    if len(wrong) < 2:
         return []
-    lines = [labelled(WORDS[step.status], safe_line(step.nodeid), STYLES[step.status]) for step in steps[:_RECAP]]
-    more = [labelled("", f"… and {len(steps) - _RECAP} more")] if len(steps) > _RECAP else []
+    lines = [labelled(WORDS[status], safe_line(nodeid), STYLES[status]) for status, nodeid in wrong[:_RECAP]]
+    more = [labelled("", f"… and {len(wrong) - _RECAP} more")] if len(wrong) > _RECAP else []
     return [*lines, *more, Text("")]
 
 

@@ -63,6 +63,7 @@ def _case_result(case: CaseView) -> CaseResult:
         attempts=case.attempts,
         duration_s=case.duration_s,
         error=case.error,
+        expect_fail=case.expect_fail,
     )
 
 

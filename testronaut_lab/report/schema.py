@@ -77,7 +77,7 @@ def _plan() -> JsonObject:
 
 
 def _case() -> JsonObject:
-    return _object(
+    case = _object(
         id=_TEXT,
         nodeid=_TEXT,
         tags=_TEXTS,
@@ -87,6 +87,8 @@ def _case() -> JsonObject:
         session={"enum": ["fresh", "recycled"]},
         steps=_list(_ref("step")),
     )
+    case["properties"] = {**_properties(case), "expect_fail": _TEXT}
+    return case
 
 
 def _step() -> JsonObject:

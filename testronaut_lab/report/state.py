@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from testronaut_lab.model.events import InstallLogged, PlanStarted
+from testronaut_lab.model.events import InstallLogged, PlanStarted, StepStarted, UsageSampled
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
 
 TAIL_BYTES = 64 * 1024
@@ -48,7 +48,10 @@ class Tail:
 
 @dataclass(slots=True)
 class StepView:
-    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured."""
+    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured.
+
+    `usage` is the latest sample of a step that takes long enough to have one, `attempt` counts from 1.
+    """
 
     id: str
     nodeid: str
@@ -60,6 +63,8 @@ class StepView:
     stdout: Tail = field(default_factory=Tail)
     stderr: Tail = field(default_factory=Tail)
     last_stream: str = "stdout"
+    usage: UsageSampled | None = None
+    attempt: int = 1
 
     @property
     def last_line(self) -> str:
@@ -78,10 +83,19 @@ class CaseView:
     attempts: int = 1
     duration_s: float = 0.0
     error: ErrorInfo | None = None
+    expect_fail: str | None = None
 
     def step(self, nodeid: str) -> StepView | None:
         """The step that was started last under this node id."""
         return next((step for step in reversed(self.steps) if step.nodeid == nodeid), None)
+
+    def start(self, body: StepStarted, mono: float) -> StepView:
+        """The step that has begun; one that is tried again starts over and keeps its place."""
+        again = self.step(body.nodeid) if body.attempt > 1 else None
+        if again is None:
+            return self.add(StepView(body.id, body.nodeid, body.phase, body.command, mono, attempt=body.attempt))
+        again.result, again.usage, again.attempt = None, None, body.attempt
+        return again
 
     def add(self, step: StepView) -> StepView:
         self.steps.append(step)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunSummary
+from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import STYLES, duration_text
 from testronaut_lab.report.safe import safe_line
 
@@ -44,16 +45,6 @@ def images_table(images: Sequence[ImageRow], *, plain: bool) -> RenderableType:
     header = ("image", "kind", "of", "size", "created")
     rows = [(image.tag, image.kind, image.spec, size_text(image.size_bytes), _when(image.created)) for image in images]
     return _table(header, rows, plain=plain, empty="no images yet")
-
-
-def size_text(size_bytes: int) -> str:
-    """`512 B`, `1.2 MiB`: one digit after the point from KiB on."""
-    size, unit = float(size_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool, empty: str) -> RenderableType:

@@ -16,6 +16,7 @@ from testronaut_lab.model.events import (
     EngineFound,
     Event,
     FileTouched,
+    Hint,
     ImageReady,
     InstallLogged,
     OutputChunk,
@@ -29,6 +30,7 @@ from testronaut_lab.model.events import (
     StepJudged,
     StepStarted,
     ToolReady,
+    UsageSampled,
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
 from testronaut_lab.report.outcome import judged, plan_result
@@ -60,7 +62,7 @@ class RunView:
         self.first_mono = event.mono if self.first_mono is None else self.first_mono
         self.last_mono = event.mono
         match event.body:
-            case OutputChunk() | FileTouched() | Progress() as hint:
+            case OutputChunk() | FileTouched() | UsageSampled() | Progress() as hint:
                 self._hint(hint)
             case RunStarted(run=run, started=started):
                 self.run, self.started = run, started
@@ -126,7 +128,7 @@ class RunView:
             self.plans[number] = PlanView(number, "session", planned=False)
         return self.plans[number]
 
-    def _hint(self, hint: OutputChunk | FileTouched | Progress) -> None:
+    def _hint(self, hint: Hint) -> None:
         match hint:
             case Progress():
                 self.progress = hint
@@ -137,6 +139,9 @@ class RunView:
                 if step is not None and step.result is None:
                     (step.stdout if stream == "stdout" else step.stderr).feed(data)
                     step.last_stream = stream
+            case UsageSampled(nodeid=nodeid):
+                if (step := self.running.get(nodeid)) is not None:
+                    step.usage = hint
             case _:
                 assert_never(hint)
 
@@ -165,6 +170,7 @@ class RunView:
             self.running.pop(step.nodeid, None)
         if isinstance(body, CaseFinished):
             case.status, case.duration_s, case.attempts, case.error = body.status, body.duration_s, body.attempts, body.error
+            case.expect_fail = body.expect_fail
             return
         case.status, case.attempts, case.steps = Stage.RUNNING, body.attempt, []
         self.current_plan, self.current_case, self.progress = self.plan(body.plan), case, None
@@ -174,7 +180,7 @@ class RunView:
         case = plan.case(body.case)
         match body:
             case StepStarted():
-                step = case.add(StepView(body.id, body.nodeid, body.phase, body.command, mono))
+                step = case.start(body, mono)
                 case.status = Stage.RUNNING if case.status is Stage.WAITING else case.status
                 self.running[body.nodeid] = step
                 self.current_plan, self.current_case = plan, case

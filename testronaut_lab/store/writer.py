@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy import Connection, Engine, delete, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from testronaut_lab.errors import CaptureError
@@ -170,6 +170,10 @@ class _RunRow:
 
     def _step_finished(self, connection: Connection, seq: int, body: StepFinished) -> None:
         result = body.result
+        earlier = self._unjudged.pop(result.nodeid, None) if result.attempts > 1 else None
+        if earlier is not None:  # an attempt that failed is in the events only
+            steps = tables.steps
+            connection.execute(delete(steps).where(steps.c.run_id == self._id, steps.c.seq == earlier))
         self._unjudged[result.nodeid] = seq
         connection.execute(
             insert(tables.steps).values(

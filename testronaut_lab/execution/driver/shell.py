@@ -55,12 +55,13 @@ class ShellEnd:
 
 @dataclass(frozen=True, slots=True)
 class _Over:
-    """A step that runs no more. `record` is None when every shell of the session was killed."""
+    """A step that runs no more. `record` is None when every shell of the session was killed, `was_ended` says that we did it."""
 
     kind: ExitKind
     record: Record | None
     duration_s: float
     is_forged: bool
+    was_ended: bool = False
 
     @property
     def by_itself(self) -> bool:
@@ -130,6 +131,7 @@ class ShellDriver:
             began = over.by_itself or any(stream.touched for stream in streams)
             watch.drain()
             error = self._doubt(over, began=began)
+            notes += self._oom_note(over)
             left_behind = self._left_behind(over)
             state = self._go_on(over, notes)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
@@ -184,7 +186,7 @@ class ShellDriver:
         if record is None and self._driver_lives():
             self._container.kill()
             raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
-        return _Over(why, record, time.monotonic() - started, is_forged)
+        return _Over(why, record, time.monotonic() - started, is_forged, was_ended=True)
 
     def _is_forged(self, record: Record, nonce: str) -> bool:
         """Whether a step wrote it by our own functions, and so may still run."""
@@ -199,6 +201,14 @@ class ShellDriver:
         if oom_killed and not (record is not None and record.tag == "S" and record.words[1:2] == ("0",)):
             return ExitKind.OOM
         return ExitKind.PIDS_LIMIT if forks_refused else ExitKind.EXITED
+
+    def _oom_note(self, over: _Over) -> list[str]:
+        """A step may get over the loss of a process, but whoever reads its result has to know of it."""
+        killed = (self._meter.oom_kills() or 0) - self._oom_killed
+        if killed <= 0 or over.kind is ExitKind.OOM:
+            return []
+        processes = "1 process" if killed == 1 else f"{killed} processes"
+        return [f"{processes} of the session had to be killed for lack of memory (limits.memory)"]
 
     def _sweep(self, keep: frozenset[int]) -> None:
         """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
@@ -334,8 +344,8 @@ class ShellDriver:
 
 
 def _code(over: _Over) -> int | None:
-    """The shell's exit status; None for a step that we ended."""
-    if over.kind not in (ExitKind.EXITED, ExitKind.OOM, ExitKind.PIDS_LIMIT):
+    """The shell's exit status; None for a step that we ended because of what it did."""
+    if over.kind not in (ExitKind.EXITED, ExitKind.OOM, ExitKind.PIDS_LIMIT) or (over.was_ended and not over.is_forged):
         return None
     if over.record is None:
         return 137  # every shell was killed, and only SIGKILL does that

@@ -19,7 +19,8 @@ from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.model.result import ExitKind
 
 OPEN_STREAM_WAIT_S = 0.05
-CHECK_EVERY_S = 0.25
+FIRST_CHECK_S = 0.02
+CHECK_EVERY_S = 0.1
 _PIPE_BYTES = 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _FULL_PIPE_BYTES = 64 * 1024
@@ -34,7 +35,7 @@ GOING_ON = GoingOn.GOING_ON
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a command may take, and what is asked every quarter of a second whether it has gone too far otherwise."""
+    """How long a command may take, and what is asked after 20 ms, then every 100 ms, whether it has gone too far otherwise."""
 
     timeout_s: float
     check: Callable[[], ExitKind | None] = lambda: None
@@ -101,7 +102,7 @@ class StepWatch:
         `started` is on the monotonic clock. Reasons: timeout, cancelled, output_limit, and what `bounds.check` says.
         """
         deadline = started + bounds.timeout_s
-        next_check = started + CHECK_EVERY_S
+        next_check = started + FIRST_CHECK_S
         while True:
             now = time.monotonic()
             if now >= deadline:

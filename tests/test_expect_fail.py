@@ -1,0 +1,116 @@
+"""Cases that are expected to fail: what is a surprise, what stays an error, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+
+from testronaut_lab.errors import ExitStatus
+from testronaut_lab.headless import PlanRun, RunOptions
+from testronaut_lab.model.events import Event, StepJudged
+from testronaut_lab.model.result import CaseResult, RunResult, Status
+from testronaut_lab.planfile import parse_plan
+from testronaut_lab.report.html import run_html
+from testronaut_lab.report.json import dumps
+from testronaut_lab.report.schema import result_schema
+from testronaut_lab.report.text import TextReporter
+from testronaut_lab.report.view import RunView
+
+pytestmark = pytest.mark.usefixtures("base_image")
+
+
+def run(root: Path, *cases: dict[str, object], **options: object) -> tuple[RunResult, str]:
+    """The run of cases that are all expected to fail, for the reason `too old`, and the lines that it writes."""
+    written = [{"id": f"c{i}", "expect_fail": "too old", **case} for i, case in enumerate(cases)]
+    plan = parse_plan({"image": "debian:bookworm-slim", "cases": written}, root=root)
+    lines: list[str] = []
+    result = PlanRun([plan], RunOptions(**options)).run([TextReporter(lines.append)])  # type: ignore[arg-type]
+    return result, "".join(lines)
+
+
+def test_failing_as_expected_is_no_failure(tmp_path: Path) -> None:
+    result, said = run(tmp_path, {"steps": ["false", "echo never"]})
+    assert (result.status, result.exit_status, result.totals["xfailed"]) == (Status.PASSED, ExitStatus.OK, 1)
+    (case,) = result.plans[0].cases
+    assert (case.status, case.expect_fail) == (Status.XFAILED, "too old")
+    assert [step.status for step in case.steps] == [Status.FAILED, Status.SKIPPED]
+    assert "   XFAIL            c0  (expected to fail: too old)\n" in said
+    assert "0 passed, 0 failed, 0 skipped, 1 xfailed in" in said
+
+
+def test_passing_is_the_surprise(tmp_path: Path) -> None:
+    result, said = run(tmp_path, {"steps": ["true"]})
+    assert (result.status, result.exit_status, result.totals["xpassed"]) == (Status.FAILED, ExitStatus.FAILED, 1)
+    assert result.plans[0].status is Status.FAILED
+    assert "   XPASS            c0  (expected to fail: too old)\n" in said
+
+
+def test_an_error_stays_an_error(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, {"steps": [{"run": "true", "cwd": "missing"}]})
+    assert (result.plans[0].cases[0].status, result.exit_status) == (Status.ERROR, ExitStatus.USAGE)
+
+
+def test_a_case_whose_steps_are_all_skipped_is_skipped(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, {"steps": [{"run": "true", "skip_if": "true"}]})
+    assert (result.plans[0].cases[0].status, result.exit_status) == (Status.SKIPPED, ExitStatus.OK)
+
+
+def test_the_first_surprise_stops_a_run_that_fails_fast(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, {"steps": ["false"]}, {"steps": ["true"]}, {"steps": ["false"]}, fail_fast=True)
+    assert [case.status for case in result.plans[0].cases] == [Status.XFAILED, Status.XPASSED, Status.SKIPPED]
+
+
+def test_no_golden_is_written(tmp_path: Path) -> None:
+    result, said = run(tmp_path, {"steps": [{"run": "echo wrong", "golden": True}]}, update=True)
+    assert result.plans[0].cases[0].status is Status.XFAILED
+    assert "golden not written: the case is expected to fail" in said
+    assert not (tmp_path / "snapshots").exists()
+
+
+def test_steps_that_failed_as_expected_are_not_among_those_to_look_at(tmp_path: Path) -> None:
+    failing = {"steps": [{"run": "false", "continue": True}, {"run": "exit 3", "continue": True}]}
+    _, said = run(tmp_path, failing, {"steps": ["true"]}, {"id": "other", "steps": ["true"]})
+    assert "::c0" not in said
+    assert "   XPASS  plan::c1\n   XPASS  plan::other\n" in said
+
+
+def test_a_case_that_is_cut_short_has_not_passed(tmp_path: Path) -> None:
+    plan = parse_plan(
+        {"image": "debian:bookworm-slim", "cases": [{"id": "c", "expect_fail": "x", "steps": ["true", "false"]}]}, root=tmp_path
+    )
+    going = PlanRun([plan], RunOptions())
+
+    class Stop:
+        def event(self, view: RunView, event: Event) -> None:
+            if isinstance(event.body, StepJudged):
+                going.stop()
+
+        def end(self, view: RunView) -> None:
+            pass
+
+    result = going.run([Stop()])
+    assert result.plans[0].cases[0].status is not Status.XPASSED
+    assert result.exit_status is ExitStatus.INTERRUPTED
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> RunResult:
+    return run(tmp_path, {"steps": ["false"]})[0]
+
+
+def test_the_json_of_an_expected_failure_holds_to_the_schema(shown: RunResult) -> None:
+    tree = orjson.loads(dumps(shown))
+    jsonschema.validate(tree, result_schema())
+    (case,) = tree["plans"][0]["cases"]
+    assert (case["status"], case["expect_fail"], tree["totals"]["xfailed"]) == ("xfailed", "too old", 1)
+
+
+def test_html_says_why_a_case_is_expected_to_fail(shown: RunResult) -> None:
+    assert "expected to fail: too old" in run_html(shown)
+
+
+def test_a_case_that_is_to_pass_has_no_reason() -> None:
+    assert CaseResult("a", "p::a", Status.PASSED, ()).expect_fail is None

@@ -1,5 +1,6 @@
 # Runs as root beside the keeper, with builtins only: it must work when not one more process can be started.
-# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named. Answers on stdout.
+# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named, `k PID...` kills those named.
+# Answers on stdout; `k` has none.
 
 read_stat() { # PID: state, parent in $st, $pp, name in $nm; fails when it is gone
   st= pp= nm=
@@ -43,5 +44,6 @@ while IFS= read -r line; do
   case $line in
     l) list ;;
     x*) IFS=' '; sweep ${line#x} ;;
+    k*) IFS=' '; kill -9 ${line#k} 2>/dev/null ;;
   esac
 done

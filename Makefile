@@ -1,8 +1,9 @@
 # make demo: everything set up, then a real tool installed, driven, captured and compared.  make test: all checks and tests.
+# make bench: what a step costs, as tables.  make soak: the tests, with thousands of steps, sequences and faults.
 # Needs python3 (3.11 or newer), make, and root or sudo for what the system's package manager has to install.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint engine clean
+.PHONY: demo test bench soak lint engine clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +16,12 @@ demo: $(STAMP) engine
 
 test: lint engine $(TERMINAL)
 	$(BIN)/pytest --cov --cov-branch --cov-report=term --cov-fail-under=90
+
+bench: $(STAMP) engine
+	$(BIN)/python benchmarks
+
+soak: $(STAMP) engine
+	TESTRONAUT_LAB_SOAK=1 $(BIN)/pytest --timeout 3600
 
 # The dashboard is tested in a real terminal.
 /usr/bin/tmux:

@@ -1,68 +1,66 @@
-"""What a step costs: the session against `docker exec` in its forms, and against the floor of fork and exec in the container.
-
-Run with `make bench`. Every row of a table is measured in turn with the others, in one process, on one engine.
-"""
+"""What a step costs: the session against `docker exec` in its forms, and against the floor of fork and exec in the container."""
 
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 
 import docker
-from table import Row, in_turn, print_rows
+from docker.models.containers import Container
+from table import Figure, in_turn, print_rows, timed
 
 from testronaut_lab import Session
 
-IMAGE = "debian:bookworm-slim"
 ROUNDS = 100
-FLOOR_LOOP = 300
+FLOOR_LOOP = 50
+SDK = "SDK exec_run('true')"
+BUILTIN = "session: builtin step (:)"
+EXTERNAL = "session: external command (/bin/true)"
+FLOOR = "floor: fork + exec of /bin/true by a loop"
+
+_LOOP = f"i=0; while [ $i -lt {FLOOR_LOOP} ]; do %s; i=$((i + 1)); done"
+_FLOOR_SCRIPT = f"a=$(date +%s%N); {_LOOP % '/bin/true'}; b=$(date +%s%N); {_LOOP % ':'}; echo $((b - a - ($(date +%s%N) - b)))"
 
 
-def floor_s(container: str) -> float:
-    """Fork and exec of /bin/true by a shell loop in the container, per turn; the time of an empty loop taken off."""
-
-    def loop(body: str) -> float:
-        script = f"i=0; while [ $i -lt {FLOOR_LOOP} ]; do {body}; i=$((i+1)); done"
-        started = time.perf_counter()
-        subprocess.run(["docker", "exec", container, "sh", "-c", script], check=True, capture_output=True)
-        return time.perf_counter() - started
-
-    return (loop("/bin/true") - loop(":")) / FLOOR_LOOP
+def floor_s(session: Session) -> float:
+    """Fork and exec by a shell's loop in the session's own container, each; what the loop itself takes is taken off."""
+    return int(session.run(["sh", "-c", _FLOOR_SCRIPT]).check().out) / 1e9 / FLOOR_LOOP
 
 
-def main() -> None:
+def measure(image: str, rounds: int = ROUNDS) -> list[Figure]:
+    """Print the table of steps."""
     client = docker.from_env()
-    with Session(IMAGE) as empty, Session(IMAGE) as full:
+    with Session(image) as empty, Session(image) as full:
         empty.start()
         for i in range(100):
             full.put(f"d{i % 10}/f{i}", f"{i}\n")
         full.run(":")
         bare = client.containers.run(empty.image_id, ["sleep", "3600"], detach=True, init=True)
         try:
-            compare(empty, full, bare)
+            return _compare(empty, full, bare, rounds)
         finally:
             bare.remove(force=True)
+            client.close()
 
 
-def compare(empty: Session, full: Session, bare: docker.models.containers.Container) -> None:
-    actions: dict[str, Callable[[], object]] = {
-        "session: builtin step, empty workspace": lambda: empty.run(":"),
-        "session: external command (/bin/true)": lambda: empty.run("/bin/true"),
-        "session: builtin step, 100 entries": lambda: full.run(":"),
-        "SDK exec_run('true')": lambda: bare.exec_run("true"),
-        "CLI docker exec true": lambda: subprocess.run(["docker", "exec", bare.id, "true"], check=True),
-        "CLI docker run --rm true": lambda: subprocess.run(["docker", "run", "--rm", empty.image_id, "true"], check=True),
-    }
-    rows = in_turn(actions, ROUNDS)
-    floors = Row("floor: fork + exec by a loop in the container", tuple(floor_s(bare.id) for _ in range(10)))
-    by_name = {row.name: row for row in rows}
-    sdk = by_name["SDK exec_run('true')"]
-    print_rows("A step", [*rows, floors], sdk)
-    builtin, external = (by_name[name].median_ms for name in list(actions)[:2])
-    print(f"\nbuiltin step: {sdk.median_ms / builtin:.0f} × faster than SDK exec_run('true')")
-    print(f"external command: {external / floors.median_ms:.2f} × the fork + exec floor")
-
-
-if __name__ == "__main__":
-    main()
+def _compare(empty: Session, full: Session, bare: Container, rounds: int) -> list[Figure]:
+    rows = in_turn(
+        {
+            BUILTIN: timed(lambda: empty.run(":")),
+            EXTERNAL: timed(lambda: empty.run("/bin/true")),
+            "session: builtin step, 100 entries in the workspace": timed(lambda: full.run(":")),
+            FLOOR: lambda: floor_s(empty),
+            SDK: timed(lambda: bare.exec_run("true")),
+            "CLI docker exec true": timed(lambda: subprocess.run(["docker", "exec", bare.id, "true"], check=True)),
+            "CLI docker run --rm true": timed(
+                lambda: subprocess.run(["docker", "run", "--rm", empty.image_id, "true"], check=True)
+            ),
+        },
+        rounds,
+    )
+    print_rows("A step", list(rows.values()), rows[SDK])
+    faster = rows[SDK].median_ms / rows[BUILTIN].median_ms
+    above = rows[EXTERNAL].median_ms / rows[FLOOR].median_ms
+    return [
+        Figure("builtin step against SDK exec_run", "≥ 60 × faster", f"{faster:.0f} × faster", faster >= 60),
+        Figure("external command against fork + exec", "≤ 2.5 ×", f"{above:.2f} ×", above <= 2.5),
+    ]

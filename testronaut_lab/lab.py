@@ -55,6 +55,7 @@ class Session:
         blobs = BlobStore((root or project_root(Path.cwd())) / ".testronaut" / "blobs")
         self._bench = Workbench(self.log.emit, blobs)
         self._live: LiveSession | None = None
+        self._image_id = ""
         self._closed = False
         self.results: list[StepResult] = []
 
@@ -72,6 +73,11 @@ class Session:
     def tools(self) -> tuple[str, ...]:
         return tuple(tool.name for tool in self._tools)
 
+    @property
+    def image_id(self) -> str:
+        """The engine's id of the image with the tools in it; empty before the session has started."""
+        return self._image_id
+
     def start(self) -> None:
         """Get the image and tools ready and start the shell, if that has not been done.
 
@@ -81,8 +87,8 @@ class Session:
             raise UsageError("this session is closed", hint="make a new one: Session(image)")
         if self._live is None:
             _open_sessions.add(self)
-            image_id = self._bench.prepare(0, self._image, self._tools)
-            self._live = self._bench.session(image_id, self._settings, self._env)
+            self._image_id = self._bench.prepare(0, self._image, self._tools)
+            self._live = self._bench.session(self._image_id, self._settings, self._env)
 
     def close(self) -> None:
         """End what runs in the session and remove its container and directories; may be called twice."""
@@ -112,7 +118,7 @@ class Session:
             return
         image_id = self._bench.prepare(0, self._image, tools)
         self._live = self._bench.session(image_id, self._settings, self._env, self._live)
-        self._tools = tools
+        self._tools, self._image_id = tools, image_id
         self.log.emit(Problem("the session was started anew to install tools: files are kept, shell state and jobs are gone"))
 
     def run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -20,7 +21,7 @@ from testronaut_lab.container.image import ResolvedImage, resolve
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.protocol import BindMount, StepContainerSpec
 from testronaut_lab.container.sessiondir import SessionDir, StepUser
-from testronaut_lab.errors import UsageError
+from testronaut_lab.errors import EngineError, LabError, UsageError
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.lineage import ShellSpec
@@ -96,10 +97,18 @@ class Workbench:
                 succeeds.hand_over(place)
             return self._open(image_id, settings, env, user, directory, place)
         except BaseException:
+            self._abandon(directory)
+            raise
+
+    def _abandon(self, directory: SessionDir) -> None:
+        """Remove what there is of a session that did not start. What cannot be removed now is a later run's to remove."""
+        try:
             manager.remove_by_name(self.engine, manager.container_name(directory.id))
             remove_network(self.engine, _network_name(directory.id))
+        except EngineError:
+            return
+        finally:
             directory.remove()
-            raise
 
     def _tell_image(self, line: str) -> None:
         self._emit(Progress("image", line))
@@ -129,8 +138,12 @@ class Workbench:
         if settings.network == "internet":
             network = create_network(self.engine, _network_name(directory.id))
         channel = Channel(directory.run)
-        container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
-        meter = CgroupMeter(container.state().pid)
+        try:
+            container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
+            meter = CgroupMeter(container.state().pid)
+        except BaseException:
+            channel.close()
+            raise
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
         driver = ShellDriver(container, channel, shell, meter)
         limits = settings.limits
@@ -140,14 +153,17 @@ class Workbench:
             if keep:
                 directory.keep()
                 return
-            remove_network(self.engine, _network_name(directory.id))
-            directory.remove()
+            try:
+                remove_network(self.engine, _network_name(directory.id))
+            finally:
+                directory.remove()
 
         session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
         try:
             session.start()
         except BaseException:
-            session.close()
+            with suppress(LabError):  # whoever called removes what is left, and the first error is the one to tell
+                session.close()
             raise
         return session
 

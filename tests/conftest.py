@@ -20,6 +20,9 @@ from testronaut_lab.workbench import SessionSettings, Workbench
 
 pytest_plugins = ["pytester"]
 
+# `make soak`: the long tests in their full length
+SOAK = os.environ.get("TESTRONAUT_LAB_SOAK") == "1"
+
 SHELLS = ("dash", "bash", "busybox")
 _BUSYBOX_TAG = "testronaut-lab/test-busybox:1"
 

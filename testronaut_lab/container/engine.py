@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import docker
@@ -26,6 +27,7 @@ DEFAULT_SOCKET = Path("/var/run/docker.sock")
 OLDEST_API = "1.40"  # Docker 19.03
 NEWEST_API: str = docker.constants.DEFAULT_DOCKER_API_VERSION
 CALL_TIMEOUT_S = 60
+HURRIED_CALL_TIMEOUT_S = 1.5
 _PROBE_TIMEOUT_S = 5.0
 
 UP_HINT = "testronaut-lab engine up"
@@ -82,8 +84,18 @@ class Engine:
     info: EngineInfo
     socket_path: str
 
+    @cached_property
+    def hurried(self) -> Engine:
+        """The same engine for calls that a step waits for: one that does not answer within 1.5 s is taken for lost."""
+        base_url, api = f"unix://{self.socket_path}", self.info.api
+        return Engine(
+            docker.DockerClient(base_url=base_url, version=api, timeout=HURRIED_CALL_TIMEOUT_S), self.info, self.socket_path
+        )
+
     def close(self) -> None:
         self.client.close()
+        if (hurried := self.__dict__.pop("hurried", None)) is not None:
+            hurried.close()
 
 
 def find_endpoints(environ: Mapping[str, str] | None = None, home: Path | None = None) -> list[Endpoint]:

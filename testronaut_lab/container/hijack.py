@@ -15,7 +15,7 @@ from testronaut_lab.errors import EngineError
 
 _HEADER_BYTES = 8
 _MAX_HEAD_BYTES = 64 * 1024
-_UPGRADE_TIMEOUT_S = 30.0
+_UPGRADE_TIMEOUT_S = 3.0  # the engine answers before it starts anything
 
 
 class FrameReader:

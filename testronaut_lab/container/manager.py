@@ -29,7 +29,7 @@ class StepContainer:
     """A started container for steps; see `protocol.Container`."""
 
     def __init__(self, engine: Engine, container: DockerContainer) -> None:
-        self._engine = engine
+        self._engine = self._patient = engine
         self._container = container
 
     @property
@@ -73,9 +73,12 @@ class StepContainer:
                 if error.status_code != 409:  # it does not run
                     raise
 
+    def hurry(self) -> None:
+        self._engine = self._patient.hurried
+
     def remove(self) -> None:
         with translated(f"removing container {self.name}"):
-            _remove(self._engine, self.id)
+            _remove(self._patient, self.id)
 
 
 def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:

@@ -96,6 +96,10 @@ class Container(Protocol):
         """Ask the engine; a container that is gone is a state, not an error."""
         ...
 
+    def hurry(self) -> None:
+        """From now on a step waits for each call but `remove`: raise EngineError after seconds, not after a minute."""
+        ...
+
     def kill(self) -> None:
         """Kill it and everything in it; one that does not run is left as it is."""
         ...

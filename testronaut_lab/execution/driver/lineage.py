@@ -22,7 +22,7 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.records import Record, RecordReader
 
 START_TIMEOUT_S = 20.0
-SETTLE_TIMEOUT_S = 5.0
+SETTLE_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Lineage:
 
     def start(self) -> None:
         """Start the first driver. Raises SessionLost when the container has no such shell or is gone."""
-        self._start(script.ready(self.cwd))
+        self._start(script.ready(self.cwd), START_TIMEOUT_S)
 
     def close(self) -> None:
         if self._leader is not None:
@@ -79,6 +79,11 @@ class Lineage:
     def others(self) -> frozenset[int]:
         """`pids` without the driver itself, which ends with the step that it runs."""
         return frozenset(pid for role, pid in self._pids.items() if role != "driver")
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Those who would tell of the driver's end."""
+        return frozenset(pid for role, pid in self._pids.items() if role in ("leader", "supervisor"))
 
     @property
     def driver_pid(self) -> int:
@@ -168,11 +173,11 @@ class Lineage:
         self._channel.close_gate(gate)
 
     def adopt(self) -> None:
-        """The leader was killed and the driver was not: the driver becomes the one who waits, for a copy of itself."""
+        """The driver becomes the one who waits, for a copy of itself, since the leader and whoever else waited is gone."""
         self._close_leader()
         self._attach(script.witness(self._generation + 1), [self._secret])
         # a witness that has yet to start would survive what it is there to witness
-        self._wait_for(lambda: "leader" in self._pids, START_TIMEOUT_S)
+        self._wait_for(lambda: "leader" in self._pids, SETTLE_TIMEOUT_S)
         self._pids["supervisor"] = self._pids.pop("driver")
         self._starting = True
         self._channel.send(script.supervise())
@@ -193,15 +198,15 @@ class Lineage:
         self._inbox.clear()
         self.foreign()
         self._channel.put("env", self._environment)
-        self._start(script.ready(self.cwd, restore_env=True))
+        self._start(script.ready(self.cwd, restore_env=True), SETTLE_TIMEOUT_S)
 
-    def _start(self, ready: str) -> None:
+    def _start(self, ready: str, timeout_s: float) -> None:
         self._pids.clear()
         self._starting = True
         self._channel.send(ready)
         self._attach(script.leader(self._spec.shell, self._generation + 1), [self._secret, script.introduce(self._secret)])
         try:
-            self._wait_ready(START_TIMEOUT_S)
+            self._wait_ready(timeout_s)
         except ShellsGone:
             words = self._leader_words.decode(errors="backslashreplace").strip()
             raise SessionLost(

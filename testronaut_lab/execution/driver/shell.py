@@ -17,11 +17,12 @@ from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
 from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
-from testronaut_lab.execution.driver.watchdog import Process, Watchdog, WatchdogLost
+from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
@@ -78,7 +79,7 @@ class ShellDriver:
         self._channel = channel
         self._lineage = Lineage(container, channel, spec)
         self._meter = meter
-        self._watchdog: Watchdog | None = None
+        self._watchdog: Guard | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._late = LateReader()
         self._background: dict[int, str] = {}
@@ -91,7 +92,11 @@ class ShellDriver:
         """Start the shell. Raises SessionLost when it cannot."""
         self._lineage.start()
         self._lineage.park()
-        self._watchdog = Watchdog(self._container)
+        try:
+            self._watchdog = Guard(self._container)
+        except WatchdogLost as error:
+            raise SessionLost(f"starting the session's watchdog: {error}; {self._container.state().describe()}") from error
+        self._container.hurry()
 
     def close(self) -> None:
         self._late.close()
@@ -280,8 +285,9 @@ class ShellDriver:
 
     def _keep_shell(self, held: str, notes: list[str]) -> None:
         if self._lineage.leader_gone():
+            how = "the line to the shell's supervisor broke" if self._relieve() else "the step killed the shell's supervisor"
             self._lineage.adopt()
-            notes.append("the step killed the shell's supervisor; `$$` is no longer the shell's own number")
+            notes.append(f"{how}; `$$` is no longer the shell's own number")
         if held == "-":
             self._lineage.park()
             return
@@ -313,8 +319,17 @@ class ShellDriver:
         self._restart()
         return ShellState.LOST
 
+    def _relieve(self) -> bool:
+        """End whoever still waits for the driver and would tell of its end beside a new one. Whether there was anybody."""
+        assert self._watchdog is not None
+        alive = self._lineage.waiting & {process.pid for process in self._processes() if process.state not in "ZX"}
+        if alive:
+            self._watchdog.end(alive)
+        return bool(alive)
+
     def _adopted(self) -> bool:
         try:
+            self._relieve()
             self._lineage.adopt()
             self._lineage.park()
         except ShellsGone:

@@ -32,15 +32,19 @@ class WatchdogLost(Exception):
 
 
 class Watchdog:
-    """Starts at once; every call blocks for its answer. Not thread safe."""
+    """Starts at once; every call blocks for its answer. Not thread safe. Raises WatchdogLost, EngineError."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, timeout_s: float = _START_TIMEOUT_S) -> None:
         text = files(__package__).joinpath("watchdog.sh").read_text()
         self._attached: Attached = container.attach(["/bin/sh", "-c", text, "watchdog"], user="0:0", env={}, cwd="/")
         self._buffer = b""
         self._poll = select.poll()
         self._poll.register(self._attached.fileno(), select.POLLIN)
-        self.pid = int(self._answer("R", _START_TIMEOUT_S)[-1].split()[1])
+        try:
+            self.pid = int(self._answer("R", timeout_s)[-1].split()[1])
+        except WatchdogLost:
+            self._attached.close()
+            raise
 
     def close(self) -> None:
         self._attached.close()
@@ -60,6 +64,10 @@ class Watchdog:
         """Kill all but `keep`, the keeper and itself, until none is alive; False if some would not die. Raises WatchdogLost."""
         self._send(f"x {' '.join(str(pid) for pid in sorted(set(keep)))}\n")
         return self._answer("WF", timeout_s)[-1].startswith("W")
+
+    def end(self, pids: Iterable[int]) -> None:
+        """Kill these, whatever they are; done before the next answer. Raises WatchdogLost."""
+        self._send(f"k {' '.join(str(pid) for pid in pids)}\n")
 
     def _send(self, text: str) -> None:
         try:

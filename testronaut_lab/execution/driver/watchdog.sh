@@ -1,5 +1,6 @@
 # Runs as root beside the keeper, with builtins only: it must work when not one more process can be started.
-# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named. Answers on stdout.
+# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named, `k PID...` kills those named.
+# Answers on stdout; `k` has none.
 
 read_stat() { # PID: state, parent in $st, $pp, name in $nm; fails when it is gone
   st= pp= nm=
@@ -19,10 +20,44 @@ list() {
   echo L
 }
 
+# Stop everything at once: what forks is killed one by one only if it forks slower than that. Those of the PIDs that ran are
+# kept in $held, since a job that a step had stopped must stay so.
+hold() { # PID...
+  held=
+  for p; do
+    read_stat $p || continue
+    case $st in T | t) ;; *) held="$held $p" ;; esac
+  done
+  kill -STOP -1
+}
+
+crowd() {
+  set -- /proc/[0-9]*
+  [ $# -gt 32 ]
+}
+
+kill_others() { # the pids to keep, padded; looks at none of those it kills, since each look costs more than the kill
+  victims=
+  for d in /proc/[0-9]*; do
+    p=${d#/proc/}
+    case $1 in *" $p "*) ;; *) victims="$victims $p" ;; esac
+  done
+  [ -z "$victims" ] || kill -9 $victims 2>/dev/null
+}
+
 sweep() { # the pids to keep
+  held=
+  crowd && hold "$@"
+  kill_others " 1 $self $* "
+  sweep_all "$@"
+  [ -z "$held" ] || kill -CONT $held 2>/dev/null
+}
+
+sweep_all() {
   keep=" 1 $self $* " pass=0 total=0
   while [ $pass -lt 400 ]; do
     pass=$((pass + 1)) alive=0
+    [ $pass -eq 4 ] && [ -z "$held" ] && hold "$@"
     for d in /proc/[0-9]*; do
       p=${d#/proc/}
       case $keep in *" $p "*) continue ;; esac
@@ -43,5 +78,6 @@ while IFS= read -r line; do
   case $line in
     l) list ;;
     x*) IFS=' '; sweep ${line#x} ;;
+    k*) IFS=' '; kill -9 ${line#k} 2>/dev/null ;;
   esac
 done

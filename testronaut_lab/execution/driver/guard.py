@@ -1,0 +1,77 @@
+"""Keeps a session's watchdog: starts another one where only the line to it broke, and the container is well.
+
+What a watchdog does is `watchdog.py`; what it means that there is none any more, `shell.py` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from testronaut_lab.container.protocol import Container
+from testronaut_lab.errors import EngineError
+from testronaut_lab.execution.driver.watchdog import Process, Watchdog, WatchdogLost
+
+_RESTART_TIMEOUT_S = 2.0
+
+_T = TypeVar("_T")
+
+
+class Guard:
+    """Every call blocks for its answer, for twice its timeout and a little more at the worst. Not thread safe.
+
+    Raises WatchdogLost when the container is gone, stopped, paused or another one than it was; EngineError when that cannot
+    be found out.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._keeper_pid = container.state().pid
+        self._watchdog = Watchdog(container)
+
+    @property
+    def pid(self) -> int:
+        return self._watchdog.pid
+
+    def close(self) -> None:
+        self._watchdog.close()
+
+    def processes(self, timeout_s: float = 2.0) -> list[Process]:
+        """See `Watchdog.processes`."""
+        return self._ask(lambda watchdog: watchdog.processes(timeout_s))
+
+    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0) -> bool:
+        """See `Watchdog.sweep`."""
+        kept = frozenset(keep)
+        return self._ask(lambda watchdog: watchdog.sweep(kept, timeout_s))
+
+    def end(self, pids: Iterable[int]) -> None:
+        """See `Watchdog.end`."""
+        ended = frozenset(pids)
+        self._ask(lambda watchdog: watchdog.end(ended))
+
+    def _ask(self, question: Callable[[Watchdog], _T]) -> _T:
+        try:
+            return question(self._watchdog)
+        except WatchdogLost as error:
+            self._renew(error)
+        return question(self._watchdog)
+
+    def _renew(self, why: WatchdogLost) -> None:
+        lost = self._watchdog.pid
+        self._check(why)
+        try:
+            renewed = Watchdog(self._container, _RESTART_TIMEOUT_S)
+        except EngineError:
+            self._check(why)  # the engine may learn only now of a container that has ended
+            raise
+        self._watchdog.close()
+        self._watchdog = renewed
+        renewed.end([lost])  # one behind a line that stalls lives, and is nobody's job left behind
+
+    def _check(self, why: WatchdogLost) -> None:
+        state = self._container.state()
+        if not state.running or state.paused:
+            raise why
+        if state.pid != self._keeper_pid:
+            raise WatchdogLost(f"{why}; the container was restarted") from why

@@ -1,0 +1,91 @@
+"""A session with very many steps: it gets no slower, and neither this process nor the container holds more than at the start."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import statistics
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import SOAK
+from harness import Lab
+
+pytestmark = pytest.mark.engine
+
+STEPS = 10_000 if SOAK else 300
+WARM_UP = 60
+# builtins, programs, changes of files, ends of the shell, background jobs that end, large outputs, stdin
+SCRIPTS = (
+    ":",
+    "/bin/true",
+    "echo $((i = i + 1)) >f",
+    "cd /tmp; x=$PWD; cd /workspace",
+    "head -c 100000 /dev/zero",
+    "exit 3",
+    "cat",
+    "( : ) & wait",
+    "mkdir -p d/e; : >d/e/g; rm -r d",
+    "kill -9 $$",
+)
+GROWTH_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Held:
+    """By this process, by the container and by the run directory that they share."""
+
+    fds: int
+    fifos: int
+    threads: int
+    processes: int
+    shared_files: int
+
+
+def held(lab: Lab) -> Held:
+    modes: list[int] = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that lists them
+            modes.append(os.stat(f"/proc/self/fd/{fd}").st_mode)
+    processes = int(lab.out("set -- /proc/[0-9]*; echo $#; set --"))
+    shared = len(lab.out("echo /run/lab/*").split())
+    return Held(len(modes), sum(map(stat.S_ISFIFO, modes)), threading.active_count(), processes, shared)
+
+
+def memory_bytes() -> int:
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def run_steps(lab: Lab, count: int) -> list[float]:
+    """Seconds that each took."""
+    times: list[float] = []
+    for i in range(count):
+        started = time.perf_counter()
+        lab.run(SCRIPTS[i % len(SCRIPTS)], stdin=b"in\n")
+        times.append(time.perf_counter() - started)
+        lab.events.seen.clear()  # the harness would keep every byte
+    return times
+
+
+@pytest.mark.timeout(1800)
+def test_many_steps_leave_nothing_and_get_no_slower(fresh: Lab) -> None:
+    run_steps(fresh, WARM_UP)
+    before, before_bytes = held(fresh), memory_bytes()
+    times = run_steps(fresh, STEPS)
+    tenth = STEPS // 10
+    start_s, end_s = statistics.median(times[:tenth]), statistics.median(times[-tenth:])
+    grown_bytes = memory_bytes() - before_bytes
+    print(
+        f"{STEPS} steps: {start_s * 1e3:.2f} ms at the start, {end_s * 1e3:.2f} at the end; grew by {grown_bytes / 2**20:.1f} MiB"
+    )
+    assert held(fresh) == before
+    assert grown_bytes < GROWTH_BYTES
+    if SOAK:  # a few hundred steps say nothing about this
+        assert end_s <= 1.2 * start_s

@@ -1,0 +1,54 @@
+"""What the watchdog kills, how fast, and what it leaves alone: on a real container, at a full table of processes too."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from conftest import SOAK, MakeSession
+from harness import Lab
+
+from testronaut_lab.model.plan import Limits
+from testronaut_lab.model.result import ExitKind
+
+pytestmark = pytest.mark.engine
+
+TIMEOUT_S = 0.3
+KILLED_WITHIN_S = 0.5
+# keeper, watchdog, leader, driver, the one that waits for a promoted driver, parked copies: one that comes, one that goes
+OUR_SHELLS = 7
+BOMB = "bomb() { bomb | bomb & }; bomb; read x </run/lab/keeper"
+# each escapes a careless kill in its own way; `read` from the keeper's FIFO never comes back
+ESCAPES = {
+    "own session": "setsid sleep 300 & read x </run/lab/keeper",
+    "double fork": "( ( sleep 300 & ) & ); read x </run/lab/keeper",
+    "deaf": "trap '' TERM INT HUP QUIT; sh -c 'while :; do sleep 1; done' & read x </run/lab/keeper",
+    "all of it": "setsid sh -c \"trap '' TERM HUP; ( ( while :; do sleep 0.01; done ) & ) & exec sleep 300\"",
+    "respawns": "again() { sleep 0.02; again & }; again & read x </run/lab/keeper",
+    "fork bomb in the shell": BOMB,
+    "fork bomb in perl": "perl -e 'while (1) { fork }'",
+    "fork bomb in perl, each in its own session": "perl -MPOSIX -e 'while (1) { fork; POSIX::setsid() }'",
+    "fork bomb of short lives": "perl -e '$SIG{CHLD} = \"IGNORE\"; while (1) { fork or do { fork; exit } }'",
+}
+
+
+@pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES)
+def test_nothing_of_a_step_lives_half_a_second_after_its_timeout(fresh: Lab, script: str) -> None:
+    late_s: list[float] = []
+    for _ in range(20 if SOAK else 3):
+        result = fresh.run(script, timeout_s=TIMEOUT_S)
+        late_s.append(result.duration_s - TIMEOUT_S)
+        assert (result.exit.kind, result.left_behind) == (ExitKind.TIMEOUT, ())
+        names = fresh.out("cat /proc/[0-9]*/comm").split()
+        assert set(names) == {"sh"} and names.count("sh") <= OUR_SHELLS
+    print(f"killed after {statistics.median(late_s) * 1e3:.0f} ms in the middle, {max(late_s) * 1e3:.0f} ms at most")
+    # the middle one, since a machine that is busy elsewhere is late with everything
+    assert 0 <= statistics.median(late_s) < KILLED_WITHIN_S
+
+
+@pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES)
+def test_jobs_of_earlier_steps_outlive_it(make_session: MakeSession, script: str) -> None:
+    lab = make_session(limits=Limits(pids=60))
+    lab.run("mkfifo in out; ( while read x <in; do echo $x >out; done ) >/dev/null 2>&1 & sleep 300 >/dev/null & job=$!").check()
+    lab.run(script, timeout_s=TIMEOUT_S)
+    assert lab.out("kill -0 $job && echo alive >in; cat out") == "alive\n"

@@ -85,7 +85,9 @@ class World:
         yield self.sessions[-1]
         self.said.append("close")
 
-    def judge(self, step: Step, result: StepResult, workspace: object, ignore: tuple[str, ...] = ()) -> Verdict:
+    def judge(
+        self, step: Step, result: StepResult, workspace: object, ignore: tuple[str, ...] = (), *, may_write: bool = True
+    ) -> Verdict:
         status = Status.ERROR if result.exit.kind is ExitKind.SESSION_LOST else result.status
         return Verdict(status, saved=dict.fromkeys(step.save, f"value of {step.id}") if result.ok else {})
 

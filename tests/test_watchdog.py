@@ -30,20 +30,24 @@ ESCAPES = {
     "fork bomb in perl, each in its own session": "perl -MPOSIX -e 'while (1) { fork; POSIX::setsid() }'",
     "fork bomb of short lives": "perl -e '$SIG{CHLD} = \"IGNORE\"; while (1) { fork or do { fork; exit } }'",
 }
+# these fill the table of processes, and are ended for it before their time is up
+FILLS = {"fork bomb in the shell", "fork bomb in perl", "fork bomb in perl, each in its own session"}
 
 
-@pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES)
-def test_nothing_of_a_step_lives_half_a_second_after_its_timeout(fresh: Lab, script: str) -> None:
+@pytest.mark.parametrize("name", ESCAPES)
+def test_nothing_of_a_step_lives_half_a_second_after_its_end(fresh: Lab, name: str) -> None:
+    expected = ExitKind.PIDS_LIMIT if name in FILLS else ExitKind.TIMEOUT
     late_s: list[float] = []
     for _ in range(20 if SOAK else 3):
-        result = fresh.run(script, timeout_s=TIMEOUT_S)
+        result = fresh.run(ESCAPES[name], timeout_s=TIMEOUT_S)
         late_s.append(result.duration_s - TIMEOUT_S)
-        assert (result.exit.kind, result.left_behind) == (ExitKind.TIMEOUT, ())
+        assert (result.exit.kind, result.left_behind) == (expected, ())
         names = fresh.out("cat /proc/[0-9]*/comm").split()
         assert set(names) == {"sh"} and names.count("sh") <= OUR_SHELLS
     print(f"killed after {statistics.median(late_s) * 1e3:.0f} ms in the middle, {max(late_s) * 1e3:.0f} ms at most")
     # the middle one, since a machine that is busy elsewhere is late with everything
-    assert 0 <= statistics.median(late_s) < KILLED_WITHIN_S
+    assert statistics.median(late_s) < KILLED_WITHIN_S
+    assert name in FILLS or min(late_s) >= 0
 
 
 @pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES)

@@ -35,7 +35,7 @@ from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
-_HELD_WAIT_S = 0.5
+_HELD_WAIT_S = 1.0
 _START_TIMEOUT_S = 20.0
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
+from testronaut_lab.container import security
 from testronaut_lab.execution.driver.carry import Carried
 from testronaut_lab.execution.driver.script import RUN_DIR, Command, needs_brackets, quote
 
 STATE_FILE = "/run/lab.state"
+_OPEN_FILES = next(limit.soft for limit in security.STEP_ULIMITS if limit.name == "nofile")
 
 
 def functions_text() -> bytes:
@@ -26,7 +28,8 @@ def leader(shell: str) -> list[str]:
     """
     child = r'IFS= \command read -r __c; \command eval "$__c"'
     text = (
-        "trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
+        # runc has at times left an exec with its own limit instead of the container's
+        f"ulimit -S -n {_OPEN_FILES} 2>/dev/null; trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
         f"IFS= read -r k; IFS=' ' read -r p x </proc/self/stat; printf '@%s L %s\\n' \"$k\" \"$p\" >|{STATE_FILE}; "
         f"( exec {shell} -c {quote(child)} {shell} >&3 2>&4 3>&- 4>&- ); s=$?; "
         f'printf \'@%s X %s\\n\' "$k" "$s" >>{STATE_FILE}; printf \'@%s.\' "$k" >&3; printf \'@%s.\' "$k" >&4; exit "$s"'

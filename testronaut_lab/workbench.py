@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -19,12 +19,15 @@ from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.image import ResolvedImage, resolve
 from testronaut_lab.container.network import create_network, remove_network
-from testronaut_lab.container.protocol import BindMount, StepContainerSpec
+from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
 from testronaut_lab.container.sessiondir import SessionDir, StepUser
 from testronaut_lab.errors import EngineError, LabError, UsageError
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
+from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.lineage import ShellSpec
+from testronaut_lab.execution.driver.plain import PlainDriver
+from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import RUN_DIR
 from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.runner import Emit, LiveSession
@@ -54,12 +57,14 @@ class Workbench:
     def __init__(self, emit: Emit, blobs: BlobSink) -> None:
         self._emit = emit
         self._blobs = blobs
+        self._driver: str | None = None
 
     @cached_property
     def engine(self) -> Engine:
         """Raises EngineError. What dead owners left behind is removed on the way."""
+        self._driver = probe.forced(os.environ)
         engine = connect()
-        self._emit(EngineFound(engine.info))
+        self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
         for name in manager.reap(engine):
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
         return engine
@@ -145,7 +150,7 @@ class Workbench:
             channel.close()
             raise
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
-        driver = ShellDriver(container, channel, shell, meter)
+        driver = self._start_driver(container, channel, shell, meter)
         limits = settings.limits
         bounds = SessionLimits(limits.timeout_s, limits.output_bytes, limits.workspace_bytes, limits.files)
 
@@ -166,6 +171,28 @@ class Workbench:
                 session.close()
             raise
         return session
+
+    def _start_driver(self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter) -> Driver:
+        """The driver that is forced, or that this engine was found to need, or what the probe of the first session finds."""
+
+        def plain() -> PlainDriver:
+            return PlainDriver(container, channel, shell, meter)
+
+        try:
+            if self._driver == "plain":
+                channel.close()
+                return probe.started(plain())
+            fast = ShellDriver(container, channel, shell, meter)
+            if self._driver == "fast":
+                return probe.started(fast)
+            driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)
+        except BaseException:
+            meter.close()
+            raise
+        self._driver = driver.name
+        if driver.name != self.engine.info.driver:
+            self._emit(EngineFound(replace(self.engine.info, driver=driver.name)))
+        return driver
 
 
 def _place(directory: SessionDir, user: StepUser) -> SessionPlace:

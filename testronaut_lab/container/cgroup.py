@@ -1,4 +1,4 @@
-"""A running container's counters, read from the host's cgroup files with fds that stay open: a few microseconds each.
+"""A running container's counters, read from the host's cgroup files mostly with fds that stay open: some microseconds each.
 
 Works for cgroup v1 and v2 where the engine shares our kernel and the files are readable; a counter that is not there is
 None, and whoever asked says so. Sampling and judging are `execution/`'s business.
@@ -25,7 +25,8 @@ class CgroupMeter:
         where: Callable[[str], Path | None] = (
             (lambda _: _below(root, paths[""])) if unified else (lambda name: _below(root / name, paths.get(name)))
         )
-        self._procs = _open(where("pids"), "cgroup.procs")
+        pids = where("pids")
+        self._procs = None if pids is None else pids / "cgroup.procs"
         self._pids_events = _open(where("pids"), "pids.events")
         self._oom = _open(where("memory"), "memory.events" if unified else "memory.oom_control")
         self._cpu = _open(where("cpuacct"), "cpu.stat" if unified else "cpuacct.usage")
@@ -38,15 +39,18 @@ class CgroupMeter:
             self._peak = _open(where("memory"), peak)
 
     def close(self) -> None:
-        for fd in (self._procs, self._pids_events, self._oom, self._cpu, self._memory, self._peak):
+        for fd in (self._pids_events, self._oom, self._cpu, self._memory, self._peak):
             if fd is not None:
                 os.close(fd)
-        self._procs = self._pids_events = self._oom = self._cpu = self._memory = self._peak = None
+        self._pids_events = self._oom = self._cpu = self._memory = self._peak = None
 
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
-        text = _read(self._procs)
-        return None if text is None else text.count(b"\n")
+        # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
+        try:
+            return None if self._procs is None else self._procs.read_bytes().count(b"\n")
+        except OSError:  # the container is gone, and its group with it
+            return None
 
     def refused_forks(self) -> int | None:
         """How often the pids limit refused a new process, since the container started."""

@@ -17,8 +17,9 @@ from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
+from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
+from testronaut_lab.execution.driver.shell import Meter, ShellEnd
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
@@ -46,15 +47,14 @@ class SessionMeter(Meter, UsageMeter, Protocol):
 
 
 class LiveSession:
-    """Starts with `start`, ends with `close`; the container is its own and is removed then unless it is kept.
-
-    `release(keep)` is called last, for whoever made the session's directories.
+    """Starts with `start`, ends with `close`. The driver runs already; the container is the session's own and is removed at the
+    end unless it is kept. `release(keep)` is called last, for whoever made the session's directories.
     """
 
     def __init__(
         self,
         container: Container,
-        driver: ShellDriver,
+        driver: Driver,
         meter: SessionMeter,
         place: SessionPlace,
         limits: SessionLimits,
@@ -85,8 +85,7 @@ class LiveSession:
         return self._container.name
 
     def start(self) -> None:
-        """Raises SessionLost when the shell cannot be started."""
-        self._driver.start()
+        """See what is in the directories before the first step. Raises CaptureError."""
         self._look()
 
     def close(self, *, keep: bool = False) -> None:

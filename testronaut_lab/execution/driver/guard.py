@@ -50,6 +50,14 @@ class Guard:
         ended = frozenset(pids)
         self._ask(lambda watchdog: watchdog.end(ended))
 
+    def new_file(self, path: str) -> None:
+        """See `Watchdog.new_file`."""
+        self._ask(lambda watchdog: watchdog.new_file(path))
+
+    def give(self, path: str) -> bytes:
+        """See `Watchdog.give`."""
+        return self._ask(lambda watchdog: watchdog.give(path))
+
     def _ask(self, question: Callable[[Watchdog], _T]) -> _T:
         try:
             return question(self._watchdog)

@@ -1,6 +1,6 @@
 # Runs as root beside the keeper, with builtins only: it must work when not one more process can be started.
-# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named, `k PID...` kills those named.
-# Answers on stdout; `k` has none.
+# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named, `k PID...` kills those named,
+# `n FILE` makes a file that steps can write, `g FILE` gives what is in it. Answers on stdout; `k` has none.
 
 read_stat() { # PID: state, parent in $st, $pp, name in $nm; fails when it is gone
   st= pp= nm=
@@ -72,6 +72,14 @@ sweep_all() {
   echo "F $alive"
 }
 
+# A file that steps can write and not read, in a directory where they can do nothing else.
+new_file() { umask 044; : >|"$1"; echo N; }
+
+give() { # a file's lines
+  while IFS= read -r l || [ -n "$l" ]; do printf 'G%s\n' "$l"; done <"$1"
+  echo E
+}
+
 IFS=' ' read -r self rest </proc/self/stat
 echo "R $self"
 while IFS= read -r line; do
@@ -79,5 +87,7 @@ while IFS= read -r line; do
     l) list ;;
     x*) IFS=' '; sweep ${line#x} ;;
     k*) IFS=' '; kill -9 ${line#k} 2>/dev/null ;;
+    n*) new_file "${line#n }" ;;
+    g*) give "${line#g }" ;;
   esac
 done

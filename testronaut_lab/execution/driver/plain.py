@@ -1,0 +1,283 @@
+"""The plain driver: one exec a step, some hundred times slower than the fast one, for engines that share no FIFO with us.
+
+Each step has a shell of its own, which a supervising shell starts, waits for and reports on. From step to step it carries
+the directory, the exported environment, the shell's options (bash's `shopt` too) and the umask, on the host. It does not
+carry functions, unexported variables, aliases, traps, positional parameters, open file descriptors, resource limits and
+the shell's knowledge of its jobs; a step that made some of these has a note that names them, as far as the shell can be
+asked (a function is found by its definition in the step's text; bash tells all). `$$` is another number in each step.
+
+A step's output are the exec's own frames, up to a mark (`ending.py`). The engine reads for 2 s after an exec's end what a
+process left behind writes and drops the rest: both streams are `open` then, and the step has a note. What the shells report
+goes to /run/lab.state, a file on the container's own /run that root makes and reads by the watchdog: steps can write to it,
+which makes them an error, but not read, replace or remove it (one that runs as root can). Files reach the step by the
+read-only run directory. Only the two shells know their nonces, which come by the exec's stdin.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+from testronaut_lab.capture.stream import StreamCapture
+from testronaut_lab.container.protocol import Container
+from testronaut_lab.errors import EngineError, SessionLost
+from testronaut_lab.execution.driver import script
+from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
+from testronaut_lab.execution.driver.lineage import ShellSpec
+from testronaut_lab.execution.driver.plainscript import STATE_FILE, functions_text, leader, opening, step_line
+from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter, ShellEnd
+from testronaut_lab.execution.driver.statement import Statement, read_statement
+from testronaut_lab.execution.driver.surroundings import Surroundings
+from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
+
+_HELD_WAIT_S = 1.0
+_START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Nonces:
+    leader: str
+    child: str
+
+    @property
+    def mark(self) -> bytes:
+        return f"@{self.leader}.".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A step that runs no more. `statement` is None where it was ended by us, and where its shells were killed."""
+
+    kind: ExitKind
+    code: int | None
+    statement: Statement | None = None
+    error: ErrorInfo | None = None
+
+
+class PlainDriver:
+    """Drives one session. Of the channel only the directory is used: its FIFOs may be closed already."""
+
+    name = "plain"
+
+    def __init__(self, container: Container, channel: Channel, spec: ShellSpec, meter: Meter) -> None:
+        self._container = container
+        self._channel = channel
+        self._spec = spec
+        self._guard = Surroundings(container, meter)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._carried = Carried(spec.cwd)
+        self._fresh: Statement | None = None
+        self._late: list[tuple[ExecWatch, tuple[MarkedStream, MarkedStream]]] = []
+        self._late_bytes = 0
+
+    def start(self) -> None:
+        """Run a first, empty command, which shows that there is such a shell and what a fresh one holds.
+
+        Raises SessionLost when there is none.
+        """
+        self._guard.start()
+        self._channel.put("plain", functions_text())
+        self._channel.put("empty", b"")
+        nothing = script.Command("", run=":")
+        nonces = self._prepare(nothing)
+        words = Words()
+        streams = (MarkedStream(words, nonces.mark), MarkedStream(words, nonces.mark))
+        watch = self._begin(nothing, nonces, streams)
+        ending = watch.until_over(Bounds(_START_TIMEOUT_S, output_limit=False), time.monotonic())
+        watch.close()
+        self._fresh = self._statement(nonces)
+        if ending is not Ending.MARKED or self._fresh.said is None:
+            said = words.said.decode(errors="backslashreplace").strip() or self._container.state().describe()
+            raise SessionLost(
+                f"starting {self._spec.shell} in container {self._container.name}: {said}",
+                hint="name a shell that the image has: `shell: sh`",
+            )
+
+    def close(self) -> None:
+        for watch, _ in self._late:
+            watch.close()
+        self._late.clear()
+        self._guard.close()
+        os.close(self._wake)
+
+    def interrupt(self) -> None:
+        """End the command that runs, from any thread; the session lives. Without one it does nothing."""
+        os.eventfd_write(self._wake, 1)
+
+    @property
+    def late_bytes(self) -> int:
+        """What processes left behind wrote after their steps, in the 2 s for which the engine reads it."""
+        self._read_late()
+        return self._late_bytes
+
+    def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
+        """See `protocol.Driver`."""
+        self._read_late()
+        self._guard.count_from_here()
+        self._forget_interrupt()
+        started = time.monotonic()
+        nonces = self._prepare(command)
+        streams = (MarkedStream(out, nonces.mark), MarkedStream(err, nonces.mark))
+        watch = self._begin(command, nonces, streams)
+        try:
+            over = self._conclude(watch, bounds, started, nonces)
+        except BaseException as error:
+            for stream in streams:
+                stream.flush()
+            watch.close()
+            if isinstance(error, EngineError):
+                self._container_must_run(error)
+            raise
+        duration_s = time.monotonic() - started
+        try:
+            return self._end(over, watch, streams, (out, err), duration_s)
+        finally:
+            self._put_away(watch, streams)
+
+    def _forget_interrupt(self) -> None:
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return
+
+    def _prepare(self, command: script.Command) -> _Nonces:
+        """Put what the step's shell reads where it finds it."""
+        carried = self._carried
+        files = {
+            "env": carried.env_text() + f"__lab_d={script.quote(carried.cwd)} __lab_q={script.quote(carried.oldpwd)}\n",
+            "options": carried.options_text(),
+            "step": script.step_text(command, traced=carried.is_traced),
+        }
+        if script.needs_brackets(command):
+            # the directory is changed by the line itself, which can tell when that fails
+            where = f"__lab_w={script.quote(command.cwd or '')}\n"
+            files["before"] = script.before_text(replace(command, cwd=None)) + where
+            files["after"] = script.after_text(command, carried.cwd)
+        for name, text in files.items():
+            self._channel.put(name, text.encode(errors="surrogateescape"))
+        if command.stdin:
+            self._channel.put("stdin", command.stdin)
+        return _Nonces(secrets.token_hex(16), secrets.token_hex(16))
+
+    def _begin(self, command: script.Command, nonces: _Nonces, streams: tuple[MarkedStream, MarkedStream]) -> ExecWatch:
+        spec = self._spec
+        attached = self._container.attach(leader(spec.shell), user=spec.user, env=spec.env, cwd="/")
+        watch = ExecWatch(attached, self._wake, streams)
+        line = step_line(command, self._carried, nonces.child, candidates(command.run or ""))
+        try:
+            attached.write(opening(nonces.leader, line))
+        except EngineError:
+            pass  # a shell that did not start has closed its stdin; what it said is still to be read
+        return watch
+
+    def _conclude(self, watch: ExecWatch, bounds: Bounds, started: float, nonces: _Nonces) -> _Over:
+        ending = watch.until_over(bounds, started)
+        if isinstance(ending, ExitKind):
+            self._guard.sweep()
+            watch.until_closed(KILL_TIMEOUT_S)
+            return _Over(ending, None, error=_forged(self._statement(nonces)))
+        statement = self._statement(nonces)
+        if ending is Ending.CLOSED:
+            return self._after_a_cut(statement)
+        error = _forged(statement)
+        if error is None and statement.code is None:
+            error = ErrorInfo("Tampered", "something in the container removed the record of the step's end")
+        if error is None and statement.has_no_cwd:
+            hint = "create the directory in an earlier step or in `files:`"
+            error = ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+        kind = self._guard.kind_of_end(went_well=statement.said is not None and statement.code == 0)
+        if kind is ExitKind.PIDS_LIMIT:
+            self._guard.sweep()  # there must be room for our own shells
+        return _Over(kind, statement.code, statement, error)
+
+    def _after_a_cut(self, statement: Statement) -> _Over:
+        """The streams ended without their marks: the supervising shell was killed, never came to be, or the engine cut them."""
+        self._container_must_run()
+        alive = self._guard.alive()
+        if statement.leader_pid in alive:
+            self._guard.sweep()
+            raise EngineError("the engine closed the streams of a step that still runs", hint="testronaut-lab engine status")
+        if (error := _forged(statement)) is None and statement.leader_pid is None:
+            error = ErrorInfo("SessionLost", "the step's shell could not be started; what the engine says of it is its output")
+        elif error is None and (statement.child_pid in alive or statement.said is not None):
+            error = ErrorInfo("SessionLost", "the step killed the shell that supervises it, and was ended")
+        if error is not None:
+            self._guard.sweep()
+        return _Over(self._guard.kind_of_end(went_well=False), 137, None, error)
+
+    def _end(
+        self,
+        over: _Over,
+        watch: ExecWatch,
+        streams: tuple[MarkedStream, MarkedStream],
+        captures: tuple[StreamCapture, StreamCapture],
+        duration_s: float,
+    ) -> ShellEnd:
+        statement = over.statement
+        ours = frozenset() if statement is None else frozenset(filter(None, (statement.leader_pid, statement.child_pid)))
+        left_behind = self._guard.left_behind(ours)
+        is_open = not watch.is_closed and bool(left_behind) and not watch.until_closed(_HELD_WAIT_S)
+        if over.code is None and not watch.is_closed:
+            is_open = True  # killed by us, and yet something holds the streams
+        for stream in streams:
+            stream.flush()
+        notes: list[str] = []
+        if is_open:
+            notes.append("a process left behind holds the step's output open; what it writes 2 s after the step's end is lost")
+        state = self._carry(over, bool(left_behind), notes)
+        out, err = (capture.finish(open_=is_open) for capture in captures)
+        cwd = self._carried.cwd
+        return ShellEnd(over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes))
+
+    def _carry(self, over: _Over, has_jobs: bool, notes: list[str]) -> ShellState:
+        statement = over.statement
+        if statement is not None and statement.had_no_directory:
+            notes.append(f"the session's directory {self._carried.cwd} is gone; the step began in /")
+        if over.error is not None or statement is None or statement.said is None:
+            return ShellState.RESTORED
+        assert self._fresh is not None and self._fresh.said is not None
+        self._carried = Carried.of(statement.said, self._fresh.said)
+        lost = not_carried(statement.said, self._fresh.said) + (["background jobs as the shell's own"] if has_jobs else [])
+        if lost:
+            notes.append(f"not carried to the next step by the plain driver: {'; '.join(lost)}")
+        return ShellState.KEPT
+
+    def _put_away(self, watch: ExecWatch, streams: tuple[MarkedStream, MarkedStream]) -> None:
+        if watch.is_closed or not all(stream.is_marked for stream in streams):
+            watch.close()
+        else:
+            self._late.append((watch, streams))
+
+    def _read_late(self) -> None:
+        """Take what came after the end of steps; must be called now and then, since an unread stream stops its writer."""
+        going_on = []
+        for watch, streams in self._late:
+            try:
+                watch.pump()
+            except EngineError:
+                watch.is_closed = True  # it belongs to no step
+            self._late_bytes += sum(stream.take_late() for stream in streams)
+            if watch.is_closed:
+                watch.close()
+            else:
+                going_on.append((watch, streams))
+        self._late = going_on
+
+    def _statement(self, nonces: _Nonces) -> Statement:
+        return read_statement(self._guard.give(STATE_FILE), nonces.leader, nonces.child)
+
+    def _container_must_run(self, cause: EngineError | None = None) -> None:
+        state = self._container.state()
+        if not state.running or state.paused:
+            raise SessionLost(f"the session's container does not run any more: {state.describe()}") from cause
+
+
+def _forged(statement: Statement) -> ErrorInfo | None:
+    if not statement.is_foreign:
+        return None
+    return ErrorInfo("Tampered", f"something in the container wrote to the session's record file {STATE_FILE} during this step")

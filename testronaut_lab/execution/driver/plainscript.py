@@ -1,0 +1,74 @@
+"""The shell text of the plain driver: the shell that supervises a step, and the line that its own shell runs.
+
+Pure functions, as in `script.py`, from which the step's own text comes. What the functions named here do is in plain.sh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from testronaut_lab.container import security
+from testronaut_lab.execution.driver.carry import Carried
+from testronaut_lab.execution.driver.script import RUN_DIR, Command, needs_brackets, quote
+
+STATE_FILE = "/run/lab.state"
+_OPEN_FILES = next(limit.soft for limit in security.STEP_ULIMITS if limit.name == "nofile")
+
+
+def functions_text() -> bytes:
+    """What every step's shell sources."""
+    return files(__package__).joinpath("plain.sh").read_bytes()
+
+
+def leader(shell: str) -> list[str]:
+    """The exec's program: a shell that runs nothing of a step's, so that it can always tell how the step's shell ended.
+
+    It keeps the exec's streams, which therefore end after the step, and signals to its group do not end it.
+    """
+    child = r'IFS= \command read -r __c; \command eval "$__c"'
+    text = (
+        # runc has at times left an exec with its own limit instead of the container's
+        f"ulimit -S -n {_OPEN_FILES} 2>/dev/null; trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
+        f"IFS= read -r k; IFS=' ' read -r p x </proc/self/stat; printf '@%s L %s\\n' \"$k\" \"$p\" >|{STATE_FILE}; "
+        f"( exec {shell} -c {quote(child)} {shell} >&3 2>&4 3>&- 4>&- ); s=$?; "
+        f'printf \'@%s X %s\\n\' "$k" "$s" >>{STATE_FILE}; printf \'@%s.\' "$k" >&3; printf \'@%s.\' "$k" >&4; exit "$s"'
+    )
+    return [shell, "-c", text, shell]
+
+
+def opening(nonce: str, line: str) -> bytes:
+    """What is written to the exec's stdin: the supervising shell's nonce, and the line for the step's."""
+    return f"{nonce}\n{line}\n".encode(errors="surrogateescape")
+
+
+def step_line(command: Command, carried: Carried, nonce: str, functions: Sequence[str]) -> str:
+    """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
+    bracketed = needs_brackets(command)
+    source = rf"\command . {RUN_DIR}/step"
+    if command.isolated:
+        source = f"( {source} )"
+    if carried.is_verbose:
+        source = rf"{{ \command set -v; {source}; }}"
+    guards = [rf"\command . {RUN_DIR}/before"] if bracketed else []
+    if command.cwd is not None:
+        guards.append('__lab_o="${OLDPWD-}"')
+        guards.append(rf'{{ \command cd -- "$__lab_w" 2>/dev/null || {{ \__lab_note {nonce} P; \command exit 1; }}; }}')
+    if bracketed:
+        guards.append(r"\command unset __lab_w")
+    parts = [
+        rf"\command . {RUN_DIR}/plain",
+        rf"\command . {RUN_DIR}/env",
+        rf'\command cd -- "$__lab_d" 2>/dev/null || \__lab_note {nonce} G',
+        "OLDPWD=$__lab_q" if carried.oldpwd else r"\command unset OLDPWD",
+        rf"\command export TESTRONAUT_LAB={quote(' '.join(command.nodeid.splitlines()))}",
+        rf"\__lab_begin {nonce}",
+        rf"\__lab_go {'stdin' if command.stdin else 'empty'}",
+        rf"\command . {RUN_DIR}/options",
+        " && ".join([*guards, source]),
+        rf'{{ \__lab_fin {nonce} "$?" "$#"; }} 2>/dev/null',
+        *([rf"\command . {RUN_DIR}/after"] if bracketed else []),
+        " ".join([rf"\__lab_keep {nonce}", *functions]),
+        r'\command exit "$__lab_s"',
+    ]
+    return "; ".join(parts)

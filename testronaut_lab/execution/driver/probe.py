@@ -1,0 +1,165 @@
+"""Which driver a session gets: found out by trying, never by what kind of engine it seems to be.
+
+The fast driver's own start is the proof, end to end: it reads its script through the mount and talks over FIFOs, so where it
+works nothing is spent on a probe. Where it does not start, a word is read through the mount and another one sent through a
+pair of FIFOs. TESTRONAUT_LAB_DRIVER (`fast` or `plain`) forces one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+from testronaut_lab.container.protocol import Attached, Container
+from testronaut_lab.errors import EngineError, LabError, SessionLost, UsageError
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.protocol import Driver
+from testronaut_lab.execution.driver.script import RUN_DIR
+from testronaut_lab.execution.driver.watchdog import Watchdog, WatchdogLost
+
+PATIENCE_S = 2.0
+_WORD_DEADLINE_S = 5.0
+_FIFO_DEADLINE_S = 2.0
+_PROBED = 0  # a step's number that no step has
+_SAY = (
+    f'IFS= read -r a <{RUN_DIR}/nonce && printf "%s\\n" "$a"; '
+    f'IFS= read -r b <{RUN_DIR}/probe && printf "%s\\n" "$b" >{RUN_DIR}/{_PROBED}.o'
+)
+
+
+class Sharing(Enum):
+    """What the engine's containers share with this machine, as far as the session's directory goes."""
+
+    FIFOS = "files and FIFOs"
+    FILES = "files, but no FIFOs"
+    NOTHING = "nothing"
+
+
+def forced(environ: Mapping[str, str]) -> str | None:
+    """The driver that TESTRONAUT_LAB_DRIVER names. Raises UsageError for a word that is none."""
+    named = environ.get("TESTRONAUT_LAB_DRIVER") or None
+    if named not in (None, "fast", "plain"):
+        raise UsageError(f"TESTRONAUT_LAB_DRIVER={named} names no driver", hint="fast, plain, or unset to find out")
+    return named
+
+
+def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callable[[], Sharing], container: Container) -> Driver:
+    """Start the fast driver, or, where the engine shares files but no FIFOs with us, the plain one.
+
+    Raises EngineError where it shares nothing, and what the fast driver's start raised where it should have worked. No driver
+    is left open then.
+    """
+    doubt = _Doubt(look, container)
+    try:
+        with doubt:
+            fast.start()
+    except BaseException as error:
+        fast.close()
+        if not isinstance(error, SessionLost) or doubt.found() is not Sharing.FILES:
+            raise
+        return started(plain())
+    return fast
+
+
+def started(driver: Driver) -> Driver:
+    """Start it. Raises what its start raises; it is closed then."""
+    try:
+        driver.start()
+    except BaseException:
+        driver.close()
+        raise
+    return driver
+
+
+def look_through(container: Container, channel: Channel, user: str) -> Sharing:
+    """Read a word through the mount, send one through two FIFOs. Blocks for some seconds where that does not work.
+
+    What hangs in a FIFO is left for the watchdog. Raises EngineError, CaptureError.
+    """
+    word, other = secrets.token_hex(8), secrets.token_hex(8)
+    channel.put("nonce", f"{word}\n".encode())
+    channel.open_gate("probe")
+    fds = channel.open_streams(_PROBED)
+    attached = container.attach(["/bin/sh", "-c", _SAY], user=user, env={}, cwd="/")
+    try:
+        channel.pass_gate("probe", other)
+        return _listen(attached, fds[0], word.encode(), other.encode())
+    finally:
+        attached.close()
+        for fd in fds:
+            os.close(fd)
+        channel.forget_streams(_PROBED)
+        channel.close_gate("probe")
+
+
+def _listen(attached: Attached, fifo: int, word: bytes, other: bytes) -> Sharing:
+    """`word` is awaited on the exec's stdout, and after it `other` from the FIFO, which alone says enough."""
+    deadline = time.monotonic() + _WORD_DEADLINE_S
+    said, came, ended = b"", b"", False
+    poll = select.poll()
+    for fd in (attached.fileno(), fifo):
+        poll.register(fd, select.POLLIN)
+    while not ended and (left := deadline - time.monotonic()) > 0:
+        knew = word in said
+        try:
+            said += b"".join(data for _, data in attached.read())
+        except (EOFError, EngineError):
+            ended = True
+        try:
+            came += os.read(fifo, 4096)
+        except BlockingIOError:
+            pass
+        if other in came:
+            return Sharing.FIFOS
+        if word in said and not knew:
+            deadline = time.monotonic() + _FIFO_DEADLINE_S
+        poll.poll(min(20, int(left * 1000) + 1))
+    return Sharing.FILES if word in said else Sharing.NOTHING
+
+
+class _Doubt:
+    """While the fast driver starts: if that takes long, look whether it can; if it cannot, end it."""
+
+    def __init__(self, look: Callable[[], Sharing], container: Container) -> None:
+        self._look = look
+        self._container = container
+        self._found: Sharing | None = None
+        self._started = False
+        self._timer = threading.Timer(PATIENCE_S, self._wonder)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._started = True
+        self._timer.cancel()
+        self._timer.join()
+
+    def found(self) -> Sharing | None:
+        """None where that could not be found out. Raises EngineError where nothing is shared."""
+        if self._found is None:
+            try:
+                self._found = self._look()
+            except LabError:
+                return None
+        if self._found is Sharing.NOTHING:
+            raise EngineError(
+                f"container {self._container.name} does not see this machine's directories: its engine runs elsewhere, which "
+                "is not supported yet, or does not share them",
+                hint="TESTRONAUT_LAB_SESSIONS=DIR names a directory that the engine shares",
+            )
+        return self._found
+
+    def _wonder(self) -> None:
+        try:
+            self._found = self._look()
+            if self._found is not Sharing.FIFOS and not self._started:
+                Watchdog(self._container).sweep(())
+        except (LabError, WatchdogLost):
+            return  # the start itself will tell

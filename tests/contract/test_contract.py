@@ -1,0 +1,122 @@
+"""One contract, every driver, every shell: the sentences of behaviours.py, and what needs more than a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from behaviours import BEHAVIOURS, Do
+from conftest import SHELLS
+from harness import Lab, open_lab
+
+from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.model.result import ExitKind, StepResult
+from testronaut_lab.workbench import SessionSettings
+
+pytestmark = pytest.mark.engine
+
+DRIVERS = ("fast", "plain")
+EVERYWHERE = [f"{driver}-{shell}" for driver in DRIVERS for shell in SHELLS]
+
+
+@pytest.fixture(scope="module", params=EVERYWHERE)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A session for each driver and shell, shared by the module."""
+    driver, shell = request.param.split("-")
+    image_id = request.getfixturevalue("busybox_image" if shell == "busybox" else "base_image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TESTRONAUT_LAB_DRIVER", driver)
+        settings = SessionSettings(shell="bash" if shell == "bash" else "sh")
+        with open_lab(image_id, tmp_path_factory.mktemp("blobs"), settings) as opened:
+            yield opened
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.callspec.params["lab"].split("-")[0]
+    return name
+
+
+def perform(lab: Lab, do: Do) -> StepResult:
+    return lab.session.run(
+        StepRequest(
+            "step", "x.lab.yaml::case::step", run=do.run, argv=do.argv, stdin=do.stdin, env=do.env, cwd=do.cwd,
+            timeout_s=do.timeout_s, exports=do.exports,
+        )
+    )  # fmt: skip
+
+
+def differences(result: StepResult, do: Do) -> dict[str, tuple[object, object]]:
+    """What is not as expected: (expected, actual) by name."""
+    out = do.out.encode() if isinstance(do.out, str) else do.out
+    err = None if do.err is None else do.err.encode()
+    changes = tuple(f"{change.change.value} {change.path}" for change in result.changes)
+    told = result.stderr.replace(b"++", b"").replace(b"+++", b"+") if do.err and do.err.startswith("+") else result.stderr
+    pairs = {
+        "kind": (do.kind, result.exit.kind.value),
+        "out": (out, result.stdout),
+        "err": (err, told),
+        "code": (do.code, result.exit.code),
+        "state": (do.state, result.state.value),
+        "cwd": (do.in_cwd, result.cwd),
+        "changes": (do.changes, changes),
+        "error": (do.error or "", result.error.class_ if result.error else ""),
+        "note": (do.note, do.note if do.note and any(do.note in note for note in result.notes) else result.notes),
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] is not None and pair[0] != pair[1]}
+
+
+@pytest.mark.parametrize("sentence", BEHAVIOURS)
+def test_contract(lab: Lab, driver: str, sentence: str) -> None:
+    lab.run("cd /workspace")
+    found = {}
+    for step in BEHAVIOURS[sentence]:
+        do = step.under(driver)
+        result = perform(lab, do)
+        if wrong := differences(result, do):
+            found[do.run or str(do.argv)] = (wrong, result.err)
+    assert found == {}
+
+
+def test_there_are_at_least_60_behaviours() -> None:
+    assert len(BEHAVIOURS) >= 60
+
+
+def test_the_session_has_the_driver_that_was_asked_for(lab: Lab, driver: str) -> None:
+    assert lab.session._driver.name == driver
+
+
+def test_a_large_output_is_whole(lab: Lab) -> None:
+    result = lab.run("seq 1 200000; seq 1 1000 >&2")
+    assert result.stdout == "".join(f"{i}\n" for i in range(1, 200001)).encode()
+    assert result.stderr == "".join(f"{i}\n" for i in range(1, 1001)).encode()
+
+
+def test_an_interrupt_ends_the_step_and_not_the_session(lab: Lab) -> None:
+    lab.when(b"ready", lab.session.interrupt)
+    assert lab.run("echo ready; sleep 300").exit.kind is ExitKind.CANCELLED
+    assert lab.out("echo on") == "on\n"
+
+
+def test_a_process_left_behind_is_named_and_its_stream_is_open(lab: Lab) -> None:
+    result = lab.run("sleep 77 & echo started")
+    assert (result.out, result.stdout_stream.open) == ("started\n", True)
+    assert [name.partition(" ")[0] for name in result.left_behind] == ["sleep"]
+    assert lab.run("true").left_behind == ()
+
+
+def test_a_probe_tells_the_status_and_leaves_nothing(lab: Lab) -> None:
+    probe = StepRequest("p", "x::p", run="export kept=1; cd /tmp; echo seen; exit 3")
+    assert lab.session.probe(probe) == 3
+    assert lab.out('echo "[$kept] $PWD"') == "[] /workspace\n"
+
+
+def test_a_missing_shell_is_said_when_the_session_starts(
+    base_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from testronaut_lab.errors import SessionLost
+
+    monkeypatch.setenv("TESTRONAUT_LAB_DRIVER", "plain")
+    with pytest.raises(SessionLost, match="zsh"), open_lab(base_image, tmp_path, SessionSettings(shell="zsh")):
+        pass

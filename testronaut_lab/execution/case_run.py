@@ -117,8 +117,12 @@ class CaseRun:
         try:
             filled = substitute(step, self._values)
             request = replace(
-                request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env}
-            )
+                request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env},
+                interact=filled.interact,
+            )  # fmt: skip
+            if step.stop is not None and step.stop not in session.background:
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"{step.stop} was not started",)))
+                return
             if step.skip_if is not None and session.probe(replace(request, run=step.skip_if, argv=None, stdin=b"")) == 0:
                 self._rule(request, _Ruling(Status.SKIPPED, notes=(f"`{step.skip_if}` held",)))
                 return
@@ -156,6 +160,12 @@ class CaseRun:
             {name: self._values[name] for name in sorted(self._unexported)},
             self._number,
             self._case.nodeid,
+            step.tty,
+            step.interact,
+            step.background,
+            step.ready,
+            step.stop,
+            step.signal,
         )
 
     def _rule(self, request: StepRequest, ruling: _Ruling, step: Step | None = None) -> None:

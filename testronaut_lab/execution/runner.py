@@ -16,6 +16,8 @@ from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanne
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost
+from testronaut_lab.execution.apart import ApartEnd
+from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
 from testronaut_lab.execution.driver.script import Command
 from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
@@ -77,12 +79,18 @@ class LiveSession:
         }
         self._seen: dict[str, Snapshot] = {}
         self._placer = Placer(place.workspace, place.owner)
+        self._beside = Beside(container, driver, meter, place, blobs, lambda: StreamCapture(blobs, limits.output_bytes))
         self._lost: str | None = None
         self._closed = False
 
     @property
     def container_name(self) -> str:
         return self._container.name
+
+    @property
+    def background(self) -> frozenset[str]:
+        """The names of the background programs that were started and not stopped."""
+        return self._beside.names
 
     def start(self) -> None:
         """Raises SessionLost when the shell cannot be started."""
@@ -97,6 +105,7 @@ class LiveSession:
         if self._closed:
             return
         self._closed = True
+        self._beside.close()
         self._driver.close()
         self._meter.close()
         for scanner in (self._files, *self._outside.values()):
@@ -125,6 +134,7 @@ class LiveSession:
     def interrupt(self) -> None:
         """End the step that runs, from any thread; the session lives."""
         self._driver.interrupt()
+        self._beside.interrupt()
 
     def put(self, path: str, content: bytes, mode: int | None = None) -> None:
         """Put a file into the workspace; it counts as nobody's change."""
@@ -165,13 +175,19 @@ class LiveSession:
         out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
         cpu_before = self._meter.cpu_s()
         try:
-            end = self._driver.run(self._command(request), out, err, Bounds(self._timeout_s(request), self._too_much))
+            end = self._drive(request, (out, err))
         except EngineError as error:
             result = self._when_lost(request, error, out, err, time.monotonic() - started)
         else:
             result = self._when_over(request, end, cpu_before)
         self._emit(StepFinished(request.plan, request.case, result))
         return result
+
+    def _drive(self, request: StepRequest, streams: tuple[StreamCapture, StreamCapture]) -> ShellEnd:
+        command, bounds = self._command(request), Bounds(self._timeout_s(request), self._too_much)
+        if self._beside.takes(request):
+            return self._beside.run(request, command, streams, bounds)
+        return self._driver.run(command, *streams, bounds)
 
     def _timeout_s(self, request: StepRequest) -> float:
         return self._limits.timeout_s if request.timeout_s is None else request.timeout_s
@@ -204,13 +220,13 @@ class LiveSession:
         passed = kind is ExitKind.EXITED and end.code == 0
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
         cpu_s = cpu_after - cpu_before if cpu_after is not None and cpu_before is not None else None
-        return StepResult(
+        result = StepResult(
             request.id,
             request.nodeid,
             Exit(kind, end.code, _signal(end.code)),
             status,
             request.phase,
-            request.run,
+            request.script,
             request.argv,
             stdout_stream=end.stdout,
             stderr_stream=end.stderr,
@@ -218,12 +234,13 @@ class LiveSession:
             outside=outside,
             usage=Usage(cpu_s),
             duration_s=end.duration_s,
-            cwd=path_text(end.cwd.encode(errors="surrogateescape")),
+            cwd=path_text(end.cwd.encode(errors="surrogateescape")) or None,
             state=end.state,
             left_behind=end.left_behind,
             error=end.error,
             notes=(*end.notes, *notes),
         )
+        return self._beside.finish(request, result, end) if isinstance(end, ApartEnd) else result
 
     def _when_lost(
         self, request: StepRequest, error: EngineError, out: StreamCapture, err: StreamCapture, duration_s: float
@@ -236,7 +253,7 @@ class LiveSession:
             Exit(kind),
             Status.ERROR,
             request.phase,
-            request.run,
+            request.script,
             request.argv,
             stdout_stream=_rest(out),
             stderr_stream=_rest(err),

@@ -58,7 +58,7 @@ class Judge:
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace) -> Verdict:
         saved = saved_values(step, result)
-        mismatches = (*check(step.expect, result, workspace), *saved.mismatches)
+        mismatches = (*result.mismatches, *check(step.expect, result, workspace), *saved.mismatches)
         notes: tuple[str, ...] = ()
         if cut := _cut_for_golden(step, result):
             mismatches += tuple(each for each in cut if each not in mismatches)

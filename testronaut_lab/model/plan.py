@@ -18,6 +18,7 @@ from testronaut_lab.model.expect import ExitExpect as ExitExpect
 from testronaut_lab.model.expect import Expect as Expect
 from testronaut_lab.model.expect import FileExpect as FileExpect
 from testronaut_lab.model.expect import TextExpect as TextExpect
+from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.result import Phase
 from testronaut_lab.model.substitution import Filler
 
@@ -107,10 +108,13 @@ class GoldenSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Step:
-    """One command: the script `run` or the exact `argv`; the other one is None.
+    """One command: the script `run` or the exact `argv`; the other one is None. Both are None for `stop` and `signal`.
 
     `env` and `cwd` are the step's own and end with it. `timeout_s` None: the plan's limit. `stdin` None: empty.
     `stdin_is_text` says that `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
+
+    `tty` gives it a terminal of its own, in which `interact` is done. `background` names a program that goes on, from when
+    it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some.
     """
 
     id: str
@@ -128,6 +132,12 @@ class Step:
     save: dict[str, Save] = field(default_factory=dict)
     golden: GoldenSpec | None = None
     expect: Expect = field(default_factory=Expect)
+    tty: Tty | None = None
+    interact: tuple[Interaction, ...] = ()
+    background: str | None = None
+    ready: Ready | None = None
+    stop: str | None = None
+    signal: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -190,4 +200,5 @@ def substitute(step: Step, values: Mapping[str, str]) -> Step:
         env={name: filler.text(value) for name, value in step.env.items()},
         cwd=None if step.cwd is None else filler.text(step.cwd),
         expect=filler.expect(step.expect),
+        interact=tuple(map(filler.interaction, step.interact)),
     )

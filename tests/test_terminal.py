@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab import Session
+from testronaut_lab.errors import UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.model.expect import TextExpect
 from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, Interaction, PressKey, Resize, SendText, Tty
@@ -196,3 +199,11 @@ def test_a_container_that_goes_away_is_no_end_of_the_step(fresh: Lab) -> None:
 
 def test_a_long_script_runs_in_a_terminal(dash: Lab) -> None:
     assert in_terminal(dash, "#" + "x" * 200_000 + "\necho end").out == "end\r\n"
+
+
+def test_a_session_gives_a_step_a_terminal(base_image: str, tmp_path: Path) -> None:
+    with Session("debian:bookworm-slim", root=tmp_path) as session:
+        result = session.run("read -r x; echo got $x", tty=True, interact=[SendText("it\r")])
+        assert result.check().screen == "it\ngot it\n"
+        with pytest.raises(UsageError, match="`interact` needs a terminal"):
+            session.run("true", interact=[SendText("it\r")])

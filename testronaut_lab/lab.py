@@ -18,6 +18,7 @@ from testronaut_lab.execution.context import StepRequest, check_environment
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
+from testronaut_lab.model.interaction import Interaction, Tty
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
 from testronaut_lab.planfile import load_plan, parse_plan, parse_tool, slug
@@ -131,13 +132,22 @@ class Session:
         timeout: float | None = None,
         check: bool = False,
         id: str | None = None,
+        tty: bool | Tty = False,
+        interact: Sequence[Interaction] = (),
     ) -> StepResult:
         """Run one step: a string is a script for the session's shell, a list exact arguments. `timeout` is in seconds.
 
         What the step did is the result, also when it failed, was not found or had to be ended; with `check` anything but
-        success raises StepFailed. Raises UsageError for what no shell can be given, SessionLost when there is none any more.
+        success raises StepFailed. `tty` gives it a terminal of its own, in which `interact` is done. Raises UsageError for
+        what no shell can be given, SessionLost when there is none any more.
         """
+        if interact and not tty:
+            raise UsageError("`interact` needs a terminal", hint="tty=True")
+        if stdin and tty:
+            raise UsageError("`stdin` and `tty` exclude each other: a terminal is its own input", hint="interact=[SendText(…)]")
         request = self._request(command, stdin, env or {}, cwd, timeout, id)
+        if tty:
+            request = replace(request, tty=tty if isinstance(tty, Tty) else Tty(), interact=tuple(interact))
         live = self._started()
         result = live.run(request)
         self.results.append(result)

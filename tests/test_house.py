@@ -22,6 +22,7 @@ HOMES = {
     "pytest": ("pytest_plugin.py",),
     "syrupy": ("pytest_plugin.py",),
     "sqlalchemy": ("store/",),
+    "pyte": ("execution/screen.py",),
 }
 
 # A part of ours, and what it must not see.

@@ -406,4 +406,4 @@ def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:
 def test_the_schema_says_what_is_not_supported_yet() -> None:
     definitions = plan_schema()["$defs"]
     assert isinstance(definitions, dict)
-    assert definitions["step"]["properties"]["tty"]["description"] == "not supported yet"  # type: ignore[index,call-overload]
+    assert definitions["case"]["properties"]["when"]["description"] == "not supported yet"  # type: ignore[index,call-overload]

@@ -232,14 +232,7 @@ UNSUPPORTED_USES: dict[str, dict[str, object]] = {
         "cases": [{"id": "a", "steps": ["x"], "expect_fail": {"reason": "broken", "when": {"image": ["a"]}}}],
     },
     "step.when": step(when={"image": ["a"]}),
-    "step.tty": step(tty={"cols": 80, "rows": 24, "term": "xterm"}),
-    "step.interact": step(interact=[{"screen": "3/3", "timeout": "5s"}, {"send": "cher"}, {"key": "enter"}]),
-    "step.background": step(background="web"),
-    "step.ready": step(ready={"port": 8000, "timeout": "10s"}),
-    "step.stop": plan(steps=[{"stop": "web"}]),
-    "step.signal": plan(steps=[{"signal": {"web": "HUP"}}]),
     "golden.per": step(golden={"per": ["image"]}),
-    "expect.screen": expect(screen={"contains": ["x"]}),
     "image.bootstrap": plan(image={"bootstrap": "bookworm"}),
 }
 
@@ -281,7 +274,7 @@ def test_a_use_of_the_matrix_is_refused_by_name(tree: dict[str, object], at: str
 
 
 SAVING = {"run": "x", "save": {"answer": {"matches": "a"}}}
-PLACES = "it can in argv, stdin, env, cwd and the expected text of a step"
+PLACES = "it can in argv, stdin, env, cwd, interact and the expected text of a step"
 
 
 @pytest.mark.parametrize(
@@ -311,11 +304,11 @@ def test_a_reference_outside_the_steps_is_refused(keys: dict[str, object]) -> No
 
 
 def test_all_problems_come_at_once_in_the_order_of_the_lines() -> None:
-    text = "image: [x]\nversion: 9\nsteps:\n  - run: x\n    tty: true\n  - runn: y\n"
+    text = "image: [x]\nversion: 9\nsteps:\n  - run: x\n    tty: 3\n  - runn: y\n"
     assert message_for(text).splitlines() == [
         "x:1: image: expected an image such as debian:bookworm-slim or a table, found a list",
         "x:2: version: this program reads plans of version 1, found version 9",
-        "x:5: steps[0].tty: `tty` is not supported yet",
+        "x:5: steps[0].tty: expected true or false or a table, found the number 3",
         "x:6: steps[1].runn: unknown key 'runn'; did you mean 'run'?",
         "x:6: steps[1]: expected one of the keys 'run', 'argv', 'stop', 'signal'",
     ]

@@ -2,7 +2,7 @@
 
 docker-py hands out the socket beneath its buffered reader and loses what arrived together with the upgrade's headers
 (docker-py#425, #3332), and takes a cut in the middle of a frame for a normal end (docker-py#3160). So the upgrade is
-spoken here by hand and a short frame is an error. Terminals (no frames) and TCP are not handled.
+spoken here by hand and a short frame is an error. A terminal's stream has no frames. TCP is not handled.
 """
 
 from __future__ import annotations
@@ -51,11 +51,16 @@ class FrameReader:
 class HijackedExec:
     """An exec's stdin, stdout and stderr; see `protocol.Attached`."""
 
-    def __init__(self, sock: socket.socket, already_read: bytes) -> None:
+    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+        self._id = exec_id
         self._sock = sock
         self._frames = FrameReader()
         self._early = self._frames.feed(already_read)
         self._sock.setblocking(False)
+
+    @property
+    def id(self) -> str:
+        return self._id
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -94,14 +99,76 @@ class HijackedExec:
         self._sock.close()
 
 
+class HijackedTerminal:
+    """An exec's terminal; see `protocol.AttachedTerminal`. Without frames a cut cannot be told from an end: ask for the exit."""
+
+    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+        self._id = exec_id
+        self._sock = sock
+        self._early = already_read
+        self._sock.setblocking(False)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def read(self) -> list[tuple[int, bytes]]:
+        """At most 64 KiB at a time, for a terminal that never falls silent."""
+        early, self._early = self._early, b""
+        if early:
+            return [(1, early)]
+        try:
+            data = self._sock.recv(64 * 1024)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise EngineError(f"reading the terminal of an exec: {error}") from error
+        if not data:
+            raise EOFError
+        return [(1, data)]
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._sock.setblocking(True)
+            self._sock.sendall(data)
+        except OSError as error:
+            raise EngineError(f"typing into an exec's terminal: {error}") from error
+        finally:
+            self._sock.setblocking(False)
+
+    def write_some(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise EngineError(f"typing into an exec's terminal: {error}") from error
+
+    def close(self) -> None:
+        self._sock.close()
+
+
 def start_exec(socket_path: str, api: str, exec_id: str) -> HijackedExec:
     """Start a created exec and take its connection over. Raises EngineError when the engine refuses or cannot be reached."""
+    return HijackedExec(exec_id, *_started(socket_path, api, exec_id, tty=False))
+
+
+def start_terminal(socket_path: str, api: str, exec_id: str) -> HijackedTerminal:
+    """Like `start_exec`, for an exec that was created with a terminal."""
+    return HijackedTerminal(exec_id, *_started(socket_path, api, exec_id, tty=True))
+
+
+def _started(socket_path: str, api: str, exec_id: str, *, tty: bool) -> tuple[socket.socket, bytes]:
+    """The connection, and what of the stream came with the engine's answer."""
     what = f"starting exec {exec_id[:12]} on {socket_path}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(_UPGRADE_TIMEOUT_S)
         sock.connect(socket_path)
-        sock.sendall(_request(api, exec_id))
+        sock.sendall(_request(api, exec_id, tty=tty))
         status, rest = _response(sock, what)
         if status not in (101, 200):
             raise EngineError(f"{what}: the engine answered {status}: {rest.decode(errors='backslashreplace').strip()}")
@@ -111,11 +178,11 @@ def start_exec(socket_path: str, api: str, exec_id: str) -> HijackedExec:
     except EngineError:
         sock.close()
         raise
-    return HijackedExec(sock, rest)
+    return sock, rest
 
 
-def _request(api: str, exec_id: str) -> bytes:
-    body = json.dumps({"Detach": False, "Tty": False})
+def _request(api: str, exec_id: str, *, tty: bool) -> bytes:
+    body = json.dumps({"Detach": False, "Tty": tty})
     head = (
         f"POST /v{api}/exec/{exec_id}/start HTTP/1.1\r\nHost: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -17,8 +17,8 @@ from docker.types import Ulimit as DockerUlimit
 from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
-from testronaut_lab.container.hijack import HijackedExec, start_exec
-from testronaut_lab.container.protocol import ContainerState, StepContainerSpec
+from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
+from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
 from testronaut_lab.container.sessiondir import abandoned, remove_session, sessions_root
 
 SESSION_LABEL = "org.testronaut.session"
@@ -41,12 +41,28 @@ class StepContainer:
         return str(self._container.name)
 
     def attach(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedExec:
-        api = self._engine.client.api
+        exec_id = self._create_exec(argv, user, env, cwd, tty=False)
+        return start_exec(self._engine.socket_path, self._engine.client.api._version, exec_id)
+
+    def attach_terminal(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedTerminal:
+        exec_id = self._create_exec(argv, user, env, cwd, tty=True)
+        return start_terminal(self._engine.socket_path, self._engine.client.api._version, exec_id)
+
+    def resize(self, attached: AttachedTerminal, cols: int, rows: int) -> None:
+        with translated(f"resizing a terminal in container {self.name}"):
+            self._engine.client.api.exec_resize(attached.id, height=rows, width=cols)
+
+    def exit_code(self, attached: Attached) -> int | None:
+        with translated(f"asking how a command in container {self.name} ended"):
+            exec_ = self._engine.client.api.exec_inspect(attached.id)
+        return None if exec_["Running"] else exec_["ExitCode"]
+
+    def _create_exec(self, argv: Sequence[str], user: str, env: Mapping[str, str], cwd: str, *, tty: bool) -> str:
         with translated(f"starting a shell in container {self.name}"):
-            created = api.exec_create(
-                self.id, list(argv), stdin=True, stdout=True, stderr=True, user=user, environment=dict(env), workdir=cwd
+            created = self._engine.client.api.exec_create(
+                self.id, list(argv), stdin=True, stdout=True, stderr=True, tty=tty, user=user, environment=dict(env), workdir=cwd
             )
-        return start_exec(self._engine.socket_path, api._version, created["Id"])
+        return str(created["Id"])
 
     def state(self) -> ContainerState:
         with translated(f"looking at container {self.name}"):

@@ -61,6 +61,11 @@ class ContainerState:
 class Attached(Protocol):
     """A running command with its streams; not thread safe. Closing it ends the command's stdin and nothing else."""
 
+    @property
+    def id(self) -> str:
+        """The engine's name for it."""
+        ...
+
     def fileno(self) -> int:
         """For poll: readable when `read` has something or the command's streams ended."""
         ...
@@ -79,6 +84,14 @@ class Attached(Protocol):
     def close(self) -> None: ...
 
 
+class AttachedTerminal(Attached, Protocol):
+    """A running command in a terminal. What it shows arrives as stream 1; what is written is typed."""
+
+    def write_some(self, data: bytes) -> int:
+        """Like `write`, without blocking: how many bytes were taken, 0 while nobody reads what was typed before."""
+        ...
+
+
 class Container(Protocol):
     """One started container. Every method blocks for one engine call and raises EngineError when that fails."""
 
@@ -90,6 +103,18 @@ class Container(Protocol):
 
     def attach(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> Attached:
         """Start a command in the container with stdin, stdout and stderr attached."""
+        ...
+
+    def attach_terminal(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> AttachedTerminal:
+        """Start a command in the container with a terminal of its own, which has no size before `resize`."""
+        ...
+
+    def resize(self, attached: AttachedTerminal, cols: int, rows: int) -> None:
+        """Give a running command's terminal another size."""
+        ...
+
+    def exit_code(self, attached: Attached) -> int | None:
+        """How an attached command ended (128 and the signal's number for one that was killed); None while it runs."""
         ...
 
     def state(self) -> ContainerState:

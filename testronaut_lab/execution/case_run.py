@@ -145,8 +145,12 @@ class CaseRun:
         try:
             filled = substitute(step, self._values)
             request = replace(
-                request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env}
-            )
+                request, argv=filled.argv, stdin=filled.stdin or b"", cwd=filled.cwd, env={**request.env, **filled.env},
+                interact=filled.interact,
+            )  # fmt: skip
+            if step.stop is not None and step.stop not in session.background:
+                self._rule(request, _Ruling(Status.SKIPPED, notes=(f"{step.stop} was not started",)))
+                return
             if step.skip_if is not None and session.probe(replace(request, run=step.skip_if, argv=None, stdin=b"")) == 0:
                 self._rule(request, _Ruling(Status.SKIPPED, notes=(f"`{step.skip_if}` held",)))
                 return
@@ -200,6 +204,12 @@ class CaseRun:
             self._exports(),
             self._number,
             self._case.nodeid,
+            tty=step.tty,
+            interact=step.interact,
+            background=step.background,
+            ready=step.ready,
+            stop=step.stop,
+            signal=step.signal,
         )
 
     def _timeout_s(self, step: Step) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.result import Phase
 
 WORKSPACE = "/workspace"
@@ -25,7 +26,7 @@ class StepRequest:
     """One step to run. `run` is a script for the session's shell, `argv` exact arguments; the other one is None.
 
     `env` and `cwd` (relative to the workspace, or absolute in the container) end with the step, `exports` stay in the
-    session. `timeout_s` None means the session's own limit.
+    session. `timeout_s` None means the session's own limit. The rest is as in a `model.plan.Step`.
     """
 
     id: str
@@ -41,11 +42,26 @@ class StepRequest:
     plan: int = 0
     case: str = "session"
     attempt: int = 1
+    tty: Tty | None = None
+    interact: tuple[Interaction, ...] = ()
+    background: str | None = None
+    ready: Ready | None = None
+    stop: str | None = None
+    signal: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
-        """The step as one would type it."""
+        """The step as one would type it, or as it stands in a plan if it runs nothing."""
+        if self.stop is not None:
+            return f"stop: {self.stop}"
+        if self.signal:
+            return f"signal: {{{', '.join(f'{name}: {signal}' for name, signal in self.signal.items())}}}"
         return self.run if self.run is not None else shlex.join(self.argv or ())
+
+    @property
+    def script(self) -> str | None:
+        """What a result has as its `run`; None beside `argv`."""
+        return None if self.argv is not None else self.command
 
     def validate(self) -> None:
         """Raises UsageError for what no shell or program can be given; a loaded plan's steps have been through this."""

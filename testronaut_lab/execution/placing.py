@@ -38,6 +38,22 @@ class Placer:
             finally:
                 os.close(parent)
 
+    def has(self, path: str) -> bool:
+        """Whether anything stands at this path, by its `os.fsdecode`d form; a link counts as itself."""
+        *parents, name = _parts(path) or ["."]
+        fd = os.open(self._root, _DIR_FLAGS)
+        try:
+            for part in parents:
+                below = os.open(part, _DIR_FLAGS, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            return False  # not there, or behind a link or a folder that cannot be entered
+        finally:
+            os.close(fd)
+        return True
+
     def copy(self, path: str, source: Path, mode: int | None = None) -> None:
         """Copy a file, or a folder with its modes and inner links. Raises UsageError for a link that leads out of the folder."""
         with _Faults(f"copying {source} to {path} in the workspace"):

@@ -15,11 +15,13 @@ from typing import Literal, Protocol
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Container
-from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost
+from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
+from testronaut_lab.execution.apart import ApartEnd
+from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
 from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellEnd
+from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
@@ -77,12 +79,21 @@ class LiveSession:
         }
         self._seen: dict[str, Snapshot] = {}
         self._placer = Placer(place.workspace, place.owner)
+        # they start from what the session's shell has exported, which the plain driver does not keep at hand
+        self._beside: Beside | None = None
+        if isinstance(driver, ShellDriver):
+            self._beside = Beside(container, driver, meter, place, blobs, lambda: StreamCapture(blobs, limits.output_bytes))
         self._lost: str | None = None
         self._closed = False
 
     @property
     def container_name(self) -> str:
         return self._container.name
+
+    @property
+    def background(self) -> frozenset[str]:
+        """The names of the background programs that were started and not stopped."""
+        return self._beside.names if self._beside is not None else frozenset()
 
     def start(self) -> None:
         """See what is in the directories before the first step. Raises CaptureError."""
@@ -96,6 +107,8 @@ class LiveSession:
         if self._closed:
             return
         self._closed = True
+        if self._beside is not None:
+            self._beside.close()
         self._driver.close()
         self._meter.close()
         for scanner in (self._files, *self._outside.values()):
@@ -124,6 +137,8 @@ class LiveSession:
     def interrupt(self) -> None:
         """End the step that runs, from any thread; the session lives."""
         self._driver.interrupt()
+        if self._beside is not None:
+            self._beside.interrupt()
 
     def put(self, path: str, content: bytes, mode: int | None = None) -> None:
         """Put a file into the workspace; it counts as nobody's change."""
@@ -166,13 +181,23 @@ class LiveSession:
         out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
         try:
-            end = self._driver.run(self._command(request), out, err, Bounds(self._timeout_s(request), monitor.check))
+            end = self._drive(request, (out, err), Bounds(self._timeout_s(request), monitor.check))
         except EngineError as error:
             result = self._when_lost(request, error, out, err, time.monotonic() - started)
         else:
             result = self._when_over(request, end, monitor.usage())
         self._emit(StepFinished(request.plan, request.case, result))
         return result
+
+    def _drive(self, request: StepRequest, streams: tuple[StreamCapture, StreamCapture], bounds: Bounds) -> ShellEnd:
+        command = self._command(request)
+        if Beside.takes(request):
+            if self._beside is None:
+                raise UsageError(
+                    f"step {request.id}: a terminal or a background program needs the fast driver, this is the plain one"
+                )
+            return self._beside.run(request, command, streams, bounds)
+        return self._driver.run(command, *streams, bounds)
 
     def _timeout_s(self, request: StepRequest) -> float:
         return self._limits.timeout_s if request.timeout_s is None else request.timeout_s
@@ -202,13 +227,13 @@ class LiveSession:
         kind = ExitKind.DISK_LIMIT if is_over and end.kind is ExitKind.EXITED else end.kind
         passed = kind is ExitKind.EXITED and end.code == 0
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
-        return StepResult(
+        result = StepResult(
             request.id,
             request.nodeid,
             Exit(kind, end.code, _signal(end.code)),
             status,
             request.phase,
-            request.run,
+            request.script,
             request.argv,
             request.attempt,
             stdout_stream=end.stdout,
@@ -217,12 +242,15 @@ class LiveSession:
             outside=outside,
             usage=usage,
             duration_s=end.duration_s,
-            cwd=path_text(end.cwd.encode(errors="surrogateescape")),
+            cwd=path_text(end.cwd.encode(errors="surrogateescape")) or None,
             state=end.state,
             left_behind=end.left_behind,
             error=end.error,
             notes=(*end.notes, *notes),
         )
+        if self._beside is None or not isinstance(end, ApartEnd):
+            return result
+        return self._beside.finish(request, result, end)
 
     def _when_lost(
         self, request: StepRequest, error: EngineError, out: StreamCapture, err: StreamCapture, duration_s: float
@@ -235,7 +263,7 @@ class LiveSession:
             Exit(kind),
             Status.ERROR,
             request.phase,
-            request.run,
+            request.script,
             request.argv,
             request.attempt,
             stdout_stream=_rest(out),

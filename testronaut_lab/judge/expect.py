@@ -29,6 +29,7 @@ _KIND_IN_WORDS = {
     ExitKind.CANCELLED: "cancelled",
     ExitKind.SESSION_LOST: "the session was lost",
     ExitKind.ENGINE_LOST: "the engine was lost",
+    ExitKind.RUNNING: "goes on",
 }
 
 
@@ -50,6 +51,7 @@ def check(expect: Expect, result: StepResult, workspace: Workspace) -> tuple[Mis
         *_check_exit(expect.exit, result),
         *_check_stream("stdout", expect.stdout, result.stdout_stream),
         *_check_stream("stderr", expect.stderr, result.stderr_stream),
+        *_check_screen(expect.screen, result.screen),
         *_check_files(expect.files, workspace),
         *_check_changes(expect.changes, result),
     )
@@ -82,6 +84,8 @@ def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:
 
 
 def _exit_holds(expect: ExitExpect, actual: Exit) -> bool:
+    if actual.kind is ExitKind.RUNNING:
+        return True  # a background step, of which no end is expected
     if expect.timeout:
         return actual.kind is ExitKind.TIMEOUT
     if actual.kind is not ExitKind.EXITED or actual.code is None:
@@ -116,6 +120,16 @@ def _check_stream(name: str, expect: TextExpect | None, stream: Captured) -> Ite
         yield cut
         return
     yield from check_text(expect, Subject(name, stream_bytes(name, stream)))
+
+
+def _check_screen(expect: TextExpect | None, screen: str | None) -> Iterator[Mismatch]:
+    if expect is None:
+        return
+    if screen is None:
+        yield Mismatch("screen", "a screen", "the step had no terminal")
+        return
+    for mismatch in check_text(expect, Subject("screen", screen.encode())):
+        yield replace(mismatch, actual=f"the screen showed:\n{screen}" if screen else "the screen was empty")
 
 
 def _check_files(expect: Mapping[str, FileExpect], workspace: Workspace) -> Iterator[Mismatch]:

@@ -62,7 +62,12 @@ class Judge:
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace, *, may_write: bool) -> Verdict:
         saved = saved_values(step, result)
-        mismatches = (*check(step.expect, result, workspace), *check_usage(step.expect.max, result), *saved.mismatches)
+        mismatches = (
+            *result.mismatches,
+            *check(step.expect, result, workspace),
+            *check_usage(step.expect.max, result),
+            *saved.mismatches,
+        )
         doubt = unjudged_usage(step.expect.max, result)
         notes: tuple[str, ...] = ()
         if cut := _cut_for_golden(step, result):

@@ -73,7 +73,7 @@ class MaxExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Expect:
-    """`files` is keyed by a path or a glob in the workspace. None: not judged."""
+    """`files` is keyed by a path or a glob in the workspace. None: not judged. `screen` is of a step with a terminal."""
 
     exit: ExitExpect = field(default_factory=ExitExpect)
     stdout: TextExpect | None = None
@@ -81,3 +81,4 @@ class Expect:
     files: dict[str, FileExpect] = field(default_factory=dict)
     changes: ChangesExpect | None = None
     max: MaxExpect | None = None
+    screen: TextExpect | None = None

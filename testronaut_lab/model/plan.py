@@ -19,6 +19,7 @@ from testronaut_lab.model.expect import Expect as Expect
 from testronaut_lab.model.expect import FileExpect as FileExpect
 from testronaut_lab.model.expect import MaxExpect as MaxExpect
 from testronaut_lab.model.expect import TextExpect as TextExpect
+from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.result import Phase
 from testronaut_lab.model.substitution import Filler
 
@@ -117,10 +118,13 @@ class GoldenSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Step:
-    """One command: the script `run` or the exact `argv`; the other one is None.
+    """One command: the script `run` or the exact `argv`; the other one is None. Both are None for `stop` and `signal`.
 
     `env` and `cwd` are the step's own and end with it. `timeout_s` None: the plan's limit. `stdin` None: empty.
     `stdin_is_text` says that `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
+
+    `tty` gives it a terminal of its own, in which `interact` is done. `background` names a program that goes on, from when
+    it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some.
     """
 
     id: str
@@ -139,6 +143,12 @@ class Step:
     golden: GoldenSpec | None = None
     expect: Expect = field(default_factory=Expect)
     retry: Retry | None = None
+    tty: Tty | None = None
+    interact: tuple[Interaction, ...] = ()
+    background: str | None = None
+    ready: Ready | None = None
+    stop: str | None = None
+    signal: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -201,4 +211,5 @@ def substitute(step: Step, values: Mapping[str, str]) -> Step:
         env={name: filler.text(value) for name, value in step.env.items()},
         cwd=None if step.cwd is None else filler.text(step.cwd),
         expect=filler.expect(step.expect),
+        interact=tuple(map(filler.interaction, step.interact)),
     )

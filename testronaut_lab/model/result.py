@@ -49,6 +49,7 @@ class ExitKind(StrEnum):
     CANCELLED = "cancelled"
     SESSION_LOST = "session_lost"
     ENGINE_LOST = "engine_lost"
+    RUNNING = "running"  # a background program that became ready and goes on
 
 
 class ShellState(StrEnum):
@@ -147,6 +148,8 @@ class OutsideChange:
 class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
+    `screen` is what a step's own terminal showed at its end, None for a step without one.
+
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
     the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
     """
@@ -172,6 +175,7 @@ class StepResult:
     mismatches: tuple[Mismatch, ...] = ()
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
+    screen: str | None = None
 
     @property
     def ok(self) -> bool:

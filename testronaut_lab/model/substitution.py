@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
+from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, Interaction, SendText
 
 REFERENCE = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
@@ -52,15 +53,28 @@ class Filler:
             expect,
             stdout=self._matchers(expect.stdout),
             stderr=self._matchers(expect.stderr),
+            screen=self._matchers(expect.screen),
             files={path: self._file(file) for path, file in expect.files.items()},
         )
+
+    def interaction(self, item: Interaction) -> Interaction:
+        match item:
+            case AwaitScreen(expect=expect):
+                return replace(item, expect=self._text(expect))
+            case AwaitOutput(pattern=pattern):
+                return replace(item, pattern=self.pattern(pattern))
+            case SendText(text=text):
+                return replace(item, text=self.text(text))
+            case _:
+                return item
 
     def _file(self, file: FileExpect) -> FileExpect:
         return replace(file, text=self._matchers(file.text))
 
     def _matchers(self, text: TextExpect | None) -> TextExpect | None:
-        if text is None:
-            return None
+        return None if text is None else self._text(text)
+
+    def _text(self, text: TextExpect) -> TextExpect:
         return replace(
             text,
             equals=None if text.equals is None else self.text(text.equals),

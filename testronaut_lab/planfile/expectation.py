@@ -42,6 +42,12 @@ _MATCHERS: Final[dict[str, Kind | Key]] = {
     "file": PlanPath(),
 }
 MATCHERS: Final = Table("matchers", _MATCHERS, _matchers, at_least=1)
+SCREEN: Final = Table(
+    "screen",
+    {key: _MATCHERS[key] for key in ("equals", "contains", "not_contains", "matches", "lines", "empty")},
+    _matchers,
+    at_least=1,
+)
 STREAM_EXPECT: Final = Either(text=Text(convert=lambda value: TextExpect(equals=value)), table=MATCHERS)
 
 
@@ -89,7 +95,7 @@ EXPECT: Final = Table(
         "stderr": STREAM_EXPECT,
         "files": MapOf(terms.GLOB, FILE_EXPECT),
         "changes": CHANGES,
-        "screen": MATCHERS,
+        "screen": SCREEN,
         "max": MAX,
     },
     at_most_one=[("exit", "signal")],

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.plan import Retry, Save
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
-from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, MATCHERS, NORMALIZE
+from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, NORMALIZE
+from testronaut_lab.planfile.interaction import INTERACTION, TTY
 from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
 from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS, TOOL
 from testronaut_lab.planfile.table import Key, Table
@@ -21,7 +23,6 @@ from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenP
 # and `matrix` for ${{matrix.…}} in text. Install strategies and named normalisers are known by the tables that hold them.
 UNSUPPORTED: Final = frozenset({
     "matrix", "plan.matrix", "case.when", "expect_fail.when", "step.when", "golden.per",
-    "step.tty", "step.interact", "expect.screen", "step.background", "step.ready", "step.stop", "step.signal",
     "image.build", "image.load", "image.rootfs", "image.bootstrap",
 })  # fmt: skip
 
@@ -65,34 +66,16 @@ SAVE: Final = Table(
     Save,
     exactly_one=[("json_path", "matches")],
 )
-TTY: Final = Either(
-    flag=Flag(),
-    table=Table("tty", {"cols": Number("columns", 1, 1000), "rows": Number("rows", 1, 1000), "term": terms.FILLED}),
-)
-INTERACTION: Final = Table(
-    "interaction",
-    {
-        "screen": Either(text=terms.FILLED, table=MATCHERS),
-        "expect": terms.REGEX,
-        "send": terms.TEXT,
-        "key": terms.FILLED,
-        "resize": Table(
-            "resize",
-            {"cols": Key(Number("columns", 1, 1000), required=True), "rows": Key(Number("rows", 1, 1000), required=True)},
-        ),
-        "timeout": terms.DURATION,
-    },
-    exactly_one=[("screen", "expect", "send", "key", "resize")],
-)
 READY: Final = Table(
     "ready",
     {
         "port": Number("a port", 1, 65535),
         "log": terms.REGEX,
-        "file": terms.GLOB,
+        "file": terms.PATH,
         "run": terms.SCRIPT,
-        "timeout": terms.DURATION,
+        "timeout": Key(terms.DURATION, "timeout_s"),
     },
+    Ready,
     exactly_one=[("port", "log", "file", "run")],
 )
 RETRY: Final = Table(

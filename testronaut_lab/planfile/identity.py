@@ -44,6 +44,10 @@ def step_ids(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> lis
 
 
 def command_of(step: WrittenStep) -> str:
+    if step.stop is not None:
+        return f"stop {step.stop}"
+    if step.signal:
+        return " ".join(f"signal {name} {signal}" for name, signal in step.signal.items())
     return step.run if step.run is not None else shlex.join(step.argv or ())
 
 

@@ -11,7 +11,8 @@ from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
 from testronaut_lab.planfile.written import WrittenCase, WrittenPlan, WrittenStep
 
 _FILLED = frozenset({"argv", "env", "cwd"})
-_FILLED_EXPECTATIONS = frozenset({"stdout", "stderr", "files"})
+_FILLED_EXPECTATIONS = frozenset({"stdout", "stderr", "files", "screen"})
+_FILLED_INTERACTIONS = frozenset({"screen", "expect", "send"})
 _SCRIPTS = frozenset({"run", "skip_if"})
 # Steps are looked at one by one; the content of files is nothing of ours.
 _NOT_OF_PLAN = frozenset({"cases", "steps", "setup", "teardown", "files", "name"})
@@ -62,6 +63,8 @@ def _is_filled(key: str, value: Node, path: str) -> bool:
     if key == "expect":
         parts = path.removeprefix(".").split(".", 1)
         return parts[0].partition("[")[0] in _FILLED_EXPECTATIONS and not path.endswith(".file")
+    if key == "interact":
+        return path.partition("]")[2].lstrip(".").partition(".")[0] in _FILLED_INTERACTIONS
     return key in _FILLED or (key == "stdin" and isinstance(value, ScalarNode))
 
 
@@ -82,7 +85,7 @@ def _check_script(node: Node, at: str, saved: set[str], problems: Problems) -> N
 
 def _refuse(scalar: ScalarNode, at: str, problems: Problems) -> None:
     for name in references(str(scalar.value)):
-        where = "it can in argv, stdin, env, cwd and the expected text of a step"
+        where = "it can in argv, stdin, env, cwd, interact and the expected text of a step"
         problems.add(scalar.place, at, f"`{_reference(name)}` cannot stand here; {where}")
 
 

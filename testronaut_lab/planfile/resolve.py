@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from testronaut_lab.model.expect import Expect
+from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.plan import Case, GoldenSpec, Normalizer, Plan, Step
 from testronaut_lab.model.result import Phase
+from testronaut_lab.planfile.beside import check_beside, left_running
 from testronaut_lab.planfile.identity import check_case_ids, slug, step_ids
 from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.references import check_plan, check_steps
@@ -18,6 +19,8 @@ from testronaut_lab.planfile.values import inner_clash
 from testronaut_lab.planfile.written import Expectations, Golden, WrittenCase, WrittenPlan, WrittenStep
 
 T = TypeVar("T")
+
+_ANY_END = ExitExpect(tuple(range(256)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,14 @@ def resolve(written: WrittenPlan, origin: Origin, problems: Problems) -> Plan:
 
 def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems) -> Case:
     nodeid = f"{path}::{case.id}"
-    setup_ids, teardown_ids, ids = step_ids((plan.setup, plan.teardown, case.steps), problems)
-    check_steps((*plan.setup, *case.steps, *plan.teardown), problems)
+    in_order = (*plan.setup, *case.steps, *plan.teardown)
+    # in one session for all cases, teardown comes after the last one, and what a case started ends with it
+    of_case = _stops(left_running(case.steps) if plan.isolation == "plan" else [])
+    of_all = _stops([name for name in left_running(in_order) if name not in {step.stop for step in of_case}])
+    phases = (plan.setup, plan.teardown, case.steps, of_case, of_all)
+    setup_ids, teardown_ids, ids, of_case_ids, of_all_ids = step_ids(phases, problems)
+    check_steps(in_order, problems)
+    check_beside(in_order, problems)
     around = _Defaults({}, (), plan.normalize)
     inside = _Defaults({**plan.expect, **case.expect}, (plan.golden, case.golden), plan.normalize)
     return Case(
@@ -66,10 +75,21 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems) -
         tags=case.tags,
         env=dict(case.env),
         setup=_steps(plan.setup, setup_ids, nodeid, Phase.SETUP, around),
-        steps=_steps(case.steps, ids, nodeid, Phase.STEPS, inside),
-        teardown=_steps(plan.teardown, teardown_ids, nodeid, Phase.TEARDOWN, around),
+        steps=(
+            *_steps(case.steps, ids, nodeid, Phase.STEPS, inside),
+            *_steps(of_case, of_case_ids, nodeid, Phase.TEARDOWN, around),
+        ),
+        teardown=(
+            *_steps(plan.teardown, teardown_ids, nodeid, Phase.TEARDOWN, around),
+            *_steps(of_all, of_all_ids, nodeid, Phase.TEARDOWN, around),
+        ),
         expect_fail=case.expect_fail,
     )
+
+
+def _stops(names: Sequence[str]) -> tuple[WrittenStep, ...]:
+    """The ends of background programs that no step of the plan ends: what they wrote belongs to a step too."""
+    return tuple(WrittenStep(stop=name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,9 @@ def _steps(steps: Sequence[WrittenStep], ids: Sequence[str], case: str, phase: P
 
 
 def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _Defaults) -> Step:
+    if step.background is not None or step.stop is not None or step.signal:
+        # claims about commands are not about these; how a program ends that is told to is judged where the step says so
+        defaults = _Defaults({"exit": _ANY_END} if step.stop is not None else {}, (), defaults.normalize)
     return Step(
         id=name,
         nodeid=nodeid,
@@ -103,6 +126,12 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         golden=_golden((*defaults.golden, step.golden), defaults.normalize),
         expect=_make(Expect, {**defaults.expect, **step.expect}),
         retry=step.retry,
+        tty=step.tty,
+        interact=step.interact,
+        background=step.background,
+        ready=step.ready,
+        stop=step.stop,
+        signal=dict(step.signal),
     )
 
 

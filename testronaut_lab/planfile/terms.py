@@ -25,6 +25,7 @@ TAG: Final = named(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "a tag of letters, digits, '.
 VARIABLE: Final = named(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _")
 ENV: Final = MapOf(VARIABLE, WORD)
 GLOB: Final = Text("a glob in the workspace", values.workspace_path, {"minLength": 1})
+PATH: Final = Text("a path in the workspace", values.workspace_path, {"minLength": 1})
 GLOBS: Final = ListOf(GLOB)
 DURATION: Final = Measure("a duration such as 200ms, 60s or 1h", parse_duration, DURATION_FORM.pattern, whole=False)
 SIZE: Final = Measure("a size such as 512MiB", parse_size, SIZE_FORM.pattern, whole=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
+from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Retry, Save, ToolSpec
 from testronaut_lab.planfile.kinds import Kind, Reading, Schema
 from testronaut_lab.planfile.problems import Place
@@ -40,6 +41,12 @@ class WrittenStep:
     retry: Retry | None = None
     golden: Golden | None = None
     expect: Expectations = field(default_factory=dict)
+    tty: Tty | None = None
+    interact: tuple[Interaction, ...] = ()
+    background: str | None = None
+    ready: Ready | None = None
+    stop: str | None = None
+    signal: Mapping[str, str] = field(default_factory=dict)
     node: Node = _NOWHERE
     at: str = ""
 

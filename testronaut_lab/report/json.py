@@ -109,7 +109,8 @@ def _case(case: CaseResult) -> JsonObject:
 def step_to_dict(step: StepResult) -> JsonObject:
     """One step as it stands in the document."""
     command: JsonObject = {"run": step.run} if step.argv is None else {"argv": list(step.argv)}
-    return {
+    screen: JsonObject = {} if step.screen is None else {"screen": step.screen}
+    return screen | {
         "id": step.id,
         "nodeid": step.nodeid,
         "phase": step.phase.value,

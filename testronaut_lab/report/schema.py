@@ -117,7 +117,7 @@ def _step() -> JsonObject:
         error=_or_null(_ref("error")),
         notes=_TEXTS,
     )
-    step["properties"] = {**_properties(step), "run": _TEXT, "argv": _TEXTS}
+    step["properties"] = {**_properties(step), "run": _TEXT, "argv": _TEXTS, "screen": _TEXT}
     return step | {"oneOf": [{"required": ["run"]}, {"required": ["argv"]}]}
 
 

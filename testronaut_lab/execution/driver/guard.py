@@ -40,10 +40,19 @@ class Guard:
         """See `Watchdog.processes`."""
         return self._ask(lambda watchdog: watchdog.processes(timeout_s))
 
-    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0) -> bool:
+    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0, sessions: Iterable[int] = ()) -> bool:
         """See `Watchdog.sweep`."""
-        kept = frozenset(keep)
-        return self._ask(lambda watchdog: watchdog.sweep(kept, timeout_s))
+        kept, kept_sessions = frozenset(keep), frozenset(sessions)
+        return self._ask(lambda watchdog: watchdog.sweep(kept, timeout_s, kept_sessions))
+
+    def send_signal(self, name: str, pids: Iterable[int], timeout_s: float = 2.0) -> None:
+        """See `Watchdog.send_signal`."""
+        targets = tuple(pids)
+        self._ask(lambda watchdog: watchdog.send_signal(name, targets, timeout_s))
+
+    def listens(self, port: int, timeout_s: float = 2.0) -> bool:
+        """See `Watchdog.listens`."""
+        return self._ask(lambda watchdog: watchdog.listens(port, timeout_s))
 
     def end(self, pids: Iterable[int]) -> None:
         """See `Watchdog.end`."""

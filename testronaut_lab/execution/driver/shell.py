@@ -18,6 +18,7 @@ from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.guard import Guard
+from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
 from testronaut_lab.execution.driver.records import Record
@@ -78,8 +79,10 @@ class ShellDriver:
         self._container = container
         self._channel = channel
         self._lineage = Lineage(container, channel, spec)
+        self.spec = spec
         self._meter = meter
         self._watchdog: Guard | None = None
+        self._guests: Guests | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._late = LateReader()
         self._background: dict[int, str] = {}
@@ -96,7 +99,35 @@ class ShellDriver:
             self._watchdog = Guard(self._container)
         except WatchdogLost as error:
             raise SessionLost(f"starting the session's watchdog: {error}; {self._container.state().describe()}") from error
+        self._guests = Guests(self._container, self._watchdog)
         self._container.hurry()
+
+    @property
+    def guests(self) -> Guests:
+        """The programs beside the shell, once it has started."""
+        assert self._guests is not None
+        return self._guests
+
+    def end_strangers(self) -> None:
+        """Kill all but the shells, the guests and the jobs of earlier commands. Raises SessionLost when that cannot be done."""
+        self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet is no stranger
+        self._sweep(self._lineage.pids)
+
+    def left_behind(self, settle_s: float = _SETTLE_S) -> tuple[str, ...]:
+        """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
+        self._lineage.stands(PARK_TIMEOUT_S)
+        ours = self._lineage.pids
+        # the keeper and the watchdog are in the container too; how many processes a guest has is not known
+        is_simple = settle_s == _SETTLE_S and not self.guests.sessions
+        if is_simple and self._meter.processes() == len(ours) + len(self._background) + 2:
+            return ()
+        found = self._strangers(ours)
+        if any(pid not in self._background for pid in found):
+            time.sleep(settle_s)  # what is ending at this moment was not left behind
+            found = self._strangers(ours)
+        new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
+        self._background = found
+        return new
 
     def close(self) -> None:
         self._late.close()
@@ -219,7 +250,7 @@ class ShellDriver:
         """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
         assert self._watchdog is not None
         try:
-            if self._watchdog.sweep(keep | self._background.keys(), KILL_TIMEOUT_S):
+            if self._watchdog.sweep(keep | self._background.keys(), KILL_TIMEOUT_S, self.guests.sessions):
                 return
             why = "some processes could not be killed"
         except WatchdogLost as error:
@@ -248,22 +279,13 @@ class ShellDriver:
             self._sweep(self._lineage.pids)  # there must be room for our own shells
         if over.record is None:
             self._background.clear()
-        ours = self._lineage.pids
-        # the keeper and the watchdog are in the container too
-        if self._meter.processes() == len(ours) + len(self._background) + 2:
-            return ()
-        found = self._strangers(ours)
-        if any(pid not in self._background for pid in found):
-            time.sleep(_SETTLE_S)  # what is ending at this moment was not left behind
-            found = self._strangers(ours)
-        new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
-        self._background = found
-        return new
+        return self.left_behind()
 
     def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
-        not_theirs = ours | {1, self._watchdog.pid}
-        return {p.pid: p.name for p in self._processes() if p.pid not in not_theirs and p.state not in "ZX"}
+        processes = self._processes()
+        not_theirs = ours | {1, self._watchdog.pid} | self.guests.of(processes)
+        return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
     def _go_on(self, over: _Over, notes: list[str]) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""

@@ -19,12 +19,17 @@ _START_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`pid` and `parent` are numbers inside the container."""
+    """`pid`, `parent` and `session` are numbers inside the container."""
 
     pid: int
     parent: int
     state: str
+    session: int
     name: str
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state not in "ZX"
 
 
 class WatchdogLost(Exception):
@@ -55,14 +60,18 @@ class Watchdog:
         lines = self._answer("L", timeout_s)
         found: list[Process] = []
         for line in lines[:-1]:
-            words = line.split(" ", 4)
-            if len(words) == 5 and words[0] == "P" and words[1].isdigit() and words[2].isdigit():
-                found.append(Process(int(words[1]), int(words[2]), words[3], words[4]))
+            words = line.split(" ", 5)
+            if len(words) == 6 and words[0] == "P" and all(words[i].isdigit() for i in (1, 2, 4)):
+                found.append(Process(int(words[1]), int(words[2]), words[3], int(words[4]), words[5]))
         return found
 
-    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0) -> bool:
-        """Kill all but `keep`, the keeper and itself, until none is alive; False if some would not die. Raises WatchdogLost."""
-        self._send(f"x {' '.join(str(pid) for pid in sorted(set(keep)))}\n")
+    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0, sessions: Iterable[int] = ()) -> bool:
+        """Kill all but `keep`, `sessions`, the keeper and itself, until none is alive; False if some would not die.
+
+        Raises WatchdogLost.
+        """
+        kept = [*(str(pid) for pid in sorted(set(keep))), *(f"s{number}" for number in sorted(sessions))]
+        self._send(f"x {' '.join(kept)}\n")
         return self._answer("WF", timeout_s)[-1].startswith("W")
 
     def end(self, pids: Iterable[int]) -> None:
@@ -78,6 +87,16 @@ class Watchdog:
         """What is in a file in the container, NUL bytes left out. Raises WatchdogLost."""
         self._send(f"g {path}\n")
         return b"".join(line[1:] + b"\n" for line in self._lines("E", 2.0)[:-1])
+
+    def send_signal(self, name: str, pids: Iterable[int], timeout_s: float = 2.0) -> None:
+        """Send a signal (a name without SIG) to processes, to whole groups by negative numbers. Raises WatchdogLost."""
+        self._send(f"s {name} {' '.join(map(str, pids))}\n")
+        self._answer("K", timeout_s)
+
+    def listens(self, port: int, timeout_s: float = 2.0) -> bool:
+        """Whether some process in the container's network listens on a TCP port, of IPv4 or IPv6. Raises WatchdogLost."""
+        self._send(f"p {port:04X}\n")
+        return self._answer("N", timeout_s)[-1] == "N 1"
 
     def _send(self, text: str) -> None:
         try:

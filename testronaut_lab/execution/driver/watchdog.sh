@@ -1,21 +1,22 @@
 # Runs as root beside the keeper, with builtins only: it must work when not one more process can be started.
-# Commands on stdin: `l` lists processes, `x PID...` kills all but PID 1, itself and those named, `k PID...` kills those named,
-# `n FILE` makes a file that steps can write, `g FILE` gives what is in it. Answers on stdout; `k` has none.
+# Commands on stdin: `l` lists processes, `x PID... sSESSION...` kills all but PID 1, itself and those named, `k PID...` kills
+# those named, `s SIGNAL PID...` sends a signal (to a group, if the number is negative), `p HEX` asks whether a TCP port is
+# listened on, `n FILE` makes a file that steps can write, `g FILE` gives what is in it. Answers on stdout; `k` has none.
 
-read_stat() { # PID: state, parent in $st, $pp, name in $nm; fails when it is gone
-  st= pp= nm=
+read_stat() { # PID: state, parent, session in $st, $pp, $se, name in $nm; fails when it is gone
+  st= pp= nm= se=
   { IFS= read -r st </proc/$1/stat; } 2>/dev/null || return 1
   # a name may hold newlines and brackets: what counts comes after the last bracket
   case $st in *") "*) ;; *) { while IFS= read -r l; do st="$st $l"; done </proc/$1/stat; } 2>/dev/null ;; esac
   nm=${st#*\(} nm=${nm%\)*}
   st=${st##*) }
-  pp=${st#* } pp=${pp%% *} st=${st%% *}
+  pp=${st#* } se=${pp#* } se=${se#* } se=${se%% *} pp=${pp%% *} st=${st%% *}
 }
 
 list() {
   for d in /proc/[0-9]*; do
     read_stat "${d#/proc/}" || continue
-    printf 'P %s %s %s %s\n' "${d#/proc/}" "$pp" "$st" "$nm"
+    printf 'P %s %s %s %s %s\n' "${d#/proc/}" "$pp" "$st" "$se" "$nm"
   done
   echo L
 }
@@ -45,10 +46,13 @@ kill_others() { # the pids to keep, padded; looks at none of those it kills, sin
   [ -z "$victims" ] || kill -9 $victims 2>/dev/null
 }
 
-sweep() { # the pids to keep
-  held=
-  crowd && hold "$@"
-  kill_others " 1 $self $* "
+sweep() { # the pids to keep, and the sessions, of which nothing may be stopped and everything has to be looked at
+  held= guests=
+  case " $*" in *" s"*) guests=1 ;; esac
+  if [ -z "$guests" ]; then
+    crowd && hold "$@"
+    kill_others " 1 $self $* "
+  fi
   sweep_all "$@"
   [ -z "$held" ] || kill -CONT $held 2>/dev/null
 }
@@ -57,12 +61,13 @@ sweep_all() {
   keep=" 1 $self $* " pass=0 total=0
   while [ $pass -lt 400 ]; do
     pass=$((pass + 1)) alive=0
-    [ $pass -eq 4 ] && [ -z "$held" ] && hold "$@"
+    [ $pass -eq 4 ] && [ -z "$held$guests" ] && hold "$@"
     for d in /proc/[0-9]*; do
       p=${d#/proc/}
       case $keep in *" $p "*) continue ;; esac
       read_stat $p || continue
       case $st in Z | X) continue ;; esac
+      case $keep in *" s$se "*) continue ;; esac
       alive=$((alive + 1))
       kill -9 $p 2>/dev/null
     done
@@ -80,6 +85,23 @@ give() { # a file's lines
   echo E
 }
 
+send() { # the signal, the pids; one that is gone is fine
+  g=$1
+  shift
+  for p; do kill -"$g" "$p" 2>/dev/null; done
+  echo K
+}
+
+listens() { # the port in four hex digits
+  for f in /proc/net/tcp /proc/net/tcp6; do
+    [ -r $f ] || continue
+    while IFS=' ' read -r n lo re st rest; do
+      case "$lo $st" in *":$1 0A") echo "N 1"; return ;; esac
+    done <$f
+  done
+  echo "N 0"
+}
+
 IFS=' ' read -r self rest </proc/self/stat
 echo "R $self"
 while IFS= read -r line; do
@@ -89,5 +111,7 @@ while IFS= read -r line; do
     k*) IFS=' '; kill -9 ${line#k} 2>/dev/null ;;
     n*) new_file "${line#n }" ;;
     g*) give "${line#g }" ;;
+    s*) IFS=' '; send ${line#s} ;;
+    p*) listens "${line#p }" ;;
   esac
 done

@@ -1,0 +1,77 @@
+"""Steps that are more, or less, than one command in the session's shell: with a terminal, in the background, ending one.
+
+Which of a step's keys can stand beside which, that names mean programs that run by then, and the end of those that no step
+ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from testronaut_lab.planfile.problems import Problems, below, did_you_mean
+from testronaut_lab.planfile.tree import TableNode
+from testronaut_lab.planfile.written import WrittenStep
+
+# What each key rules out: a terminal is its own input, a program that goes on has no end to be judged, ending one runs nothing.
+_RUNS_NOTHING = ("stdin", "env", "cwd", "tty", "interact", "background", "ready")
+_EXCLUDES = {
+    "tty": ("stdin", "background"),
+    "background": ("expect", "golden", "save", "retry"),
+    "stop": (*_RUNS_NOTHING, "retry"),
+    "signal": (*_RUNS_NOTHING, "golden", "save", "retry"),
+}
+_NEEDS = {"interact": "tty", "ready": "background"}
+
+
+def check_beside(steps: Sequence[WrittenStep], problems: Problems) -> None:
+    """Check the steps of one case, setup and teardown included, in the order they run in."""
+    running: set[str] = set()
+    for step in steps:
+        _check_keys(step, problems)
+        for key, name in _named(step):
+            if name not in running:
+                known = did_you_mean(name, running) or "; no step before this one starts one" * (not running)
+                _refuse(step, key, f"no background program {name!r} runs here{known}", problems)
+        if step.background is not None and step.background in running:
+            _refuse(step, "background", f"a background program {step.background!r} runs already", problems)
+        running |= {step.background} if step.background is not None else set()
+        running -= {step.stop} if step.stop is not None else set()
+
+
+def left_running(steps: Sequence[WrittenStep]) -> list[str]:
+    """The names of background programs that these steps start and do not stop, in order."""
+    names: dict[str, None] = {}
+    for step in steps:
+        if step.background is not None:
+            names[step.background] = None
+        if step.stop is not None:
+            names.pop(step.stop, None)
+    return list(names)
+
+
+def _check_keys(step: WrittenStep, problems: Problems) -> None:
+    written = set(step.node.entries) if isinstance(step.node, TableNode) else set()
+    if step.tty is None:
+        written.discard("tty")
+    for key, others in _EXCLUDES.items():
+        for other in others:
+            if key in written and other in written:
+                _refuse(step, other, f"{key!r} and {other!r} exclude each other", problems)
+    for key, other in _NEEDS.items():
+        if key in written and other not in written:
+            _refuse(step, key, f"{key!r} needs {other!r} beside it", problems)
+    if "screen" in step.expect and step.tty is None:
+        _refuse(step, "expect", "'screen' needs 'tty' in the step", problems)
+
+
+def _named(step: WrittenStep) -> Iterator[tuple[str, str]]:
+    if step.stop is not None:
+        yield "stop", step.stop
+    for name in step.signal:
+        yield "signal", name
+
+
+def _refuse(step: WrittenStep, key: str, message: str, problems: Problems) -> None:
+    node = step.node
+    place = node.keys[key] if isinstance(node, TableNode) and key in node.keys else node.place
+    problems.add(place, below(step.at, key), message)

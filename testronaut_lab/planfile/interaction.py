@@ -1,0 +1,87 @@
+"""The part of a plan about terminals: `tty`, and what is done in one by `interact`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from testronaut_lab.model.expect import TextExpect
+from testronaut_lab.model.interaction import (
+    DEFAULT_DEADLINE_S,
+    KEYS,
+    AwaitOutput,
+    AwaitScreen,
+    Interaction,
+    PressKey,
+    Resize,
+    SendText,
+    Tty,
+)
+from testronaut_lab.planfile import terms, values
+from testronaut_lab.planfile.composite import Either, Made
+from testronaut_lab.planfile.expectation import SCREEN
+from testronaut_lab.planfile.kinds import Flag, Number, Text
+from testronaut_lab.planfile.problems import did_you_mean
+from testronaut_lab.planfile.table import Key, Table
+
+_COLS: Final = Number("columns", 1, 1000)
+_ROWS: Final = Number("rows", 1, 1000)
+
+TTY: Final = Either(
+    flag=Made(Flag(), lambda wanted: Tty() if wanted else None),
+    table=Table("tty", {"cols": _COLS, "rows": _ROWS, "term": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a TERM")}, Tty),
+)
+
+
+def _key(value: str) -> str:
+    if value not in KEYS:
+        raise ValueError(f"unknown key {value!r}{did_you_mean(value, KEYS) or '; there is ' + ', '.join(KEYS)}")
+    return value
+
+
+def _pattern(value: str) -> str:
+    """A regex that compiles for bytes as well, which is what it will be searched in."""
+    values.regex(value)
+    try:
+        re.compile(value.encode())
+    except re.error as error:
+        raise ValueError(f"cannot read the regex {value!r} over bytes: {error}") from error
+    return value
+
+
+def _interaction(
+    screen: TextExpect | None = None,
+    expect: str | None = None,
+    send: str | None = None,
+    key: str | None = None,
+    resize: tuple[int, int] = (0, 0),
+    timeout_s: float = DEFAULT_DEADLINE_S,
+) -> Interaction:
+    if screen is not None:
+        return AwaitScreen(screen, timeout_s)
+    if expect is not None:
+        return AwaitOutput(expect, timeout_s)
+    if send is not None:
+        return SendText(send, timeout_s)
+    if key is not None:
+        return PressKey(key, timeout_s)
+    return Resize(*resize, timeout_s)
+
+
+INTERACTION: Final = Table(
+    "interaction",
+    {
+        "screen": Either(text=Made(terms.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
+        "expect": Text("a regex", _pattern, {"format": "regex"}),
+        "send": terms.FILLED,
+        "key": Text("a key", _key, {"enum": list(KEYS)}),
+        "resize": Table(
+            "resize",
+            {"cols": Key(_COLS, required=True), "rows": Key(_ROWS, required=True)},
+            lambda cols, rows: (cols, rows),
+        ),
+        "timeout": Key(terms.DURATION, "timeout_s"),
+    },
+    _interaction,
+    exactly_one=[("screen", "expect", "send", "key", "resize")],
+)

@@ -37,7 +37,7 @@ class CgroupMeter:
 
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
-        text = _read(self._procs)
+        text = _read_anew(self._procs)
         return None if text is None else text.count(b"\n")
 
     def refused_forks(self) -> int | None:
@@ -91,6 +91,19 @@ def _read(fd: int | None) -> bytes | None:
         return os.pread(fd, _READ_BYTES, 0)
     except OSError:  # the container is gone, and its group with it
         return None
+
+
+def _read_anew(fd: int | None) -> bytes | None:
+    """By an fd of its own: to one that has read the list of processes before, cgroup v1 gives the same list for a second."""
+    try:
+        anew = None if fd is None else os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _read(anew)
+    finally:
+        if anew is not None:
+            os.close(anew)
 
 
 def _field(text: bytes | None, pattern: bytes) -> int | None:

@@ -239,8 +239,8 @@ class ShellDriver:
         if over.record is None:
             self._background.clear()
         ours = self._lineage.pids
-        # the keeper and the watchdog are in the container too
-        if self._meter.processes() == len(ours) + len(self._background) + 2:
+        # the keeper and the watchdog are in the container too; where a known job may have ended, a count proves nothing
+        if not self._background and self._meter.processes() == len(ours) + 2:
             return ()
         found = self._strangers(ours)
         if any(pid not in self._background for pid in found):
@@ -252,7 +252,7 @@ class ShellDriver:
 
     def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
-        not_theirs = ours | {1, self._watchdog.pid}
+        not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid}
         return {p.pid: p.name for p in self._processes() if p.pid not in not_theirs and p.state not in "ZX"}
 
     def _go_on(self, over: _Over, notes: list[str]) -> ShellState:

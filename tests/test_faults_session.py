@@ -22,7 +22,7 @@ from conftest import SOAK
 from harness import Lab, open_lab
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.manager import reap
+from testronaut_lab.container.manager import container_name, reap
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status, StepResult
@@ -184,7 +184,7 @@ def test_a_session_that_starts_behind_a_broken_line_is_right_or_leaves_nothing(
         print(f"{proxy.struck}; {error}")
     proxy.heal()
     reap(engine)
-    assert (fifos(), left_over(engine, "tlab-")) == (held, [])
+    assert (fifos(), left_over(engine, container_name(""))) == (held, [])
 
 
 @pytest.mark.parametrize("line", ["leader", "watchdog"])

@@ -55,6 +55,8 @@ class Lineage:
         self._numbers = 0
         self._parked: int | None = None
         self._parking: int | None = None
+        self._retired: int | None = None
+        self._leaving_pid = 0
         self._pids: dict[str, int] = {}
         self._environment = b""
         self._starting = False
@@ -74,6 +76,11 @@ class Lineage:
     def pids(self) -> frozenset[int]:
         """Our own processes' numbers inside the container, but for the keeper and the watchdog."""
         return frozenset(self._pids.values())
+
+    @property
+    def leaving_pid(self) -> int:
+        """A copy that was told to go and may still be ending; 0 before there was one."""
+        return self._leaving_pid
 
     @property
     def others(self) -> frozenset[int]:
@@ -130,6 +137,7 @@ class Lineage:
 
     def park(self) -> None:
         """Ask the driver for a parked copy. It forks before it reads another command, so nobody has to wait for it."""
+        self._dismiss()
         self._numbers += 1
         self._parking = self._numbers
         self._channel.open_gate(f"k.{self._parking}")
@@ -137,10 +145,8 @@ class Lineage:
 
     def release(self) -> None:
         """Let the parked copy go: it would hold what the shell now holds open."""
-        if self._parked is not None:
-            self._drop(self._parked)
-            self._parked = None
-            self._pids.pop("parked", None)
+        self._retire()
+        self._dismiss()
 
     def stands(self, timeout_s: float) -> bool:
         """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""
@@ -163,6 +169,7 @@ class Lineage:
     def promote(self) -> None:
         """The driver has ended: make the parked copy go on. Raises ShellsGone if it cannot."""
         assert self._parked is not None
+        self._dismiss()
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
         self._starting = True
@@ -188,10 +195,10 @@ class Lineage:
 
         Raises SessionLost when the shell does not start.
         """
-        for number in (self._parked, self._parking):
+        for number in (self._parked, self._parking, self._retired):
             if number is not None:
                 self._channel.close_gate(f"k.{number}")
-        self._parked = self._parking = None
+        self._parked = self._parking = self._retired = None
         self._channel.drain_commands()
         self._close_leader()
         self.pump()  # what the dead had still to say is of no use to the living
@@ -265,10 +272,23 @@ class Lineage:
     def _stands(self, number: int, pid: int, environment: bytes) -> None:
         if number != self._parking:
             return
-        self.release()
+        self._retire()
         self._parked, self._parking = number, None
         self._pids["parked"] = pid
         self._environment = environment
+
+    def _retire(self) -> None:
+        """The parked copy is not needed any more. It waits until the step is counted: one that ends then blurs the count."""
+        if self._parked is not None:
+            self._dismiss()
+            self._retired, self._parked = self._parked, None
+            self._pids["retired"] = self._pids.pop("parked")
+
+    def _dismiss(self) -> None:
+        if self._retired is not None:
+            self._drop(self._retired)
+            self._retired = None
+            self._leaving_pid = self._pids.pop("retired")
 
     def _drop(self, number: int) -> None:
         self._channel.pass_gate(f"k.{number}", script.DROP)

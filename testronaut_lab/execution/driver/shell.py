@@ -117,9 +117,10 @@ class ShellDriver:
         """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
         self._lineage.stands(PARK_TIMEOUT_S)
         ours = self._lineage.pids
-        # the keeper and the watchdog are in the container too; how many processes a guest has is not known
-        is_simple = settle_s == _SETTLE_S and not self.guests.sessions
-        if is_simple and self._meter.processes() == len(ours) + len(self._background) + 2:
+        # the keeper and the watchdog are in the container too; how many processes a guest has is not known,
+        # and where a known job may have ended, a count proves nothing
+        is_simple = settle_s == _SETTLE_S and not self.guests.sessions and not self._background
+        if is_simple and self._meter.processes() == len(ours) + 2:
             return ()
         found = self._strangers(ours)
         if any(pid not in self._background for pid in found):
@@ -284,7 +285,7 @@ class ShellDriver:
     def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
         processes = self._processes()
-        not_theirs = ours | {1, self._watchdog.pid} | self.guests.of(processes)
+        not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
     def _go_on(self, over: _Over, notes: list[str]) -> ShellState:

@@ -109,7 +109,7 @@ BEHAVIOURS: dict[str, tuple[Do, ...]] = {
     "the umask carries on": (Do("umask 027"), Do("umask; umask 022", "0027\n")),
     "the option -f carries on": (Do("set -f"), Do("echo /*; set +f", "/*\n")),
     "the option -a carries on": (Do("set -a"), Do("A=1; env | grep ^A=; set +a; unset A", "A=1\n")),
-    "the option -C carries on": (Do("set -C; : >c"), Do("( : >c ) 2>/dev/null || echo refused; set +C; rm c", "refused\n")),
+    "the option -C carries on": (Do("set -C; : >c"), Do("{ true >c; } 2>/dev/null || echo refused; set +C; rm c", "refused\n")),
     "the option -u carries on and ends the step": (
         Do("set -u"),
         Do("echo $nowhere_set; echo never", "", code=None, state=None),

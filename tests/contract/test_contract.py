@@ -10,6 +10,7 @@ from behaviours import BEHAVIOURS, Do
 from conftest import SHELLS
 from harness import Lab, open_lab
 
+from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.model.result import ExitKind, StepResult
 from testronaut_lab.workbench import SessionSettings
@@ -112,11 +113,17 @@ def test_a_probe_tells_the_status_and_leaves_nothing(lab: Lab) -> None:
     assert lab.out('echo "[$kept] $PWD"') == "[] /workspace\n"
 
 
+def test_a_redirection_that_fails_in_a_subshell_ends_the_subshell_only(lab: Lab, request: pytest.FixtureRequest) -> None:
+    if request.node.callspec.params["lab"].endswith("busybox"):
+        # ash hangs when a special builtin fails in a subshell of a file that `command .` reads
+        request.applymarker(pytest.mark.xfail(reason="busybox hangs in `command . FILE`", strict=True))
+    result = lab.run("( : >/nowhere/c ) 2>/dev/null || echo refused", timeout_s=2)
+    assert (result.exit.kind, result.out) == (ExitKind.EXITED, "refused\n")
+
+
 def test_a_missing_shell_is_said_when_the_session_starts(
     base_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from testronaut_lab.errors import SessionLost
-
     monkeypatch.setenv("TESTRONAUT_LAB_DRIVER", "plain")
     with pytest.raises(SessionLost, match="zsh"), open_lab(base_image, tmp_path, SessionSettings(shell="zsh")):
         pass

@@ -160,6 +160,10 @@ class _Doubt:
         try:
             self._found = self._look()
             if self._found is not Sharing.FIFOS and not self._started:
-                Watchdog(self._container).sweep(())
+                watchdog = Watchdog(self._container)
+                try:
+                    watchdog.sweep(())
+                finally:
+                    watchdog.close()
         except (LabError, WatchdogLost):
             return  # the start itself will tell

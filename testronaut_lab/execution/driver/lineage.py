@@ -62,6 +62,7 @@ class Lineage:
         self._starting = False
         self._stray = b""
         self.cwd = spec.cwd
+        self.can_catch = True
 
     def start(self) -> None:
         """Start the first driver. Raises SessionLost when the container has no such shell or is gone."""
@@ -141,7 +142,7 @@ class Lineage:
         self._numbers += 1
         self._parking = self._numbers
         self._channel.open_gate(f"k.{self._parking}")
-        self._channel.send(script.park(self._parking))
+        self._channel.send(script.park(self._parking, can_catch=self.can_catch))
 
     def release(self) -> None:
         """Let the parked copy go: it would hold what the shell now holds open."""
@@ -173,7 +174,7 @@ class Lineage:
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
         self._starting = True
-        self._channel.pass_gate(gate, script.supervise())
+        self._channel.pass_gate(gate, script.supervise(can_catch=self.can_catch))
         self._pids["supervisor"] = self._pids.pop("parked")
         self._parked = None
         self._wait_ready(SETTLE_TIMEOUT_S)
@@ -187,7 +188,7 @@ class Lineage:
         self._wait_for(lambda: "leader" in self._pids, SETTLE_TIMEOUT_S)
         self._pids["supervisor"] = self._pids.pop("driver")
         self._starting = True
-        self._channel.send(script.supervise())
+        self._channel.send(script.supervise(can_catch=self.can_catch))
         self._wait_ready(SETTLE_TIMEOUT_S)
 
     def restart(self) -> None:
@@ -256,7 +257,8 @@ class Lineage:
     def _sort(self, record: Record) -> None:
         numbers = [int(word) for word in record.words if word.isdecimal()]
         match record.tag, numbers:
-            case "L", [pid] if "leader" not in self._pids:
+            case "L", [pid, can_catch] if "leader" not in self._pids:
+                self.can_catch = bool(can_catch)
                 self._pids["leader"] = pid
             case "R", [pid] if self._starting:
                 self._starting = False

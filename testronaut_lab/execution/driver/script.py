@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 RUN_DIR = "/run/lab"
 
 _SAY = r"printf '@%s %s %s\n@%s .\n'"
-_LOOP = rf'while :; do IFS= \command read -r __c <{RUN_DIR}/cmd; \command eval "$__c"; done'
+
+# Whether errors can be caught by `command eval` and `command .`, so that a syntax error does not end the shell. In busybox
+# they must not be: there a subshell that fails within one goes on, as a second driver, with what comes after it.
+_CAN_CATCH = "$(command eval '( : </dev/null/x ) 2>/dev/null'; echo x)"
+
+
+def _loop(catch: str) -> str:
+    return rf'while :; do IFS= \command read -r __c <{RUN_DIR}/cmd; {catch}eval "$__c"; done'
+
+
+def _catching(can_catch: bool) -> str:
+    return r"\command " if can_catch else "\\"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +54,11 @@ def leader(shell: str, number: int) -> str:
     It runs nothing of a step's. The driver is a child with its own pid, so that `$$`, traps and `kill -9 $$` are true there.
     The secret comes by the exec's own stdin, which no other process can get hold of by a name.
     """
-    first = rf'. {RUN_DIR}/driver; IFS= \command read -r __c; \command eval "$__c"; \exec </dev/null; {_LOOP}'
+    start = rf'. {RUN_DIR}/driver; IFS= \command read -r __c; \command eval "$__c"; \exec </dev/null'
+    drivers = [f"{shell} -c {quote(f'{start}; {_loop(_catching(can))}')} {shell}" for can in (True, False)]
+    driver = f"case $c in 1) {drivers[0]} ;; *) {drivers[1]} ;; esac >/dev/null 2>&1"
     tell = f'{_SAY} "$k" D "$?" "$k" >{RUN_DIR}/ctl'
-    return f"{_hello()}; {shell} -c {quote(first)} {shell} >/dev/null 2>&1; {tell}; {_hold(number)}"
+    return f"{_hello()}; {driver}; {tell}; {_hold(number)}"
 
 
 def witness(number: int) -> str:
@@ -65,19 +78,19 @@ def ready(cwd: str | None = None, *, restore_env: bool = False) -> str:
     return f"{env}{cd}\\__lab_ready"
 
 
-def park(number: int) -> str:
+def park(number: int, *, can_catch: bool) -> str:
     """Fork a copy of the shell that waits for a line of its own. Twice, so that `wait`, `jobs` and `$!` never see it."""
-    wait = rf'IFS= \command read -r __c <{RUN_DIR}/k.{number}; \command eval "$__c"'
+    wait = rf'IFS= \command read -r __c <{RUN_DIR}/k.{number}; {_catching(can_catch)}eval "$__c"'
     return rf"( ( \__lab_parked {number}; {wait} ) </dev/null >/dev/null 2>&1 & )"
 
 
-def supervise() -> str:
+def supervise(*, can_catch: bool) -> str:
     """Go on as the one who waits for a forked copy that is the driver from now on, and tell of its end.
 
     `set -e` must hold in the copy and not here, where a driver that ends with a failure would take the messenger with it;
     `( … ) || …` would switch it off inside.
     """
-    run = f"\\__lab_ready; {_LOOP}"
+    run = f"\\__lab_ready; {_loop(_catching(can_catch))}"
     tell = rf'{{ \__lab_rec D "$?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
     return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
@@ -120,9 +133,9 @@ def after_text(command: Command, cwd: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_line(command: Command, number: int, nonce: str, *, stdin: str) -> str:
+def run_line(command: Command, number: int, nonce: str, *, stdin: str, can_catch: bool) -> str:
     """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
-    source = rf"\command . {RUN_DIR}/step"
+    source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
         source = f"( {source} )"
     bracketed = needs_brackets(command)
@@ -139,7 +152,8 @@ def needs_brackets(command: Command) -> bool:
 
 
 def _hello() -> str:
-    return f'IFS= read -r k; IFS=\' \' read -r p x </proc/self/stat; {_SAY} "$k" L "$p" "$k" >{RUN_DIR}/ctl'
+    can_catch = f"case {_CAN_CATCH} in x) c=1 ;; *) c=0 ;; esac"
+    return f'IFS= read -r k; IFS=\' \' read -r p x </proc/self/stat; {can_catch}; {_SAY} "$k" L "$p $c" "$k" >{RUN_DIR}/ctl'
 
 
 def _hold(number: int) -> str:

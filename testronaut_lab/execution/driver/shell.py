@@ -200,7 +200,7 @@ class ShellDriver:
         if script.needs_brackets(command):
             put("before", script.before_text(command).encode(errors="surrogateescape"))
             put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
-        self._channel.send(script.run_line(command, self._number, nonce, stdin=stdin))
+        self._channel.send(script.run_line(command, self._number, nonce, stdin=stdin, can_catch=self._lineage.can_catch))
         return nonce
 
     def _close_streams(self, streams: tuple[Stream, Stream]) -> None:

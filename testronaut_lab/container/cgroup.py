@@ -42,6 +42,7 @@ class CgroupMeter:
         for fd in (self._pids_events, self._oom, self._cpu, self._memory, self._peak):
             if fd is not None:
                 os.close(fd)
+        self._procs = None
         self._pids_events = self._oom = self._cpu = self._memory = self._peak = None
 
     def processes(self) -> int | None:

@@ -27,6 +27,7 @@ from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellStat
 KILL_TIMEOUT_S = 2.0
 PARK_TIMEOUT_S = 1.0
 _SETTLE_S = 0.004
+_SETTLES = 5
 
 
 class Meter(Protocol):
@@ -238,8 +239,10 @@ class ShellDriver:
         if self._meter.processes() == len(ours) + len(self._background) + 2:
             return ()
         found = self._strangers(ours)
-        if any(pid not in self._background for pid in found):
-            time.sleep(_SETTLE_S)  # what is ending at this moment was not left behind
+        for _ in range(_SETTLES):
+            if found.keys() <= self._background.keys():
+                break
+            time.sleep(_SETTLE_S)  # what is ending at this moment, an older copy of our shell among it, was not left behind
             found = self._strangers(ours)
         new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
         self._background = found

@@ -130,7 +130,7 @@ class PlainDriver:
             for stream in streams:
                 stream.flush()
             watch.close()
-            if isinstance(error, EngineError):
+            if isinstance(error, EngineError) and not isinstance(error, SessionLost):
                 self._container_must_run(error)
             raise
         duration_s = time.monotonic() - started

@@ -51,7 +51,7 @@ def test_bytes_that_are_no_frame_head_are_refused(head: bytes) -> None:
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, HijackedExec]]:
     ours, theirs = socket.socketpair()
-    attached = HijackedExec(ours, b"")
+    attached = HijackedExec("e", ours, b"")
     yield theirs, attached
     attached.close()
     theirs.close()
@@ -151,7 +151,7 @@ def test_half_a_frame_that_comes_with_the_headers_is_kept(pair: tuple[socket.soc
     ours, theirs = socket.socketpair()
     with theirs:
         frame = framed([(1, b"in two halves")])
-        attached = HijackedExec(ours, frame[:11])
+        attached = HijackedExec("e", ours, frame[:11])
         theirs.sendall(frame[11:])
         theirs.shutdown(socket.SHUT_WR)
         assert read_all(attached) == [(1, b"in two halves")]

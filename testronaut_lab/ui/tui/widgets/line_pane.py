@@ -37,6 +37,7 @@ class LinePane(ScrollView, can_focus=True):
     def show(self, lines: Sequence[Line], *, from_end: bool = False) -> None:
         """Put up other lines. `from_end` jumps to the end; else it stays there if it was there."""
         self._lines = lines
+        self._wrapped_at = 0
         self._wrap()
         if from_end:
             self.anchor()
@@ -45,8 +46,16 @@ class LinePane(ScrollView, can_focus=True):
         self.anchor()
 
     def on_resize(self) -> None:
-        if self.scrollable_content_region.width != self._wrapped_at:
-            self._wrap()
+        width = self.scrollable_content_region.width
+        if width > 0:
+            self._lay(width)
+            self.virtual_size = Size(width, len(self._rows))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - the base's signature
+        """Its rows at this width, also before it has a size of its own: one that had no row would never get any."""
+        if width > 0:
+            self._lay(width)
+        return len(self._rows)
 
     def render_line(self, y: int) -> Strip:
         row = self.scroll_offset.y + y
@@ -68,11 +77,16 @@ class LinePane(ScrollView, can_focus=True):
         return selection.extract("\n".join(str(row) for row in self._rows)), "\n"
 
     def _wrap(self) -> None:
-        width = self._wrapped_at = self.scrollable_content_region.width
+        width = self.scrollable_content_region.width
         if width > 0:
-            self._rows = [row for line in self._lines for row in _wrapped(line, width, self.app.console)]
+            self._lay(width)
             self.virtual_size = Size(width, len(self._rows))
         self.refresh(layout=True)
+
+    def _lay(self, width: int) -> None:
+        if width != self._wrapped_at:
+            self._wrapped_at = width
+            self._rows = [row for line in self._lines for row in _wrapped(line, width, self.app.console)]
 
 
 def _wrapped(line: Line, width: int, console: Console) -> Iterable[Line]:

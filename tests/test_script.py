@@ -76,22 +76,25 @@ def test_a_steps_directory_is_taken_back_with_the_one_before(tmp_path: Path) -> 
 )
 def test_only_steps_with_something_of_their_own_are_bracketed(command: Command, expected: bool) -> None:
     assert script.needs_brackets(command) is expected
-    assert ("/before" in script.run_line(command, 1, "n0", stdin="empty", can_catch=True)) is expected
+    assert ("/before" in script.run_line(command, 1, stdin="empty", can_catch=True)) is expected
 
 
-def test_a_step_is_one_line_whatever_its_node_id_holds() -> None:
-    line = script.run_line(Command("a\nb'; exit 9; '", run="x"), 1, "n0", stdin="empty", can_catch=True)
-    assert "\n" not in line
-    assert r"TESTRONAUT_LAB='a b'\''; exit 9; '\'''" in line
+def test_a_steps_line_is_the_same_whatever_its_node_id_holds_and_ends_with_the_nonce() -> None:
+    line = script.run_line(Command("a\nb'; exit 9; '$x`y`", run="x"), 1, stdin="empty", can_catch=True)
+    became = sh(f'__c={script.quote(script.run("n0"))}\n{line}printf %s "$__c"').decode()
+    assert "\n" not in became
+    assert r"TESTRONAUT_LAB='a b'\''; exit 9; '\''$x`y`'" in became
+    assert became.endswith(r"\__lab_end n0")
+    assert "n0" not in line
 
 
 def test_an_isolated_step_runs_in_a_shell_of_its_own() -> None:
-    line = script.run_line(Command("n", run="x", isolated=True), 1, "n0", stdin="empty", can_catch=True)
+    line = script.run_line(Command("n", run="x", isolated=True), 1, stdin="empty", can_catch=True)
     assert r"( \command . /run/lab/step )" in line
 
 
 def test_a_shell_that_cannot_catch_errors_is_not_asked_to() -> None:
-    line = script.run_line(Command("n", run="x"), 1, "n0", stdin="empty", can_catch=False)
+    line = script.run_line(Command("n", run="x"), 1, stdin="empty", can_catch=False)
     assert r"\. /run/lab/step" in line and "command ." not in line
 
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.execution.driver import lineage
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 
 pytestmark = pytest.mark.engine
@@ -263,3 +264,15 @@ def test_a_step_may_kill_the_shells_supervisor(own_shell: Lab) -> None:
 def test_a_session_can_be_closed_twice(fresh: Lab) -> None:
     fresh.session.close()
     fresh.session.close()
+
+
+def test_a_shell_that_was_restored_too_often_is_replaced_before_its_stack_is_full(
+    fresh: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage, "MAX_DEPTH", 2)
+    fresh.run("cd /tmp; export KEPT=yes; lost=1")
+    ends = [fresh.run("exit 3") for _ in range(3)]
+    assert [end.state for end in ends] == [ShellState.RESTORED, ShellState.RESTORED, ShellState.LOST]
+    assert "too many times" in ends[2].notes[0]
+    assert fresh.out('echo "$PWD $KEPT ${lost-gone}"') == "/tmp yes gone\n"
+    assert fresh.run("exit 4").state is ShellState.RESTORED  # the count begins anew

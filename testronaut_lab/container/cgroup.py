@@ -14,6 +14,13 @@ from pathlib import Path
 _HOST = Path("/")
 _READ_BYTES = 64 * 1024
 
+_REFUSED_FORKS = re.compile(rb"^max (\d+)", re.MULTILINE)
+_OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
+_CPU_US = re.compile(rb"^usage_usec (\d+)", re.MULTILINE)
+_ANON = re.compile(rb"^anon (\d+)", re.MULTILINE)
+_TOTAL_RSS = re.compile(rb"^total_rss (\d+)", re.MULTILINE)
+_NUMBER = re.compile(rb"^(\d+)")
+
 
 class CgroupMeter:
     """Counters of the container whose first process has `pid` on the host below `host`. Close it with `close`."""
@@ -26,12 +33,12 @@ class CgroupMeter:
             (lambda _: _below(root, paths[""])) if unified else (lambda name: _below(root / name, paths.get(name)))
         )
         pids = where("pids")
-        self._procs = None if pids is None else pids / "cgroup.procs"
+        self._procs = None if pids is None else str(pids / "cgroup.procs")
         self._pids_events = _open(where("pids"), "pids.events")
         self._oom = _open(where("memory"), "memory.events" if unified else "memory.oom_control")
         self._cpu = _open(where("cpuacct"), "cpu.stat" if unified else "cpuacct.usage")
         self._memory = _open(where("memory"), "memory.stat")
-        self._anon = rb"^anon (\d+)" if unified else rb"^total_rss (\d+)"
+        self._anon = _ANON if unified else _TOTAL_RSS
         peak = "memory.peak" if unified else "memory.max_usage_in_bytes"
         self._peak = _open(where("memory"), peak, os.O_RDWR)
         self._peak_resets = self._peak is not None
@@ -48,25 +55,36 @@ class CgroupMeter:
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
         # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
+        if self._procs is None:
+            return None
         try:
-            return None if self._procs is None else self._procs.read_bytes().count(b"\n")
+            fd = os.open(self._procs, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # the container is gone, and its group with it
             return None
+        try:
+            lines = 0
+            while data := os.read(fd, _READ_BYTES):
+                lines += data.count(b"\n")
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return lines
 
     def refused_forks(self) -> int | None:
         """How often the pids limit refused a new process, since the container started."""
-        return _field(_read(self._pids_events), rb"^max (\d+)")
+        return _field(_read(self._pids_events), _REFUSED_FORKS)
 
     def oom_kills(self) -> int | None:
         """How many processes were killed for memory, since the container started."""
-        return _field(_read(self._oom), rb"^oom_kill (\d+)")
+        return _field(_read(self._oom), _OOM_KILLS)
 
     def cpu_s(self) -> float | None:
         """CPU time of everything in the container, since it started, in seconds."""
         text = _read(self._cpu)
         if text is None:
             return None
-        microseconds = _field(text, rb"^usage_usec (\d+)")
+        microseconds = _field(text, _CPU_US)
         return microseconds / 1e6 if microseconds is not None else int(text) / 1e9
 
     def own_memory_bytes(self) -> int | None:
@@ -88,7 +106,7 @@ class CgroupMeter:
 
     def peak_bytes(self) -> int | None:
         """The most memory that the container had, page cache and tmpfs included: a `cat` of a large file fills it."""
-        return _field(_read(self._peak), rb"^(\d+)")
+        return _field(_read(self._peak), _NUMBER)
 
 
 def _cgroup_paths(file: Path) -> dict[str, str]:
@@ -127,6 +145,6 @@ def _read(fd: int | None) -> bytes | None:
         return None
 
 
-def _field(text: bytes | None, pattern: bytes) -> int | None:
-    found = re.search(pattern, text, re.MULTILINE) if text is not None else None
+def _field(text: bytes | None, pattern: re.Pattern[bytes]) -> int | None:
+    found = pattern.search(text) if text is not None else None
     return int(found[1]) if found else None

@@ -1,7 +1,20 @@
 # Functions of the session's shell, sourced once by the driver before its loop. Everything here is parsed before a step can
 # define an alias, uses builtins only, and survives the step's own options (-e -u -f -C -a), IFS, PATH and functions.
 # `\command` goes past functions of the step that have a builtin's name; one named `command` itself is dropped after the step.
-# The host sends `__lab_rec`, which holds the session's secret: TAG and words go out as a record head, see shell.py.
+# The host sends `__lab_rec`, which holds the session's secret: its one word goes out as a record head, see records.py.
+
+# __lab_line WORD: make of what the host sent, in __c, what the loop has to run. Short words stand for long texts, since a
+# shell reads a FIFO byte by byte, at 0.6 us each: `+NONCE` for the step whose line is in a file, where NONCE must not stand,
+# `-N` for parking copy N. WORD is put before the copy's eval, see script.py.
+__lab_line() {
+  case $__c in
+    +*) \command . /run/lab/line ;;
+    -*)
+      __c=${__c#-}
+      __c="( ( \\__lab_parked $__c; IFS= \\command read -r __c </run/lab/k.$__c; $1eval \"\$__c\" ) </dev/null >/dev/null 2>&1 & )"
+      ;;
+  esac
+}
 
 # __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
 __lab_go() {
@@ -30,18 +43,27 @@ __lab_end() {
   done
   case $__lab_f in *f*) \command set -f ;; esac
   {
-    \__lab_rec S "$1" "$__lab_s" "$__lab_f" "$__lab_d"
+    \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d"
     \command pwd || \command printf '%s\n' "$PWD"
     \__lab_rec .
   } 2>/dev/null >|/run/lab/ctl
+}
+
+# __lab_pid: this process's number in __lab_i, also in a forked copy. Reading /proc/self/stat would cost ten times as much.
+__lab_pid() {
+  case $- in *f*) __lab_d=f ;; *) __lab_d= ;; esac
+  \command set +f
+  for __lab_i in /proc/self/task/*; do __lab_i=${__lab_i##*/}; done
+  case $__lab_d in f) \command set -f ;; esac
+  case $__lab_i in *[!0-9]*) IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat ;; esac
 }
 
 # __lab_parked N: what a parked copy says of itself: its pid, and the exported environment for a restart. It has a FIFO of its
 # own, since it says so while the next step may be reporting: two writers would mix their words.
 __lab_parked() {
   {
-    IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat
-    \__lab_rec K "$1" "$__lab_i"
+    \__lab_pid
+    \__lab_rec "K $1 $__lab_i"
     \command export -p
     \__lab_rec .
   } >|/run/lab/parked
@@ -50,8 +72,8 @@ __lab_parked() {
 # __lab_ready: a new driver tells its pid.
 __lab_ready() {
   {
-    IFS=' ' \command read -r __lab_i __lab_d </proc/self/stat
-    \__lab_rec R "$__lab_i"
+    \__lab_pid
+    \__lab_rec "R $__lab_i"
     \__lab_rec .
   } >|/run/lab/ctl
 }

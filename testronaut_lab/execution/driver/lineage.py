@@ -23,6 +23,9 @@ from testronaut_lab.execution.driver.records import Record, RecordReader
 
 START_TIMEOUT_S = 20.0
 SETTLE_TIMEOUT_S = 3.0
+# Each shell that is promoted or adopted stands 2.6 KiB deeper on its stack than the one it was copied from; 3,000 fill it.
+MAX_DEPTH = 1000
+_RECORD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Lineage:
         self._environment = b""
         self._starting = False
         self._stray = b""
+        self._depth = 0
         self.cwd = spec.cwd
         self.can_catch = True
 
@@ -111,12 +115,15 @@ class Lineage:
     def pump(self) -> None:
         """Take in what has arrived on the record channels, without blocking."""
         for fd, reader in self._readers.items():
-            try:
-                while data := os.read(fd, 65536):
-                    for record in reader.feed(data):
-                        self._sort(record)
-            except BlockingIOError:
-                continue
+            size = _RECORD_BYTES
+            while size == _RECORD_BYTES:  # less than was asked for: there was no more
+                try:
+                    data = os.read(fd, _RECORD_BYTES)
+                except BlockingIOError:
+                    break
+                size = len(data)
+                for record in reader.feed(data):
+                    self._sort(record)
 
     def take(self, tags: str) -> Record | None:
         """The oldest record with one of these one-letter tags, without blocking."""
@@ -142,7 +149,11 @@ class Lineage:
         self._numbers += 1
         self._parking = self._numbers
         self._channel.open_gate(f"k.{self._parking}")
-        self._channel.send(script.park(self._parking, can_catch=self.can_catch))
+        self._channel.send(script.park(self._parking))
+
+    def prepare_park(self) -> None:
+        """Do what `park` will need while there is nothing else to do."""
+        self._channel.open_gate(f"k.{self._numbers + 1}")
 
     def release(self) -> None:
         """Let the parked copy go: it would hold what the shell now holds open."""
@@ -167,9 +178,15 @@ class Lineage:
             self._drop(self._parking)
             self._parking = None
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether the shell is a copy of a copy so many times that the next one may have no room on its stack."""
+        return self._depth >= MAX_DEPTH
+
     def promote(self) -> None:
         """The driver has ended: make the parked copy go on. Raises ShellsGone if it cannot."""
         assert self._parked is not None
+        self._depth += 1
         self._dismiss()
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
@@ -182,6 +199,7 @@ class Lineage:
 
     def adopt(self) -> None:
         """The driver becomes the one who waits, for a copy of itself, since the leader and whoever else waited is gone."""
+        self._depth += 1
         self._close_leader()
         self._attach(script.witness(self._generation + 1), [self._secret])
         # a witness that has yet to start would survive what it is there to witness
@@ -210,6 +228,7 @@ class Lineage:
 
     def _start(self, ready: str, timeout_s: float) -> None:
         self._pids.clear()
+        self._depth = 0
         self._starting = True
         self._channel.send(ready)
         self._attach(script.leader(self._spec.shell, self._generation + 1), [self._secret, script.introduce(self._secret)])

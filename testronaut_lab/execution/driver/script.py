@@ -19,7 +19,8 @@ _CAN_CATCH = "$(command eval '( : </dev/null/x ) 2>/dev/null'; echo x)"
 
 
 def _loop(catch: str) -> str:
-    return rf'while :; do IFS= \command read -r __c <{RUN_DIR}/cmd; {catch}eval "$__c"; done'
+    read = rf"IFS= \command read -r __c <{RUN_DIR}/cmd"
+    return rf'while :; do {read}; \__lab_line {quote(catch)}; {catch}eval "$__c"; done'
 
 
 def _catching(can_catch: bool) -> str:
@@ -68,7 +69,7 @@ def witness(number: int) -> str:
 
 def introduce(secret: str) -> str:
     """The second line on the leader's stdin, for the driver: how to write a record that only it can write."""
-    return rf"""__lab_rec() {{ \command printf '@%s' {secret}; \command printf ' %s' "$@"; \command printf '\n'; }}"""
+    return rf"""__lab_rec() {{ \command printf '@{secret} %s\n' "$1"; }}"""
 
 
 def ready(cwd: str | None = None, *, restore_env: bool = False) -> str:
@@ -78,10 +79,9 @@ def ready(cwd: str | None = None, *, restore_env: bool = False) -> str:
     return f"{env}{cd}\\__lab_ready"
 
 
-def park(number: int, *, can_catch: bool) -> str:
+def park(number: int) -> str:
     """Fork a copy of the shell that waits for a line of its own. Twice, so that `wait`, `jobs` and `$!` never see it."""
-    wait = rf'IFS= \command read -r __c <{RUN_DIR}/k.{number}; {_catching(can_catch)}eval "$__c"'
-    return rf"( ( \__lab_parked {number}; {wait} ) </dev/null >/dev/null 2>&1 & )"
+    return f"-{number}"
 
 
 def supervise(*, can_catch: bool) -> str:
@@ -91,7 +91,7 @@ def supervise(*, can_catch: bool) -> str:
     `( … ) || …` would switch it off inside.
     """
     run = f"\\__lab_ready; {_loop(_catching(can_catch))}"
-    tell = rf'{{ \__lab_rec D "$?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
+    tell = rf'{{ \__lab_rec "D $?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
     return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
 
@@ -116,7 +116,7 @@ def before_text(command: Command) -> str:
         lines.append(rf"\command export {name}={quote(value)}")
     if command.cwd is not None:
         lines.append('__lab_o="${OLDPWD-}"')
-        refuse = rf"{{ {{ \__lab_rec P cwd; \__lab_rec .; }} >|{RUN_DIR}/ctl; \return 1; }}"
+        refuse = rf"{{ {{ \__lab_rec 'P cwd'; \__lab_rec .; }} >|{RUN_DIR}/ctl; \return 1; }}"
         lines.append(rf"\command cd -- {quote(command.cwd)} 2>/dev/null || {refuse}")
     return "\n".join(lines) + "\n"
 
@@ -133,18 +133,27 @@ def after_text(command: Command, cwd: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_line(command: Command, number: int, nonce: str, *, stdin: str, can_catch: bool) -> str:
-    """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
+def run_line(command: Command, number: int, *, stdin: str, can_catch: bool) -> str:
+    """What becomes of the line `run(nonce)`: a script that sets `__c`, which holds the nonce already, to what runs one step.
+
+    The nonce comes by the FIFO and stands only in the text that is being run: no file and, while the step runs, no variable.
+    """
     source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
         source = f"( {source} )"
     bracketed = needs_brackets(command)
     before = rf"\command . {RUN_DIR}/before && " if bracketed else ""
     after = rf"\command . {RUN_DIR}/after; " if bracketed else ""
-    return (
+    text = (
         rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {before}{source}; "
-        rf'{{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end {nonce}'
+        rf'{{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
     )
+    return f"__c={quote(text)}${{__c#+}}\n"
+
+
+def run(nonce: str) -> str:
+    """The line that runs the step that is written down."""
+    return f"+{nonce}"
 
 
 def needs_brackets(command: Command) -> bool:

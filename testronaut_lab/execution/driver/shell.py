@@ -69,6 +69,11 @@ class _Over:
     def by_itself(self) -> bool:
         return self.record is not None and self.record.tag == "S"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it ended as most do, and its shell goes on without anything having to be mended first."""
+        return self.by_itself and self.kind is ExitKind.EXITED and not self.is_forged
+
 
 class ShellDriver:
     """Drives one session. From one thread at a time, but for `interrupt`."""
@@ -117,10 +122,7 @@ class ShellDriver:
         """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
         self._lineage.stands(PARK_TIMEOUT_S)
         ours = self._lineage.pids
-        # the keeper and the watchdog are in the container too; how many processes a guest has is not known,
-        # and where a known job may have ended, a count proves nothing
-        is_simple = settle_s == _SETTLE_S and not self.guests.sessions and not self._background
-        if is_simple and self._meter.processes() == len(ours) + 2:
+        if settle_s == _SETTLE_S and self._counts_as_ours():
             return ()
         found = self._strangers(ours)
         if any(pid not in self._background for pid in found):
@@ -129,6 +131,15 @@ class ShellDriver:
         new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
         self._background = found
         return new
+
+    def _counts_as_ours(self) -> bool:
+        """Whether there are exactly as many processes as we have; not to be asked while a copy is being parked."""
+        # the keeper and the watchdog are in the container too; how many processes a guest has is not known,
+        # and where a known job may have ended, a count proves nothing
+        if self.guests.sessions or self._background:
+            return False
+        self._lineage.stands(PARK_TIMEOUT_S)
+        return self._meter.processes() == len(self._lineage.pids) + 2
 
     def close(self) -> None:
         self._late.close()
@@ -163,14 +174,18 @@ class ShellDriver:
         try:
             started = time.monotonic()
             nonce = self._begin(command)
+            self._prepare_next()
             watch = StepWatch(self._lineage, self._channel.ctl, self._wake, streams, self._driver_lives)
             over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
             began = over.by_itself or any(stream.touched for stream in streams)
+            # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
+            counted = self._counts_as_ours() if over.is_plain else None
+            state = self._go_on(over, command, notes) if over.is_plain else None
             watch.drain()
             error = self._doubt(over, began=began)
             notes += self._oom_note(over)
-            left_behind = self._left_behind(over)
-            state = self._go_on(over, notes)
+            left_behind = () if counted else self._left_behind(over)
+            state = state or self._go_on(over, command, notes)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
@@ -190,9 +205,10 @@ class ShellDriver:
         self._oom_killed = self._meter.oom_kills() or 0
 
     def _begin(self, command: script.Command) -> str:
-        nonce = secrets.token_hex(8)
+        nonce = secrets.token_hex(4)
         put = self._channel.put
-        put("step", script.step_text(command, traced="x" in self._options).encode(errors="surrogateescape"))
+        text = script.step_text(command, traced="x" in self._options)
+        self._channel.write_step("step", text.encode(errors="surrogateescape"))
         stdin = "empty"
         if command.stdin:
             stdin = "stdin"
@@ -200,8 +216,16 @@ class ShellDriver:
         if script.needs_brackets(command):
             put("before", script.before_text(command).encode(errors="surrogateescape"))
             put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
-        self._channel.send(script.run_line(command, self._number, nonce, stdin=stdin, can_catch=self._lineage.can_catch))
+        line = script.run_line(command, self._number, stdin=stdin, can_catch=self._lineage.can_catch)
+        self._channel.write_step("line", line.encode(errors="surrogateescape"))
+        self._channel.send(script.run(nonce))
         return nonce
+
+    def _prepare_next(self) -> None:
+        """While the shell is busy with this step: what the next one will need, and what is left of the last one."""
+        self._channel.tidy()
+        self._channel.prepare_streams(self._number + 1)
+        self._lineage.prepare_park()
 
     def _close_streams(self, streams: tuple[Stream, Stream]) -> None:
         self._channel.forget_streams(self._number)
@@ -288,14 +312,14 @@ class ShellDriver:
         not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
-    def _go_on(self, over: _Over, notes: list[str]) -> ShellState:
+    def _go_on(self, over: _Over, command: script.Command, notes: list[str]) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
         record = over.record
         if over.by_itself and record is not None:
             self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
             self._options = record.words[2]
             try:
-                self._keep_shell(record.words[3], notes)
+                self._keep_shell(record.words[3], command, notes)
             except ShellsGone:
                 notes.append("the shell was killed at the step's end")
                 self._restart()
@@ -306,13 +330,15 @@ class ShellDriver:
             notes.append("every shell of the session was killed")
         return self._restore(notes, ended=record is not None)
 
-    def _keep_shell(self, held: str, notes: list[str]) -> None:
+    def _keep_shell(self, held: str, command: script.Command, notes: list[str]) -> None:
         if self._lineage.leader_gone():
             how = "the line to the shell's supervisor broke" if self._relieve() else "the step killed the shell's supervisor"
             self._lineage.adopt()
             notes.append(f"{how}; `$$` is no longer the shell's own number")
         if held == "-":
-            self._lineage.park()
+            # a program that the shell only starts leaves it as it was: the copy from before is as good as a new one
+            if command.argv is None or not self._lineage.stands(0):
+                self._lineage.park()
             return
         self._lineage.release()
         fds = held.removeprefix("-,").replace(",", ", ")
@@ -331,7 +357,9 @@ class ShellDriver:
 
     def _restore(self, notes: list[str], *, ended: bool) -> ShellState:
         """Go on with the parked copy where a supervisor `ended` and there is one, else with a new shell."""
-        if ended and self._lineage.stands(PARK_TIMEOUT_S):
+        if self._lineage.is_deep:
+            notes.append("the shell had been restored too many times to be restored again")
+        elif ended and self._lineage.stands(PARK_TIMEOUT_S):
             try:
                 self._lineage.promote()
                 self._lineage.park()

@@ -11,6 +11,7 @@ from table import Figure, in_turn, print_rows, timed
 from testronaut_lab import Session
 
 ROUNDS = 100
+AT_A_TIME = 10  # as steps come: one after the other
 FLOOR_LOOP = 50
 SDK = "SDK exec_run('true')"
 BUILTIN = "session: builtin step (:)"
@@ -56,6 +57,7 @@ def _compare(empty: Session, full: Session, bare: Container, rounds: int) -> lis
             ),
         },
         rounds,
+        at_a_time=AT_A_TIME,
     )
     print_rows("A step", list(rows.values()), rows[SDK])
     faster = rows[SDK].median_ms / rows[BUILTIN].median_ms

@@ -160,17 +160,21 @@ class Lineage:
         self._retire()
         self._dismiss()
 
-    def stands(self, timeout_s: float) -> bool:
-        """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""
+    def settled(self, timeout_s: float) -> bool:
+        """Whether no copy is on its way any more, waiting for it at most so long, or until its original ends."""
         deadline = time.monotonic() + timeout_s
         self.pump()
-        while self._parking is not None:
+        while self._parking is not None and not any(record.tag == "D" for record in self._inbox):
             try:
                 self._await(deadline)
             except ShellsGone:
                 break
             self.pump()
-        return self._parked is not None and self._parking is None
+        return self._parking is None
+
+    def stands(self, timeout_s: float) -> bool:
+        """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""
+        return self.settled(timeout_s) and self._parked is not None
 
     def give_up_parking(self) -> None:
         """The copy asked for does not come."""

@@ -27,7 +27,7 @@ from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
-PARK_TIMEOUT_S = 1.0
+PARK_TIMEOUT_S = 3.0
 _SETTLE_S = 0.004
 
 
@@ -138,7 +138,6 @@ class ShellDriver:
         # and where a known job may have ended, a count proves nothing
         if self.guests.sessions or self._background:
             return False
-        self._lineage.stands(PARK_TIMEOUT_S)
         return self._meter.processes() == len(self._lineage.pids) + 2
 
     def close(self) -> None:
@@ -179,12 +178,13 @@ class ShellDriver:
             over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
             began = over.by_itself or any(stream.touched for stream in streams)
             # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
-            counted = self._counts_as_ours() if over.is_plain else None
-            state = self._go_on(over, command, notes) if over.is_plain else None
+            is_early = over.is_plain and self._lineage.settled(PARK_TIMEOUT_S)
+            is_alone = is_early and self._counts_as_ours()
+            state = self._go_on(over, command, notes) if is_early else None
             watch.drain()
             error = self._doubt(over, began=began)
             notes += self._oom_note(over)
-            left_behind = () if counted else self._left_behind(over)
+            left_behind = () if is_alone else self._left_behind(over)
             state = state or self._go_on(over, command, notes)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:

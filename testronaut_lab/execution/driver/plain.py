@@ -28,7 +28,7 @@ from testronaut_lab.execution.driver.carry import Carried, candidates, not_carri
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
 from testronaut_lab.execution.driver.lineage import ShellSpec
-from testronaut_lab.execution.driver.plainscript import STATE_FILE, functions_text, leader, opening, step_line
+from testronaut_lab.execution.driver.plainscript import CATCHES, FIRST, STATE_FILE, functions_text, leader, opening, step_line
 from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter, ShellEnd
 from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.surroundings import Surroundings
@@ -72,25 +72,26 @@ class PlainDriver:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._carried = Carried(spec.cwd)
         self._fresh: Statement | None = None
+        self._can_catch = False
         self._late: list[tuple[ExecWatch, tuple[MarkedStream, MarkedStream]]] = []
         self._late_bytes = 0
 
     def start(self) -> None:
-        """Run a first, empty command, which shows that there is such a shell and what a fresh one holds.
+        """Run a first command, which shows that there is such a shell, what a fresh one holds and what it can catch.
 
         Raises SessionLost when there is none.
         """
         self._guard.start()
         self._channel.put("plain", functions_text())
         self._channel.put("empty", b"")
-        nothing = script.Command("", run=":")
-        nonces = self._prepare(nothing)
+        nonces = self._prepare(FIRST)
         words = Words()
         streams = (MarkedStream(words, nonces.mark), MarkedStream(words, nonces.mark))
-        watch = self._begin(nothing, nonces, streams)
+        watch = self._begin(FIRST, nonces, streams)
         ending = watch.until_over(Bounds(_START_TIMEOUT_S, output_limit=False), time.monotonic())
         watch.close()
         self._fresh = self._statement(nonces)
+        self._can_catch = words.said == CATCHES
         if ending is not Ending.MARKED or self._fresh.said is None:
             said = words.said.decode(errors="backslashreplace").strip() or self._container.state().describe()
             raise SessionLost(
@@ -166,9 +167,10 @@ class PlainDriver:
 
     def _begin(self, command: script.Command, nonces: _Nonces, streams: tuple[MarkedStream, MarkedStream]) -> ExecWatch:
         spec = self._spec
-        attached = self._container.attach(leader(spec.shell), user=spec.user, env=spec.env, cwd="/")
+        attached = self._container.attach(leader(spec.shell, can_catch=self._can_catch), user=spec.user, env=spec.env, cwd="/")
         watch = ExecWatch(attached, self._wake, streams)
-        line = step_line(command, self._carried, nonces.child, candidates(command.run or ""))
+        functions = candidates(command.run or "")
+        line = step_line(command, self._carried, nonces.child, functions, can_catch=self._can_catch)
         try:
             attached.write(opening(nonces.leader, line))
         except EngineError:

@@ -118,9 +118,14 @@ def test_a_shell_that_kills_itself_is_restored(own_shell: Lab) -> None:
 
 def test_a_restored_shell_keeps_the_number_it_calls_its_own(own_shell: Lab) -> None:
     before = own_shell.out("echo $$")
-    own_shell.run("exit 0").check()
+    assert own_shell.run("exit 0").notes == ("`$$` is no longer the shell's own number",)
     assert own_shell.out("echo $$") == before
     assert own_shell.run("kill -9 $$").exit.code not in (0, 137)
+
+
+def test_a_number_that_is_stale_already_is_noted_once(own_shell: Lab) -> None:
+    first, second = own_shell.run("exit 1"), own_shell.run("exit 2")
+    assert (len(first.notes), second.notes) == (1, ())
 
 
 def test_set_e_ends_the_step_at_the_first_failure(shell: Lab) -> None:

@@ -332,12 +332,14 @@ class ShellDriver:
     def _restore(self, notes: list[str], *, ended: bool) -> ShellState:
         """Go on with the parked copy where a supervisor `ended` and there is one, else with a new shell."""
         if ended and self._lineage.stands(PARK_TIMEOUT_S):
+            is_stale = len(self._lineage.waiting) > 1  # a copy goes on already
             try:
                 self._lineage.promote()
                 self._lineage.park()
             except ShellsGone:
                 notes.append("the parked copy of the shell was killed too")
             else:
+                notes += [] if is_stale else ["`$$` is no longer the shell's own number"]
                 return ShellState.RESTORED
         self._restart()
         return ShellState.LOST

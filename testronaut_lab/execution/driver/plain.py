@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from testronaut_lab.capture.stream import StreamCapture
@@ -126,13 +127,16 @@ class PlainDriver:
         streams = (MarkedStream(out, nonces.mark), MarkedStream(err, nonces.mark))
         watch = self._begin(command, nonces, streams)
         try:
-            over = self._conclude(watch, bounds, started, nonces)
-        except BaseException as error:
-            for stream in streams:
-                stream.flush()
-            watch.close()
-            if isinstance(error, EngineError) and not isinstance(error, SessionLost):
-                self._container_must_run(error)
+            with ExitStack() as undo:
+                undo.callback(watch.close)
+                for stream in streams:
+                    undo.callback(stream.flush)
+                over = self._conclude(watch, bounds, started, nonces)
+                undo.pop_all()
+        except SessionLost:
+            raise
+        except EngineError as error:
+            self._container_must_run(error)
             raise
         duration_s = time.monotonic() - started
         try:

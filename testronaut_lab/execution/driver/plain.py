@@ -120,7 +120,7 @@ class PlainDriver:
     def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
         """See `protocol.Driver`."""
         self._read_late()
-        self._guard.count_from_here()
+        self._guard.toll.count_from_here()
         self._forget_interrupt()
         started = time.monotonic()
         nonces = self._prepare(command)
@@ -196,7 +196,7 @@ class PlainDriver:
         if error is None and statement.has_no_cwd:
             hint = "create the directory in an earlier step or in `files:`"
             error = ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
-        kind = self._guard.kind_of_end(went_well=statement.said is not None and statement.code == 0)
+        kind = self._guard.toll.kind_of_end(went_well=statement.said is not None and statement.code == 0)
         if kind is ExitKind.PIDS_LIMIT:
             self._guard.sweep()  # there must be room for our own shells
         return _Over(kind, statement.code, statement, error)
@@ -214,7 +214,7 @@ class PlainDriver:
             error = ErrorInfo("SessionLost", "the step killed the shell that supervises it, and was ended")
         if error is not None:
             self._guard.sweep()
-        return _Over(self._guard.kind_of_end(went_well=False), 137, None, error)
+        return _Over(self._guard.toll.kind_of_end(went_well=False), 137, None, error)
 
     def _end(
         self,

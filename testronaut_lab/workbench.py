@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -96,14 +96,14 @@ class Workbench:
         if user.uid == 0 and os.getuid() != 0:
             raise UsageError("`user: root` is not supported yet unless the caller is root: its files could not be removed")
         directory = SessionDir.create(user)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._abandon, directory)
             place = _place(directory, user)
             if succeeds is not None:
                 succeeds.hand_over(place)
-            return self._open(image_id, settings, env, user, directory, place)
-        except BaseException:
-            self._abandon(directory)
-            raise
+            session = self._open(image_id, settings, env, user, directory, place)
+            undo.pop_all()
+        return session
 
     def _abandon(self, directory: SessionDir) -> None:
         """Remove what there is of a session that did not start. What cannot be removed now is a later run's to remove."""
@@ -143,14 +143,16 @@ class Workbench:
         if settings.network == "internet":
             network = create_network(self.engine, _network_name(directory.id))
         channel = Channel(directory.run)
-        try:
+        with ExitStack() as undo:
+            undo.callback(channel.close)
             container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
             meter = CgroupMeter(container.state().pid)
-        except BaseException:
-            channel.close()
-            raise
+            undo.pop_all()
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
-        driver = self._start_driver(container, channel, shell, meter)
+        with ExitStack() as undo:
+            undo.callback(meter.close)
+            driver = self._start_driver(container, channel, shell, meter)
+            undo.pop_all()
         limits = settings.limits
         bounds = SessionLimits(limits.timeout_s, limits.output_bytes, limits.workspace_bytes, limits.files)
 
@@ -164,12 +166,10 @@ class Workbench:
                 directory.remove()
 
         session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
-        try:
+        with ExitStack() as undo:
+            undo.callback(_close_anyhow, session)
             session.start()
-        except BaseException:
-            with suppress(LabError):  # whoever called removes what is left, and the first error is the one to tell
-                session.close()
-            raise
+            undo.pop_all()
         return session
 
     def _start_driver(self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter) -> Driver:
@@ -178,21 +178,23 @@ class Workbench:
         def plain() -> PlainDriver:
             return PlainDriver(container, channel, shell, meter)
 
-        try:
-            if self._driver == "plain":
-                channel.close()
-                return probe.started(plain())
-            fast = ShellDriver(container, channel, shell, meter)
-            if self._driver == "fast":
-                return probe.started(fast)
-            driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)
-        except BaseException:
-            meter.close()
-            raise
+        if self._driver == "plain":
+            channel.close()
+            return probe.started(plain())
+        fast = ShellDriver(container, channel, shell, meter)
+        if self._driver == "fast":
+            return probe.started(fast)
+        driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)
         self._driver = driver.name
         if driver.name != self.engine.info.driver:
             self._emit(EngineFound(replace(self.engine.info, driver=driver.name)))
         return driver
+
+
+def _close_anyhow(session: LiveSession) -> None:
+    """Whoever called removes what is left, and the error that led here is the one to tell."""
+    with suppress(LabError):
+        session.close()
 
 
 def _place(directory: SessionDir, user: StepUser) -> SessionPlace:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import LiveSession
-from testronaut_lab.model.events import Body, OutputChunk
+from testronaut_lab.model.events import Body, Event, OutputChunk
 from testronaut_lab.model.result import StepResult
+from testronaut_lab.report.view import RunView
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.workbench import SessionSettings, Workbench
 
@@ -67,6 +68,26 @@ class Lab:
     def when(self, text: bytes, react: Callable[[], object]) -> None:
         """React, once, as soon as these bytes come out of a step."""
         self.events.reactions.append((text, react))
+
+
+class Listener:
+    """Hears of everything; `when` a note of the first event that fits it reacts once."""
+
+    def __init__(self, fits: Callable[[Event], bool] = lambda _: False, react: Callable[[], object] = lambda: None) -> None:
+        self.events: list[Event] = []
+        self._fits, self._react = fits, react
+
+    def event(self, view: RunView, event: Event) -> None:
+        self.events.append(event)
+        if self._fits(event):
+            self._fits = lambda _: False
+            self._react()
+
+    def end(self, view: RunView) -> None:
+        pass
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(event.body, kind) for event in self.events)
 
 
 @contextmanager

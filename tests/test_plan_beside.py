@@ -6,8 +6,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from harness import Listener
 
-from testronaut_lab.headless import RunOptions, run_plans
+from testronaut_lab.execution.case_run import STOPPED_TEARDOWN_S
+from testronaut_lab.headless import PlanRun, RunOptions, run_plans
+from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Phase, RunResult, Status
 from testronaut_lab.planfile import parse_plan
 from testronaut_lab.report.json import run_to_dict, step_to_dict
@@ -62,6 +65,35 @@ def test_a_program_is_ended_after_a_step_that_failed(tmp_path: Path) -> None:
 def test_the_end_of_a_program_that_never_ran_is_skipped(tmp_path: Path) -> None:
     steps = run(tmp_path, "false", {"background": "web", "run": "exec sleep 100"}).plans[0].cases[0].steps
     assert [step.status for step in steps] == [Status.FAILED, Status.SKIPPED, Status.SKIPPED]
+
+
+def test_a_step_that_stops_a_program_is_not_skipped_after_one_that_failed(tmp_path: Path) -> None:
+    server = {"background": "web", "run": "echo up; exec sleep 100", "ready": {"log": "up"}}
+    steps = run(tmp_path, server, "false", {"stop": "web"}, "true").plans[0].cases[0].steps
+    assert [step.status for step in steps] == [Status.PASSED, Status.FAILED, Status.PASSED, Status.SKIPPED]
+    assert steps[2].out == "up\n"
+
+
+def test_a_programs_output_is_kept_when_the_cases_time_is_used_up(tmp_path: Path) -> None:
+    server = {"background": "web", "run": "echo up; exec sleep 100", "ready": {"log": "up"}}
+    steps = run(tmp_path, server, "sleep 100", limits={"case_timeout": "3s"}).plans[0].cases[0].steps
+    assert [step.exit.kind for step in steps] == [ExitKind.RUNNING, ExitKind.TIMEOUT, ExitKind.EXITED]
+    assert (steps[2].status, steps[2].out) == (Status.PASSED, "up\n")
+
+
+def test_a_run_that_is_interrupted_tears_down_and_keeps_what_programs_wrote(tmp_path: Path) -> None:
+    server = {"background": "web", "run": "echo up; exec sleep 100", "ready": {"log": "up"}}
+    tree = {
+        "image": "debian:bookworm-slim", "steps": [server, "echo on; sleep 100", "true"], "teardown": ["echo tidy", "sleep 100"],
+    }  # fmt: skip
+    going = PlanRun([parse_plan(tree, root=tmp_path, name="x")], RunOptions())
+    listener = Listener(lambda event: isinstance(event.body, OutputChunk) and event.body.data == b"on\n", going.stop)
+    steps = going.run([listener]).plans[0].cases[0].steps
+    assert [step.status for step in steps] == [
+        Status.PASSED, Status.ERROR, Status.SKIPPED, Status.PASSED, Status.FAILED, Status.PASSED,
+    ]  # fmt: skip
+    assert [step.out for step in steps] == ["up\n", "on\n", "", "tidy\n", "", "up\n"]
+    assert (steps[4].exit.kind, steps[4].duration_s < STOPPED_TEARDOWN_S + 2) == (ExitKind.TIMEOUT, True)
 
 
 def test_the_exit_and_output_of_a_stopped_program_can_be_expected(tmp_path: Path) -> None:

@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness import Listener
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.headless import PlanRun, RunOptions
-from testronaut_lab.model.events import Event, StepFinished, StepJudged, StepStarted
+from testronaut_lab.model.events import StepFinished, StepJudged, StepStarted
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.report.view import RunView
 from testronaut_lab.store.database import Store
 
 pytestmark = pytest.mark.usefixtures("base_image")
 
 COUNTS = "echo x >>tries; set -- $(cat tries); echo $#"
-
-
-class Listener:
-    """Hears of everything; `when` a note of the first event that fits it reacts once."""
-
-    def __init__(self, fits: Callable[[Event], bool] = lambda _: False, react: Callable[[], object] = lambda: None) -> None:
-        self.events: list[Event] = []
-        self._fits, self._react = fits, react
-
-    def event(self, view: RunView, event: Event) -> None:
-        self.events.append(event)
-        if self._fits(event):
-            self._fits = lambda _: False
-            self._react()
-
-    def end(self, view: RunView) -> None:
-        pass
-
-    def count(self, kind: type) -> int:
-        return sum(isinstance(event.body, kind) for event in self.events)
 
 
 def run(root: Path, *steps: object, listener: Listener | None = None, **keys: object) -> RunResult:

@@ -16,13 +16,16 @@ from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.scheduler import Scheduler
 from testronaut_lab.judge.judge import Verdict
 from testronaut_lab.model.events import Body, CaseFinished, CaseStarted, PlanFinished, PlanStarted, StepJudged, StepStarted
-from testronaut_lab.model.plan import Case, FileSpec, ImageSpec, Limits, Plan, Save, Step
+from testronaut_lab.model.plan import Case, FileSpec, ImageSpec, Limits, Plan, Retry, Save, Step
 from testronaut_lab.model.result import Exit, ExitKind, Phase, ShellState, Status, StepResult
 
 
 @dataclass
 class FakeSession:
-    """Does what a script says: `fail`, `exit`, `lose`, `break`, `stop`, `tick N`; anything else succeeds."""
+    """Does what a script says: `fail`, `exit`, `lose`, `break`, `stop`, `tick N`; anything else succeeds.
+
+    `stop` ends the run while the step runs, `stopped` when it has ended.
+    """
 
     world: World
     env: Mapping[str, str]
@@ -37,7 +40,7 @@ class FakeSession:
         what, _, value = (request.run or "").partition(" ")
         if what == "break":
             raise CaptureError("no room on the disk")
-        if what == "stop":
+        if what in ("stop", "stopped"):
             self.world.scheduler.stop()
         if what == "tick":
             self.world.now += float(value)
@@ -67,6 +70,7 @@ class World:
         self.requests: list[StepRequest] = []
         self.sessions: list[FakeSession] = []
         self.now = 1000.0
+        self.when_open: Callable[[], object] = lambda: None
         self.refuse: dict[str, Exception] = {}
         self.scheduler = Scheduler(self.events.append, self._prepare, self, fail_fast=fail_fast)  # type: ignore[arg-type]
 
@@ -82,6 +86,7 @@ class World:
             raise error
         self.sessions.append(FakeSession(self, env))
         self.said.append("open")
+        self.when_open()
         yield self.sessions[-1]
         self.said.append("close")
 
@@ -273,11 +278,44 @@ def test_without_that_everything_is_run() -> None:
     assert world.scheduler.exit_status is ExitStatus.FAILED
 
 
-def test_stopping_skips_what_is_left_and_starts_nothing_more() -> None:
+def test_stopping_skips_what_is_left_but_teardown_and_starts_nothing_more() -> None:
     world = ran(case("stop", "b", teardown=("z",)), case("c", id_="d"))
-    assert world.statuses() == ["s1 error", "s2 skipped", "t1 skipped"]
+    assert world.statuses() == ["s1 error", "s2 skipped", "t1 passed"]
     assert world.cases() == ["c error"]
     assert "interrupt" in world.said and world.said[-1] == "close"
+
+
+def test_a_run_that_is_stopped_between_two_steps_is_torn_down_and_has_not_passed() -> None:
+    world = ran(case("stopped", "b", teardown=("z",)))
+    assert (world.statuses(), world.cases()) == (["s1 passed", "s2 skipped", "t1 passed"], ["c error"])
+
+
+def test_a_step_of_teardown_that_is_stopped_leaves_the_rest_of_it_to_run() -> None:
+    assert ran(case("a", teardown=("stop", "z"))).statuses() == ["s1 passed", "t1 error", "t2 passed"]
+
+
+def test_a_run_that_is_stopped_before_its_first_step_has_nothing_to_tear_down() -> None:
+    world = World()
+    world.when_open = world.scheduler.stop
+    world.scheduler.run([plan(case("a", setup=("x",), teardown=("z",)))])
+    assert world.statuses() == ["u1 skipped", "s1 skipped", "t1 skipped"]
+
+
+def test_one_session_for_all_is_torn_down_in_the_case_in_which_the_run_is_stopped() -> None:
+    cases = [case(script, id_=id_, setup=("x",), teardown=("z",)) for id_, script in (("c", "a"), ("d", "stopped"), ("e", "b"))]
+    world = ran(*cases, isolation="plan")
+    assert world.said == ["prepare p", "open", "run u1", "run s1", "run s1", "interrupt", "run t1", "close"]
+
+
+def test_one_session_for_all_is_not_torn_down_after_a_failure_that_was_expected() -> None:
+    first, second = case("fail", expect_fail="x", teardown=("y",)), case("b", id_="d", teardown=("z",))
+    world = ran(first, second, isolation="plan", fail_fast=True)
+    assert world.statuses() == ["s1 failed", "s1 passed", "t1 passed"]
+
+
+def test_what_cannot_be_captured_ends_a_plan_in_one_session_that_fails_fast() -> None:
+    world = ran(case("break"), case("b", id_="d"), isolation="plan", fail_fast=True)
+    assert world.cases() == ["c error"]
 
 
 def test_an_interruption_has_no_exit_status_here() -> None:
@@ -350,6 +388,19 @@ def test_teardown_runs_with_its_own_time_when_the_cases_is_used_up(clocked: Call
     world = clocked(case("tick 11", "b", teardown=("z",)), limits=Limits(timeout_s=5, case_timeout_s=10))
     assert world.statuses() == ["s1 passed", "s2 skipped", "t1 passed"]
     assert world.requests[-1].timeout_s == 5
+
+
+def test_teardown_has_a_few_seconds_in_all_when_the_run_is_stopped(clocked: Callable[..., World]) -> None:
+    world = clocked(case("stop", teardown=("tick 3", "tick 3", "z")), limits=Limits(timeout_s=60))
+    assert world.statuses() == ["s1 error", "t1 passed", "t2 passed", "t3 skipped"]
+    assert [request.timeout_s for request in world.requests] == [60, 5, 2]
+
+
+def test_a_failed_step_of_teardown_is_tried_again_when_the_cases_time_is_used_up(clocked: Callable[..., World]) -> None:
+    made = case("tick 11", teardown=("fail",))
+    made = replace(made, teardown=(replace(made.teardown[0], retry=Retry(2)),))
+    world = clocked(made, limits=Limits(case_timeout_s=10))
+    assert [request.attempt for request in world.requests] == [1, 1, 2, 3]
 
 
 def test_in_one_session_for_all_nothing_but_teardown_runs_after_a_failed_setup() -> None:

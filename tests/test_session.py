@@ -119,9 +119,14 @@ def test_a_shell_that_kills_itself_is_restored(own_shell: Lab) -> None:
 
 def test_a_restored_shell_keeps_the_number_it_calls_its_own(own_shell: Lab) -> None:
     before = own_shell.out("echo $$")
-    own_shell.run("exit 0").check()
+    assert own_shell.run("exit 0").notes == ("`$$` is no longer the shell's own number",)
     assert own_shell.out("echo $$") == before
     assert own_shell.run("kill -9 $$").exit.code not in (0, 137)
+
+
+def test_a_number_that_is_stale_already_is_noted_once(own_shell: Lab) -> None:
+    first, second = own_shell.run("exit 1"), own_shell.run("exit 2")
+    assert (len(first.notes), second.notes) == (1, ())
 
 
 def test_set_e_ends_the_step_at_the_first_failure(shell: Lab) -> None:
@@ -276,3 +281,11 @@ def test_a_shell_that_was_restored_too_often_is_replaced_before_its_stack_is_ful
     assert "too many times" in ends[2].notes[0]
     assert fresh.out('echo "$PWD $KEPT ${lost-gone}"') == "/tmp yes gone\n"
     assert fresh.run("exit 4").state is ShellState.RESTORED  # the count begins anew
+
+
+def test_a_shell_that_ends_after_its_supervisor_was_killed_is_an_error_and_no_guess(own_shell: Lab) -> None:
+    own_shell.run("cd /tmp; export kept=1").check()
+    result = own_shell.run("kill -9 $PPID; sleep 0.4; exit 3")
+    assert (result.status, result.exit.code, result.state) == (Status.ERROR, None, ShellState.LOST)
+    assert result.error is not None and "supervisor" in result.error.message
+    assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"

@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -86,13 +87,11 @@ def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:
     Takes about half a minute and 200 MB. Raises EngineError when mmdebstrap is missing or fails, with its last words.
     """
     sources = archive_sources(release, read_sources(), *_host_release())
-    tar: IO[bytes] = TemporaryFile(prefix="testronaut-lab-")
-    try:
+    with ExitStack() as undo:
+        tar: IO[bytes] = undo.enter_context(TemporaryFile(prefix="testronaut-lab-"))
         _mmdebstrap(_command(release, sources), release, tar, report)
         tar.seek(0)
-    except BaseException:
-        tar.close()
-        raise
+        undo.pop_all()
     return tar
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from testronaut_lab.errors import EngineError
 
@@ -48,14 +50,15 @@ class FrameReader:
         return bool(self._buffer)
 
 
-class HijackedExec:
-    """An exec's stdin, stdout and stderr; see `protocol.Attached`."""
+class _Hijacked:
+    """The connection of an exec: its stream comes out as the engine sends it, what is written is the exec's input."""
 
-    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+    def __init__(self, exec_id: str, sock: socket.socket, what: str, input_: str) -> None:
+        """`what` and `input_` name the stream and what it takes, for messages."""
         self._id = exec_id
         self._sock = sock
-        self._frames = FrameReader()
-        self._early = self._frames.feed(already_read)
+        self._what = what
+        self._input = input_
         self._sock.setblocking(False)
 
     @property
@@ -65,15 +68,48 @@ class HijackedExec:
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    def write(self, data: bytes) -> None:
+        with self._writing():
+            try:
+                self._sock.setblocking(True)
+                self._sock.sendall(data)
+            finally:
+                self._sock.setblocking(False)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def _receive(self, size: int) -> bytes | None:
+        """What has arrived, b"" at the end, None for nothing yet."""
+        try:
+            return self._sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise EngineError(f"reading the {self._what} of an exec: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EngineError(f"{self._input}: {error}") from error
+
+
+class HijackedExec(_Hijacked):
+    """An exec's stdin, stdout and stderr; see `protocol.Attached`."""
+
+    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+        super().__init__(exec_id, sock, "stream", "writing to an exec's stdin")
+        self._frames = FrameReader()
+        self._early = self._frames.feed(already_read)
+
     def read(self) -> list[tuple[int, bytes]]:
         frames, self._early = self._early, []
         for _ in range(_READS):  # a command that never stops writing must not keep the caller from its clock
-            try:
-                data = self._sock.recv(256 * 1024)
-            except BlockingIOError:
+            data = self._receive(256 * 1024)
+            if data is None:
                 return frames
-            except OSError as error:
-                raise EngineError(f"reading the stream of an exec: {error}") from error
             if not data:
                 return self._at_end(frames)
             frames += self._frames.feed(data)
@@ -86,69 +122,33 @@ class HijackedExec:
             raise EngineError("the engine closed the stream of an exec in the middle of a frame")
         raise EOFError
 
-    def write(self, data: bytes) -> None:
-        try:
-            self._sock.setblocking(True)
-            self._sock.sendall(data)
-        except OSError as error:
-            raise EngineError(f"writing to an exec's stdin: {error}") from error
-        finally:
-            self._sock.setblocking(False)
 
-    def close(self) -> None:
-        self._sock.close()
-
-
-class HijackedTerminal:
+class HijackedTerminal(_Hijacked):
     """An exec's terminal; see `protocol.AttachedTerminal`. Without frames a cut cannot be told from an end: ask for the exit."""
 
     def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
-        self._id = exec_id
-        self._sock = sock
+        super().__init__(exec_id, sock, "terminal", "typing into an exec's terminal")
         self._early = already_read
-        self._sock.setblocking(False)
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
 
     def read(self) -> list[tuple[int, bytes]]:
         """At most 64 KiB at a time, for a terminal that never falls silent."""
-        early, self._early = self._early, b""
-        if early:
-            return [(1, early)]
-        try:
-            data = self._sock.recv(64 * 1024)
-        except BlockingIOError:
+        data: bytes | None
+        if self._early:
+            data, self._early = self._early, b""
+        else:
+            data = self._receive(64 * 1024)
+        if data is None:
             return []
-        except OSError as error:
-            raise EngineError(f"reading the terminal of an exec: {error}") from error
         if not data:
             raise EOFError
         return [(1, data)]
 
-    def write(self, data: bytes) -> None:
-        try:
-            self._sock.setblocking(True)
-            self._sock.sendall(data)
-        except OSError as error:
-            raise EngineError(f"typing into an exec's terminal: {error}") from error
-        finally:
-            self._sock.setblocking(False)
-
     def write_some(self, data: bytes) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise EngineError(f"typing into an exec's terminal: {error}") from error
-
-    def close(self) -> None:
-        self._sock.close()
+        with self._writing():
+            try:
+                return self._sock.send(data)
+            except BlockingIOError:
+                return 0
 
 
 def start_exec(socket_path: str, api: str, exec_id: str) -> HijackedExec:

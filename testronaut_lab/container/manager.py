@@ -6,6 +6,7 @@ The profile is data in `security.py`, the host's directories are `sessiondir.py`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
@@ -126,12 +127,11 @@ def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContain
             log_config=docker.types.LogConfig(type="none"),
         )
     started = StepContainer(engine, container)
-    try:
+    with ExitStack() as undo:
+        undo.callback(started.remove)
         with translated(f"starting container {spec.name} from {spec.image}"):
             container.start()
-    except BaseException:
-        started.remove()
-        raise
+        undo.pop_all()
     return started
 
 

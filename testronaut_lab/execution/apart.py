@@ -10,6 +10,7 @@ import os
 import secrets
 import select
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,7 +136,8 @@ class Launcher:
         argv = [spec.shell, "-c", hello, spec.shell]
         attach = self._container.attach if tty is None else self._container.attach_terminal
         attached = attach(argv, user=spec.user, env={}, cwd="/")
-        try:
+        with ExitStack() as undo:
+            undo.callback(attached.close)
             reader = _Handshake(attached)
             pid = reader.line()
             if not pid.isdigit():
@@ -144,9 +146,7 @@ class Launcher:
                 self._container.resize(attached, tty.cols, tty.rows)  # type: ignore[arg-type]
             attached.write(b"\n")
             reader.until(nonce)
-        except BaseException:
-            attached.close()
-            raise
+            undo.pop_all()
         return Running(attached, int(pid), files, reader.rest)
 
     def _put(self, command: Command, found: Surroundings, tty: Tty | None, nonce: str) -> tuple[Path, ...]:

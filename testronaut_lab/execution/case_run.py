@@ -19,6 +19,8 @@ from testronaut_lab.model.events import StepJudged, StepStarted
 from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult, combine
 
+STOPPED_TEARDOWN_S = 5.0  # whoever interrupts a run waits for it; a service that stops one kills it after some ten seconds
+
 _EXIT_OF = {
     "UsageError": ExitStatus.USAGE,
     "EngineError": ExitStatus.ENGINE,
@@ -63,7 +65,8 @@ class _Ruling:
 class CaseRun:
     """Runs steps of `case` of plan number `plan_number`; `values` are what earlier steps saved, added to here.
 
-    `blocked` says why none of its steps but the teardown can be run.
+    `blocked` says why none of its steps but the teardown can be run. `began` is whether anything was run in its session, so that
+    there is something to tear down after an interruption.
     """
 
     def __init__(
@@ -86,10 +89,12 @@ class CaseRun:
         self._values = values
         self._unexported = set(values)
         self._deadline = time.monotonic() + plan.limits.case_timeout_s
+        self._teardown_until: float | None = None
         self._blocked = blocked
         self._failed = False
         self._lost = False
         self._cut_short = False
+        self.began = False
         self.statuses: list[Status] = []
         self.exits: list[ExitStatus] = []
         self.error: ErrorInfo | None = None
@@ -119,27 +124,40 @@ class CaseRun:
     def run(self, session: LiveSession, steps: Iterable[Step], env: Mapping[str, str]) -> None:
         """Run steps in order. Raises CaptureError when the host cannot keep what they do."""
         for step in steps:
+            reason = self._why_not(step)
             request = self._request(step, env)
-            if reason := self._why_not(step):
+            if reason is not None:
                 self._rule(request, _Ruling(Status.SKIPPED, notes=(reason,)))
             else:
+                self.began = True
                 self._step(session, step, request)
 
     def _why_not(self, step: Step) -> str | None:
-        if self._stopped():
+        if self._stopped() and (reason := self._why_not_when_stopped(step)):
             self._cut_short = True
-            return "the run was interrupted"
+            return reason
         if self._lost:
             return "the session was lost"
-        teardown = step.phase is Phase.TEARDOWN  # always run, also when the case's time is up
-        if time.monotonic() >= self._deadline and not teardown:
+        if _always_runs(step):
+            return None
+        if time.monotonic() >= self._deadline:
             message = "the case's time (`limits.case_timeout`) was used up"
             self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
             self.statuses.append(Status.FAILED)
             return message
-        if self._blocked is not None and not teardown:
+        if self._blocked is not None:
             return self._blocked
-        return "an earlier step failed" if self._failed and not teardown else None
+        return "an earlier step failed" if self._failed else None
+
+    def _why_not_when_stopped(self, step: Step) -> str | None:
+        """Teardown has a few seconds then. Programs are ended also after those, which is the only way to what they wrote."""
+        if not self.began or not _always_runs(step):
+            return "the run was interrupted"
+        if self._teardown_until is None:
+            self._teardown_until = time.monotonic() + STOPPED_TEARDOWN_S
+        if time.monotonic() >= self._teardown_until and step.stop is None:
+            return f"the run was interrupted, and the {STOPPED_TEARDOWN_S:g} s that its teardown may take then were used up"
+        return None
 
     def _step(self, session: LiveSession, step: Step, request: StepRequest) -> None:
         try:
@@ -176,7 +194,7 @@ class CaseRun:
             if verdict.status is not Status.FAILED or number > retry.times:
                 break
             attempts.failed(number, verdict.mismatches)
-            if time.monotonic() + retry.delay_s >= self._deadline:
+            if retry.delay_s >= self._left_s(step) and not self._stopped():
                 attempts.say("not tried again: the case's time (`limits.case_timeout`) is used up")
                 break
             if not paused(retry.delay_s, self._stopped):
@@ -213,8 +231,11 @@ class CaseRun:
         )
 
     def _timeout_s(self, step: Step) -> float:
-        left_s = math.inf if step.phase is Phase.TEARDOWN else max(self._deadline - time.monotonic(), 0.001)
-        return min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, left_s)
+        return min(self._plan.limits.timeout_s if step.timeout_s is None else step.timeout_s, self._left_s(step))
+
+    def _left_s(self, step: Step) -> float:
+        until = self._teardown_until or math.inf if _always_runs(step) else self._deadline
+        return max(until - time.monotonic(), 0.001)
 
     def _exports(self) -> Mapping[str, str]:
         return {name: self._values[name] for name in sorted(self._unexported)}
@@ -236,6 +257,11 @@ class CaseRun:
             self._number, self._case.nodeid, request.nodeid, verdict.status, verdict.mismatches, verdict.error, verdict.notes
         )
         self._emit(judged)
+
+
+def _always_runs(step: Step) -> bool:
+    """Whatever failed before, and also when the case's time is up: what a program wrote is in the step that stops it."""
+    return step.phase is Phase.TEARDOWN or step.stop is not None
 
 
 def info(error: LabError) -> ErrorInfo:

@@ -43,7 +43,10 @@ class Scheduler:
         self._exits: list[ExitStatus] = []
 
     def stop(self) -> None:
-        """End the step that runs and start nothing more; from any thread or a signal handler."""
+        """End the step that runs and start nothing more but the teardown; from any thread or a signal handler.
+
+        Said again it ends a step of the teardown too, which has `STOPPED_TEARDOWN_S` in all.
+        """
         self._stopped = True
         session = self._session
         if session is not None:
@@ -68,8 +71,10 @@ class Scheduler:
         return combine(statuses)
 
     def _over(self, statuses: Sequence[Status]) -> bool:
-        failed = any(status in (Status.FAILED, Status.XPASSED, Status.ERROR) for status in statuses)
-        return self.stopped or (self._fail_fast and failed)
+        return self.stopped or self._failed_fast(statuses)
+
+    def _failed_fast(self, statuses: Sequence[Status]) -> bool:
+        return self._fail_fast and any(status in (Status.FAILED, Status.XPASSED, Status.ERROR) for status in statuses)
 
     def _run_plan(self, number: int, plan: Plan) -> Status:
         cases = tuple(
@@ -105,15 +110,17 @@ class Scheduler:
         blocked: str | None = None
         with self._using(studio, plan.env) as session:
             place_files(plan, session)
+            is_last = self._over(statuses)
             for i, case in enumerate(plan.cases):
-                if self._over(statuses):
+                if is_last or self._failed_fast(statuses):
                     break
-                setup = case.setup if i == 0 else ()
                 with self._case(number, plan, case, values, statuses, blocked) as run:
-                    run.run(session, setup, case.env)
+                    run.began = i > 0
+                    run.run(session, case.setup if i == 0 else (), case.env)
                     blocked = "the setup failed" if run.failed else blocked
                     run.run(session, case.steps, case.env)
-                    if i == len(plan.cases) - 1 or self._over([*statuses, combine(run.statuses)]):
+                    is_last = i == len(plan.cases) - 1 or self._over([*statuses, run.finish()])
+                    if is_last:
                         run.run(session, case.teardown, case.env)
         return statuses
 

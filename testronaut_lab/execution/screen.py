@@ -29,7 +29,8 @@ _SEQUENCES = {name: _MOST.get(name, 1) for name in set(pyte.Stream.csi.values())
 _PRIVATE = frozenset({"set_mode", "reset_mode", "erase_in_display", "erase_in_line"})
 _HOW = {"erase_in_display": (0, 1, 2, 3), "erase_in_line": (0, 1, 2), "clear_tab_stop": (0, 3)}
 # Lines that scroll by without a control between them: pyte takes five seconds for a megabyte of them.
-_PLAIN_TEXT = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]{4096,}")
+_SEQUENCE_OR_PLAIN_TEXT = re.compile(r"\x1b(?:\[[\x20-\x3f]*[\x40-\x7e]|[^\[])|([^\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]+)")
+_LONG = 4096
 
 
 class Screen:
@@ -49,9 +50,14 @@ class Screen:
         unfinished = _UNFINISHED.search(text)
         self._held = unfinished[0] if unfinished else ""
         text = _digestible(text[: len(text) - len(self._held)])
-        if self._screen.margins is None:
-            text = _PLAIN_TEXT.sub(self._last_lines, text)
-        self._stream.feed(text)
+        done = 0
+        for piece in _SEQUENCE_OR_PLAIN_TEXT.finditer(text):
+            plain: str | None = piece[1]
+            if plain is not None and len(plain) >= _LONG:
+                self._stream.feed(text[done : piece.start()])  # it may set margins, within which lines scroll
+                self._stream.feed(self._last_lines(plain) if self._screen.margins is None else plain)
+                done = piece.end()
+        self._stream.feed(text[done:])
 
     def resize(self, cols: int, rows: int) -> None:
         self._screen.resize(lines=rows, columns=cols)
@@ -68,11 +74,11 @@ class Screen:
             lines.pop()
         return "".join(f"{line}\n" for line in lines)
 
-    def _last_lines(self, plain: re.Match[str]) -> str:
+    def _last_lines(self, plain: str) -> str:
         """Of a long text what stays to be seen; more lines than the screen has, so that all that stood there scrolls off."""
-        lines = plain[0].split("\r\n")
+        lines = plain.split("\r\n")
         keep = 2 * self._screen.lines
-        return plain[0] if len(lines) <= keep + 1 else "\r" + "\r\n".join(lines[-keep - 1 :])
+        return plain if len(lines) <= keep + 1 else "\r" + "\r\n".join(lines[-keep - 1 :])
 
 
 class _Emulated(pyte.Screen):

@@ -98,6 +98,11 @@ class Lineage:
         return frozenset(pid for role, pid in self._pids.items() if role in ("leader", "supervisor"))
 
     @property
+    def parked_pid(self) -> int:
+        """0 while there is none."""
+        return self._pids.get("parked", 0)
+
+    @property
     def driver_pid(self) -> int:
         """0 while there is none."""
         return self._pids.get("driver", 0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from testronaut_lab.capture.stream import StreamCapture
@@ -28,7 +29,7 @@ from testronaut_lab.execution.driver.carry import Carried, candidates, not_carri
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
 from testronaut_lab.execution.driver.lineage import ShellSpec
-from testronaut_lab.execution.driver.plainscript import STATE_FILE, functions_text, leader, opening, step_line
+from testronaut_lab.execution.driver.plainscript import CATCHES, FIRST, STATE_FILE, functions_text, leader, opening, step_line
 from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter, ShellEnd
 from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.surroundings import Surroundings
@@ -72,25 +73,26 @@ class PlainDriver:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._carried = Carried(spec.cwd)
         self._fresh: Statement | None = None
+        self._can_catch = False
         self._late: list[tuple[ExecWatch, tuple[MarkedStream, MarkedStream]]] = []
         self._late_bytes = 0
 
     def start(self) -> None:
-        """Run a first, empty command, which shows that there is such a shell and what a fresh one holds.
+        """Run a first command, which shows that there is such a shell, what a fresh one holds and what it can catch.
 
         Raises SessionLost when there is none.
         """
         self._guard.start()
         self._channel.put("plain", functions_text())
         self._channel.put("empty", b"")
-        nothing = script.Command("", run=":")
-        nonces = self._prepare(nothing)
+        nonces = self._prepare(FIRST)
         words = Words()
         streams = (MarkedStream(words, nonces.mark), MarkedStream(words, nonces.mark))
-        watch = self._begin(nothing, nonces, streams)
+        watch = self._begin(FIRST, nonces, streams)
         ending = watch.until_over(Bounds(_START_TIMEOUT_S, output_limit=False), time.monotonic())
         watch.close()
         self._fresh = self._statement(nonces)
+        self._can_catch = words.said == CATCHES
         if ending is not Ending.MARKED or self._fresh.said is None:
             said = words.said.decode(errors="backslashreplace").strip() or self._container.state().describe()
             raise SessionLost(
@@ -118,20 +120,23 @@ class PlainDriver:
     def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
         """See `protocol.Driver`."""
         self._read_late()
-        self._guard.count_from_here()
+        self._guard.toll.count_from_here()
         self._forget_interrupt()
         started = time.monotonic()
         nonces = self._prepare(command)
         streams = (MarkedStream(out, nonces.mark), MarkedStream(err, nonces.mark))
         watch = self._begin(command, nonces, streams)
         try:
-            over = self._conclude(watch, bounds, started, nonces)
-        except BaseException as error:
-            for stream in streams:
-                stream.flush()
-            watch.close()
-            if isinstance(error, EngineError) and not isinstance(error, SessionLost):
-                self._container_must_run(error)
+            with ExitStack() as undo:
+                undo.callback(watch.close)
+                for stream in streams:
+                    undo.callback(stream.flush)
+                over = self._conclude(watch, bounds, started, nonces)
+                undo.pop_all()
+        except SessionLost:
+            raise
+        except EngineError as error:
+            self._container_must_run(error)
             raise
         duration_s = time.monotonic() - started
         try:
@@ -166,9 +171,10 @@ class PlainDriver:
 
     def _begin(self, command: script.Command, nonces: _Nonces, streams: tuple[MarkedStream, MarkedStream]) -> ExecWatch:
         spec = self._spec
-        attached = self._container.attach(leader(spec.shell), user=spec.user, env=spec.env, cwd="/")
+        attached = self._container.attach(leader(spec.shell, can_catch=self._can_catch), user=spec.user, env=spec.env, cwd="/")
         watch = ExecWatch(attached, self._wake, streams)
-        line = step_line(command, self._carried, nonces.child, candidates(command.run or ""))
+        functions = candidates(command.run or "")
+        line = step_line(command, self._carried, nonces.child, functions, can_catch=self._can_catch)
         try:
             attached.write(opening(nonces.leader, line))
         except EngineError:
@@ -190,7 +196,7 @@ class PlainDriver:
         if error is None and statement.has_no_cwd:
             hint = "create the directory in an earlier step or in `files:`"
             error = ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
-        kind = self._guard.kind_of_end(went_well=statement.said is not None and statement.code == 0)
+        kind = self._guard.toll.kind_of_end(went_well=statement.said is not None and statement.code == 0)
         if kind is ExitKind.PIDS_LIMIT:
             self._guard.sweep()  # there must be room for our own shells
         return _Over(kind, statement.code, statement, error)
@@ -208,7 +214,7 @@ class PlainDriver:
             error = ErrorInfo("SessionLost", "the step killed the shell that supervises it, and was ended")
         if error is not None:
             self._guard.sweep()
-        return _Over(self._guard.kind_of_end(went_well=False), 137, None, error)
+        return _Over(self._guard.toll.kind_of_end(went_well=False), 137, None, error)
 
     def _end(
         self,

@@ -13,6 +13,11 @@ from testronaut_lab.execution.driver.carry import Carried
 from testronaut_lab.execution.driver.script import RUN_DIR, Command, needs_brackets, quote
 
 STATE_FILE = "/run/lab.state"
+
+# The first command of a session. It writes `catches` where `command eval` and `command .` may catch errors of a step, so that
+# a syntax error does not end the shell. In busybox they must not: there a subshell that fails within one does not end.
+FIRST = Command("", run="case $(command eval '( : </dev/null/x ) 2>/dev/null'; echo x) in x) echo catches ;; esac")
+CATCHES = b"catches\n"
 _OPEN_FILES = next(limit.soft for limit in security.STEP_ULIMITS if limit.name == "nofile")
 
 
@@ -21,12 +26,12 @@ def functions_text() -> bytes:
     return files(__package__).joinpath("plain.sh").read_bytes()
 
 
-def leader(shell: str) -> list[str]:
+def leader(shell: str, *, can_catch: bool) -> list[str]:
     """The exec's program: a shell that runs nothing of a step's, so that it can always tell how the step's shell ended.
 
     It keeps the exec's streams, which therefore end after the step, and signals to its group do not end it.
     """
-    child = r'IFS= \command read -r __c; \command eval "$__c"'
+    child = rf'IFS= \command read -r __c; {_catching(can_catch)}eval "$__c"'
     text = (
         # runc has at times left an exec with its own limit instead of the container's
         f"ulimit -S -n {_OPEN_FILES} 2>/dev/null; trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
@@ -42,10 +47,10 @@ def opening(nonce: str, line: str) -> bytes:
     return f"{nonce}\n{line}\n".encode(errors="surrogateescape")
 
 
-def step_line(command: Command, carried: Carried, nonce: str, functions: Sequence[str]) -> str:
+def step_line(command: Command, carried: Carried, nonce: str, functions: Sequence[str], *, can_catch: bool) -> str:
     """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
     bracketed = needs_brackets(command)
-    source = rf"\command . {RUN_DIR}/step"
+    source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
         source = f"( {source} )"
     if carried.is_verbose:
@@ -72,3 +77,7 @@ def step_line(command: Command, carried: Carried, nonce: str, functions: Sequenc
         r'\command exit "$__lab_s"',
     ]
     return "; ".join(parts)
+
+
+def _catching(can_catch: bool) -> str:
+    return r"\command " if can_catch else "\\"

@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from enum import Enum
 
 from testronaut_lab.container.protocol import Attached, Container
@@ -56,11 +57,13 @@ def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callabl
     """
     doubt = _Doubt(look, container)
     try:
-        with doubt:
-            fast.start()
-    except BaseException as error:
-        fast.close()
-        if not isinstance(error, SessionLost) or doubt.found() is not Sharing.FILES:
+        with ExitStack() as undo:
+            undo.callback(fast.close)  # not while the doubt still looks through its channel
+            with doubt:
+                fast.start()
+            undo.pop_all()
+    except SessionLost:
+        if doubt.found() is not Sharing.FILES:
             raise
         return started(plain())
     return fast
@@ -68,11 +71,10 @@ def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callabl
 
 def started(driver: Driver) -> Driver:
     """Start it. Raises what its start raises; it is closed then."""
-    try:
+    with ExitStack() as undo:
+        undo.callback(driver.close)
         driver.start()
-    except BaseException:
-        driver.close()
-        raise
+        undo.pop_all()
     return driver
 
 

@@ -16,27 +16,26 @@ from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver import script
+from testronaut_lab.execution.driver.bystanders import SETTLE_S, Bystanders
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
 from testronaut_lab.execution.driver.records import Record
+from testronaut_lab.execution.driver.toll import Counters, Toll
 from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
 from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
 PARK_TIMEOUT_S = 3.0
-_SETTLE_S = 0.004
 
 
-class Meter(Protocol):
+class Meter(Counters, Protocol):
     """Counters of the container; None where they cannot be read."""
 
     def processes(self) -> int | None: ...
-    def refused_forks(self) -> int | None: ...
-    def oom_kills(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +56,17 @@ class ShellEnd:
 
 @dataclass(frozen=True, slots=True)
 class _Over:
-    """A step that runs no more. `record` is None when every shell of the session was killed, `was_ended` says that we did it."""
+    """A step that runs no more. `record` is None when nobody told of its shell's end, `was_ended` says that we brought it about.
+
+    `is_orphan`: the step killed who would have told, and then its shell ended, nobody knows how.
+    """
 
     kind: ExitKind
     record: Record | None
     duration_s: float
     is_forged: bool
     was_ended: bool = False
+    is_orphan: bool = False
 
     @property
     def by_itself(self) -> bool:
@@ -90,11 +93,10 @@ class ShellDriver:
         self._guests: Guests | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._late = LateReader()
-        self._background: dict[int, str] = {}
+        self._bystanders: Bystanders | None = None
+        self._toll = Toll(meter)
         self._options = ""
         self._number = 0
-        self._forks_refused = 0
-        self._oom_killed = 0
 
     def start(self) -> None:
         """Start the shell. Raises SessionLost when it cannot."""
@@ -104,6 +106,7 @@ class ShellDriver:
             self._watchdog = Guard(self._container)
         except WatchdogLost as error:
             raise SessionLost(f"starting the session's watchdog: {error}; {self._container.state().describe()}") from error
+        self._bystanders = Bystanders(self._container, self._watchdog)
         self._guests = Guests(self._container, self._watchdog)
         self._container.hurry()
 
@@ -118,25 +121,24 @@ class ShellDriver:
         self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet is no stranger
         self._sweep(self._lineage.pids)
 
-    def left_behind(self, settle_s: float = _SETTLE_S) -> tuple[str, ...]:
+    def left_behind(self, settle_s: float = SETTLE_S) -> tuple[str, ...]:
         """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
         self._lineage.stands(PARK_TIMEOUT_S)
-        ours = self._lineage.pids
-        if settle_s == _SETTLE_S and self._counts_as_ours():
+        if settle_s == SETTLE_S and self._counts_as_ours():
             return ()
-        found = self._strangers(ours)
-        if any(pid not in self._background for pid in found):
-            time.sleep(settle_s)  # what is ending at this moment was not left behind
-            found = self._strangers(ours)
-        new = tuple(f"{name} ({pid})" for pid, name in found.items() if pid not in self._background)
-        self._background = found
-        return new
+        ours = self._lineage.pids
+        return self._others.left_behind(lambda processes: self._strangers(processes, ours), settle_s)
+
+    @property
+    def _others(self) -> Bystanders:
+        assert self._bystanders is not None
+        return self._bystanders
 
     def _counts_as_ours(self) -> bool:
         """Whether there are exactly as many processes as we have; not to be asked while a copy is being parked."""
         # the keeper and the watchdog are in the container too; how many processes a guest has is not known,
         # and where a known job may have ended, a count proves nothing
-        if self.guests.sessions or self._background:
+        if self.guests.sessions or self._others.are_known:
             return False
         return self._meter.processes() == len(self._lineage.pids) + 2
 
@@ -167,7 +169,7 @@ class ShellDriver:
         before = self._settle(notes)
         self._number += 1
         self._forget_interrupt()
-        self._count_from_here()
+        self._toll.count_from_here()
         out_fd, err_fd = self._channel.open_streams(self._number)
         streams = (Stream(out_fd, out), Stream(err_fd, err))
         try:
@@ -180,12 +182,12 @@ class ShellDriver:
             # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
             is_early = over.is_plain and self._lineage.settled(PARK_TIMEOUT_S)
             is_alone = is_early and self._counts_as_ours()
-            state = self._go_on(over, command, notes) if is_early else None
+            state = self._go_on(over, command, notes, is_alone=is_alone) if is_early else None
             watch.drain()
             error = self._doubt(over, began=began)
             notes += self._oom_note(over)
             left_behind = () if is_alone else self._left_behind(over)
-            state = state or self._go_on(over, command, notes)
+            state = state or self._go_on(over, command, notes, is_alone=False)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
@@ -198,11 +200,6 @@ class ShellDriver:
             os.eventfd_read(self._wake)
         except BlockingIOError:
             return
-
-    def _count_from_here(self) -> None:
-        """What a fork bomb was refused while it was being ended is not the next step's."""
-        self._forks_refused = self._meter.refused_forks() or 0
-        self._oom_killed = self._meter.oom_kills() or 0
 
     def _begin(self, command: script.Command) -> str:
         nonce = secrets.token_hex(4)
@@ -239,7 +236,8 @@ class ShellDriver:
         """Make sure that the step is over: kill what must be killed. The record is None when every shell is gone."""
         is_forged = isinstance(over, Record) and self._is_forged(over, nonce)
         if not isinstance(over, ExitKind) and not is_forged:
-            return _Over(self._kind_of_end(over), over, time.monotonic() - started, is_forged)
+            duration_s = time.monotonic() - started
+            return _Over(self._kind_of_end(over), over, duration_s, is_forged, is_orphan=over is None and self._is_orphan())
         why = over if isinstance(over, ExitKind) else ExitKind.EXITED
         self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet would be taken for the step's
         self._sweep(self._lineage.others)
@@ -249,6 +247,10 @@ class ShellDriver:
             raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
         return _Over(why, record, time.monotonic() - started, is_forged, was_ended=True)
 
+    def _is_orphan(self) -> bool:
+        alive = {process.pid for process in self._others.processes() if process.is_alive}
+        return self._lineage.parked_pid in alive
+
     def _is_forged(self, record: Record, nonce: str) -> bool:
         """Whether a step wrote it by our own functions, and so may still run."""
         if record.tag == "S":
@@ -257,31 +259,19 @@ class ShellDriver:
 
     def _kind_of_end(self, record: Record | None) -> ExitKind:
         """What the container's own counters say of a step that ended by itself."""
-        forks_refused = (self._meter.refused_forks() or 0) > self._forks_refused
-        oom_killed = (self._meter.oom_kills() or 0) > self._oom_killed
-        if oom_killed and not (record is not None and record.tag == "S" and record.words[1:2] == ("0",)):
-            return ExitKind.OOM
-        return ExitKind.PIDS_LIMIT if forks_refused else ExitKind.EXITED
+        return self._toll.kind_of_end(went_well=record is not None and record.tag == "S" and record.words[1:2] == ("0",))
 
     def _oom_note(self, over: _Over) -> list[str]:
         """A step may get over the loss of a process, but whoever reads its result has to know of it."""
-        killed = (self._meter.oom_kills() or 0) - self._oom_killed
-        if killed <= 0 or over.kind is ExitKind.OOM:
+        killed = self._toll.oom_killed
+        if not killed or over.kind is ExitKind.OOM:
             return []
         processes = "1 process" if killed == 1 else f"{killed} processes"
         return [f"{processes} of the session had to be killed for lack of memory (limits.memory)"]
 
     def _sweep(self, keep: frozenset[int]) -> None:
         """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
-        assert self._watchdog is not None
-        try:
-            if self._watchdog.sweep(keep | self._background.keys(), KILL_TIMEOUT_S, self.guests.sessions):
-                return
-            why = "some processes could not be killed"
-        except WatchdogLost as error:
-            why = f"{error}; {self._container.state().describe()}"
-        self._container.kill()
-        raise SessionLost(f"a step had to be ended, and {why}; its container was killed")
+        self._others.sweep(keep, self.guests.sessions)
 
     def _doubt(self, over: _Over, *, began: bool) -> ErrorInfo | None:
         """What makes this step an error whatever its exit status. It `began` if its shell came as far as its streams."""
@@ -292,6 +282,8 @@ class ShellDriver:
         if stopped is not None:
             hint = "create the directory in an earlier step or in `files:`"
             return ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+        if over.is_orphan:
+            return ErrorInfo("SessionLost", "the step killed its shell's supervisor, and the shell ended: how is not known")
         if over.kind is ExitKind.EXITED and not began and not self._lineage.stands(PARK_TIMEOUT_S):
             return ErrorInfo("SessionLost", "the shell ended before the step began: it was killed, or had no room to fork")
         return None
@@ -303,22 +295,23 @@ class ShellDriver:
         if over.kind is ExitKind.PIDS_LIMIT:
             self._sweep(self._lineage.pids)  # there must be room for our own shells
         if over.record is None:
-            self._background.clear()
+            self._others.forget()
         return self.left_behind()
 
-    def _strangers(self, ours: frozenset[int]) -> dict[int, str]:
+    def _strangers(self, processes: list[Process], ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
-        processes = self._processes()
         not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
-    def _go_on(self, over: _Over, command: script.Command, notes: list[str]) -> ShellState:
+    def _go_on(self, over: _Over, command: script.Command, notes: list[str], *, is_alone: bool) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
         record = over.record
         if over.by_itself and record is not None:
             self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
             self._options = record.words[2]
             try:
+                if self._lineage.leader_gone() or not (is_alone or self._is_supervised()):
+                    self._adopt(notes)
                 self._keep_shell(record.words[3], command, notes)
             except ShellsGone:
                 notes.append("the shell was killed at the step's end")
@@ -326,15 +319,20 @@ class ShellDriver:
                 return ShellState.LOST
             return ShellState.KEPT
         self._options = ""
-        if record is None:
+        if record is None and not over.is_orphan:
             notes.append("every shell of the session was killed")
         return self._restore(notes, ended=record is not None)
 
+    def _is_supervised(self) -> bool:
+        """Whether who waits for the shell's end still lives, which its stream may be late to deny."""
+        return self._lineage.waiting <= {process.pid for process in self._others.processes() if process.is_alive}
+
+    def _adopt(self, notes: list[str]) -> None:
+        how = "the line to the shell's supervisor broke" if self._relieve() else "the step killed the shell's supervisor"
+        self._lineage.adopt()
+        notes.append(f"{how}; `$$` is no longer the shell's own number")
+
     def _keep_shell(self, held: str, command: script.Command, notes: list[str]) -> None:
-        if self._lineage.leader_gone():
-            how = "the line to the shell's supervisor broke" if self._relieve() else "the step killed the shell's supervisor"
-            self._lineage.adopt()
-            notes.append(f"{how}; `$$` is no longer the shell's own number")
         if held == "-":
             # a program that the shell only starts leaves it as it was: the copy from before is as good as a new one
             if command.argv is None or not self._lineage.stands(0):
@@ -357,6 +355,7 @@ class ShellDriver:
 
     def _restore(self, notes: list[str], *, ended: bool) -> ShellState:
         """Go on with the parked copy where a supervisor `ended` and there is one, else with a new shell."""
+        is_stale = len(self._lineage.waiting) > 1  # a copy goes on already
         if self._lineage.is_deep:
             notes.append("the shell had been restored too many times to be restored again")
         elif ended and self._lineage.stands(PARK_TIMEOUT_S):
@@ -366,6 +365,7 @@ class ShellDriver:
             except ShellsGone:
                 notes.append("the parked copy of the shell was killed too")
             else:
+                notes += [] if is_stale else ["`$$` is no longer the shell's own number"]
                 return ShellState.RESTORED
         self._restart()
         return ShellState.LOST
@@ -373,7 +373,7 @@ class ShellDriver:
     def _relieve(self) -> bool:
         """End whoever still waits for the driver and would tell of its end beside a new one. Whether there was anybody."""
         assert self._watchdog is not None
-        alive = self._lineage.waiting & {process.pid for process in self._processes() if process.state not in "ZX"}
+        alive = self._lineage.waiting & {process.pid for process in self._others.processes() if process.state not in "ZX"}
         if alive:
             self._watchdog.end(alive)
         return bool(alive)
@@ -388,14 +388,7 @@ class ShellDriver:
         return self._lineage.stands(PARK_TIMEOUT_S)
 
     def _driver_lives(self) -> bool:
-        return any(process.pid == self._lineage.driver_pid and process.state not in "ZX" for process in self._processes())
-
-    def _processes(self) -> list[Process]:
-        assert self._watchdog is not None
-        try:
-            return self._watchdog.processes()
-        except WatchdogLost as error:
-            raise SessionLost(f"listing the session's processes: {error}; {self._container.state().describe()}") from error
+        return any(process.pid == self._lineage.driver_pid and process.state not in "ZX" for process in self._others.processes())
 
     def _restart(self) -> None:
         state = self._container.state()
@@ -412,6 +405,8 @@ class ShellDriver:
 def _code(over: _Over) -> int | None:
     """The shell's exit status; None for a step that we ended because of what it did."""
     if over.kind not in (ExitKind.EXITED, ExitKind.OOM, ExitKind.PIDS_LIMIT) or (over.was_ended and not over.is_forged):
+        return None
+    if over.is_orphan:
         return None
     if over.record is None:
         return 137  # every shell was killed, and only SIGKILL does that

@@ -1,0 +1,43 @@
+"""What the container's own counters say of one step: was it refused a process, did one of its processes lack memory.
+
+Counters of a container only grow, so a step is judged by what they grew by. Which step that is, and whether it went well, its
+driver knows.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from testronaut_lab.model.result import ExitKind
+
+
+class Counters(Protocol):
+    """None where one cannot be read."""
+
+    def refused_forks(self) -> int | None: ...
+    def oom_kills(self) -> int | None: ...
+
+
+class Toll:
+    """Counts from `count_from_here` on."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._forks_refused = 0
+        self._oom_killed = 0
+
+    def count_from_here(self) -> None:
+        """What a fork bomb was refused while it was being ended is not the next step's."""
+        self._forks_refused = self._counters.refused_forks() or 0
+        self._oom_killed = self._counters.oom_kills() or 0
+
+    @property
+    def oom_killed(self) -> int:
+        """How many processes were killed for lack of memory."""
+        return max((self._counters.oom_kills() or 0) - self._oom_killed, 0)
+
+    def kind_of_end(self, *, went_well: bool) -> ExitKind:
+        """What ended a step that ended by itself. One that got over the loss of a process did so, and is not out of memory."""
+        if not went_well and self.oom_killed:
+            return ExitKind.OOM
+        return ExitKind.PIDS_LIMIT if (self._counters.refused_forks() or 0) > self._forks_refused else ExitKind.EXITED

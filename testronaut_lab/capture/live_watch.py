@@ -21,13 +21,14 @@ from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.events import FileTouched
 from testronaut_lab.model.files import FileType, path_text
 
-BOUND_S = 0.005
+BOUND_S = 0.010
 TICK_S = 0.05
 READY_S = 2.0
 RETRY_S = 1.0
 MAX_TOUCHES = 20_000
 _MAX_HINTS = 100  # a tick
 _MAX_BESIDE = 4  # watchers of directories that are new since the big one was made
+_COOKIES = 16
 _MAX_AT_ONCE = 32  # new directories that are attached to between two steps; more are left to the thread
 
 
@@ -52,11 +53,11 @@ class LiveWatch:
         try:
             self._root_fd = os.open(root, DIR_FLAGS)
             self._cookie_dir = os.open(cookies, DIR_FLAGS)
+            for name in map(str, range(_COOKIES)):  # before anything is watched: making one looks like touching it
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._cookie_dir))
         except OSError as error:
             raise CaptureError(f"opening {root} to watch what is touched in it: {error}") from error
-        self._cookie = ""
-        self._cookie_fd = -1
-        self._cookies = 0
+        self._cookie = self._put = "0"
         self._lock = threading.Lock()  # over what follows, between the session's thread and the watch's
         self._exact: list[Watcher] = []  # read at the end of a step and not before: each reading may lose something
         self._live: Watcher | None = None
@@ -76,7 +77,6 @@ class LiveWatch:
         self._wake = threading.Event()
         self._closing = False
         self._ready = threading.Event()
-        self._new_cookie()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -85,6 +85,7 @@ class LiveWatch:
     def start(self) -> None:
         """Wait for the watch to begin, for at most `READY_S`; what has happened by now belongs to no step."""
         self._ready.wait(READY_S)
+        self._put_cookie()  # the one of the first scan may have come before there was a watch
         self.forget()
 
     def close(self) -> None:
@@ -96,9 +97,8 @@ class LiveWatch:
         self._thread.join()
         for watcher in (*self._exact, *filter(None, (self._live,))):
             watcher.close()
-        for fd in (self._root_fd, self._cookie_dir, self._cookie_fd):
-            if fd >= 0:
-                os.close(fd)
+        for fd in (self._root_fd, self._cookie_dir):
+            os.close(fd)
 
     def begin(self, nodeid: str) -> None:
         """A step is about to start."""
@@ -125,6 +125,8 @@ class LiveWatch:
             self._is_mixed = True
             return Traces(notes=("the watcher was busy: transient paths may be missing",))
         try:
+            if self._put != self._cookie:  # a new watcher took it
+                self._put_cookie()
             heard = self._hear()
             trouble, self._trouble = dict.fromkeys(self._trouble), []
             self._follow(mark.after)
@@ -143,7 +145,7 @@ class LiveWatch:
         for watcher in list(self._exact):
             exact = self._take(watcher, deadline) and exact
         if not exact:
-            self._new_cookie()
+            self._next_cookie()
         touches = frozenset() if self._is_mixed else frozenset(self._carried)
         now = {} if self._is_mixed or self._is_deaf else self._watched()
         self._carried, self._is_mixed, self._is_deaf = set(), False, False
@@ -182,7 +184,7 @@ class LiveWatch:
         if not new or len(new) > _MAX_AT_ONCE or not 0 < len(self._exact) <= _MAX_BESIDE:
             return
         try:
-            self._exact.append(Watcher(self._root_fd, new, self._cookie_dir))
+            self._exact.append(Watcher(self._root_fd, new, self._cookie_dir, patience_s=BOUND_S))
         except WatchFailed:
             return  # the thread tries it again, and says so
 
@@ -193,23 +195,15 @@ class LiveWatch:
         return places
 
     def _put_cookie(self) -> None:
+        self._put = self._cookie
         try:
-            os.utime(self._cookie_fd)
+            os.utime(self._cookie, dir_fd=self._cookie_dir)
         except OSError:
             return  # then it does not come, which is noted
 
-    def _new_cookie(self) -> None:
-        """Another file, so that a cookie that comes too late is not taken for the next."""
-        self._cookies += 1
-        name = str(self._cookies)
-        if self._cookie_fd >= 0:
-            os.close(self._cookie_fd)
-            self._cookie_fd = -1
-        try:
-            self._cookie_fd = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._cookie_dir)
-        except OSError as error:
-            self._trouble.append(f"ordering what is heard: {error}")
-        self._cookie = name
+    def _next_cookie(self) -> None:
+        """Another file, so that a cookie that comes late, or twice, is not taken for the next."""
+        self._cookie = str((int(self._cookie) + 1) % _COOKIES)
 
     # On the watch's own thread
 
@@ -285,7 +279,7 @@ class LiveWatch:
             # the new one as well, so that what both heard is told once
             for watcher in [*self._exact, exact]:
                 self._take(watcher, deadline)
-            self._new_cookie()
+            self._next_cookie()
             self._tried = set(wanted.items()) - exact.places.items()
             self._exact, self._live = [exact], live
         for watcher in retired:

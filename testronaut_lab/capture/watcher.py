@@ -14,7 +14,8 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from testronaut_lab.errors import CaptureError
@@ -58,14 +59,15 @@ class Watcher:
     """Watches those of `directories` (paths relative to `root_fd`, itself is "") that can be opened; `places` are these.
 
     `cookie_fd` is a directory that nobody else writes to: `drain_to` waits for a name that was made there. The directories
-    are watched when the constructor returns. Raises WatchFailed.
+    are watched when the constructor returns. It waits for `patience_s` at most while others of this process begin to watch.
+    Raises WatchFailed.
     """
 
-    def __init__(self, root_fd: int, directories: Iterable[str], cookie_fd: int) -> None:
+    def __init__(self, root_fd: int, directories: Iterable[str], cookie_fd: int, patience_s: float = 1.0) -> None:
         from watchfiles._rust_notify import RustNotify
 
         opened: dict[str, int] = {}
-        with _ATTACHING:
+        with _one_at_a_time(patience_s):
             before = _inotify_fds()
             try:
                 opened = _open_all(root_fd, directories)
@@ -153,6 +155,16 @@ class _At:
 
     def is_set(self) -> bool:
         return time.monotonic() >= self._deadline
+
+
+@contextmanager
+def _one_at_a_time(patience_s: float) -> Iterator[None]:
+    if not _ATTACHING.acquire(timeout=patience_s):
+        raise WatchFailed("other sessions are beginning to watch")
+    try:
+        yield
+    finally:
+        _ATTACHING.release()
 
 
 def open_below(root_fd: int, path: str) -> int:

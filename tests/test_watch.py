@@ -300,3 +300,21 @@ def test_two_threads_that_watch_at_once_each_find_their_own_queue(tmp_path: Path
     assert 4 == len({each._queue_fd for each in made} - {None})
     for each in made:
         each.close()
+
+
+def test_when_nothing_can_be_replaced_what_is_left_is_given_up_and_taken_up_again_later(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise WatchFailed("OS file watch limit reached")
+
+    monkeypatch.setattr(live_watch, "RETRY_S", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(live_watch, "Watcher", refuse)
+        assert watched.watch._live is not None
+        watched.watch._live.close()
+        until(lambda: not watched.watch._watched())
+        found = watched.step(lambda: watched.come_and_go("t"))
+    assert (found.transient, found.notes[-1]) == ((), "not watched for transient paths: .")
+    until(lambda: watched.watch._watched())
+    assert watched.step(lambda: watched.come_and_go("t")).transient == ("t",)

@@ -171,7 +171,7 @@ class LiveWatch:
             self._exact.remove(watcher)
         watcher.close()
         self._is_deaf = True
-        self._wake.set()
+        self._wake.set()  # not in vain too often: `RETRY_S`
 
     def _follow(self, after: Snapshot) -> None:
         """Watch the directories that a step has made before the next one begins."""
@@ -270,6 +270,9 @@ class LiveWatch:
             self._retry_at = time.monotonic() + RETRY_S
             with self._lock:
                 self._trouble = [error.message]
+                if self._live is None:  # nobody would notice when the others hear more than can be kept
+                    for watcher in list(self._exact):
+                        self._failed(watcher, error)
             return
         exact, live = made
         with self._lock:

@@ -68,8 +68,8 @@ class Watcher:
 
         opened: dict[str, int] = {}
         with _one_at_a_time(patience_s):
-            before = _inotify_fds()
             try:
+                before = _inotify_fds()
                 opened = _open_all(root_fd, directories)
                 self._cookies = f"{_BY_FD}{cookie_fd}/"
                 self._aliases = {f"{_BY_FD}{fd}": Place(path, os.fstat(fd).st_ino) for path, fd in opened.items()}

@@ -114,12 +114,12 @@ class LiveSession:
         if self._closed:
             return
         self._closed = True
+        if self._watch is not None:
+            self._watch.close()
         if self._beside is not None:
             self._beside.close()
         self._driver.close()
         self._meter.close()
-        if self._watch is not None:
-            self._watch.close()
         for scanner in (self._files, *self._outside.values()):
             scanner.close()
         try:

@@ -90,7 +90,7 @@ def step_details(result: StepResult) -> list[Text]:
         return lines  # why stands on the step's own line
     if result.transient:
         more = f" and {len(result.transient) - _TRANSIENT} more" if len(result.transient) > _TRANSIENT else ""
-        lines.append(indented("transient:", safe_line(", ".join(result.transient[:_TRANSIENT])) + more, "dim"))
+        lines.append(indented("transient:", ", ".join(map(safe_line, result.transient[:_TRANSIENT])) + more, "dim"))
     return lines + [indented("note:", safe_text(note), "yellow") for note in result.notes]
 
 

@@ -17,17 +17,22 @@ from testronaut_lab.errors import UsageError
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("defaults", "store")
+_SETTINGS: Final = ("defaults", "store", "watch")
 _VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
+_WATCH: Final = f"{_PREFIX}WATCH"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one."""
+    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one.
+
+    `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict hangs on it.
+    """
 
     root: Path
     defaults: Mapping[str, object] = field(default_factory=dict)
     store: str | None = None
+    watch: bool = True
 
     @property
     def results(self) -> Path:
@@ -60,7 +65,20 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     store = table.get("store")
     if store is not None and not (isinstance(store, str) and store):
         raise UsageError(f"{file}: store: expected the URL of a database, found {store!r}")
-    return Config(root, defaults, _from_environment(environ).get("store") or store)
+    return Config(root, defaults, _from_environment(environ).get("store") or store, _watch(file, table, environ))
+
+
+def _watch(file: Path, table: Mapping[str, object], environ: Mapping[str, str]) -> bool:
+    """A boolean in the file; on or off in the environment, which stands over it."""
+    word = environ.get(_WATCH)
+    if word:
+        if word not in ("on", "off"):
+            raise UsageError(f"{_WATCH}: expected on or off, found {word!r}")
+        return word == "on"
+    watch = table.get("watch", True)
+    if not isinstance(watch, bool):
+        raise UsageError(f"{file}: watch: expected true or false, found {watch!r}")
+    return watch
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

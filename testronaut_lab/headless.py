@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from testronaut_lab.config import load_config
 from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
@@ -67,7 +68,7 @@ class PlanRun:
         self.log = EventLog()
         root = plans[0].root
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
-        self._bench = Workbench(self.log.emit, self._blobs)
+        self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
         goldens = GoldenStore(root / "snapshots")
         judge = Judge(goldens, options.update, options.ci, options.update_only)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast)

@@ -53,8 +53,8 @@ class Session:
         check_environment("env", self._env)
         self._ids: dict[str, int] = {}
         self.log = EventLog()
-        blobs = BlobStore((root or project_root(Path.cwd())) / ".testronaut" / "blobs")
-        self._bench = Workbench(self.log.emit, blobs)
+        root = root or project_root(Path.cwd())
+        self._bench = Workbench(self.log.emit, BlobStore(root / ".testronaut" / "blobs"), watch=load_config(root).watch)
         self._live: LiveSession | None = None
         self._image_id = ""
         self._closed = False

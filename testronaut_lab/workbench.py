@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.cgroup import CgroupMeter
@@ -38,13 +39,16 @@ from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What a plan says of its sessions; the defaults are a plan's."""
+    """What a plan says of its sessions; the defaults are a plan's. `watch` is for Python only: whether the workspace is watched
+    live, beside the scans.
+    """
 
     network: Literal["none", "internet"] = "none"
     user: Literal["lab", "root"] = "lab"
     rootfs: Literal["read-only", "writable"] = "read-only"
     shell: str = "sh"
     limits: Limits = field(default_factory=Limits)
+    watch: bool = True
 
     @classmethod
     def of(cls, plan: Plan) -> SessionSettings:
@@ -52,11 +56,12 @@ class SessionSettings:
 
 
 class Workbench:
-    """Connects to the engine on first use. `emit` hears of everything that is waited for."""
+    """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` is the project's setting."""
 
-    def __init__(self, emit: Emit, blobs: BlobSink) -> None:
+    def __init__(self, emit: Emit, blobs: BlobSink, *, watch: bool = True) -> None:
         self._emit = emit
         self._blobs = blobs
+        self._watch = watch
         self._driver: str | None = None
 
     @cached_property
@@ -99,9 +104,13 @@ class Workbench:
         with ExitStack() as undo:
             undo.callback(self._abandon, directory)
             place = _place(directory, user)
+            watch: LiveWatch | None = None
+            if self._watch and settings.watch:  # it gets ready while the container does
+                watch = LiveWatch(directory.workspace, directory.cookies, self._emit)
+                undo.callback(watch.close)
             if succeeds is not None:
                 succeeds.hand_over(place)
-            session = self._open(image_id, settings, env, user, directory, place)
+            session = self._open(image_id, settings, env, user, directory, place, watch)
             undo.pop_all()
         return session
 
@@ -138,6 +147,7 @@ class Workbench:
         user: StepUser,
         directory: SessionDir,
         place: SessionPlace,
+        watch: LiveWatch | None,
     ) -> LiveSession:
         network = "none"
         if settings.network == "internet":
@@ -165,7 +175,7 @@ class Workbench:
             finally:
                 directory.remove()
 
-        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
+        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch)
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
             session.start()

@@ -57,7 +57,8 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("stor = 1", "unknown key 'stor'; did you mean 'store'"),
-        ("xyz = 1", "unknown key 'xyz'; known are defaults, store"),
+        ("xyz = 1", "unknown key 'xyz'; known are defaults, store, watch"),
+        ('watch = "off"', "watch: expected true or false, found 'off'"),
         ("store = 1", "store: expected the URL of a database, found 1"),
         ("defaults = 1", "defaults: expected a table, found 1"),
         ("store = ", "reading the configuration"),
@@ -74,3 +75,19 @@ def test_a_section_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool]\ntestronaut-lab = 1\n")
     with pytest.raises(UsageError, match="expected a table"):
         load_config(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "watch"),
+    [("", "", True), ("watch = false", "", False), ("watch = false", "on", True), ("watch = true", "off", False)],
+)
+def test_the_watch_is_switched_by_the_file_and_before_it_by_the_environment(
+    tmp_path: Path, text: str, variable: str, watch: bool
+) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text(text)
+    assert load_config(tmp_path, {"TESTRONAUT_LAB_WATCH": variable}).watch is watch
+
+
+def test_another_word_for_the_watch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="TESTRONAUT_LAB_WATCH: expected on or off, found 'no'"):
+        load_config(tmp_path, {"TESTRONAUT_LAB_WATCH": "no"})

@@ -10,6 +10,7 @@ from rich.console import Console
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
+    FileTouched,
     InstallLogged,
     OutputChunk,
     PlanStarted,
@@ -150,3 +151,9 @@ def test_the_cursor_comes_back_after_an_exception(terminal):
         interrupted()
     cursor = re.findall(r"\x1b\[\?25[lh]", terminal.out.getvalue())
     assert (cursor[0], cursor[-1]) == ("\x1b[?25l", "\x1b[?25h")
+
+
+def test_a_step_that_writes_no_line_shows_what_it_touches():
+    terminal = Terminal()
+    terminal.show(PLAN, STARTED, FileTouched("p::c::a", "out/\x1b[2Ja.o"))
+    assert "touched out/\\x1b[2Ja.o" in "\n".join(terminal.below())

@@ -51,12 +51,15 @@ PLAN = PlanStarted(0, "jq basics", "p.lab.yaml", "debian:bookworm-slim", "none",
 HOSTILE = "\x1b]0;pwn\x07 \u202e [bold]x[/nope]"
 
 
-def step(id_: str, command: str = "jq .x a.json", *, status=Status.PASSED, err=b"", phase=Phase.STEPS, **verdict) -> list:
+def step(
+    id_: str, command: str = "jq .x a.json", *, status=Status.PASSED, err=b"", phase=Phase.STEPS, transient=(), **verdict
+) -> list:
     nodeid = f"{CASE}::{id_}"
     stderr = err if isinstance(err, Captured) else Captured(len(err), data=err)
     result = StepResult(
-        id_, nodeid, Exit(ExitKind.EXITED, 0), Status.PASSED, phase, run=command, duration_s=0.003, stderr_stream=stderr
-    )
+        id_, nodeid, Exit(ExitKind.EXITED, 0), Status.PASSED, phase, run=command, duration_s=0.003, stderr_stream=stderr,
+        transient=transient,
+    )  # fmt: skip
     return [
         StepStarted(0, CASE, id_, nodeid, phase, command),
         StepFinished(0, CASE, result),
@@ -151,6 +154,11 @@ def test_an_error_comes_with_its_hint():
 
 def test_a_note_stands_under_a_step_that_passed_too():
     assert report(PLAN, *step("a", notes=("golden written",))).endswith("jq .x a.json\n          note: golden written\n")
+
+
+def test_transient_paths_stand_under_a_step_safely_and_not_all_of_many():
+    text = report(PLAN, *step("a", transient=("t\x1b[2J", "u\nv", *"cdefg")))
+    assert text.endswith("          transient: t\\x1b[2J, u …, c, d, e and 2 more\n")
 
 
 def test_only_the_end_of_a_long_stderr_is_shown():

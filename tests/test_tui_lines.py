@@ -36,6 +36,7 @@ from testronaut_lab.ui.tui.lines import (
     step_row,
     stream_lines,
     tail_lines,
+    touched_lines,
 )
 
 PASSED = StepResult("a", "p::c::a", Exit(ExitKind.EXITED, 0), Status.PASSED, run="ls", duration_s=0.003, cwd="/workspace")
@@ -116,6 +117,13 @@ def test_everything_else_a_step_did_has_its_line() -> None:
     outside = (OutsideChange("added", "/tmp/x"),)
     result = replace(PASSED, outside=outside, transient=("t",), left_behind=("sleep 9",), notes=("late",))
     assert shown(effect_lines(result)) == ["outside: added /tmp/x", "transient t", "left behind sleep 9", "note late"]
+
+
+def test_what_a_running_step_touches_is_shown_safely_the_latest_last() -> None:
+    step = StepView("a", "p::c::a", Phase.STEPS, "make", 10.0)
+    step.touched.extend([*(f"f{i}" for i in range(30)), "\x1b[2J"])
+    lines = shown(touched_lines(step))
+    assert (len(lines), lines[-2], "\x1b" in lines[-1]) == (20, "touched f29", False)
 
 
 def test_an_error_comes_first_with_its_hint() -> None:

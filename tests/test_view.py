@@ -241,6 +241,11 @@ def test_problems_paths_and_install_lines_are_kept():
     )
 
 
+def test_a_touched_path_is_kept_with_the_step_that_runs():
+    view = fold(*BEGIN, started("a"), FileTouched("p::c::a", "a.txt"), FileTouched("p::c::gone", "b.txt"))
+    assert [list(step.touched) for step in view.running.values()] == [["a.txt"]]
+
+
 def test_counts_follow_the_run():
     view = fold(*BEGIN, started("a"), finished("a"), verdict("a"), started("b"))
     assert (view.case_counts, view.step_counts) == ({"running": 1, "waiting": 1}, {"passed": 1, "running": 1})

@@ -40,7 +40,8 @@ def _clock_is_coarse() -> bool:
     return (major, minor) < (6, 13)
 
 
-_RACY_NS = 10_000_000 if _clock_is_coarse() else 0
+CLOCK_IS_COARSE = _clock_is_coarse()
+_RACY_NS = 10_000_000 if CLOCK_IS_COARSE else 0
 
 
 @dataclass(frozen=True, slots=True)

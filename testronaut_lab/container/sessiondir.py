@@ -4,6 +4,7 @@
                     run ->      FIFOs and scripts for the driver, mounted read-only; in memory where the host has a place for it
                     workspace/ home/ tmp/    mounted writable, owned by the step's user
                     etc/        generated passwd and group
+                    cookies/    not mounted: files by which the host orders what it hears of the workspace
 
 What the directories mean to a container is in `manager.py`.
 """
@@ -94,6 +95,11 @@ class SessionDir:
     @property
     def workspace(self) -> Path:
         return self.path / "workspace"
+
+    @property
+    def cookies(self) -> Path:
+        """Nothing that runs in the session can see it."""
+        return self.path / "cookies"
 
     @property
     def home(self) -> Path:
@@ -217,7 +223,7 @@ def _run_dir(path: Path) -> Path:
 def _fill(path: Path, user: StepUser) -> None:
     # Only this user may come near what a tool under test leaves; the engine mounts the inner directories as root.
     (path / "run").symlink_to(_run_dir(path))
-    for name, mode in (("etc", 0o755), ("workspace", 0o755), ("home", 0o755), ("tmp", 0o1777)):
+    for name, mode in (("etc", 0o755), ("cookies", 0o700), ("workspace", 0o755), ("home", 0o755), ("tmp", 0o1777)):
         (path / name).mkdir()
         (path / name).chmod(mode)  # whatever the umask is
     for name in ("workspace", "home", "tmp"):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
+from testronaut_lab.capture.traces import Traces
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
 from testronaut_lab.execution.apart import ApartEnd
@@ -50,7 +52,8 @@ class SessionMeter(Meter, UsageMeter, Protocol):
 
 class LiveSession:
     """Starts with `start`, ends with `close`. The driver runs already; the container is the session's own and is removed at the
-    end unless it is kept. `release(keep)` is called last, for whoever made the session's directories.
+    end unless it is kept. `release(keep)` is called last, for whoever made the session's directories. `watch` is the session's
+    from now on; without one nothing is known of paths that come and go within a step.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class LiveSession:
         blobs: BlobSink,
         emit: Emit,
         release: Callable[[bool], None] = lambda _keep: None,
+        watch: LiveWatch | None = None,
     ) -> None:
         self._container = container
         self._driver = driver
@@ -72,6 +76,7 @@ class LiveSession:
         self._blobs = blobs
         self._emit = emit
         self._release = release
+        self._watch = watch
         self._files = Scanner(place.workspace, blobs, ScanLimits(entries=limits.files * 10))
         self._outside = {
             "/tmp": Scanner(place.tmp, None, ScanLimits(entries=limits.files * 10)),
@@ -98,6 +103,8 @@ class LiveSession:
     def start(self) -> None:
         """See what is in the directories before the first step. Raises CaptureError."""
         self._look()
+        if self._watch is not None:
+            self._watch.start()
 
     def close(self, *, keep: bool = False) -> None:
         """End everything that runs in the session and remove its container, unless it is to be kept for a look.
@@ -107,6 +114,8 @@ class LiveSession:
         if self._closed:
             return
         self._closed = True
+        if self._watch is not None:
+            self._watch.close()
         if self._beside is not None:
             self._beside.close()
         self._driver.close()
@@ -143,12 +152,12 @@ class LiveSession:
     def put(self, path: str, content: bytes, mode: int | None = None) -> None:
         """Put a file into the workspace; it counts as nobody's change."""
         self._placer.put(path, content, mode)
-        self._look()
+        self._look_away()
 
     def copy(self, path: str, source: Path, mode: int | None = None) -> None:
         """Put a file or folder of the host into the workspace; it counts as nobody's change."""
         self._placer.copy(path, source, mode)
-        self._look()
+        self._look_away()
 
     def read(self, path: str, limit_bytes: int = 64 * 1024 * 1024) -> bytes:
         """A regular file of the workspace, by its text form. Raises FileNotFoundError, CaptureError if it is larger."""
@@ -177,6 +186,8 @@ class LiveSession:
         self._emit(
             StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
         )
+        if self._watch is not None:
+            self._watch.begin(request.nodeid)
         started = time.monotonic()
         out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
@@ -224,6 +235,7 @@ class LiveSession:
 
     def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
+        traces = self._watch.collect() if self._watch is not None else Traces()
         kind = ExitKind.DISK_LIMIT if is_over and end.kind is ExitKind.EXITED else end.kind
         passed = kind is ExitKind.EXITED and end.code == 0
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
@@ -239,6 +251,7 @@ class LiveSession:
             stdout_stream=end.stdout,
             stderr_stream=end.stderr,
             changes=changes,
+            transient=traces.transient,
             outside=outside,
             usage=usage,
             duration_s=end.duration_s,
@@ -246,7 +259,7 @@ class LiveSession:
             state=end.state,
             left_behind=end.left_behind,
             error=end.error,
-            notes=(*end.notes, *notes),
+            notes=(*end.notes, *notes, *traces.notes),
         )
         if self._beside is None or not isinstance(end, ApartEnd):
             return result
@@ -273,6 +286,12 @@ class LiveSession:
             error=ErrorInfo(type(error).__name__, error.message, error.hint),
         )
 
+    def _look_away(self) -> None:
+        """See what the host itself has done, which is no step's doing."""
+        self._look()
+        if self._watch is not None:
+            self._watch.forget()
+
     def _look(self) -> tuple[tuple[FileChange, ...], tuple[OutsideChange, ...], list[str], bool]:
         """Scan everything: what changed since the last look, what could not be seen, whether a limit is passed."""
         notes: list[str] = []
@@ -283,6 +302,8 @@ class LiveSession:
             after = scanner.scan(before)
             changed[target] = diff(before, after)
             self._seen[target] = after
+            if target == WORKSPACE and self._watch is not None:
+                self._watch.mark(before, after)
             notes += after.notes
             entries += len(after.entries)
             size_bytes += after.bytes_total

@@ -152,6 +152,9 @@ class StepResult:
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
     the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
+
+    `transient` are paths of the workspace that came and went within the step, as far as they were heard of; in a directory
+    that the step itself made that is not from its first moment. Notes say where more is missing. No verdict hangs on them.
     """
 
     id: str

@@ -19,6 +19,7 @@ INDENT = " " * (LABEL_WIDTH + 2)
 _STDERR_LINES = 10
 _VALUE_LINES = 20
 _DIFF_LINES = 200
+_TRANSIENT = 5
 
 STYLES: Mapping[str, str] = {
     Status.PASSED: "green",
@@ -79,7 +80,7 @@ def step_name(case: CaseView, step: StepView) -> str:
 
 
 def step_details(result: StepResult) -> list[Text]:
-    """What is to be said beneath a step: its error, mismatches and last errors if it went wrong, its notes in any case."""
+    """What is to be said beneath a step: its error, mismatches and last errors if it went wrong; transient paths and notes."""
     lines = [] if result.error is None else error_lines(result.error)
     for mismatch in result.mismatches:
         lines += mismatch_lines(mismatch)
@@ -87,6 +88,9 @@ def step_details(result: StepResult) -> list[Text]:
         lines += _stderr_lines(result)
     if result.status is Status.SKIPPED:
         return lines  # why stands on the step's own line
+    if result.transient:
+        more = f" and {len(result.transient) - _TRANSIENT} more" if len(result.transient) > _TRANSIENT else ""
+        lines.append(indented("transient:", ", ".join(map(safe_line, result.transient[:_TRANSIENT])) + more, "dim"))
     return lines + [indented("note:", safe_text(note), "yellow") for note in result.notes]
 
 

@@ -115,12 +115,17 @@ def _usage(step: StepView | None) -> str:
     return memory if usage.cpu_s is None else f"{memory}  {duration_text(usage.cpu_s)} cpu"
 
 
+def _touched(step: StepView) -> str:
+    """For a step that has written no line yet: what it did last to a file."""
+    return f"touched {step.touched[-1]}" if step.touched and step.result is None else ""
+
+
 def _activity(view: RunView) -> tuple[str, str]:
     """What goes on, and the last that was heard of it."""
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
         again = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-        return safe_line(f"{plan.name} › {case.id} › {step.id}{again}"), safe_line(step.last_line)
+        return safe_line(f"{plan.name} › {case.id} › {step.id}{again}"), safe_line(step.last_line or _touched(step))
     name = "" if plan is None else f"{plan.name} › "
     if view.progress is not None:
         return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)

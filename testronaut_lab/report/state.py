@@ -11,7 +11,7 @@ from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, Ste
 
 TAIL_BYTES = 64 * 1024
 _INSTALL_LINES = 2000
-_TOUCHED_PATHS = 200
+TOUCHED_PATHS = 200
 
 
 class Stage(StrEnum):
@@ -50,7 +50,8 @@ class Tail:
 class StepView:
     """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured.
 
-    `usage` is the latest sample of a step that takes long enough to have one, `attempt` counts from 1.
+    `usage` is the latest sample of a step that takes long enough to have one, `attempt` counts from 1. `touched` are the
+    paths that were last seen being written while it runs.
     """
 
     id: str
@@ -65,6 +66,7 @@ class StepView:
     last_stream: str = "stdout"
     usage: UsageSampled | None = None
     attempt: int = 1
+    touched: deque[str] = field(default_factory=lambda: deque(maxlen=TOUCHED_PATHS))
 
     @property
     def last_line(self) -> str:
@@ -95,6 +97,7 @@ class CaseView:
         if again is None:
             return self.add(StepView(body.id, body.nodeid, body.phase, body.command, mono, attempt=body.attempt))
         again.result, again.usage, again.attempt = None, None, body.attempt
+        again.touched.clear()
         return again
 
     def add(self, step: StepView) -> StepView:

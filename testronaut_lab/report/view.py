@@ -34,9 +34,7 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
 from testronaut_lab.report.outcome import judged, plan_result
-from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView, Tail, announced
-
-_TOUCHED_PATHS = 200
+from testronaut_lab.report.state import TOUCHED_PATHS, CaseView, PlanView, Stage, StepView, Tail, announced
 
 
 class RunView:
@@ -50,7 +48,7 @@ class RunView:
         self.plans: dict[int, PlanView] = {}
         self.progress: Progress | None = None
         self.problems: list[Problem] = []
-        self.touched: deque[str] = deque(maxlen=_TOUCHED_PATHS)
+        self.touched: deque[str] = deque(maxlen=TOUCHED_PATHS)
         self.running: dict[str, StepView] = {}
         self.current_case: CaseView | None = None
         self.current_plan: PlanView | None = None
@@ -132,8 +130,10 @@ class RunView:
         match hint:
             case Progress():
                 self.progress = hint
-            case FileTouched(path=path):
+            case FileTouched(nodeid=nodeid, path=path):
                 self.touched.append(path)
+                if nodeid is not None and (step := self.running.get(nodeid)) is not None:
+                    step.touched.append(path)
             case OutputChunk(stream=stream, data=data):
                 step = self.running.get(hint.nodeid)
                 if step is not None and step.result is None:

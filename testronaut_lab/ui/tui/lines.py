@@ -25,6 +25,7 @@ _STYLES = {"passed": GREEN, "failed": RED, "error": f"bold {RED}", "skipped": YE
 _CHANGE_STYLES = {"A": GREEN, "M": YELLOW, "D": RED, "T": MAGENTA}
 _SHORT_ENDS = {ExitKind.TIMEOUT: "time", ExitKind.OOM: "mem", ExitKind.CANCELLED: "int"}
 _LOG_LINES = 500
+_TOUCHED = 20
 _ID_LENGTH = len("sha256:") + 12
 
 
@@ -101,6 +102,11 @@ def effect_lines(result: StepResult | None) -> list[Line]:
     lines += _labelled("transient", result.transient, DIM)
     lines += _labelled("left behind", result.left_behind, YELLOW)
     return lines + _labelled("note", result.notes, YELLOW)
+
+
+def touched_lines(step: StepView) -> list[Line]:
+    """The files that a running step was last seen writing, the latest at the end."""
+    return _labelled("touched", list(step.touched)[-_TOUCHED:], DIM)
 
 
 def session_lines(view: RunView, failure: ErrorInfo | None) -> list[Line]:

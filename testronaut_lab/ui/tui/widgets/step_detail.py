@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from testronaut_lab.report.safe import safe_text
 from testronaut_lab.report.state import StepView
-from testronaut_lab.ui.tui.lines import effect_lines, size_text, step_facts, stream_lines
+from testronaut_lab.ui.tui.lines import effect_lines, size_text, step_facts, stream_lines, touched_lines
 from testronaut_lab.ui.tui.widgets.line_pane import LinePane
 
 
@@ -31,7 +31,8 @@ class StepDetail(Vertical):
         """Show a step as it is now; cheap when nothing of it changed."""
         self.query_one("#facts", Static).update(step_facts(step, now_mono))
         is_new = self._shown[:1] != (id(step),)
-        state = (id(step), step.status, step.result is None, step.stdout.seen_bytes, step.stderr.seen_bytes)
+        touched = touched_lines(step) if step.result is None else []
+        state = (id(step), step.status, step.result is None, step.stdout.seen_bytes, step.stderr.seen_bytes, *map(str, touched))
         if state == self._shown:
             return
         self._shown = state
@@ -43,6 +44,6 @@ class StepDetail(Vertical):
             pane.border_title = f"{stream}  {size_text(size_bytes)}"
             pane.show(lines, from_end=is_new)
         effects = self.query_one("#effects", LinePane)
-        lines = effect_lines(step.result)
+        lines = effect_lines(step.result) or touched
         effects.display = bool(lines)
         effects.show(lines)

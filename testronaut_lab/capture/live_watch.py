@@ -1,0 +1,312 @@
+"""A session's watch over its workspace: live hints while a step runs, and what came and went within it when it is over.
+
+It decides nothing: the scans do. It never holds a step up for longer than `BOUND_S` twice, it is replaced when it fails, and
+what it could not hear is said. One thread of its own sends the hints, follows into new directories and mends what failed;
+the rest is called on the session's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from testronaut_lab.capture.file_capture import CLOCK_IS_COARSE, Snapshot
+from testronaut_lab.capture.traces import Heard, Traces, traces
+from testronaut_lab.capture.watcher import DIR_FLAGS, Touch, Watcher, WatchFailed, open_below
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.model.events import FileTouched
+from testronaut_lab.model.files import FileType, path_text
+
+BOUND_S = 0.010
+TICK_S = 0.05
+READY_S = 2.0
+RETRY_S = 1.0
+MAX_TOUCHES = 20_000
+_MAX_HINTS = 100  # a tick
+_MAX_BESIDE = 4  # watchers of directories that are new since the big one was made
+_COOKIES = 16
+_MAX_AT_ONCE = 32  # new directories that are attached to between two steps; more are left to the thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """The end of a step: its scans, and whether the workspace's own directory changed."""
+
+    before: Snapshot
+    after: Snapshot
+    root_changed: bool
+
+
+class LiveWatch:
+    """Begins to watch `root` when made, on its own thread. `cookies` is a directory of the host that no step can see.
+
+    For each step: `begin`, then `mark` right after the scan of the workspace, then `collect`. Raises CaptureError when the
+    directories cannot be opened.
+    """
+
+    def __init__(self, root: Path, cookies: Path, tell: Callable[[FileTouched], object]) -> None:
+        self._tell = tell
+        try:
+            self._root_fd = os.open(root, DIR_FLAGS)
+            self._cookie_dir = os.open(cookies, DIR_FLAGS)
+            for name in map(str, range(_COOKIES)):  # before anything is watched: making one looks like touching it
+                os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._cookie_dir))
+        except OSError as error:
+            raise CaptureError(f"opening {root} to watch what is touched in it: {error}") from error
+        self._cookie = self._put = "0"
+        self._lock = threading.Lock()  # over what follows, between the session's thread and the watch's
+        self._exact: list[Watcher] = []  # read at the end of a step and not before: each reading may lose something
+        self._live: Watcher | None = None
+        self._carried: set[Touch] = set()
+        self._trouble: list[str] = []
+        self._is_deaf = True  # not all of this step was heard
+        self._is_mixed = False  # what was heard is of the step before, too
+        self._wanted: dict[str, int] = {"": os.fstat(self._root_fd).st_ino}
+        self._tried: set[tuple[str, int]] = set()
+        self._retry_at = 0.0
+        self._met: dict[str, bool] = {}
+        self._heard = 0
+        self._nodeid: str | None = None
+        self._places: dict[str, int] = {}
+        self._mark: _Mark | None = None
+        self._root_key = (0, 0)
+        self._wake = threading.Event()
+        self._closing = False
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    # On the session's thread
+
+    def start(self) -> None:
+        """Wait for the watch to begin, for at most `READY_S`; what has happened by now belongs to no step."""
+        self._ready.wait(READY_S)
+        self._put_cookie()  # the one of the first scan may have come before there was a watch
+        self.forget()
+
+    def close(self) -> None:
+        """End the thread and stop watching; may be called twice."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+        for watcher in (*self._exact, *filter(None, (self._live,))):
+            watcher.close()
+        for fd in (self._root_fd, self._cookie_dir):
+            os.close(fd)
+
+    def begin(self, nodeid: str) -> None:
+        """A step is about to start."""
+        self._nodeid = nodeid
+        self._met.clear()
+        self._heard = 0
+        self._places = self._watched()
+
+    def mark(self, before: Snapshot, after: Snapshot) -> None:
+        """The workspace was just scanned. Where no directory and no file changed, nothing came and went: then that was all."""
+        info = os.fstat(self._root_fd)
+        root_key = (info.st_mtime_ns, info.st_ctime_ns)
+        root_changed, self._root_key = root_key != self._root_key, root_key
+        if root_changed or CLOCK_IS_COARSE or before.entries != after.entries:
+            self._mark = _Mark(before, after, root_changed)
+            self._put_cookie()
+
+    def collect(self) -> Traces:
+        """What the step left in no scan. Waits for what the kernel still has to tell, for `BOUND_S` at most."""
+        mark, self._mark, self._nodeid = self._mark, None, None
+        if mark is None:
+            return Traces()
+        if not self._lock.acquire(timeout=BOUND_S):
+            self._is_mixed = True
+            return Traces(notes=("the watcher was busy: transient paths may be missing",))
+        try:
+            if self._put != self._cookie:  # a new watcher took it
+                self._put_cookie()
+            heard = self._hear()
+            trouble, self._trouble = dict.fromkeys(self._trouble), []
+            self._follow(mark.after)
+        finally:
+            self._lock.release()
+        found = traces(mark.before, mark.after, heard, root_changed=mark.root_changed)
+        return Traces(found.transient, (*trouble, *found.notes))
+
+    def forget(self) -> None:
+        """What was marked last was nobody's doing."""
+        self.collect()
+
+    def _hear(self) -> Heard:
+        deadline = time.monotonic() + BOUND_S
+        exact = True
+        for watcher in list(self._exact):
+            exact = self._take(watcher, deadline) and exact
+        if not exact:
+            self._next_cookie()
+        touches = frozenset() if self._is_mixed else frozenset(self._carried)
+        now = {} if self._is_mixed or self._is_deaf else self._watched()
+        self._carried, self._is_mixed, self._is_deaf = set(), False, False
+        places = {path: inode for path, inode in self._places.items() if now.get(path) == inode}
+        return Heard(touches, places, dict(self._met))
+
+    def _take(self, watcher: Watcher, deadline: float) -> bool:
+        """Take over what a watcher heard up to the cookie; whether it said everything."""
+        try:
+            touches, exact = watcher.drain_to(self._cookie, deadline)
+        except WatchFailed as error:
+            self._failed(watcher, error)
+            return False
+        self._carried |= touches
+        if not exact:
+            self._is_deaf = True
+            self._trouble.append(f"the watcher did not answer in {BOUND_S * 1000:.0f} ms: transient paths may be missing")
+        return exact
+
+    def _failed(self, watcher: Watcher, error: WatchFailed) -> None:
+        self._trouble.append(f"the watcher failed and is replaced, transient paths may be missing: {error.message}")
+        if watcher in self._exact:
+            self._exact.remove(watcher)
+        watcher.close()
+        self._is_deaf = True
+        self._wake.set()  # not in vain too often: `RETRY_S`
+
+    def _follow(self, after: Snapshot) -> None:
+        """Watch the directories that a step has made before the next one begins."""
+        wanted = {path: entry.key[4] for path, entry in after.entries.items() if entry.type is FileType.DIR}
+        wanted[""] = self._wanted[""]
+        self._wanted = wanted
+        watched = self._watched()
+        new = {path: inode for path, inode in wanted.items() if watched.get(path) != inode} if watched else {}
+        new = {path: inode for path, inode in new.items() if (path, inode) not in self._tried}
+        if not new or len(new) > _MAX_AT_ONCE or not 0 < len(self._exact) <= _MAX_BESIDE:
+            return
+        try:
+            self._exact.append(Watcher(self._root_fd, new, self._cookie_dir, patience_s=BOUND_S))
+        except WatchFailed:
+            return  # the thread tries it again, and says so
+
+    def _watched(self) -> dict[str, int]:
+        places: dict[str, int] = {}
+        for watcher in self._exact:
+            places |= watcher.places
+        return places
+
+    def _put_cookie(self) -> None:
+        self._put = self._cookie
+        try:
+            os.utime(self._cookie, dir_fd=self._cookie_dir)
+        except OSError:
+            return  # then it does not come, which is noted
+
+    def _next_cookie(self) -> None:
+        """Another file, so that a cookie that comes late, or twice, is not taken for the next."""
+        self._cookie = str((int(self._cookie) + 1) % _COOKIES)
+
+    # On the watch's own thread
+
+    def _run(self) -> None:
+        self._replace()
+        self._ready.set()
+        while not self._closing:
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+            self._look()
+            self._mend()
+
+    def _look(self) -> None:
+        """Pass on what was touched since the last look, and see what new names are while they are there."""
+        if self._live is None:
+            return
+        try:
+            touches = self._live.drain()
+        except WatchFailed:
+            self._live.close()
+            self._live = None
+            return
+        for touch in list(touches)[:_MAX_HINTS]:
+            self._tell(FileTouched(self._nodeid, path_text(os.fsencode(touch.path))))
+        self._meet({touch.path for touch in touches if touch.what == "added"})
+        self._heard += len(touches)
+        if self._heard > MAX_TOUCHES:
+            self._give_up(f"more than {MAX_TOUCHES} paths were touched: transient paths are not complete")
+
+    def _meet(self, paths: Iterable[str]) -> None:
+        new: dict[str, int] = {}
+        for path in list(paths)[:_MAX_HINTS]:
+            self._met.update(_look_at(self._root_fd, path, new))
+        if new:
+            with self._lock:
+                self._wanted = {**self._wanted, **new}
+
+    def _give_up(self, why: str) -> None:
+        """Drop what was heard in this step: it is more than can be kept."""
+        self._heard = 0
+        with self._lock:
+            self._is_deaf = True
+            self._carried.clear()
+            self._trouble = [why]
+            for watcher in list(self._exact):
+                try:
+                    watcher.drain()
+                except WatchFailed as error:
+                    self._failed(watcher, error)
+
+    def _mend(self) -> None:
+        """Make one watcher over everything when there is none, or when directories are not in it yet."""
+        wanted = set(self._wanted.items())
+        is_whole = len(self._exact) == 1 and self._live is not None and wanted <= self._exact[0].places.items() | self._tried
+        if not is_whole and time.monotonic() >= self._retry_at:
+            self._replace()
+
+    def _replace(self) -> None:
+        wanted = dict(self._wanted)
+        made: list[Watcher] = []
+        try:
+            made += [Watcher(self._root_fd, wanted, self._cookie_dir) for _ in ("exact", "live")]
+        except WatchFailed as error:
+            self._retry_at = time.monotonic() + RETRY_S
+            with self._lock:
+                self._trouble = [error.message]
+                if self._live is None:  # nobody would notice when the others hear more than can be kept
+                    for watcher in list(self._exact):
+                        self._failed(watcher, error)
+            return
+        exact, live = made
+        with self._lock:
+            retired = [*self._exact, *filter(None, (self._live,))]
+            self._put_cookie()
+            deadline = time.monotonic() + BOUND_S
+            # the new one as well, so that what both heard is told once
+            for watcher in [*self._exact, exact]:
+                self._take(watcher, deadline)
+            self._next_cookie()
+            self._tried = set(wanted.items()) - exact.places.items()
+            self._exact, self._live = [exact], live
+        for watcher in retired:
+            watcher.close()
+
+
+def _look_at(root_fd: int, path: str, directories: dict[str, int]) -> dict[str, bool]:
+    """Whether a path is a directory, and so for all below it, for `directories` too; nothing for one that is gone."""
+    try:
+        fd = open_below(root_fd, path)
+    except NotADirectoryError:
+        return {path: False}
+    except OSError:
+        return {}
+    met = {path: True}
+    try:
+        directories[path] = os.fstat(fd).st_ino
+        with os.scandir(fd) as listing:
+            below = [found.name for found in listing if found.is_dir(follow_symlinks=False)]
+    except OSError:
+        return met
+    finally:
+        os.close(fd)
+    for name in below[:_MAX_HINTS]:
+        if len(directories) < _MAX_HINTS:
+            met |= _look_at(root_fd, f"{path}/{name}", directories)
+    return met

@@ -33,6 +33,7 @@ from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
+from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
 
 
@@ -58,6 +59,7 @@ class Workbench:
         self._emit = emit
         self._blobs = blobs
         self._driver: str | None = None
+        self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
 
     @cached_property
     def engine(self) -> Engine:
@@ -83,6 +85,9 @@ class Workbench:
         installed = self._install(plan, base, tools)
         for tool in installed.tools:
             self._emit(ToolReady(plan, tool, installed.cached))
+        versions = {tool.name: tool.version for tool in installed.tools}
+        programs = {tool.command: versions[tool.name] for tool in tools if tool.command and tool.name in versions}
+        self._versions[installed.id] = tuple((versions | programs).items())
         return installed.id
 
     def session(
@@ -143,8 +148,9 @@ class Workbench:
         if settings.network == "internet":
             network = create_network(self.engine, _network_name(directory.id))
         channel = Channel(directory.run)
+        spec = _spec(image_id, settings, user, directory, network)
         try:
-            container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
+            container = manager.start_step_container(self.engine, spec)
             meter = CgroupMeter(container.state().pid)
         except BaseException:
             channel.close()
@@ -163,7 +169,9 @@ class Workbench:
             finally:
                 directory.remove()
 
-        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release)
+        tools = self._versions.get(image_id, ())
+        facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, tools)
+        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, facts)
         try:
             session.start()
         except BaseException:

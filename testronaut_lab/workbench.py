@@ -34,6 +34,7 @@ from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
+from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
 
 
@@ -63,6 +64,7 @@ class Workbench:
         self._blobs = blobs
         self._watch = watch
         self._driver: str | None = None
+        self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
 
     @cached_property
     def engine(self) -> Engine:
@@ -88,6 +90,9 @@ class Workbench:
         installed = self._install(plan, base, tools)
         for tool in installed.tools:
             self._emit(ToolReady(plan, tool, installed.cached))
+        versions = {tool.name: tool.version for tool in installed.tools}
+        programs = {tool.command: versions[tool.name] for tool in tools if tool.command and tool.name in versions}
+        self._versions[installed.id] = tuple((versions | programs).items())
         return installed.id
 
     def session(
@@ -153,9 +158,10 @@ class Workbench:
         if settings.network == "internet":
             network = create_network(self.engine, _network_name(directory.id))
         channel = Channel(directory.run)
+        spec = _spec(image_id, settings, user, directory, network)
         with ExitStack() as undo:
             undo.callback(channel.close)
-            container = manager.start_step_container(self.engine, _spec(image_id, settings, user, directory, network))
+            container = manager.start_step_container(self.engine, spec)
             meter = CgroupMeter(container.state().pid)
             undo.pop_all()
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
@@ -175,7 +181,9 @@ class Workbench:
             finally:
                 directory.remove()
 
-        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch)
+        tools = self._versions.get(image_id, ())
+        facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, tools)
+        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts)
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
             session.start()

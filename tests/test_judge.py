@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.model.expect import ExitExpect, Expect, MaxExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import GoldenSpec, Normalizer, Save, Step
 from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult, Usage
 
@@ -27,6 +28,7 @@ class Folder:
     """A real folder as the workspace."""
 
     root: Path
+    facts: Facts = field(default_factory=Facts)
 
     def paths(self) -> Mapping[str, FileType]:
         return {path.relative_to(self.root).as_posix(): FileType.FILE for path in self.root.rglob("*") if path.is_file()}
@@ -157,10 +159,15 @@ def test_golden_is_compared_after_normalising(store: GoldenStore, workspace: Fol
     assert judged(store, workspace, step(golden=golden), step_result(b"pid 2\n")).status is Status.PASSED
 
 
-def test_normaliser_that_never_fires_is_noted(store: GoldenStore, workspace: Folder) -> None:
-    golden = GoldenSpec(normalize=(Normalizer("absent", "x"),))
-    verdict = judged(store, workspace, step(golden=golden), step_result(), update=True)
-    assert "normalize 'absent' matched nothing" in verdict.notes
+def test_verdict_says_how_often_each_rule_fired(store: GoldenStore, workspace: Folder) -> None:
+    rules = (Normalizer(r"pid \d+", "pid [PID]"), "uuid")
+    verdict = judged(store, workspace, step(golden=GoldenSpec(normalize=rules)), step_result(b"pid 1 pid 2\n"), update=True)
+    assert verdict.normalized == Normalized(rules, Facts(), {r"pid \d+": 2, "uuid": 0})
+
+
+def test_rules_of_a_step_without_a_golden_are_for_its_evidence(store: GoldenStore, workspace: Folder) -> None:
+    verdict = judged(store, workspace, step(normalize=("uuid",)), step_result())
+    assert verdict.normalized == Normalized(("uuid",), Facts(), {})
 
 
 def test_golden_keeps_the_files_it_is_asked_for(store: GoldenStore, workspace: Folder) -> None:

@@ -407,3 +407,19 @@ def test_the_schema_says_what_is_not_supported_yet() -> None:
     definitions = plan_schema()["$defs"]
     assert isinstance(definitions, dict)
     assert definitions["case"]["properties"]["when"]["description"] == "not supported yet"  # type: ignore[index,call-overload]
+
+
+def test_named_rules_stand_on_the_plan_in_its_defaults_and_on_a_step() -> None:
+    tree = {"image": "debian", "steps": [{"run": "x", "golden": {"normalize": ["json", "uuid"]}}, "y"]}
+    golden, plain = parse_plan(tree, root=Path("/"), defaults={"normalize": ["timestamp"]}).cases[0].steps
+    assert golden.golden is not None
+    assert (golden.golden.normalize, golden.normalize, plain.normalize) == (
+        ("timestamp", "json", "uuid"), ("timestamp",), ("timestamp",)
+    )  # fmt: skip
+
+
+def test_the_schema_lists_the_named_rules_with_what_they_do() -> None:
+    named = plan_schema()["$defs"]["plan"]["properties"]["normalize"]["items"]["anyOf"][0]
+    described = {each["const"]: each["description"] for each in named["oneOf"]}
+    assert {"ansi", "json", "tmp", "uuid", "size"} < described.keys()
+    assert all(described.values())

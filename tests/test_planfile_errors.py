@@ -151,8 +151,9 @@ def test_a_wrong_file_is_named(files: object, message: str) -> None:
         (step(golden={"normalize": [{"matches": "a"}]}), "steps[0].golden.normalize[0]: the key 'replace' is missing"),
         (plan(normalize=[{"matches": "a", "replace": r"\1"}]),
          r"normalize[0]: cannot replace by '\\1': invalid group reference 1 at position 1"),
-        (plan(normalize=["timestamp"]),
-         "normalize[0]: the normaliser `timestamp` is not supported yet; write it out: {matches: REGEX, replace: TEXT}"),
+        (plan(normalize=["timestmap"]), "normalize[0]: there is no normaliser 'timestmap'; did you mean 'timestamp'?"),
+        (step(golden={"normalize": ["port", "prot"]}),
+         "steps[0].golden.normalize[1]: there is no normaliser 'prot'; did you mean 'port'?"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_of_a_step_is_named(tree: dict[str, object], message: str) -> None:

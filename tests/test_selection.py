@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,12 @@ def test_without_a_choice_everything_is_run() -> None:
 
 
 def test_a_case_is_chosen_whole_and_plans_with_nothing_left_are_left_out() -> None:
-    assert select([A, B], ["a::two"], None) == [plan("a", A.cases[1])]
+    assert select([A, B], ["a::two"], None) == [replace(plan("a", A.cases[1]), partial=True)]
+
+
+def test_a_plan_is_partial_only_if_something_of_it_was_left_out() -> None:
+    assert [plan.partial for plan in select([A, B], ["a::one::s2", "b::one"], None)] == [True, False]
+    assert [plan.partial for plan in select([A, B], [], "one")] == [True, False]
 
 
 def test_a_step_brings_those_before_it_with_setup_and_teardown() -> None:

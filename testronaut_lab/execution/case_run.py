@@ -16,6 +16,7 @@ from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.model.events import StepJudged, StepStarted
+from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult, combine
 
@@ -43,6 +44,8 @@ class Verdict(Protocol):
     def notes(self) -> tuple[str, ...]: ...
     @property
     def saved(self) -> Mapping[str, str]: ...
+    @property
+    def normalized(self) -> Normalized | None: ...
 
 
 class Judge(Protocol):
@@ -60,6 +63,7 @@ class _Ruling:
     notes: tuple[str, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
     saved: Mapping[str, str] = field(default_factory=dict)
+    normalized: Normalized | None = None
 
 
 class CaseRun:
@@ -200,7 +204,8 @@ class CaseRun:
             if not paused(retry.delay_s, self._stopped):
                 verdict = _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"), mismatches=verdict.mismatches)
                 break
-        return _Ruling(verdict.status, verdict.error, (*attempts.notes(), *verdict.notes), verdict.mismatches, verdict.saved)
+        notes = (*attempts.notes(), *verdict.notes)
+        return _Ruling(verdict.status, verdict.error, notes, verdict.mismatches, verdict.saved, verdict.normalized)
 
     def _verdict(self, step: Step, result: StepResult, session: LiveSession) -> Verdict:
         if result.exit.kind is ExitKind.CANCELLED:
@@ -254,8 +259,9 @@ class CaseRun:
         self._values.update(verdict.saved)
         self._unexported |= verdict.saved.keys()
         judged = StepJudged(
-            self._number, self._case.nodeid, request.nodeid, verdict.status, verdict.mismatches, verdict.error, verdict.notes
-        )
+            self._number, self._case.nodeid, request.nodeid, verdict.status, verdict.mismatches, verdict.error, verdict.notes,
+            verdict.normalized,
+        )  # fmt: skip
         self._emit(judged)
 
 

@@ -29,6 +29,7 @@ from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.files import FileChange, FileType, path_bytes, path_text
+from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import (
     Captured,
     ErrorInfo,
@@ -67,7 +68,9 @@ class LiveSession:
         emit: Emit,
         release: Callable[[bool], None] = lambda _keep: None,
         watch: LiveWatch | None = None,
+        facts: Facts | None = None,
     ) -> None:
+        self.facts = facts or Facts()
         self._container = container
         self._driver = driver
         self._meter = meter

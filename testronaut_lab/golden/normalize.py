@@ -1,56 +1,127 @@
-"""Replaces what differs from run to run in bytes that go into a golden; `expect` never sees normalised text.
+"""Replaces what differs from run to run in what goes into a golden or stands beside the raw bytes as evidence.
 
-Rules are those a plan writes out, a pattern and its replacement; names of ready-made ones belong into `_NAMED`.
+Rules are names of `golden/patterns.py` and a plan's own patterns. Their order is fixed: first what gives the text its shape
+(`crlf`, `progress`, `ansi`, `json`), then the plan's own patterns as they are written, then the named values. So a pattern
+of one's own sees what the tool wrote, and keeps what it replaces from the named ones. `expect` never sees normalised text.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from testronaut_lab.errors import UsageError
-from testronaut_lab.model.plan import Normalizer
+from testronaut_lab.capture.processor import as_shown, with_newlines, without_sequences
+from testronaut_lab.errors import CaptureError, UsageError
+from testronaut_lab.golden.canonical import canonical
+from testronaut_lab.golden.patterns import NAMED, VALUES, Pattern, patterns
+from testronaut_lab.golden.timed import replaced
+from testronaut_lab.model.normalizing import Facts, Normalizer, Rule, rule_name
 
-Rule = Normalizer | str
-
-_NAMED: Mapping[str, Normalizer] = {}
+MAX_BYTES = 16 * 2**20  # all named rules together take a second or less for 1 MiB
+_NO_FACTS = Facts()
+_SHAPING = {"crlf": with_newlines, "progress": as_shown, "ansi": without_sequences}
+_NUMBER = re.compile(r"(?<=[A-Z])#[0-9]+(?=\])")
 
 
 @dataclass(frozen=True, slots=True)
-class Normalized:
+class NormalizedText:
     """`fired` counts the replacements of each rule by `rule_name`; a rule that found nothing is in it with 0."""
 
     data: bytes
     fired: Mapping[str, int]
 
 
-def normalize(data: bytes, rules: Iterable[Rule]) -> Normalized:
-    """Applies the rules one after the other. Bytes that are not UTF-8 pass through as they are.
+def normalize(data: bytes, rules: Iterable[Rule], facts: Facts = _NO_FACTS) -> NormalizedText:
+    """One stream or file by itself. Bytes that are not UTF-8 pass through as they are.
 
-    Raises UsageError for a name that is none and for a replacement that cannot be made (`\\2` without a second group).
+    For several that belong together, so that equal values have equal numbers in all of them, see `Normalizing`, which says
+    what is raised too.
     """
-    text = data.decode(errors="surrogateescape")
-    fired: Counter[str] = Counter()
-    for rule in rules:
-        normalizer = _normalizer(rule)
-        try:
-            text, count = re.subn(normalizer.matches, normalizer.replace, text)
-        except (re.error, IndexError) as error:
-            raise UsageError(f"replacing {normalizer.matches!r} by {normalizer.replace!r}: {error}") from error
-        fired[rule_name(rule)] += count
-    return Normalized(text.encode(errors="surrogateescape"), fired)
+    normalizing = Normalizing(rules, facts)
+    return NormalizedText(normalizing.content(data), normalizing.fired)
 
 
-def rule_name(rule: Rule) -> str:
-    """How a rule is named in messages: by its name, else by its pattern."""
-    return rule if isinstance(rule, str) else rule.matches
+class Normalizing:
+    """Normalises what belongs to one step. Numbers are given in the order of the calls, equal values getting equal ones.
 
+    Goldens and evidence keep one order: the command, stdout, stderr, names of changed files, kept files. Raises UsageError
+    for a name that is none, a replacement that cannot be made (`\\2` without a second group) and a pattern of the plan's that
+    takes longer than 10 s; CaptureError for content of more than 16 MiB.
+    """
 
-def _normalizer(rule: Rule) -> Normalizer:
-    if isinstance(rule, Normalizer):
-        return rule
-    if rule not in _NAMED:
-        raise UsageError(f"normalize {rule!r} is not supported yet", hint="write it out: {matches: REGEX, replace: TEXT}")
-    return _NAMED[rule]
+    def __init__(self, rules: Iterable[Rule], facts: Facts = _NO_FACTS) -> None:
+        rules = tuple(dict.fromkeys(rules))
+        named = {rule for rule in rules if isinstance(rule, str)}
+        if unknown := sorted(named - NAMED.keys()):
+            raise UsageError(f"normalize {unknown[0]!r}: there is no normaliser of that name", hint=f"one of {', '.join(NAMED)}")
+        self._shaping = [name for name in _SHAPING if name in named]
+        self._json = "json" in named
+        self._own = [rule for rule in rules if isinstance(rule, Normalizer)]
+        self._values = [(name, patterns(name, facts)) for name in VALUES if name in named]
+        self._fired: Counter[str] = Counter({rule_name(rule): 0 for rule in rules})
+        self._numbers: dict[str, dict[str, int]] = {}
+        self._known: dict[str, tuple[str, list[int]]] = {}
+
+    @property
+    def fired(self) -> Mapping[str, int]:
+        """How often each rule replaced something up to now."""
+        return dict(self._fired)
+
+    def content(self, data: bytes) -> bytes:
+        """A stream or file, by all rules."""
+        if not self._fired:
+            return data
+        if len(data) > MAX_BYTES:
+            raise CaptureError(
+                f"normalising {len(data)} bytes: more than {MAX_BYTES} are not", hint="lower `limits: {output: …}`, or no rules"
+            )
+        text = data.decode(errors="surrogateescape")
+        for name in self._shaping:
+            text, count = _SHAPING[name](text)
+            self._fired[name] += count
+        if self._json and (written := canonical(text, self._ranks)) is not None:
+            text = written[0]
+            self._fired["json"] += written[1]
+        return self._valued(self._by_own(text)).encode(errors="surrogateescape")
+
+    def words(self, text: str) -> str:
+        """A command or a name: values are replaced, its shape is left alone."""
+        return self._valued(self._by_own(text))
+
+    def expect_words(self, texts: Collection[str]) -> None:
+        """Says which `words` will be asked for, so that slow patterns are put to work once for all of them."""
+        new = list(dict.fromkeys(texts))
+        self._known |= zip(new, replaced(new, self._own), strict=True)
+
+    def _by_own(self, text: str) -> str:
+        known = self._known.get(text)
+        text, counts = known if known is not None else replaced([text], self._own)[0]
+        for rule, count in zip(self._own, counts, strict=True):
+            self._fired[rule.matches] += count
+        return text
+
+    def _valued(self, text: str) -> str:
+        for name, found in self._values:
+            for pattern in found:
+                text, count = pattern.regex.subn(partial(self._label, pattern), text)
+                self._fired[name] += count
+        return text
+
+    def _label(self, pattern: Pattern, match: re.Match[str]) -> str:
+        group: int | str = "value" if "value" in pattern.regex.groupindex else 0
+        label, value = f"[{pattern.label}]", match[group]
+        if pattern.numbered:
+            numbers = self._numbers.setdefault(pattern.label, {})
+            label = f"[{pattern.label}#{numbers.setdefault(value.lower() if pattern.hex else value, len(numbers) + 1)}]"
+        start, end = match.start(group) - match.start(), match.end(group) - match.start()
+        return match[0][:start] + label + match[0][end:]
+
+    def _ranks(self, keys: Collection[str]) -> Mapping[str, str]:
+        """What JSON keys are sorted by: by what they will be, so that a random key has its place; numbers do not count."""
+        apart = Normalizing((*self._own, *(name for name, _ in self._values)))
+        apart._values = self._values
+        apart.expect_words(keys)
+        return {key: _NUMBER.sub("", apart.words(key)) for key in keys}

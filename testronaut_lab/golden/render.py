@@ -7,16 +7,16 @@ files are kept is the business of `golden/store.py`.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.golden.names import clash, escaped, name_problem
-from testronaut_lab.golden.normalize import Rule, normalize, rule_name
+from testronaut_lab.golden.normalize import Normalizing
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.globs import matches_any
+from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, Step
 from testronaut_lab.model.result import Captured, Exit, ExitKind, StepResult
 
@@ -29,27 +29,30 @@ GoldenTree = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """`unfired` names the normalising rules that found nothing anywhere in this step."""
+    """`fired` counts what each normalising rule replaced in this step, 0 included."""
 
     tree: GoldenTree
-    unfired: tuple[str, ...] = ()
+    fired: Mapping[str, int]
 
 
-def render(step: Step, result: StepResult, read: Callable[[str], bytes]) -> Rendered:
+def render(step: Step, result: StepResult, read: Callable[[str], bytes], facts: Facts) -> Rendered:
     """The golden of what was captured; `read` gives a file of the workspace. `step.golden` must be set.
+
+    Values are numbered in the order in which the parts are made here: command, stdout, stderr, changes, files by their names.
 
     Raises CaptureError if a stream or file is not there in full any more, and for names no golden can hold.
     """
     if step.golden is None:
         raise CaptureError(f"rendering {step.nodeid}: it asks for no golden")
-    pen = _Pen(step.golden.normalize)
+    pen = Normalizing(step.golden.normalize, facts)
+    pen.expect_words([result.command, *(name for change in result.changes for name in (change.path, change.target or ""))])
     tree = {"cmd.txt": _command(result, pen)}
     tree |= _streams(step.golden, result, pen)
     if result.changes:
-        tree["changes.txt"] = "".join(f"{line}\n" for line in sorted_changes(result.changes, pen.text)).encode()
+        tree["changes.txt"] = "".join(f"{line}\n" for line in sorted_changes(result.changes, pen.words)).encode()
     tree |= _files(step.golden, result.changes, read, pen)
     check_names(tree)
-    return Rendered(MappingProxyType(tree), pen.unfired())
+    return Rendered(MappingProxyType(tree), pen.fired)
 
 
 def check_names(tree: GoldenTree) -> None:
@@ -66,32 +69,16 @@ def check_names(tree: GoldenTree) -> None:
 
 def sorted_changes(changes: Iterable[FileChange], text: Callable[[str], str] = str) -> list[str]:
     """One line a change, sorted by path: `A 644 out.json`, `A 755 dir/`, `A link -> target`, `D gone.txt`."""
-    lines = [(text(change.path), change.change.letter, _change_line(change, text)) for change in changes]
+    lines = []
+    for change in changes:
+        path = text(change.path)
+        lines.append((path, change.change.letter, _change_line(change, path, text)))
     return [line for _, _, line in sorted(lines)]
 
 
-class _Pen:
-    """Normalises with the rules of one step and remembers which of them found something."""
-
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self._rules = rules
-        self._fired: Counter[str] = Counter({rule_name(rule): 0 for rule in rules})
-
-    def bytes(self, data: bytes) -> bytes:
-        normalized = normalize(data, self._rules)
-        self._fired.update(normalized.fired)
-        return normalized.data
-
-    def text(self, text: str) -> str:
-        return self.bytes(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
-
-    def unfired(self) -> tuple[str, ...]:
-        return tuple(name for name, count in self._fired.items() if not count)
-
-
-def _command(result: StepResult, pen: _Pen) -> bytes:
+def _command(result: StepResult, pen: Normalizing) -> bytes:
     """`$ COMMAND      (exit 0)`; further lines of the command begin with `> `, as in a shell."""
-    first, *more = pen.text(result.command).split("\n")
+    first, *more = pen.words(result.command).split("\n")
     lines = [f"$ {first}{_STATUS_GAP}({_status(result.exit)})", *(f"> {line}" for line in more)]
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
@@ -100,9 +87,9 @@ def _status(exit_: Exit) -> str:
     return f"exit {exit_.code}" if exit_.kind is ExitKind.EXITED else exit_.kind.value
 
 
-def _streams(spec: GoldenSpec, result: StepResult, pen: _Pen) -> dict[str, bytes]:
+def _streams(spec: GoldenSpec, result: StepResult, pen: Normalizing) -> dict[str, bytes]:
     streams: dict[str, Captured] = {"stdout": result.stdout_stream, "stderr": result.stderr_stream}
-    contents = {f"{name}.txt": pen.bytes(_whole(name, streams[name])) for name in spec.streams}
+    contents = {f"{name}.txt": pen.content(_whole(name, streams[name])) for name in spec.streams}
     return {name: data for name, data in contents.items() if data}
 
 
@@ -115,8 +102,8 @@ def _whole(name: str, stream: Captured) -> bytes:
         raise CaptureError(f"reading the captured {name}: {error}") from error
 
 
-def _change_line(change: FileChange, text: Callable[[str], str]) -> str:
-    letter, path = change.change.letter, escaped(text(change.path))
+def _change_line(change: FileChange, path: str, text: Callable[[str], str]) -> str:
+    letter, path = change.change.letter, escaped(path)
     if change.change is ChangeKind.DELETED:
         return f"{letter} {path}"
     mode = f"{change.mode:03o} " if change.mode is not None else ""
@@ -133,7 +120,7 @@ def _change_line(change: FileChange, text: Callable[[str], str]) -> str:
             return f"{letter} {mode}{path} (not a file)"
 
 
-def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], pen: _Pen) -> dict[str, bytes]:
+def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], pen: Normalizing) -> dict[str, bytes]:
     """The files that the golden asks for, among those the step made or changed."""
     tree: dict[str, bytes] = {}
     for change in changes:
@@ -141,14 +128,17 @@ def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str]
             continue
         name, data = _file(change, read, pen)
         if name in tree:
-            raise CaptureError(f"keeping {change.path!r} in a golden: another file is kept as {name!r} already")
+            raise CaptureError(
+                f"keeping {change.path!r} in a golden: another file is kept as {name!r} already",
+                hint="leave one out with `golden: {files: [...]}`, or write a rule that tells their names apart",
+            )
         tree[name] = data
     return tree
 
 
-def _file(change: FileChange, read: Callable[[str], bytes], pen: _Pen) -> tuple[str, bytes]:
+def _file(change: FileChange, read: Callable[[str], bytes], pen: Normalizing) -> tuple[str, bytes]:
     """Text up to 64 KiB as it is; anything else as one line that identifies it."""
-    name = f"files/{escaped(change.path)}"
+    name = f"files/{escaped(pen.words(change.path))}"
     if problem := name_problem(name):
         raise CaptureError(f"keeping {change.path!r} in a golden: {problem}")
     if change.size_bytes is not None and change.size_bytes > MAX_TEXT_BYTES:
@@ -163,7 +153,7 @@ def _file(change: FileChange, read: Callable[[str], bytes], pen: _Pen) -> tuple[
         data.decode()
     except UnicodeDecodeError:
         return f"{name}.sha256", _fingerprint(change, "binary")
-    return name, pen.bytes(data)
+    return name, pen.content(data)
 
 
 def _fingerprint(change: FileChange, why: str) -> bytes:

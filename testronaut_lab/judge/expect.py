@@ -14,6 +14,7 @@ from testronaut_lab.errors import CaptureError
 from testronaut_lab.judge.text import Subject, check_text
 from testronaut_lab.model.files import ChangeKind, FileType
 from testronaut_lab.model.globs import is_glob, matches_any, matches_glob
+from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, StepResult
 
@@ -35,6 +36,11 @@ _KIND_IN_WORDS = {
 
 class Workspace(Protocol):
     """The workspace as it is right after the step. Paths are in the text form of `model.files.path_text`."""
+
+    @property
+    def facts(self) -> Facts:
+        """What normalising has to know of the session."""
+        ...
 
     def paths(self) -> Mapping[str, FileType]:
         """Every path there is now."""

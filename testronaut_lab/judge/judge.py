@@ -16,6 +16,7 @@ from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
+from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import Step
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Status, StepResult
 
@@ -24,13 +25,17 @@ _LOST = frozenset({ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`saved` are the values for later steps. `notes` are the judge's own, to stand behind those of the result."""
+    """`saved` are the values for later steps. `notes` are the judge's own, to stand behind those of the result.
+
+    `normalized` is by which rules the golden was compared, or evidence is to be normalised; None where there are none.
+    """
 
     status: Status
     mismatches: tuple[Mismatch, ...] = ()
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
     saved: Mapping[str, str] = field(default_factory=dict)
+    normalized: Normalized | None = None
 
 
 class Judge:
@@ -70,31 +75,34 @@ class Judge:
         )
         doubt = unjudged_usage(step.expect.max, result)
         notes: tuple[str, ...] = ()
+        normalized = Normalized(step.normalize, workspace.facts) if step.normalize else None
         if cut := _cut_for_golden(step, result):
             mismatches += tuple(each for each in cut if each not in mismatches)
         elif step.golden is not None:
-            rendered = render(step, result, workspace.read)
+            rules = step.golden.normalize
+            rendered = render(step, result, workspace.read, workspace.facts if rules else Facts())
+            normalized = Normalized(rules, workspace.facts, rendered.fired) if rules else None
             good = not mismatches and doubt is None
             different, notes = self._against_golden(step, rendered, otherwise_good=good, may_write=may_write)
             mismatches += different
         if mismatches:
             notes += () if doubt is None else (doubt.message,)
-            return Verdict(Status.FAILED, mismatches, notes=notes, saved=saved.values)
-        return Verdict(Status.PASSED if doubt is None else Status.ERROR, error=doubt, notes=notes, saved=saved.values)
+            return Verdict(Status.FAILED, mismatches, None, notes, saved.values, normalized)
+        return Verdict(Status.PASSED if doubt is None else Status.ERROR, (), doubt, notes, saved.values, normalized)
 
     def _against_golden(
         self, step: Step, rendered: Rendered, *, otherwise_good: bool, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Mismatches and notes. A golden that is written now does not mismatch."""
         key = GoldenKey.of(step.nodeid)
-        notes = tuple(f"normalize {pattern!r} matched nothing" for pattern in rendered.unfired)
+        notes: tuple[str, ...] = ()
         different = compare(self._goldens.read(key), rendered.tree)
         chosen = self._only is None or step.nodeid in self._only
         if different and self._update and chosen and not self._ci:
             if otherwise_good and may_write:
-                return (), (*notes, self._write(key, rendered.tree))
+                return (), (self._write(key, rendered.tree),)
             why = "other expectations of this step do not hold" if may_write else "the case is expected to fail"
-            notes += (f"golden not written: {why}",)
+            notes = (f"golden not written: {why}",)
         where, advice = self._goldens.shown(key), self._advice(step)
         return tuple(change.mismatch(where, advice) for change in different), notes
 

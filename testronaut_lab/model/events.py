@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from testronaut_lab.errors import ExitStatus
+from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.result import EngineInfo, ErrorInfo, ImageInfo, Mismatch, Phase, Status, StepResult, ToolInfo
 
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -31,7 +32,10 @@ class EngineFound:
 
 @dataclass(frozen=True, slots=True)
 class PlanStarted:
-    """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases)."""
+    """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases).
+
+    `partial` says that cases or steps were left out.
+    """
 
     plan: int
     name: str
@@ -41,6 +45,7 @@ class PlanStarted:
     user: str
     cases: tuple[tuple[str, str, tuple[str, ...], int], ...]
     cell: tuple[tuple[str, str], ...] = ()
+    partial: bool = False
     kind: Literal["plan_started"] = "plan_started"
 
 
@@ -115,6 +120,7 @@ class StepJudged:
     mismatches: tuple[Mismatch, ...] = ()
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
+    normalized: Normalized | None = None
     kind: Literal["step_judged"] = "step_judged"
 
 

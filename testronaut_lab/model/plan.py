@@ -20,6 +20,8 @@ from testronaut_lab.model.expect import FileExpect as FileExpect
 from testronaut_lab.model.expect import MaxExpect as MaxExpect
 from testronaut_lab.model.expect import TextExpect as TextExpect
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
+from testronaut_lab.model.normalizing import Normalizer as Normalizer
+from testronaut_lab.model.normalizing import Rule
 from testronaut_lab.model.result import Phase
 from testronaut_lab.model.substitution import Filler
 
@@ -72,14 +74,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
-class Normalizer:
-    """A regex, and what stands in the place of what it matches, in goldens."""
-
-    matches: str
-    replace: str
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
 class FileSpec:
     """Put into the workspace before a case: `content`, or the file or folder `source` (absolute, on the host)."""
 
@@ -112,7 +106,7 @@ class GoldenSpec:
     streams: tuple[Stream, ...] = ("stdout", "stderr")
     files: tuple[str, ...] = ()
     changes: bool = True
-    normalize: tuple[Normalizer | str, ...] = ()
+    normalize: tuple[Rule, ...] = ()
     per: tuple[str, ...] = ()
 
 
@@ -125,6 +119,8 @@ class Step:
 
     `tty` gives it a terminal of its own, in which `interact` is done. `background` names a program that goes on, from when
     it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some.
+
+    `normalize` are the plan's rules, for evidence of a step without a golden; those of a golden are its own.
     """
 
     id: str
@@ -149,6 +145,7 @@ class Step:
     ready: Ready | None = None
     stop: str | None = None
     signal: dict[str, str] = field(default_factory=dict)
+    normalize: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -173,7 +170,7 @@ class Case:
 class Plan:
     """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
 
-    `setup` and `teardown` are those of the first case.
+    `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out.
     """
 
     name: str
@@ -191,10 +188,11 @@ class Plan:
     env: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileSpec] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
-    normalize: tuple[Normalizer | str, ...] = ()
+    normalize: tuple[Rule, ...] = ()
     ignore: tuple[str, ...] = ()
     setup: tuple[Step, ...] = ()
     teardown: tuple[Step, ...] = ()
+    partial: bool = False
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:

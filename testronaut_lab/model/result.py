@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field
 
 from testronaut_lab.errors import ExitStatus, StepFailed
 from testronaut_lab.model.files import FileChange
+from testronaut_lab.model.normalizing import Normalized
 
 
 class Status(StrEnum):
@@ -148,7 +149,8 @@ class OutsideChange:
 class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
-    `screen` is what a step's own terminal showed at its end, None for a step without one.
+    `screen` is what a step's own terminal showed at its end, None for a step without one. `normalized` says by which rules
+    its golden was compared, None for a step without any rules.
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
     the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
@@ -179,6 +181,7 @@ class StepResult:
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
     screen: str | None = None
+    normalized: Normalized | None = None
 
     @property
     def ok(self) -> bool:
@@ -266,7 +269,10 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """`error` is what kept the plan from running its cases at all (image, installation); None otherwise."""
+    """`error` is what kept the plan from running its cases at all (image, installation); None otherwise.
+
+    `notes` are about the plan as a whole and change no status.
+    """
 
     name: str
     file: str | None
@@ -278,6 +284,7 @@ class PlanResult:
     user: str = "lab"
     cell: tuple[tuple[str, str], ...] = ()
     error: ErrorInfo | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

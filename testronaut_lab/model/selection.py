@@ -6,7 +6,7 @@ Choosing a step means running its case up to that step, since a step stands on t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from testronaut_lab.errors import UsageError
@@ -28,7 +28,7 @@ def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -
         raise UsageError(f"no case or step is called {unknown[0]}; there are: {known}")
     if keyword is not None:
         matches = parse_keyword(keyword)
-        chosen = [replace(plan, cases=tuple(case for case in plan.cases if matches(case))) for plan in chosen]
+        chosen = [_narrowed(plan, (case for case in plan.cases if matches(case))) for plan in chosen]
     left = [plan for plan in chosen if plan.cases]
     if not left:
         raise UsageError(f"nothing was selected{f' by -k {keyword!r}' if keyword else ''}", hint="testronaut-lab run --help")
@@ -66,7 +66,12 @@ def _names(plan: Plan, nodeid: str) -> bool:
 
 def _by_ids(plan: Plan, nodeids: Sequence[str]) -> Plan:
     cases = (case if case.nodeid in nodeids else _up_to(case, nodeids) for case in plan.cases)
-    return replace(plan, cases=tuple(case for case in cases if case is not None))
+    return _narrowed(plan, (case for case in cases if case is not None))
+
+
+def _narrowed(plan: Plan, cases: Iterable[Case]) -> Plan:
+    left = tuple(cases)
+    return replace(plan, cases=left, partial=plan.partial or left != plan.cases)
 
 
 def _up_to(case: Case, nodeids: Sequence[str]) -> Case | None:

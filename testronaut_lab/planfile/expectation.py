@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from testronaut_lab.golden.patterns import NAMED
 from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
@@ -11,7 +12,11 @@ from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath,
 from testronaut_lab.planfile.table import Key, Table
 
 NORMALIZER: Final = Either(
-    text=Text("a name", values.named_normalizer),
+    text=Text(
+        "a name",
+        values.named_normalizer,
+        {"oneOf": [{"const": name, "description": description} for name, description in NAMED.items()]},
+    ),
     table=Table(
         "normalizer", {"matches": Key(terms.REGEX, required=True), "replace": Key(terms.TEXT, required=True)}, values.normalizer
     ),

@@ -20,7 +20,7 @@ from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
 # What the format has and the rest of the program does not do yet: checked for its shape, then refused by name. TABLE.KEY,
-# and `matrix` for ${{matrix.…}} in text. Install strategies and named normalisers are known by the tables that hold them.
+# and `matrix` for ${{matrix.…}} in text. Install strategies are known by the table that holds them.
 UNSUPPORTED: Final = frozenset({
     "matrix", "plan.matrix", "case.when", "expect_fail.when", "step.when", "golden.per",
     "image.build", "image.load", "image.rootfs", "image.bootstrap",

@@ -132,6 +132,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         ready=step.ready,
         stop=step.stop,
         signal=dict(step.signal),
+        normalize=defaults.normalize,
     )
 
 

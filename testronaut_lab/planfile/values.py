@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Final
 
+from testronaut_lab.golden.patterns import NAMED
 from testronaut_lab.installation.strategies import STRATEGIES, package_name
 from testronaut_lab.model import jsonpath
 from testronaut_lab.model.plan import InstallSpec, Normalizer
+from testronaut_lab.planfile.problems import did_you_mean
 
 _TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
 _STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
@@ -155,7 +157,9 @@ def package_of(spec: InstallSpec) -> str:
 
 
 def named_normalizer(value: str) -> str:
-    raise ValueError(f"the normaliser `{value}` is not supported yet; write it out: {{matches: REGEX, replace: TEXT}}")
+    if value not in NAMED:
+        raise ValueError(f"there is no normaliser {value!r}{did_you_mean(value, NAMED)}")
+    return value
 
 
 def inner_clash(paths: Iterable[str], files: Iterable[str]) -> tuple[str, str] | None:

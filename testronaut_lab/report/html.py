@@ -21,7 +21,7 @@ from testronaut_lab.model.result import (
     Status,
     StepResult,
 )
-from testronaut_lab.report.lines import WORDS, duration_text
+from testronaut_lab.report.lines import WORDS, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024
@@ -67,7 +67,8 @@ def _plan(plan: PlanResult) -> list[str]:
     image = "" if plan.image is None else _dim(f"{plan.image.ref} ({plan.image.source})")
     tools = _dim(", ".join(f"{tool.name} {tool.version}" for tool in plan.tools))
     heading = _line(_badge(plan.status), _strong(plan.name), _dim(plan.file or ""), image, tools)
-    return [heading, *_error(plan.error), *(_case(case) for case in plan.cases)]
+    notes = [_line(_coloured("note:", _AMBER), _text(note)) for note in plan.notes]
+    return [heading, *_error(plan.error), *(_case(case) for case in plan.cases), *notes]
 
 
 def _case(case: CaseResult) -> str:
@@ -117,6 +118,7 @@ def _details(result: StepResult) -> list[str]:
     parts += [_line(_coloured("left behind:", _AMBER), _text(process)) for process in result.left_behind]
     if result.state is not ShellState.KEPT:
         parts.append(_line(_coloured(f"shell {result.state.value}", _AMBER)))
+    parts += [_line(_dim("normalised:"), _text(counts)) for counts in (fired_text(result),) if counts]
     return parts + [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]
 
 

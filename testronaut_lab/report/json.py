@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.events import Event, to_json
 from testronaut_lab.model.files import FileChange
+from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.result import (
     Captured,
     CaseResult,
@@ -88,7 +89,8 @@ def _plan(plan: PlanResult) -> JsonObject:
         "status": plan.status.value,
         "cases": [_case(case) for case in plan.cases],
     }
-    return tree | _error_if_set(plan.error)
+    notes: JsonObject = {"notes": list(plan.notes)} if plan.notes else {}
+    return tree | notes | _error_if_set(plan.error)
 
 
 def _case(case: CaseResult) -> JsonObject:
@@ -110,7 +112,8 @@ def step_to_dict(step: StepResult) -> JsonObject:
     """One step as it stands in the document."""
     command: JsonObject = {"run": step.run} if step.argv is None else {"argv": list(step.argv)}
     screen: JsonObject = {} if step.screen is None else {"screen": step.screen}
-    return screen | {
+    optional = screen | _normalized(step.normalized)
+    return optional | {
         "id": step.id,
         "nodeid": step.nodeid,
         "phase": step.phase.value,
@@ -132,6 +135,25 @@ def step_to_dict(step: StepResult) -> JsonObject:
         "error": _error(step.error),
         "notes": list(step.notes),
     }
+
+
+def _normalized(normalized: Normalized | None) -> JsonObject:
+    """By which rules the golden was compared, as a plan writes them, and what is needed to do so again; {} without rules."""
+    if normalized is None:
+        return {}
+    written: list[JsonValue] = [
+        rule if isinstance(rule, str) else {"matches": rule.matches, "replace": rule.replace} for rule in normalized.rules
+    ]
+    facts = normalized.facts
+    about: JsonObject = {
+        "workspace": facts.workspace,
+        "home": facts.home,
+        "tmp": facts.tmp,
+        "hostname": facts.hostname,
+        "container_id": facts.container_id,
+        "tools": [{"name": name, "version": version} for name, version in facts.tools],
+    }
+    return {"normalized": {"rules": written, "fired": dict(normalized.fired), "facts": about}}
 
 
 def _stream(stream: Captured) -> JsonObject:

@@ -119,6 +119,12 @@ def error_lines(error: ErrorInfo) -> list[Text]:
     return lines if error.hint is None else [*lines, hint_line(error.hint)]
 
 
+def fired_text(result: StepResult) -> str:
+    """`3 × uuid, 1 × pid \\d+`: what was replaced before the golden was compared; empty if nothing was. Not safe to show."""
+    fired = {} if result.normalized is None else result.normalized.fired
+    return ", ".join(f"{count} × {name}" for name, count in fired.items() if count)
+
+
 def hint_line(hint: str) -> Text:
     return indented("hint:", safe_text(hint), "cyan")
 

@@ -40,6 +40,7 @@ from testronaut_lab.report.lines import (
     step_details,
     step_line,
 )
+from testronaut_lab.report.outcome import plan_notes
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 from testronaut_lab.report.view import RunView
@@ -125,7 +126,8 @@ class Narrator:
                 origin = f"  {ready.strategy}{', cached' if cached else ''}"
                 return [labelled("tool", Text(safe_line(f"{ready.name} {ready.version}")).append(safe_text(origin), "dim"))]
             case PlanFinished(error=error):
-                return [] if error is None else _plan_error(plan, body.status, error)
+                notes = [indented("note:", safe_text(note), "yellow") for note in plan_notes(plan)]
+                return notes if error is None else [*notes, *_plan_error(plan, body.status, error)]
             case _:
                 assert_never(body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from testronaut_lab.model.events import StepJudged
@@ -18,6 +19,7 @@ from testronaut_lab.model.result import (
 from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 
 _CUT_OFF = "Interrupted"
+_JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSED})
 
 
 def judged(step: StepView, verdict: StepJudged) -> StepResult:
@@ -30,6 +32,7 @@ def judged(step: StepView, verdict: StepJudged) -> StepResult:
         mismatches=verdict.mismatches,
         error=verdict.error or result.error,
         notes=result.notes + tuple(note for note in verdict.notes if note not in result.notes),
+        normalized=verdict.normalized,
     )
 
 
@@ -47,7 +50,24 @@ def plan_result(plan: PlanView) -> PlanResult:
         user=plan.user,
         cell=plan.cell,
         error=plan.error,
+        notes=plan_notes(plan),
     )
+
+
+def plan_notes(plan: PlanView) -> tuple[str, ...]:
+    """What is to be said of a plan that has ended: the normalising rules that found nothing in any golden of it.
+
+    Of a plan of which not all was run, or judged, nobody knows.
+    """
+    steps = [step for case in plan.cases for step in case.steps]
+    whole = all(case.status in _JUDGED for case in plan.cases) and all(step.status in _JUDGED for step in steps)
+    if plan.partial or not whole:
+        return ()
+    fired: Counter[str] = Counter()
+    for step in steps:
+        if step.result is not None and step.result.normalized is not None:
+            fired.update(step.result.normalized.fired)
+    return tuple(f"normalize {name!r} matched nothing in any golden of this plan" for name, count in fired.items() if not count)
 
 
 def _case_result(case: CaseView) -> CaseResult:

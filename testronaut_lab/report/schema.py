@@ -63,7 +63,7 @@ def events_schema() -> JsonObject:
 
 
 def _plan() -> JsonObject:
-    return _object(
+    plan = _object(
         name=_TEXT,
         file=_TEXT_OR_NULL,
         image=_or_null(_object(ref=_TEXT, id=_TEXT, source=_TEXT)),
@@ -74,6 +74,8 @@ def _plan() -> JsonObject:
         status=_one_of(Status),
         cases=_list(_ref("case")),
     )
+    plan["properties"] = {**_properties(plan), "notes": _TEXTS}
+    return plan
 
 
 def _case() -> JsonObject:
@@ -117,8 +119,17 @@ def _step() -> JsonObject:
         error=_or_null(_ref("error")),
         notes=_TEXTS,
     )
-    step["properties"] = {**_properties(step), "run": _TEXT, "argv": _TEXTS, "screen": _TEXT}
+    step["properties"] = {**_properties(step), "run": _TEXT, "argv": _TEXTS, "screen": _TEXT, "normalized": _normalized()}
     return step | {"oneOf": [{"required": ["run"]}, {"required": ["argv"]}]}
+
+
+def _normalized() -> JsonObject:
+    paths = dict.fromkeys(("workspace", "home", "tmp", "hostname", "container_id"), _TEXT)
+    return _object(
+        rules=_list({"anyOf": [_TEXT, _object(matches=_TEXT, replace=_TEXT)]}),
+        fired={"type": "object", "additionalProperties": _COUNT},
+        facts=_object(**paths, tools=_list(_object(name=_TEXT, version=_TEXT))),
+    )
 
 
 def _stream() -> JsonObject:

@@ -117,6 +117,7 @@ class PlanView:
     user: str = "lab"
     cell: tuple[tuple[str, str], ...] = ()
     planned: bool = True
+    partial: bool = False
     status: Stage | Status = Stage.RUNNING
     image: ImageInfo | None = None
     image_note: str | None = None
@@ -137,6 +138,6 @@ class PlanView:
 
 def announced(body: PlanStarted) -> PlanView:
     """A plan whose cases are known and wait."""
-    plan = PlanView(body.plan, body.name, body.file, body.image, body.network, body.user, body.cell)
+    plan = PlanView(body.plan, body.name, body.file, body.image, body.network, body.user, body.cell, partial=body.partial)
     plan.cases = [CaseView(case_id, nodeid, tags, count) for case_id, nodeid, tags, count in body.cases]
     return plan

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState, StepResult
-from testronaut_lab.report.lines import diff_lines, duration_text
+from testronaut_lab.report.lines import diff_lines, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import TAIL_BYTES, PlanView, Stage, StepView, Tail
 from testronaut_lab.report.view import RunView
@@ -101,6 +101,7 @@ def effect_lines(result: StepResult | None) -> list[Line]:
     lines += [Text(f"outside: {change.change} {safe_line(change.path)}", DIM) for change in result.outside]
     lines += _labelled("transient", result.transient, DIM)
     lines += _labelled("left behind", result.left_behind, YELLOW)
+    lines += _labelled("normalised", filter(None, (fired_text(result),)), DIM)
     return lines + _labelled("note", result.notes, YELLOW)
 
 

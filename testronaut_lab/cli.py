@@ -176,13 +176,13 @@ def clean(
 
     engine = connect()
     for name in reap(engine, kept=kept):
-        print(f"removed {name}")
+        _say(f"removed {name}")
     if images:
         cached = list_images(engine)
         stays = remove_images(engine, cached)
-        print(f"removed {len(cached) - len(stays)} images")
+        _say(f"removed {len(cached) - len(stays)} images")
         for image, reason in stays:
-            print(f"kept {image.tag}: {reason}")
+            _say(f"kept {image.tag}: {reason}")
 
 
 @app.command()
@@ -207,9 +207,9 @@ def engine_status() -> None:
         raise report.problem
     assert report.engine is not None
     whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
-    print(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
+    _say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
     for program in report.missing:
-        print(f"missing: {program}; `testronaut-lab engine up` installs it")
+        _say(f"missing: {program}; `testronaut-lab engine up` installs it")
 
 
 @engine_app.command("up")
@@ -254,8 +254,8 @@ def _main(arguments: list[str]) -> int:
         _leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
-        traceback.print_exc()
-        print("\nerror: this is a bug in testronaut-lab; please report the lines above and the command", file=sys.stderr)
+        _say(traceback.format_exc(), sys.stderr)
+        _say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
         return ExitStatus.BUG
     return ExitStatus.OK
 
@@ -388,11 +388,16 @@ def _print_table(table: object) -> None:
 def _print_json(value: object) -> None:
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    from testronaut_lab.report.safe import safe_json
+
+    sys.stdout.buffer.write(safe_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """The one way for text of our own, which may have foreign words in it, to a stream."""
+    from testronaut_lab.report.safe import safe_text
+
+    print(safe_text(line), file=stream, flush=True)
 
 
 def _write(line: str) -> None:
@@ -400,11 +405,9 @@ def _write(line: str) -> None:
 
 
 def _complain(error: LabError) -> None:
-    from testronaut_lab.report.safe import safe_text
-
-    print(f"error: {safe_text(error.message)}", file=sys.stderr)
+    _say(f"error: {error.message}", sys.stderr)
     if error.hint:
-        print(f"hint: {safe_text(error.hint)}", file=sys.stderr)
+        _say(f"hint: {error.hint}", sys.stderr)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ _INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan
 _UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
 _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _STORE = typer.Option(metavar="URL", help="Results database, in place of .testronaut/results.db.")
+_OLDER_THAN = typer.Option(metavar="AGE", help="With --artifacts: also runs that began earlier: 30d, 12h.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
 _TARGETS = typer.Argument(metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP].")
 
@@ -79,6 +80,7 @@ def run(
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab.config import load_config
     from testronaut_lab.headless import PlanRun, RunOptions
+    from testronaut_lab.housekeeping import keep_to_policy
     from testronaut_lab.targets import chosen_plans
 
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
@@ -89,6 +91,8 @@ def run(
     with _signals(plan_run):
         result = _reported(plan_run, _shown(location), to_stderr="-" in (str(json), str(events)))
     _write_files(plan_run, result, json, events)
+    if (removed := keep_to_policy(plans[0].root, location)) is not None:
+        _say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
 
 
@@ -168,8 +172,23 @@ def images() -> None:
 def clean(
     kept: Annotated[bool, typer.Option("--kept", help="Also containers that were kept with `run --keep`.")] = False,
     images: Annotated[bool, typer.Option("--images", help="Also the cached images.")] = False,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="Stored runs and files instead; no engine is asked.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="With --artifacts: runs that began before 30d, 12h …")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --artifacts: say what would be removed.")] = False,
+    store: Annotated[str | None, _STORE] = None,
 ) -> None:
-    """Remove what runs that were killed have left behind."""
+    """Remove what runs that were killed have left behind, or what is stored of old runs."""
+    if artifacts and (kept or images):
+        raise UsageError("`clean --artifacts` is about what is stored, --kept and --images about the engine: one at a time")
+    if artifacts:
+        from testronaut_lab.housekeeping import clean_artifacts
+
+        _say(clean_artifacts(older_than, store, dry_run=dry_run))
+        return
+    if older_than is not None or dry_run or store is not None:
+        raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
     from testronaut_lab.container.engine import connect
     from testronaut_lab.container.image import list_images, remove_images
     from testronaut_lab.container.manager import reap

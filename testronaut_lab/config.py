@@ -14,20 +14,28 @@ from pathlib import Path
 from typing import Final
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.runs import ArtifactPolicy
+from testronaut_lab.model.units import parse_age, parse_size
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("defaults", "store")
+_SETTINGS: Final = ("artifacts", "defaults", "store")
+_ARTIFACTS: Final = ("max_age", "max_size")
+_ARTIFACTS_FORM: Final = 'artifacts = {max_age = "30d", max_size = "5GiB"}'
 _VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one."""
+    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one.
+
+    `artifacts` bounds what is kept of earlier runs.
+    """
 
     root: Path
     defaults: Mapping[str, object] = field(default_factory=dict)
     store: str | None = None
+    artifacts: ArtifactPolicy = field(default_factory=ArtifactPolicy)
 
     @property
     def results(self) -> Path:
@@ -60,7 +68,24 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     store = table.get("store")
     if store is not None and not (isinstance(store, str) and store):
         raise UsageError(f"{file}: store: expected the URL of a database, found {store!r}")
-    return Config(root, defaults, _from_environment(environ).get("store") or store)
+    return Config(root, defaults, _from_environment(environ).get("store") or store, _artifacts(file, table.get("artifacts", {})))
+
+
+def _artifacts(file: Path, table: object) -> ArtifactPolicy:
+    if not isinstance(table, dict):
+        raise UsageError(f"{file}: artifacts: expected a table, found {table!r}")
+    for key, value in table.items():
+        if key not in _ARTIFACTS:
+            raise UsageError(f"{file}: artifacts: unknown key {key!r}{_nearest(key, _ARTIFACTS)}")
+        if not isinstance(value, str):
+            raise UsageError(
+                f"{file}: artifacts.{key}: expected a text, found {value!r}", hint='max_age = "30d", max_size = "5GiB"'
+            )
+    try:
+        age, size = table.get("max_age"), table.get("max_size")
+        return ArtifactPolicy(None if age is None else parse_age(age), None if size is None else parse_size(size))
+    except ValueError as error:
+        raise UsageError(f"{file}: artifacts: {error}", hint=_ARTIFACTS_FORM) from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

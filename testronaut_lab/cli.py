@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
 
 # Of the contract and not there yet: refused by name, never ignored.
-_VERBS_TO_COME = frozenset(
-    "accept demo diff doctor export import install pending prune record reject replay review shell".split()
-)
+_VERBS_TO_COME = frozenset("accept demo diff doctor import install pending prune record reject replay review shell".split())
 _RUN_OPTIONS_TO_COME = frozenset(
     "-j --jobs --junit --html --markdown --github --matrix --retries --allow-flaky --last-failed --shard".split()
 )
@@ -156,6 +154,18 @@ def show(
     reporter.end(view)
     if json:
         sys.stdout.buffer.write(dumps(view.result()))
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet, or empty.")],
+    store: Annotated[str | None, _STORE] = None,
+) -> None:
+    """Write a stored run as an evidence bundle, to be verified without this program."""
+    from testronaut_lab.housekeeping import export_run
+
+    _say(export_run(run_id, output, store))
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""Keeping what is stored within bounds: `clean --artifacts`, and the project's policy after a run. Text for people.
+"""What is done with stored runs: `clean --artifacts`, the project's policy after a run, `export`. Text for people.
 
-What is removed is decided in `store/retention.py`.
+What is removed is decided in `store/retention.py`, what a bundle holds in `evidence/`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from testronaut_lab.config import Config, load_config, project_root
 from testronaut_lab.errors import CaptureError, UsageError
+from testronaut_lab.evidence.bundle import export
 from testronaut_lab.model.units import parse_age, size_text
 from testronaut_lab.store import retention
 from testronaut_lab.store.blobs import BlobStore
@@ -30,6 +31,16 @@ def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bo
         except ValueError as error:
             raise UsageError(f"--older-than {older_than}: {error}", hint="--older-than 30d") from error
     return _said(retention.apply(Store.open(location or config.store_location), _blobs(config), policy, dry_run=dry_run), dry_run)
+
+
+def export_run(wanted: str, target: Path, location: str | None) -> str:
+    """Write the evidence bundle of a stored run; says what is in it. Raises UsageError, CaptureError."""
+    config = load_config(project_root(Path.cwd()))
+    store = Store.open(location or config.store_location)
+    exported = export(store, _blobs(config), store.find(wanted), target)
+    size = size_text(sum(file.size_bytes for file in exported.files))
+    files = f"{len(exported.files)} files, {size}"
+    return f"exported {exported.run} to {target}: {files}\nmanifest.json has sha256 {exported.manifest_sha256}"
 
 
 def keep_to_policy(root: Path, location: str | Path) -> str | None:

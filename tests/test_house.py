@@ -33,6 +33,7 @@ FORBIDDEN = {
     "container/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli", "installation"),
     "installation/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli"),
     "golden/": ("judge", "container", "execution", "store", "ui", "lab", "cli", "report"),
+    "evidence/": ("container", "execution", "capture", "installation", "judge", "ui", "lab", "cli", "headless", "workbench"),
     "judge/": ("container", "execution", "store", "ui", "lab", "cli", "report"),
     "store/": ("container", "execution", "golden", "judge", "report", "ui", "lab", "cli"),
     "report/": ("container", "execution", "golden", "judge", "store", "ui", "lab", "cli"),

@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.model.result import EngineInfo, ErrorInfo, ImageInfo, Mismatch, Phase, Status, StepResult, ToolInfo
+from testronaut_lab.model.result import (
+    Captured,
+    EngineInfo,
+    ErrorInfo,
+    ImageInfo,
+    Mismatch,
+    Phase,
+    Status,
+    StepResult,
+    ToolInfo,
+)
 
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -42,6 +52,16 @@ class PlanStarted:
     cases: tuple[tuple[str, str, tuple[str, ...], int], ...]
     cell: tuple[tuple[str, str], ...] = ()
     kind: Literal["plan_started"] = "plan_started"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecorded:
+    """What a plan says: `resolved`, JSON with every default in it (`model/plan_json.py`), and as it was `written`, if it was."""
+
+    plan: int
+    resolved: Captured
+    written: Captured | None = None
+    kind: Literal["plan_recorded"] = "plan_recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +228,7 @@ Fact = (
     RunStarted
     | EngineFound
     | PlanStarted
+    | PlanRecorded
     | ImageReady
     | InstallLogged
     | ToolReady

@@ -173,6 +173,8 @@ class Case:
 class Plan:
     """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
 
+    `text` is the plan as it was written, None where it was not.
+
     `setup` and `teardown` are those of the first case.
     """
 
@@ -195,6 +197,7 @@ class Plan:
     ignore: tuple[str, ...] = ()
     setup: tuple[Step, ...] = ()
     teardown: tuple[Step, ...] = ()
+    text: str | None = None
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:

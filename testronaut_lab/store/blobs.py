@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.model.events import Body, Event, StepFinished
+from testronaut_lab.model.events import Body, Event, PlanRecorded, StepFinished
 from testronaut_lab.model.result import Captured
 from testronaut_lab.store.folder import make_folder, sync_folder
 
@@ -215,7 +215,9 @@ class BlobStore:
 
 
 def named_blobs(body: Body) -> Iterator[str]:
-    """The SHA-256 of what an event names and does not hold itself: large streams, the content of changed files."""
+    """The SHA-256 of what an event names and does not hold itself: large streams and plans, the content of changed files."""
+    if isinstance(body, PlanRecorded):
+        yield from (text.sha256 for text in (body.resolved, body.written) if text is not None and text.data is None)
     if isinstance(body, StepFinished):
         result = body.result
         yield from (stream.sha256 for stream in (result.stdout_stream, result.stderr_stream) if stream.data is None)
@@ -225,6 +227,9 @@ def named_blobs(body: Body) -> Iterator[str]:
 def with_paths(event: Event, blobs: BlobStore) -> Event:
     """A stored event made readable again: `Captured.path` of large streams, which is not stored, is found by its hash."""
     body = event.body
+    if isinstance(body, PlanRecorded):
+        written = None if body.written is None else _located(body.written, blobs)
+        return replace(event, body=replace(body, resolved=_located(body.resolved, blobs), written=written))
     if not isinstance(body, StepFinished):
         return event
     result = body.result

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
 
 # Of the contract and not there yet: refused by name, never ignored.
-_VERBS_TO_COME = frozenset(
-    "accept demo diff doctor export import install pending prune record reject replay review shell".split()
-)
+_VERBS_TO_COME = frozenset("accept demo diff doctor import install pending prune record reject replay review shell".split())
 _RUN_OPTIONS_TO_COME = frozenset(
     "-j --jobs --junit --html --markdown --github --matrix --retries --allow-flaky --last-failed --shard".split()
 )
@@ -58,6 +56,7 @@ _INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan
 _UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
 _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _STORE = typer.Option(metavar="URL", help="Results database, in place of .testronaut/results.db.")
+_OLDER_THAN = typer.Option(metavar="AGE", help="With --artifacts: also runs that began earlier: 30d, 12h.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
 _TARGETS = typer.Argument(metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP].")
 
@@ -79,6 +78,7 @@ def run(
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab.config import load_config
     from testronaut_lab.headless import PlanRun, RunOptions
+    from testronaut_lab.housekeeping import keep_to_policy
     from testronaut_lab.targets import chosen_plans
 
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
@@ -89,6 +89,8 @@ def run(
     with _signals(plan_run):
         result = _reported(plan_run, _shown(location), to_stderr="-" in (str(json), str(events)))
     _write_files(plan_run, result, json, events)
+    if (removed := keep_to_policy(plans[0].root, location)) is not None:
+        _say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
 
 
@@ -155,6 +157,18 @@ def show(
 
 
 @app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet, or empty.")],
+    store: Annotated[str | None, _STORE] = None,
+) -> None:
+    """Write a stored run as an evidence bundle, to be verified without this program."""
+    from testronaut_lab.housekeeping import export_run
+
+    _say(export_run(run_id, output, store))
+
+
+@app.command()
 def images() -> None:
     """List the images that were made here: bases and bases with tools."""
     from testronaut_lab.container.engine import connect
@@ -168,21 +182,36 @@ def images() -> None:
 def clean(
     kept: Annotated[bool, typer.Option("--kept", help="Also containers that were kept with `run --keep`.")] = False,
     images: Annotated[bool, typer.Option("--images", help="Also the cached images.")] = False,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="Stored runs and files instead; no engine is asked.")] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="With --artifacts: runs that began before 30d, 12h …")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --artifacts: say what would be removed.")] = False,
+    store: Annotated[str | None, _STORE] = None,
 ) -> None:
-    """Remove what runs that were killed have left behind."""
+    """Remove what runs that were killed have left behind, or what is stored of old runs."""
+    if artifacts and (kept or images):
+        raise UsageError("`clean --artifacts` is about what is stored, --kept and --images about the engine: one at a time")
+    if artifacts:
+        from testronaut_lab.housekeeping import clean_artifacts
+
+        _say(clean_artifacts(older_than, store, dry_run=dry_run))
+        return
+    if older_than is not None or dry_run or store is not None:
+        raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
     from testronaut_lab.container.engine import connect
     from testronaut_lab.container.image import list_images, remove_images
     from testronaut_lab.container.manager import reap
 
     engine = connect()
     for name in reap(engine, kept=kept):
-        print(f"removed {name}")
+        _say(f"removed {name}")
     if images:
         cached = list_images(engine)
         stays = remove_images(engine, cached)
-        print(f"removed {len(cached) - len(stays)} images")
+        _say(f"removed {len(cached) - len(stays)} images")
         for image, reason in stays:
-            print(f"kept {image.tag}: {reason}")
+            _say(f"kept {image.tag}: {reason}")
 
 
 @app.command()
@@ -207,9 +236,9 @@ def engine_status() -> None:
         raise report.problem
     assert report.engine is not None
     whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
-    print(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
+    _say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
     for program in report.missing:
-        print(f"missing: {program}; `testronaut-lab engine up` installs it")
+        _say(f"missing: {program}; `testronaut-lab engine up` installs it")
 
 
 @engine_app.command("up")
@@ -254,8 +283,8 @@ def _main(arguments: list[str]) -> int:
         _leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
-        traceback.print_exc()
-        print("\nerror: this is a bug in testronaut-lab; please report the lines above and the command", file=sys.stderr)
+        _say(traceback.format_exc(), sys.stderr)
+        _say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
         return ExitStatus.BUG
     return ExitStatus.OK
 
@@ -388,11 +417,16 @@ def _print_table(table: object) -> None:
 def _print_json(value: object) -> None:
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    from testronaut_lab.report.safe import safe_json
+
+    sys.stdout.buffer.write(safe_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """The one way for text of our own, which may have foreign words in it, to a stream."""
+    from testronaut_lab.report.safe import safe_text
+
+    print(safe_text(line), file=stream, flush=True)
 
 
 def _write(line: str) -> None:
@@ -400,11 +434,9 @@ def _write(line: str) -> None:
 
 
 def _complain(error: LabError) -> None:
-    from testronaut_lab.report.safe import safe_text
-
-    print(f"error: {safe_text(error.message)}", file=sys.stderr)
+    _say(f"error: {error.message}", sys.stderr)
     if error.hint:
-        print(f"hint: {safe_text(error.hint)}", file=sys.stderr)
+        _say(f"hint: {error.hint}", sys.stderr)
 
 
 if __name__ == "__main__":

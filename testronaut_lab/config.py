@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.runs import ArtifactPolicy
+from testronaut_lab.model.units import parse_age, parse_size
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("defaults", "store", "watch")
+_SETTINGS: Final = ("artifacts", "defaults", "store", "watch")
+_ARTIFACTS: Final = ("max_age", "max_size")
+_ARTIFACTS_FORM: Final = 'artifacts = {max_age = "30d", max_size = "5GiB"}'
 _VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
 _WATCH: Final = f"{_PREFIX}WATCH"
 
@@ -27,12 +31,14 @@ class Config:
     """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one.
 
     `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict hangs on it.
+    `artifacts` bounds what is kept of earlier runs.
     """
 
     root: Path
     defaults: Mapping[str, object] = field(default_factory=dict)
     store: str | None = None
     watch: bool = True
+    artifacts: ArtifactPolicy = field(default_factory=ArtifactPolicy)
 
     @property
     def results(self) -> Path:
@@ -65,7 +71,8 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     store = table.get("store")
     if store is not None and not (isinstance(store, str) and store):
         raise UsageError(f"{file}: store: expected the URL of a database, found {store!r}")
-    return Config(root, defaults, _from_environment(environ).get("store") or store, _watch(file, table, environ))
+    artifacts = _artifacts(file, table.get("artifacts", {}))
+    return Config(root, defaults, _from_environment(environ).get("store") or store, _watch(file, table, environ), artifacts)
 
 
 def _watch(file: Path, table: Mapping[str, object], environ: Mapping[str, str]) -> bool:
@@ -79,6 +86,23 @@ def _watch(file: Path, table: Mapping[str, object], environ: Mapping[str, str]) 
     if not isinstance(watch, bool):
         raise UsageError(f"{file}: watch: expected true or false, found {watch!r}")
     return watch
+
+
+def _artifacts(file: Path, table: object) -> ArtifactPolicy:
+    if not isinstance(table, dict):
+        raise UsageError(f"{file}: artifacts: expected a table, found {table!r}")
+    for key, value in table.items():
+        if key not in _ARTIFACTS:
+            raise UsageError(f"{file}: artifacts: unknown key {key!r}{_nearest(key, _ARTIFACTS)}")
+        if not isinstance(value, str):
+            raise UsageError(
+                f"{file}: artifacts.{key}: expected a text, found {value!r}", hint='max_age = "30d", max_size = "5GiB"'
+            )
+    try:
+        age, size = table.get("max_age"), table.get("max_size")
+        return ArtifactPolicy(None if age is None else parse_age(age), None if size is None else parse_size(size))
+    except ValueError as error:
+        raise UsageError(f"{file}: artifacts: {error}", hint=_ARTIFACTS_FORM) from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -73,7 +73,10 @@ class LabError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+        """Safe to show, as tracebacks, pytest and logs do without asking; `message` is as it was given."""
+        from testronaut_lab.report.safe import safe_text  # reports know errors, and only to be shown does an error need this
+
+        return safe_text(f"{self.message}\nhint: {self.hint}" if self.hint else self.message)
 
 
 class StepFailed(LabError):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.config import load_config
 from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
@@ -22,9 +23,10 @@ from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import Scheduler
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge
-from testronaut_lab.model.events import Event, Problem, RunFinished, RunStarted
+from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted
 from testronaut_lab.model.plan import Plan
-from testronaut_lab.model.result import RunResult, Status
+from testronaut_lab.model.plan_json import plan_json
+from testronaut_lab.model.result import Captured, RunResult, Status
 from testronaut_lab.model.runs import new_run_id
 from testronaut_lab.report.view import RunView
 from testronaut_lab.store.blobs import BlobStore
@@ -130,6 +132,8 @@ class PlanRun:
         following.result()
 
     def _prepare(self, number: int, plan: Plan) -> _Studio:
+        written = None if plan.text is None else self._kept(plan.text.encode())
+        self.log.emit(PlanRecorded(number, self._kept(plan_json(plan)), written))
         self._preparing = True
         try:
             image_id = self._bench.prepare(number, plan.image, plan.tools)
@@ -143,6 +147,11 @@ class PlanRun:
             what = "changes in the writable root file system, outside /tmp and home, are not captured yet"
             self.log.emit(Problem(f"{plan.name}: {what}"))
         return _Studio(self._bench, image_id, SessionSettings.of(plan), self._options.keep, self._say_kept)
+
+    def _kept(self, text: bytes) -> Captured:
+        stream = StreamCapture(self._blobs, len(text))
+        stream.feed(text)
+        return stream.finish(open_=False)
 
     def _say_kept(self, session: LiveSession) -> None:
         name = session.container_name

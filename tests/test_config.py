@@ -8,6 +8,7 @@ import pytest
 
 from testronaut_lab.config import Config, load_config, project_root
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.runs import ArtifactPolicy
 
 SECTION = '[tool.testronaut-lab]\nstore = "sqlite:///x.db"\n[tool.testronaut-lab.defaults]\nimage = "debian"\n'
 
@@ -48,6 +49,12 @@ def test_results_lie_in_the_project_unless_a_store_is_named(tmp_path: Path) -> N
     assert config.store_location == config.results / "results.db" == tmp_path / ".testronaut" / "results.db"
 
 
+def test_artifacts_are_bounded_by_age_and_size(tmp_path: Path) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text('artifacts = {max_age = "2w", max_size = "5GiB"}\n')
+    assert load_config(tmp_path, {}).artifacts == ArtifactPolicy(14 * 86400.0, 5 * 2**30)
+    assert not Config(tmp_path).artifacts.is_set
+
+
 def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(SECTION)
     assert load_config(tmp_path, {"TESTRONAUT_LAB_STORE": "sqlite:///y.db"}).store_location == "sqlite:///y.db"
@@ -57,9 +64,14 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("stor = 1", "unknown key 'stor'; did you mean 'store'"),
-        ("xyz = 1", "unknown key 'xyz'; known are defaults, store, watch"),
         ('watch = "off"', "watch: expected true or false, found 'off'"),
+        ("xyz = 1", "unknown key 'xyz'; known are artifacts, defaults, store, watch"),
         ("store = 1", "store: expected the URL of a database, found 1"),
+        ("artifacts = 1", "artifacts: expected a table, found 1"),
+        ("artifacts = {max_agee = '1d'}", "artifacts: unknown key 'max_agee'; did you mean 'max_age'"),
+        ("artifacts = {max_age = 30}", "artifacts.max_age: expected a text, found 30"),
+        ("artifacts = {max_age = '30'}", "artifacts: expected an age such as 30d"),
+        ("artifacts = {max_size = '5 GB'}", "artifacts: expected a size such as"),
         ("defaults = 1", "defaults: expected a table, found 1"),
         ("store = ", "reading the configuration"),
     ],

@@ -33,6 +33,7 @@ FORBIDDEN = {
     "container/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli", "installation"),
     "installation/": ("execution", "golden", "judge", "report", "store", "ui", "lab", "cli"),
     "golden/": ("judge", "container", "execution", "store", "ui", "lab", "cli", "report"),
+    "evidence/": ("container", "execution", "capture", "installation", "judge", "ui", "lab", "cli", "headless", "workbench"),
     "judge/": ("container", "execution", "store", "ui", "lab", "cli", "report"),
     "store/": ("container", "execution", "golden", "judge", "report", "ui", "lab", "cli"),
     "report/": ("container", "execution", "golden", "judge", "store", "ui", "lab", "cli"),
@@ -148,3 +149,39 @@ def test_no_function_is_longer_than_60_lines_and_no_file_than_450() -> None:
     ]
     long_files = [str(path) for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > 450]
     assert ([], []) == (long_functions, long_files)
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def test_what_may_be_foreign_is_printed_and_announced_only_as_safe_text() -> None:
+    def is_safe(argument: ast.expr) -> bool:
+        return isinstance(argument, ast.Constant) or (
+            isinstance(argument, ast.Call) and ast.unparse(argument.func) == "safe_text"
+        )
+
+    offences = [
+        f"{path}:{node.lineno} {ast.unparse(node)}"
+        for path, tree in sources()
+        for node, name in calls(tree)
+        if name in ("print", "notify") and isinstance(node.func, ast.Name if name == "print" else ast.Attribute)
+        if not all(map(is_safe, node.args))
+    ]
+    allowed = ("print(table)", "self.notify(self.state.refusal")  # a table of safe cells; words of our own
+    assert [] == [offence for offence in offences if not any(each in offence for each in allowed)]
+
+
+def test_nothing_is_parsed_as_markup_or_as_a_terminal_would() -> None:
+    parsing = ("from_markup", "from_ansi", "AnsiDecoder", "render_markup", "HTML")
+    offences = [f"{path}:{node.lineno} {name}" for path, tree in sources() for node, name in calls(tree) if name in parsing]
+    marked = [
+        f"{path}:{node.lineno} markup=True"
+        for path, tree in sources()
+        for node, _name in calls(tree)
+        for keyword in node.keywords
+        if keyword.arg == "markup" and ast.unparse(keyword.value) != "False"
+    ]
+    assert ([], []) == (offences, marked)

@@ -66,6 +66,7 @@ def judged(step: StepResult) -> StepResult:
 def test_a_file_that_is_made_and_removed_in_a_step_is_transient(fresh: Lab) -> None:
     result = fresh.run("echo x > t; rm t")
     assert (result.transient, result.changes, result.ok) == (("t",), (), True)
+    assert not any("perhaps" in note for note in result.notes)
 
 
 def test_a_tree_that_is_made_and_removed_at_once_is_told_as_far_as_it_was_heard(fresh: Lab) -> None:

@@ -12,7 +12,17 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.normalizing import Normalized
-from testronaut_lab.model.result import EngineInfo, ErrorInfo, ImageInfo, Mismatch, Phase, Status, StepResult, ToolInfo
+from testronaut_lab.model.result import (
+    Captured,
+    EngineInfo,
+    ErrorInfo,
+    ImageInfo,
+    Mismatch,
+    Phase,
+    Status,
+    StepResult,
+    ToolInfo,
+)
 
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -47,6 +57,16 @@ class PlanStarted:
     cell: tuple[tuple[str, str], ...] = ()
     partial: bool = False
     kind: Literal["plan_started"] = "plan_started"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecorded:
+    """What a plan says: `resolved`, JSON with every default in it (`model/plan_json.py`), and as it was `written`, if it was."""
+
+    plan: int
+    resolved: Captured
+    written: Captured | None = None
+    kind: Literal["plan_recorded"] = "plan_recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +234,7 @@ Fact = (
     RunStarted
     | EngineFound
     | PlanStarted
+    | PlanRecorded
     | ImageReady
     | InstallLogged
     | ToolReady

@@ -170,7 +170,8 @@ class Case:
 class Plan:
     """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
 
-    `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out.
+    `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out. `text` is the
+    plan as it was written, None where it was not.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Plan:
     setup: tuple[Step, ...] = ()
     teardown: tuple[Step, ...] = ()
     partial: bool = False
+    text: str | None = None
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:

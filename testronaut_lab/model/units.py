@@ -8,6 +8,7 @@ from typing import Final
 MAX_DURATION_S: Final = 24 * 3600.0
 MAX_SIZE_BYTES: Final = 2**50
 
+_AGES_S: Final[dict[str, float]] = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES: Final = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -28,6 +29,14 @@ def parse_duration(value: str | float) -> float:
     if not 0 < seconds <= MAX_DURATION_S:  # false for NaN too
         raise ValueError("expected a duration above 0 and up to 24h")
     return float(seconds)
+
+
+def parse_age(value: str) -> float:
+    """Seconds, from `30d`, `12h`, `90m` or `2w`; `0d` is no time at all. Raises ValueError for what is not."""
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
+    if match is None:
+        raise ValueError("expected an age such as 30d, 12h, 90m or 2w")
+    return int(match[1]) * _AGES_S[match[2]]
 
 
 def parse_size(value: str | int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -55,7 +56,7 @@ def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, ob
     tree = (read_json if path.suffix == ".json" else read_yaml)(text, str(path), problems)
     file = path.parent.resolve() / path.name
     origin = _origin_of(file, project_root(file) if root is None else root.resolve())
-    return _load(tree, origin, file.parent, defaults, problems)
+    return replace(_load(tree, origin, file.parent, defaults, problems), text=text)
 
 
 def parse_plan(
@@ -64,7 +65,8 @@ def parse_plan(
     """Like `load_plan`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
     problems = Problems()
     tree = read_yaml(source, name, problems) if isinstance(source, str) else read_python(source, name, problems)
-    return _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
+    plan = _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
+    return replace(plan, text=source) if isinstance(source, str) else plan
 
 
 def parse_tool(spec: str) -> ToolSpec:

@@ -23,12 +23,20 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.report.lines import WORDS, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.report.styled import PLAIN, Look, styled
 
 _TAIL_CHARACTERS = 16 * 1024
 _CHANGES = 200
 _SESSION_STEPS = 5
 _GREEN, _RED, _AMBER, _BLUE, _GREY = "#3a9a5b", "#d9534f", "#b9822b", "#3f8fb5", "#888"
 _COLOURS = {Status.PASSED: _GREEN, Status.FAILED: _RED, Status.ERROR: _RED, Status.XPASSED: _RED}
+_HUES = {"grey": _GREY, "red": _RED, "green": _GREEN, "yellow": _AMBER, "blue": _BLUE, "magenta": "#a65fb5", "cyan": "#2f9a9a"}
+_MARKS = {
+    "bold": "font-weight:600",
+    "dim": "opacity:.7",
+    "italic": "font-style:italic",
+    "underline": "text-decoration:underline",
+}
 _CHANGE_COLOURS = {"A": _GREEN, "M": _AMBER, "D": _RED, "T": _BLUE}
 _BOX = (
     "border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:.5em .75em;margin:.35em 0;font-size:13px;line-height:1.45"
@@ -129,7 +137,7 @@ def _stream(name: str, captured: Captured) -> list[str]:
         text = captured.text
     except FileNotFoundError:
         return [_line(_dim(f"{name}: {captured.size_bytes} bytes, no longer on disk"))]
-    parts = [_block(f"{name}  {captured.size_bytes} bytes", text)]
+    parts = [_pre(f"{name}  {captured.size_bytes} bytes", "".join(_piece(piece, look) for piece, look in styled(_tail(text))))]
     if captured.truncated:
         parts.append(_line(_coloured(f"{captured.dropped_bytes} bytes over the limit were dropped", _AMBER)))
     return parts
@@ -174,7 +182,20 @@ def _error(error: ErrorInfo | None) -> list[str]:
 
 
 def _block(title: str, text: str) -> str:
-    return f'{_line(_dim(title))}<pre style="{_PRE};{_MONO}">{_text(_tail(text))}</pre>'
+    return _pre(title, _text(_tail(text)))
+
+
+def _pre(title: str, html: str) -> str:
+    return f'{_line(_dim(title))}<pre style="{_PRE};{_MONO}">{html}</pre>'
+
+
+def _piece(text: str, look: Look) -> str:
+    """A piece of captured text, safe already, with the look that the tool asked for."""
+    if look == PLAIN:
+        return escape(text)
+    styles = [] if look.hue is None else [f"color:{_HUES[look.hue]}"]
+    styles += [_MARKS[mark] for mark in sorted(look.marks)]
+    return f'<span style="{";".join(styles)}">{escape(text)}</span>'
 
 
 def _tail(text: str) -> str:

@@ -28,14 +28,15 @@ from testronaut_lab.model.result import (
     ToolInfo,
     Usage,
 )
+from testronaut_lab.report.safe import safe_json
 
 VERSION = 1
 JsonObject = dict[str, JsonValue]
 
 
 def dumps(result: RunResult) -> bytes:
-    """The run as a JSON document, indented, with a trailing newline."""
-    return orjson.dumps(run_to_dict(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    """The run as a JSON document, indented, with a trailing newline; safe to print, `\\uNNNN` stands for what is not."""
+    return safe_json(orjson.dumps(run_to_dict(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def load_run(data: bytes) -> JsonObject:
@@ -59,7 +60,7 @@ def events_to_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
         if not event.is_hint:
             stamp: JsonObject = {"version": VERSION, "seq": event.seq, "wall": event.wall, "mono": event.mono}
             body: JsonObject = orjson.loads(to_json(event.body))
-            yield orjson.dumps(stamp | {"kind": body.pop("kind")} | body, option=orjson.OPT_APPEND_NEWLINE)
+            yield safe_json(orjson.dumps(stamp | {"kind": body.pop("kind")} | body, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def run_to_dict(result: RunResult) -> JsonObject:

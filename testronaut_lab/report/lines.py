@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from rich.text import Text
 
 from testronaut_lab.model.result import ErrorInfo, Mismatch, Phase, Status, StepResult
-from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.report.safe import clipped, safe_line, safe_text
 from testronaut_lab.report.state import CaseView, Stage, StepView
+from testronaut_lab.report.styled import styled_text
 
 LABEL_WIDTH = 8
 INDENT = " " * (LABEL_WIDTH + 2)
@@ -109,7 +110,7 @@ def mismatch_lines(mismatch: Mismatch) -> list[Text]:
 
 def diff_lines(diff: str) -> list[Text]:
     """A unified diff, removed lines red and added ones green."""
-    lines = safe_text(diff).rstrip("\n").split("\n")
+    lines = safe_text(clipped(diff)).rstrip("\n").split("\n")
     shown = [Text(f"{INDENT}  ").append(line, _diff_style(line)) for line in lines[:_DIFF_LINES]]
     return shown + _left_out(len(lines) - _DIFF_LINES)
 
@@ -145,7 +146,7 @@ def counts_text(counts: Mapping[str, int], always: Iterable[str] = ()) -> Text:
 
 
 def _value_lines(label: str, value: str, style: str) -> list[Text]:
-    lines = safe_text(value).rstrip("\n").split("\n")
+    lines = safe_text(clipped(value)).rstrip("\n").split("\n")
     if len(lines) == 1:
         return [Text(f"{INDENT}  ").append(f"{label:<8}", "dim").append(f"  {lines[0]}", style)]
     shown = [Text(f"{INDENT}    ").append(line, style) for line in lines[:_VALUE_LINES]]
@@ -154,17 +155,18 @@ def _value_lines(label: str, value: str, style: str) -> list[Text]:
 
 def _stderr_lines(result: StepResult) -> list[Text]:
     try:
-        lines = safe_text(result.err).rstrip("\n").split("\n")
+        lines = clipped(result.err).rstrip("\n").split("\n")
     except FileNotFoundError:
         return [Text(INDENT).append(f"stderr: {result.stderr_stream.size_bytes} bytes, no longer on disk", "dim")]
     if lines == [""]:
         return []
     heading = "stderr" if len(lines) <= _STDERR_LINES else f"stderr, the last {_STDERR_LINES} of {len(lines)} lines"
-    return [Text(INDENT).append(heading, "bold"), *(Text(f"{INDENT}  {line}") for line in lines[-_STDERR_LINES:])]
+    shown = styled_text("\n".join(lines[-_STDERR_LINES:])).split("\n", allow_blank=True)
+    return [Text(INDENT).append(heading, "bold"), *(Text(f"{INDENT}  ").append_text(line) for line in shown)]
 
 
 def _block(label: str, text: str, style: str) -> list[Text]:
-    first, *rest = safe_text(text).rstrip("\n").split("\n")
+    first, *rest = safe_text(clipped(text)).rstrip("\n").split("\n")
     return [indented(label, first, style), *(Text(f"{INDENT}{' ' * (len(label) + 1)}{line}") for line in rest)]
 
 

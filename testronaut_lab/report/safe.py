@@ -17,6 +17,7 @@ _RANGES = (
     "\ue000-\uf8ff\U000f0000-\U0010ffff"  # private use
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u3164\uffa0\U000e0100-\U000e01ef"  # drawn as nothing at all
 )
+MAX_LINE_CHARACTERS = 4096
 _UNSAFE = re.compile(f"[{_RANGES}]")
 _UNSAFE_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -33,8 +34,33 @@ def safe_text(text: str) -> str:
 def safe_line(text: str, limit: int | None = None) -> str:
     """`text` on one line for a list: its first line with content, with an ellipsis where something was left out."""
     lines = [line for line in text.splitlines() if line.strip()] or [""]
-    shown = safe_text(lines[0]).replace("\t", " ").strip() + (" …" if len(lines) > 1 else "")
-    return shown if limit is None or len(shown) <= limit else shown[: max(limit - 1, 0)] + "…"
+    shown = safe_text(lines[0][: MAX_LINE_CHARACTERS + 1]).replace("\t", " ").strip() + (" …" if len(lines) > 1 else "")
+    limit = MAX_LINE_CHARACTERS if limit is None else limit
+    return shown if len(shown) <= limit else shown[: max(limit - 1, 0)] + "…"
+
+
+def clipped(text: str) -> str:
+    """`text` with the end of each line over 4096 characters left out, which it says; not yet made safe."""
+    if len(text) <= MAX_LINE_CHARACTERS:
+        return text
+    return "\n".join(map(_clipped_line, text.split("\n")))
+
+
+def safe_json(document: bytes) -> bytes:
+    """A JSON document whose strings hold no unsafe character as such, but as `\\uNNNN`: it reads back as the same."""
+    if document.isascii() and b"\x7f" not in document:
+        return document  # what is below a space is escaped in any JSON
+    return _UNSAFE.sub(_escape_json, document.decode()).encode()
+
+
+def _clipped_line(line: str) -> str:
+    more = len(line) - MAX_LINE_CHARACTERS
+    return line if more <= 0 else f"{line[:MAX_LINE_CHARACTERS]}… {more} more characters"
+
+
+def _escape_json(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -27,16 +27,16 @@ _TEXTS: JsonObject = {"type": "array", "items": {"type": "string"}}
 
 
 def result_schema() -> JsonObject:
-    """What `--json` writes."""
+    """What `--json` writes; its `$defs.manifest` is the `manifest.json` of a bundle that `export` writes."""
     root = _object(
         version={"const": VERSION},
         run=_TEXT,
         started=_TEXT,
         finished=_TEXT_OR_NULL,
         status=_one_of(Status),
-        engine=_or_null(_object(name=_TEXT, version=_TEXT, api=_TEXT, driver=_TEXT)),
+        engine=_or_null(_engine()),
         plans=_list(_ref("plan")),
-        totals=_object(**{status.value: _COUNT for status in Status}),
+        totals=_totals(),
     )
     parts: JsonObject = {
         "plan": _optional_error(_plan()),
@@ -45,6 +45,7 @@ def result_schema() -> JsonObject:
         "stream": _stream(),
         "change": _change(),
         "error": _object(**{"class": _TEXT, "message": _TEXT, "hint": _TEXT_OR_NULL}),
+        "manifest": _manifest(),
     }
     head: JsonObject = {"$schema": _DRAFT, "title": "A run of testronaut-lab"}
     return head | _optional_error(root) | {"$defs": parts}
@@ -60,6 +61,53 @@ def events_schema() -> JsonObject:
     stamp["required"] = [*_required(stamp), "kind"]
     head: JsonObject = {"$schema": _DRAFT, "title": "One stored fact of a run of testronaut-lab"}
     return head | stamp | bodies
+
+
+def _manifest() -> JsonObject:
+    """`files` has every file of the bundle but the manifest itself; all other paths are of files in it."""
+    kept = ("name", "file", "status", "image", "tools", "network", "user", "cell")
+    known = _properties(_plan())
+    facts: JsonObject = {name: known[name] for name in kept}
+    digest = _or_null(_SHA256)
+    streams = _object(raw=_TEXT, normalized=_TEXT_OR_NULL)
+    change = _object(change=_one_of(ChangeKind), path=_TEXT, type=_one_of(FileType), sha256=digest, file=_TEXT_OR_NULL)
+    return _object(
+        version={"const": 1},
+        kind={"const": "testronaut-lab evidence"},
+        lab=_object(name=_TEXT, version=_TEXT),
+        run=_TEXT,
+        started=_TEXT,
+        finished=_TEXT_OR_NULL,
+        status=_one_of(Status),
+        engine=_or_null(_engine()),
+        totals=_totals(),
+        plans=_list(
+            _object(plan=_COUNT, **facts, image_note=_TEXT_OR_NULL, digest=digest, resolved=_TEXT_OR_NULL, written=_TEXT_OR_NULL)
+        ),
+        steps=_list(
+            _object(
+                plan=_COUNT,
+                nodeid=_TEXT,
+                attempt=_COUNT,
+                status=_one_of(Status),
+                stdout=streams,
+                stderr=streams,
+                diffs=_TEXTS,
+                changes=_list(change),
+            )
+        ),
+        files=_list(
+            _object(path={"type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"}, size=_COUNT, sha256=_SHA256)
+        ),
+    )
+
+
+def _engine() -> JsonObject:
+    return _object(name=_TEXT, version=_TEXT, api=_TEXT, driver=_TEXT)
+
+
+def _totals() -> JsonObject:
+    return _object(**{status.value: _COUNT for status in Status})
 
 
 def _plan() -> JsonObject:

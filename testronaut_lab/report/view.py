@@ -21,6 +21,7 @@ from testronaut_lab.model.events import (
     InstallLogged,
     OutputChunk,
     PlanFinished,
+    PlanRecorded,
     PlanStarted,
     Problem,
     Progress,
@@ -71,6 +72,8 @@ class RunView:
             case RunFinished() as finished:
                 self.finished, self.progress = finished, None
                 self.running.clear()
+            case PlanRecorded():
+                pass  # for those who export a run
             case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
                 self._plan_event(body)
             case CaseStarted() | CaseFinished() as body:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
+import math
 import os
 import re
 import tempfile
@@ -16,18 +18,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.model.events import Event, StepFinished
+from testronaut_lab.model.events import Body, Event, PlanRecorded, StepFinished
 from testronaut_lab.model.result import Captured
 from testronaut_lab.store.folder import make_folder, sync_folder
 
 GRACE_S = 3600.0
 _PIECE_BYTES = 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed, or would."""
+
+    blobs: int = 0
+    size_bytes: int = 0
 
 
 class BlobStore:
@@ -112,20 +122,60 @@ class BlobStore:
 
         return self._add(pour)
 
-    def collect(self, referenced: set[str], *, now: float | None = None) -> int:
-        """Remove blobs that nothing names and spool files that nobody writes, both over an hour old; returns how many.
+    def copy(self, sha256: str, out: BinaryIO) -> int:
+        """Write the blob to `out`, checked on the way like `read`, a piece at a time; returns its size in bytes."""
+        path, digest, size = self.path(sha256), hashlib.sha256(), 0
+        with _storing(f"copying blob {sha256[:12]}"), path.open("rb") as blob:
+            while piece := blob.read(_PIECE_BYTES):
+                digest.update(piece)
+                size += out.write(piece)
+        if digest.hexdigest() != sha256:
+            raise CaptureError(f"copying blob {sha256[:12]}: {path} is damaged, its content does not have that SHA-256")
+        return size
 
-        `referenced` may be older than the newest rows: an hour of grace covers what was stored since.
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of every blob there is, by its SHA-256."""
+        with _storing(f"looking through {self.root}"):
+            blobs = list(self.root.glob("??/*"))
+            return {path.parent.name + path.name: path.lstat().st_size for path in blobs}
+
+    def collect(
+        self, referenced: set[str], *, now: float | None = None, since: float | None = None, dry_run: bool = False
+    ) -> Swept:
+        """Remove blobs that nothing names and spool files that nobody writes, both over an hour old; says what it was.
+
+        `referenced` may be older than the newest rows: an hour of grace covers what was stored since, and all that is
+        younger than `since` stays too. With `dry_run` nothing is removed.
         """
-        before = (time.time() if now is None else now) - GRACE_S
+        before = min((time.time() if now is None else now) - GRACE_S, math.inf if since is None else since)
         if not self.root.is_dir():
-            return 0
+            return Swept()
         with _storing(f"sweeping {self.root}"), self._lock(fcntl.LOCK_EX):
-            old = [path for path in self.root.glob("*/*") if path.lstat().st_mtime < before]
-            doomed = [path for path in old if not self._in_use(path, referenced)]
-            for path in doomed:
+            old = [(path, info) for path in self.root.glob("*/*") if (info := path.lstat()).st_mtime < before]
+            doomed = [(path, info.st_size) for path, info in old if not self._in_use(path, referenced)]
+            for path, _size in doomed if not dry_run else ():
                 path.unlink()
-        return len(doomed)
+        return Swept(len(doomed), sum(size for _path, size in doomed))
+
+    def named_by(self, database: Path) -> None:
+        """Remember that rows of this database name blobs here; for ever, in a file beside them."""
+        line = json.dumps(os.path.relpath(database, self.root)) + "\n"
+        with _storing(f"noting {database} in {self.root}"), self._lock(fcntl.LOCK_EX):
+            known = self._databases_file.read_text() if self._databases_file.exists() else ""
+            if line not in known.splitlines(keepends=True):
+                with self._databases_file.open("a") as file:
+                    file.write(line)
+
+    def databases(self) -> list[Path]:
+        """Every database that may name blobs here and still exists."""
+        with _storing(f"reading {self._databases_file}"):
+            lines = self._databases_file.read_text().splitlines() if self._databases_file.exists() else []
+        found = [Path(os.path.normpath(self.root / json.loads(line))) for line in lines]
+        return [path for path in found if path.exists()]
+
+    @property
+    def _databases_file(self) -> Path:
+        return self.root / "databases"
 
     def _add(self, pour: Callable[[BinaryIO], str]) -> str:
         spool = self.new_spool()
@@ -164,9 +214,22 @@ class BlobStore:
             yield
 
 
+def named_blobs(body: Body) -> Iterator[str]:
+    """The SHA-256 of what an event names and does not hold itself: large streams and plans, the content of changed files."""
+    if isinstance(body, PlanRecorded):
+        yield from (text.sha256 for text in (body.resolved, body.written) if text is not None and text.data is None)
+    if isinstance(body, StepFinished):
+        result = body.result
+        yield from (stream.sha256 for stream in (result.stdout_stream, result.stderr_stream) if stream.data is None)
+        yield from (change.sha256 for change in result.changes if change.sha256 is not None)
+
+
 def with_paths(event: Event, blobs: BlobStore) -> Event:
     """A stored event made readable again: `Captured.path` of large streams, which is not stored, is found by its hash."""
     body = event.body
+    if isinstance(body, PlanRecorded):
+        written = None if body.written is None else _located(body.written, blobs)
+        return replace(event, body=replace(body, resolved=_located(body.resolved, blobs), written=written))
     if not isinstance(body, StepFinished):
         return event
     result = body.result

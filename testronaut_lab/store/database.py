@@ -9,22 +9,22 @@ from __future__ import annotations
 import difflib
 import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from testronaut_lab.errors import CaptureError, UsageError
 from testronaut_lab.eventlog import EventLog
-from testronaut_lab.model.events import Body, Event, StepFinished, from_json
+from testronaut_lab.model.events import Body, Event, from_json
 from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunState, RunSummary
 from testronaut_lab.store import tables
-from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.store.blobs import BlobStore, named_blobs
 from testronaut_lab.store.folder import make_folder
 from testronaut_lab.store.writer import StoreWriter
 
@@ -59,6 +59,8 @@ class Store:
 
         `blobs` holds what they name, and is made durable before them.
         """
+        if blobs is not None:
+            blobs.named_by(self.file)
         with _accessing(self.file):
             return StoreWriter(self._engine, self._locks, run_id, log, blobs)
 
@@ -106,14 +108,34 @@ class Store:
 
     def referenced_blobs(self) -> set[str]:
         """The SHA-256 of everything that any stored run names: large streams and the content of changed files."""
-        found: set[str] = set()
-        for run in self.runs():
-            for event in self.events(run.id):
-                if isinstance(event.body, StepFinished):
-                    result = event.body.result
-                    found |= {s.sha256 for s in (result.stdout_stream, result.stderr_stream) if s.data is None}
-                    found |= {change.sha256 for change in result.changes if change.sha256 is not None}
-        return found
+        return set[str]().union(*(self.blobs_of(run.id) for run in self.runs()))
+
+    def blobs_of(self, run_id: str) -> set[str]:
+        """The SHA-256 of everything that this run names."""
+        return {sha256 for event in self.events(run_id) for sha256 in named_blobs(event.body)}
+
+    def size_of(self, run_id: str) -> int:
+        """Bytes of the run's facts in the database."""
+        columns = tables.events.c
+        with self._reading() as connection:
+            query = select(func.coalesce(func.sum(func.length(columns.payload)), 0)).where(columns.run_id == run_id)
+            return int(connection.execute(query).scalar_one())
+
+    def remove(self, run_ids: Sequence[str]) -> None:
+        """Remove runs, all or none of them. One that is being written must not be among them. Blobs stay for `collect`."""
+        with _accessing(self.file):
+            with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+                for run_id in run_ids:
+                    for table, column in ((tables.events, "run_id"), (tables.steps, "run_id"), (tables.runs, "id")):
+                        connection.execute(delete(table).where(table.c[column] == run_id))
+            for run_id in run_ids:
+                (self._locks / f"{run_id}.lock").unlink(missing_ok=True)
+
+    def compact(self) -> None:
+        """Give the room of removed runs back to the disk; left for another time while somebody else uses the database."""
+        with suppress(CaptureError), _accessing(self.file):
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM")
 
     def _page(self, run_id: str, after: int) -> list[Event]:
         columns = tables.events.c

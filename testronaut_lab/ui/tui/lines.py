@@ -15,13 +15,15 @@ from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch,
 from testronaut_lab.report.lines import diff_lines, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import TAIL_BYTES, PlanView, Stage, StepView, Tail
+from testronaut_lab.report.styled import styled_text
 from testronaut_lab.report.view import RunView
-from testronaut_lab.ui.tui.state import CYAN, DIM, GREEN, MAGENTA, RED, YELLOW
+from testronaut_lab.ui.tui.state import BLUE, CYAN, DIM, GREEN, GREY, MAGENTA, RED, YELLOW
 
 Line = str | Text
 
 _GLYPHS = {"passed": "✓", "failed": "✗", "error": "!", "skipped": "–", Stage.RUNNING: "◌", Stage.WAITING: "·"}
 _STYLES = {"passed": GREEN, "failed": RED, "error": f"bold {RED}", "skipped": YELLOW, Stage.RUNNING: CYAN, Stage.WAITING: DIM}
+_HUES = {"grey": GREY, "red": RED, "green": GREEN, "yellow": YELLOW, "blue": BLUE, "magenta": MAGENTA, "cyan": CYAN}
 _CHANGE_STYLES = {"A": GREEN, "M": YELLOW, "D": RED, "T": MAGENTA}
 _SHORT_ENDS = {ExitKind.TIMEOUT: "time", ExitKind.OOM: "mem", ExitKind.CANCELLED: "int"}
 _LOG_LINES = 500
@@ -86,8 +88,18 @@ def tail_lines(data: bytes, size_bytes: int) -> list[Line]:
         tail = tail.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a character that was cut
     before = size_bytes - len(tail)
     lines: list[Line] = [Text(f"… {before} bytes before", DIM)] if before else []
-    text = safe_text(tail.decode(errors="backslashreplace")).expandtabs()
-    return [*lines, *text.removesuffix("\n").split("\n")] if text else lines
+    text = tail.decode(errors="backslashreplace").expandtabs().removesuffix("\n")
+    return [*lines, *_foreign_lines(text)] if tail else lines
+
+
+def _foreign_lines(text: str) -> list[Line]:
+    """Lines in the tool's own colours. `fold` says that they break at the edge, where a terminal would break them."""
+    if "\x1b[" not in text:
+        return [*safe_text(text).split("\n")]
+    coloured = styled_text(text, _HUES).split("\n", allow_blank=True)
+    for line in coloured:
+        line.overflow = "fold"
+    return [*coloured]
 
 
 def effect_lines(result: StepResult | None) -> list[Line]:

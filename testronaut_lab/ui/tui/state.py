@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 GREEN, RED, YELLOW, CYAN, MAGENTA = "#7dba6f", "#e0697a", "#d9a860", "#5fb0cc", "#b48ad6"
+BLUE, GREY = "#6f9be0", "#8a8f98"
 DIM = "dim"
 
 

@@ -7,6 +7,7 @@ in `lines.py`; they are safe to show when they get here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
@@ -94,4 +95,9 @@ def _wrapped(line: Line, width: int, console: Console) -> Iterable[Line]:
     plain = line if isinstance(line, str) else line.plain
     if len(plain) <= width and (plain.isascii() or cell_len(plain) <= width):
         return (line,)
-    return chop_cells(line, width) if isinstance(line, str) else line.wrap(console, width)
+    if isinstance(line, str):
+        return chop_cells(line, width)
+    if line.overflow != "fold":
+        return line.wrap(console, width)
+    ends = accumulate(len(row) for row in chop_cells(line.plain, width))
+    return line.divide([end for end in ends if end < len(line)])

@@ -1,0 +1,74 @@
+"""What is done with stored runs: `clean --artifacts`, the project's policy after a run, `export`. Text for people.
+
+What is removed is decided in `store/retention.py`, what a bundle holds in `evidence/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from testronaut_lab.config import Config, load_config, project_root
+from testronaut_lab.errors import CaptureError, UsageError
+from testronaut_lab.evidence.bundle import export
+from testronaut_lab.model.units import parse_age, size_text
+from testronaut_lab.store import retention
+from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.store.database import Store
+
+
+def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bool) -> str:
+    """Remove stored runs and what only they named; says what was freed.
+
+    `older_than` takes the place of the project's `max_age`. Without either, only what no run names is removed. Raises
+    UsageError for an age that is none, CaptureError.
+    """
+    config = load_config(project_root(Path.cwd()))
+    policy = config.artifacts
+    if older_than is not None:
+        try:
+            policy = replace(policy, max_age_s=parse_age(older_than))
+        except ValueError as error:
+            raise UsageError(f"--older-than {older_than}: {error}", hint="--older-than 30d") from error
+    return _said(retention.apply(Store.open(location or config.store_location), _blobs(config), policy, dry_run=dry_run), dry_run)
+
+
+def export_run(wanted: str, target: Path, location: str | None) -> str:
+    """Write the evidence bundle of a stored run; says what is in it. Raises UsageError, CaptureError."""
+    config = load_config(project_root(Path.cwd()))
+    store = Store.open(location or config.store_location)
+    exported = export(store, _blobs(config), store.find(wanted), target)
+    size = size_text(sum(file.size_bytes for file in exported.files))
+    files = f"{len(exported.files)} files, {size}"
+    return f"exported {exported.run} to {target}: {files}\nmanifest.json has sha256 {exported.manifest_sha256}"
+
+
+def keep_to_policy(root: Path, location: str | Path) -> str | None:
+    """After a run: remove what the project's policy does not keep; says what, None where there was nothing to do.
+
+    What cannot be removed is said too, and is no error: the run came to what it came to.
+    """
+    config = load_config(root)
+    if not config.artifacts.is_set:
+        return None
+    try:
+        store, blobs = Store.open(location), _blobs(config)
+        if not retention.exceeds(store, blobs, config.artifacts):
+            return None
+        freed = retention.apply(store, blobs, config.artifacts)
+    except CaptureError as error:
+        return f"old runs were not removed: {error.message}"
+    return _said(freed, dry_run=False) if freed.runs or freed.swept.blobs else None
+
+
+def _blobs(config: Config) -> BlobStore:
+    return BlobStore(config.results / "blobs")
+
+
+def _said(freed: retention.Freed, dry_run: bool) -> str:
+    runs = f"{len(freed.runs)} run{'' if len(freed.runs) == 1 else 's'}"
+    which = f" ({freed.runs[0]} to {freed.runs[-1]})" if len(freed.runs) > 1 else f" ({freed.runs[0]})" if freed.runs else ""
+    blobs = f"{freed.swept.blobs} blob{'' if freed.swept.blobs == 1 else 's'}"
+    if dry_run:
+        return f"would remove {runs}{which}, {blobs} of {size_text(freed.swept.size_bytes)}"
+    return f"removed {runs}{which}, {blobs}: {size_text(freed.swept.size_bytes + freed.database_bytes)} freed"

@@ -37,9 +37,11 @@ class _Picture:
 class LiveReporter:
     """A context manager: the terminal is as it was when the block is left, however that happens."""
 
-    def __init__(self, console: Console, *, results: str = "", mono: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, *, results: str = "", show: str = "", mono: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
-        self._narrator = Narrator(console.width, results)
+        self._narrator = Narrator(console.width, results, show)
         self._mono = mono
         self._picture: _Picture | None = None
         self._spinner = Spinner("dots", style="cyan")

@@ -298,11 +298,12 @@ def _signals(plan_run: PlanRun) -> Iterator[None]:
 def _reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool) -> RunResult:
     from rich.console import Console
 
-    from testronaut_lab.report.live import LiveReporter
     from testronaut_lab.report.text import TextReporter
 
     stream = sys.stderr if to_stderr else sys.stdout
     if stream.isatty():
+        from testronaut_lab.report.live import LiveReporter
+
         with LiveReporter(Console(file=stream), results=results, show=show) as live:
             return plan_run.run([live])
 

@@ -7,6 +7,7 @@ a status here. Heavy parts are imported by the verb that needs them.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -87,7 +88,8 @@ def run(
     location = store or load_config(plans[0].root).store_location
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
     with _signals(plan_run):
-        result = _reported(plan_run, _shown(location), to_stderr="-" in (str(json), str(events)))
+        again = _again(store, plans[0].root)
+        result = _reported(plan_run, _shown(location), again, to_stderr="-" in (str(json), str(events)))
     _write_files(plan_run, result, json, events)
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         _say(removed, sys.stderr)
@@ -147,7 +149,9 @@ def show(
         sys.stdout.buffer.writelines(events_to_jsonl(stored))
         return
     view = RunView()
-    reporter = TextReporter((lambda _line: None) if json else _write, color=sys.stdout.isatty(), results=str(results.file))
+    write = (lambda _line: None) if json else _write
+    again = "" if store is None else f" --store {shlex.quote(store)}"
+    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again)
     for event in stored:
         view.apply(event)
         reporter.event(view, event)
@@ -320,18 +324,19 @@ def _signals(plan_run: PlanRun) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reported(plan_run: PlanRun, results: str, *, to_stderr: bool) -> RunResult:
+def _reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool) -> RunResult:
     from rich.console import Console
 
-    from testronaut_lab.report.live import LiveReporter
     from testronaut_lab.report.text import TextReporter
 
     stream = sys.stderr if to_stderr else sys.stdout
     if stream.isatty():
-        with LiveReporter(Console(file=stream), results=results) as live:
+        from testronaut_lab.report.live import LiveReporter
+
+        with LiveReporter(Console(file=stream), results=results, show=show) as live:
             return plan_run.run([live])
 
-    return plan_run.run([TextReporter(_Printer(stream).write, results=results)])
+    return plan_run.run([TextReporter(_Printer(stream).write, results=results, show=show)])
 
 
 class _Printer:
@@ -396,6 +401,15 @@ def _shown(location: str | Path) -> str:
     """A path as one would type it here."""
     path = Path(location)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(location)
+
+
+def _again(store: str | None, root: Path) -> str:
+    """What `show` must be told, from here, to look where a run of the project at `root` was stored."""
+    from testronaut_lab.config import load_config, project_root
+
+    if store is None and root != project_root(Path.cwd()):
+        store = _shown(load_config(root).store_location)
+    return "" if store is None else f" --store {shlex.quote(store)}"
 
 
 def _store(location: str | None) -> Store:

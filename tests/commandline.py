@@ -48,7 +48,7 @@ class Said:
     @property
     def run_id(self) -> str:
         """The run that this is about, from the line that says how to show it."""
-        return self.out.rpartition("testronaut-lab show ")[2].partition(")")[0]
+        return self.out.rpartition("testronaut-lab show ")[2].partition(")")[0].partition(" ")[0]
 
 
 class Project:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -261,9 +262,12 @@ def test_a_kept_container_stays_until_clean_kept(project: Project, tmp_path: Pat
 
 def test_another_store_is_written_and_read(project: Project) -> None:
     project.write(HELLO.replace('echo hello, expect: {stdout: "hello\\n"}', "seq 20000"))  # more than stands in a row
-    assert project.here("run", "--store", "sqlite:///other.db").status == ExitStatus.OK
+    said = project.here("run", "--store", "sqlite:///other.db")
+    assert said.status == ExitStatus.OK
     assert not (project.root / ".testronaut" / "results.db").exists()
-    shown = project.here("show", "--json", "--store", "other.db").json
+    again = shlex.split(said.out.rpartition("(testronaut-lab ")[2].partition(")")[0])
+    assert again == ["show", said.run_id, "--store", "sqlite:///other.db"]
+    shown = project.here(*again, "--json").json
     (step,) = shown["plans"][0]["cases"][0]["steps"]  # type: ignore[index,call-overload]
     assert step["stdout"]["text"].endswith("20000\n")
 

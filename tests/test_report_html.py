@@ -178,3 +178,14 @@ def test_results_and_sessions_render_themselves(tmp_path: Path) -> None:
     assert run_of(PASSED)._repr_html_() == run_html(run_of(PASSED))
     with Session("debian:bookworm-slim", "apt:jq", root=tmp_path) as session:
         assert session._repr_html_() == session_html("debian:bookworm-slim", ["jq"], "not started yet", [])
+
+
+def test_a_terminal_shows_its_screen_and_its_bytes_behind_a_click() -> None:
+    html = step_html(replace(PASSED, screen=f"> che {EVIL}\n", stdout_stream=captured("\x1b[2J\x1b[1;1H> che")))
+    page = Page(html)
+    assert "screen> che <script>" in page.text and r"as writtenstdout  15 bytes\x1b[2J" in page.text
+    assert page.tags <= {"div", "span", "code", "pre", "details", "summary"} and page.open == []
+
+
+def test_an_empty_screen_is_said_to_be_empty() -> None:
+    assert "screen: empty" in Page(step_html(replace(PASSED, screen="", stdout_stream=Captured()))).text

@@ -225,6 +225,28 @@ async def test_the_first_row_tells_of_image_and_engine(board: Dashboard) -> None
 
 
 @pytest.mark.engine
+async def test_the_status_tells_what_the_running_step_takes(board: Dashboard) -> None:
+    status = board.app.query_one(StatusBar)
+    await board.type("while :; do :; done")
+    takes = re.compile(r"[\d.]+ [KM]iB  [\d.]+ m?s cpu  ◌ running  \d:\d\d")
+    await board.until(lambda: takes.fullmatch(status.text) is not None)
+    await board.pilot.press("ctrl+c")
+    await board.ready()
+    await board.until(lambda: re.fullmatch(r"● ready  \d:\d\d", status.text) is not None)
+
+
+@pytest.mark.engine
+async def test_of_a_step_with_a_terminal_the_screen_is_shown(tmp_path: Path) -> None:
+    with Session(IMAGE, root=tmp_path) as session:
+        async with dashboard(session) as board:
+            await board.ready()
+            script = r"printf '\033[2J\033[3;5Hdrawn'"
+            board.app.run_worker(lambda: session.run(script, tty=True), thread=True)
+            await board.until(lambda: board.text("stdout") == "\n\n    drawn")
+            assert board.app.query_one("#stdout", LinePane).border_title == "screen  after 15 B"
+
+
+@pytest.mark.engine
 async def test_a_container_that_is_removed_is_a_lost_session(board: Dashboard, engine: Engine) -> None:
     live = board.app._session._live
     assert live is not None

@@ -30,6 +30,7 @@ from testronaut_lab.ui.tui.lines import (
     Line,
     clock,
     effect_lines,
+    screen_lines,
     session_lines,
     size_text,
     step_facts,
@@ -174,3 +175,13 @@ def test_the_clock_counts_hours_when_there_are_some(seconds: float, text: str) -
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 1024**2, "3.0 MiB")])
 def test_sizes_are_short(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_terminals_screen_is_lines_of_safe_text() -> None:
+    result = replace(PASSED, screen="> che\x1b[31m\u202e\n[bold]1/3\n")
+    assert shown(screen_lines(result) or []) == [r"> che\x1b[31m\u202e", "[bold]1/3"]
+
+
+def test_an_empty_screen_says_so_and_a_step_without_terminal_has_none() -> None:
+    assert shown(screen_lines(replace(PASSED, screen="")) or []) == ["the screen was empty"]
+    assert (screen_lines(PASSED), screen_lines(None)) == (None, None)

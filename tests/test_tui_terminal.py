@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -46,12 +47,23 @@ class Terminal:
         return self.tmux("capture-pane", "-p")
 
     def wait(self, condition: Callable[[str], bool]) -> str:
-        """Look again and again until the screen is as wanted; what it was is in the failure."""
+        """Look again and again until the screen is as wanted, all of it: it is painted in pieces, and a look falls between two.
+
+        What it was is in the failure.
+        """
         end = time.monotonic() + PATIENCE_S
         while not condition(screen := self.screen()):
             assert time.monotonic() < end and "exit-status=" not in screen, f"the screen stayed like this:\n{screen}"
             time.sleep(0.05)
         return screen
+
+    def wait_for(self, *texts: str) -> str:
+        return self.wait(lambda screen: all(text in screen for text in texts))
+
+    def leave(self) -> str:
+        """Quit the dashboard; what stands on the screen then."""
+        self.tmux("send-keys", "C-q")
+        return self.wait(lambda screen: re.search(r"exit-status=\d", screen) is not None).strip()
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "TEXTUAL_ANIMATIONS": "none"}
@@ -70,28 +82,24 @@ def lab(*arguments: str) -> list[str]:
 
 def test_a_command_is_typed_its_output_read_and_the_dashboard_left(terminal: Terminal) -> None:
     terminal.start(*lab("tui", "--image", IMAGE))
-    terminal.wait(lambda screen: "● ready" in screen)
+    terminal.wait_for("● ready")
     terminal.type("echo one-$((40 + 2)); echo two >&2; touch three.txt")
-    screen = terminal.wait(lambda screen: "A three.txt" in screen)
-    assert "one-42" in screen and "stderr" in screen and "exit status 0" in screen
-    terminal.tmux("send-keys", "C-q")
-    assert terminal.wait(lambda screen: "exit-status=" in screen).strip() == "exit-status=0"
+    terminal.wait_for("exit status 0", "one-42", "stderr", "two\n", "A three.txt", "● ready")
+    assert terminal.leave() == "exit-status=0"
 
 
 def test_ctrl_c_interrupts_the_step_and_not_the_dashboard(terminal: Terminal) -> None:
     terminal.start(*lab("tui", "--image", IMAGE))
-    terminal.wait(lambda screen: "● ready" in screen)
+    terminal.wait_for("● ready")
     terminal.type("echo began-$((40 + 2)); sleep 100")
-    terminal.wait(lambda screen: "began-42" in screen)
+    terminal.wait_for("began-42", "◌ running")
     terminal.tmux("send-keys", "C-c")
-    terminal.wait(lambda screen: "cancelled" in screen and "● ready" in screen)
-    terminal.tmux("send-keys", "C-q")
-    assert terminal.wait(lambda screen: "exit-status=" in screen).strip() == "exit-status=0"
+    terminal.wait_for("cancelled", "● ready")
+    assert terminal.leave() == "exit-status=0"
 
 
 def test_no_engine_is_explained_on_the_screen(terminal: Terminal, tmp_path: Path) -> None:
     terminal.start("env", f"DOCKER_HOST=unix://{tmp_path}/nobody.sock", *lab("tui", "--image", IMAGE))
-    screen = terminal.wait(lambda screen: "the session did not start" in screen)
-    assert "hint" in screen and "Traceback" not in screen
-    terminal.tmux("send-keys", "C-q")
-    assert terminal.wait(lambda screen: "exit-status=" in screen).strip() == "exit-status=0"
+    screen = terminal.wait_for("the session did not start", "hint")
+    assert "Traceback" not in screen
+    assert terminal.leave() == "exit-status=0"

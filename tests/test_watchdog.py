@@ -42,7 +42,7 @@ def test_nothing_of_a_step_lives_half_a_second_after_its_end(fresh: Lab, name: s
         result = fresh.run(ESCAPES[name], timeout_s=TIMEOUT_S)
         late_s.append(result.duration_s - TIMEOUT_S)
         assert (result.exit.kind, result.left_behind) == (expected, ())
-        names = fresh.out("cat /proc/[0-9]*/comm").split()
+        names = fresh.out("cat /proc/[0-9]*/comm 2>/dev/null || :").split()  # one may go between the list and the look
         assert set(names) == {"sh"} and names.count("sh") <= OUR_SHELLS
     print(f"killed after {statistics.median(late_s) * 1e3:.0f} ms in the middle, {max(late_s) * 1e3:.0f} ms at most")
     # the middle one, since a machine that is busy elsewhere is late with everything

@@ -11,7 +11,7 @@ import re
 import select
 import time
 from collections import deque
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import AttachedTerminal, Container
@@ -19,7 +19,6 @@ from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Runni
 from testronaut_lab.execution.driver.script import Command
 from testronaut_lab.execution.driver.shell import Meter, ShellDriver
 from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
-from testronaut_lab.execution.screen import Screen
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
@@ -33,6 +32,9 @@ from testronaut_lab.model.interaction import (
     shows,
 )
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch
+
+if TYPE_CHECKING:
+    from testronaut_lab.execution.screen import Screen
 
 _DRAIN_TIMEOUT_S = 2.0
 _SETTLE_S = 0.03  # whatever the terminal's end hangs up on
@@ -62,6 +64,8 @@ class Terminals:
         `interact` is done meanwhile, in order. An interaction whose deadline passes ends the command and is a mismatch of the
         result. Raises SessionLost, EngineError.
         """
+        from testronaut_lab.execution.screen import Screen  # pyte takes longer to import than most steps to run
+
         self._forget_interrupt()
         found = self._launcher.surroundings(command)
         if found.problem is not None or found.end.kind is not ExitKind.EXITED:

@@ -45,6 +45,7 @@ _PRE = (
     "margin:.25em 0;padding:.4em .6em;border-radius:4px;background:rgba(128,128,128,.1);color:inherit;"
     "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
 )
+_SCREEN = _PRE.replace("pre-wrap", "pre")  # columns stay columns; a wide one is scrolled
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
 
 
@@ -119,7 +120,8 @@ def _details(result: StepResult) -> list[str]:
         parts += _mismatch(mismatch)
     if "\n" in result.command.strip():
         parts.append(_block("command", result.command))
-    parts += _stream("stdout", result.stdout_stream) + _stream("stderr", result.stderr_stream)
+    parts += _screen(result) or _stream("stdout", result.stdout_stream)
+    parts += _stream("stderr", result.stderr_stream)
     parts += _changes(result.changes)
     parts += [_line(_dim(f"outside: {change.change}"), _text(change.path)) for change in result.outside[:_CHANGES]]
     parts += [_line(_dim("transient:"), _text(path)) for path in result.transient[:_CHANGES]]
@@ -128,6 +130,16 @@ def _details(result: StepResult) -> list[str]:
         parts.append(_line(_coloured(f"shell {result.state.value}", _AMBER)))
     parts += [_line(_dim("normalised:"), _text(counts)) for counts in (fired_text(result),) if counts]
     return parts + [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]
+
+
+def _screen(result: StepResult) -> list[str]:
+    """What a step's own terminal showed at its end; the bytes that made it so are one click away."""
+    if result.screen is None:
+        return []
+    raw = "".join(_stream("stdout", result.stdout_stream))
+    written = f"<details><summary>{_dim('as written')}</summary>{raw}</details>" if raw else ""
+    shown = _block("screen", result.screen, style=_SCREEN) if result.screen else _line(_dim("screen: empty"))
+    return [shown, written]
 
 
 def _stream(name: str, captured: Captured) -> list[str]:
@@ -181,12 +193,12 @@ def _error(error: ErrorInfo | None) -> list[str]:
     return [_line(_coloured("error:", _RED), f'<span style="white-space:pre-wrap">{_text(error.message)}</span>'), *hint]
 
 
-def _block(title: str, text: str) -> str:
-    return _pre(title, _text(_tail(text)))
+def _block(title: str, text: str, style: str = _PRE) -> str:
+    return _pre(title, _text(_tail(text)), style)
 
 
-def _pre(title: str, html: str) -> str:
-    return f'{_line(_dim(title))}<pre style="{_PRE};{_MONO}">{html}</pre>'
+def _pre(title: str, html: str, style: str = _PRE) -> str:
+    return f'{_line(_dim(title))}<pre style="{style};{_MONO}">{html}</pre>'
 
 
 def _piece(text: str, look: Look) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from rich.text import Text
 
 from testronaut_lab.model.result import ErrorInfo, Mismatch, Phase, Status, StepResult
+from testronaut_lab.model.units import size_text
 from testronaut_lab.report.safe import clipped, safe_line, safe_text
 from testronaut_lab.report.state import CaseView, Stage, StepView
 from testronaut_lab.report.styled import styled_text
@@ -54,6 +55,15 @@ def duration_text(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} m {rest:02d} s"
+
+
+def usage_text(step: StepView | None) -> str:
+    """What the running step takes, as far as it was sampled: `12.3 MiB  1.2 s cpu`; nothing when none runs."""
+    usage = None if step is None or step.result is not None else step.usage
+    if usage is None:
+        return ""
+    memory = [] if usage.memory_bytes is None else [size_text(usage.memory_bytes)]
+    return "  ".join(memory if usage.cpu_s is None else [*memory, f"{duration_text(usage.cpu_s)} cpu"])
 
 
 def labelled(label: str, text: str | Text, style: str = "dim") -> Text:

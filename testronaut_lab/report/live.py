@@ -18,8 +18,7 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
-from testronaut_lab.model.units import size_text
-from testronaut_lab.report.lines import counts_text, duration_text
+from testronaut_lab.report.lines import counts_text, duration_text, usage_text
 from testronaut_lab.report.narrator import Narrator
 from testronaut_lab.report.safe import safe_line
 from testronaut_lab.report.state import StepView
@@ -39,9 +38,11 @@ class _Picture:
 class LiveReporter:
     """A context manager: the terminal is as it was when the block is left, however that happens."""
 
-    def __init__(self, console: Console, *, results: str = "", mono: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, *, results: str = "", show: str = "", mono: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
-        self._narrator = Narrator(console.width, results)
+        self._narrator = Narrator(console.width, results, show)
         self._mono = mono
         self._picture: _Picture | None = None
         self._spinner = Spinner("dots", style="cyan")
@@ -86,7 +87,7 @@ class LiveReporter:
 
 def _heading(picture: _Picture, now: float) -> Text:
     took = f"  {duration_text(max(now - picture.since_mono, 0.0))}"
-    return _one_line(Text(picture.where).append(f"{took}{picture.usage}", "dim"))
+    return _one_line(Text(picture.where).append(f"{took}  {picture.usage}", "dim"))
 
 
 def _one_line(text: Text) -> Text:
@@ -103,16 +104,7 @@ def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
     if done:
         total.append("  ").append_text(counts_text(counts))
     begun = now if view.first_mono is None else view.first_mono
-    return _Picture(where, since, detail, total, begun, _usage(view.current))
-
-
-def _usage(step: StepView | None) -> str:
-    """What the running step takes, as far as it was sampled: `  12.3 MiB  1.2 s cpu`."""
-    usage = None if step is None or step.result is not None else step.usage
-    if usage is None:
-        return ""
-    memory = "" if usage.memory_bytes is None else f"  {size_text(usage.memory_bytes)}"
-    return memory if usage.cpu_s is None else f"{memory}  {duration_text(usage.cpu_s)} cpu"
+    return _Picture(where, since, detail, total, begun, usage_text(view.current))
 
 
 def _touched(step: StepView) -> str:

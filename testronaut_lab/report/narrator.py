@@ -52,11 +52,15 @@ _PlanEvent = PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished
 
 
 class Narrator:
-    """Remembers what the lines so far need to agree on. `width` is the room for a line; `results` says where they lie."""
+    """Remembers what the lines so far need to agree on. `width` is the room for a line; `results` says where they lie.
 
-    def __init__(self, width: int = 120, results: str = "") -> None:
+    `show` is what to type behind the run's id to find it there.
+    """
+
+    def __init__(self, width: int = 120, results: str = "", show: str = "") -> None:
         self.width = width
         self._results = results
+        self._show = show
         self._name_width = _NAME_WIDTH[0]
         self._installing: set[tuple[int, str]] = set()
         self._begun = False
@@ -101,7 +105,7 @@ class Narrator:
         lines += [] if end is None or end.error is None else error_lines(end.error)
         lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", _sum(view)))
         if self._results:
-            again = f"  (testronaut-lab show {safe_line(view.run)})" if view.run else ""
+            again = f"  (testronaut-lab show {safe_line(view.run)}{self._show})" if view.run else ""
             lines.append(Text(f"results in {self._results}{again}", "dim"))
         return lines
 

@@ -14,12 +14,14 @@ from testronaut_lab.report.view import RunView
 
 
 class TextReporter:
-    """Gives `write` one line at a time, newline included. `results` says where the results lie, for the last line."""
+    """Gives `write` one line at a time, newline included. `results` and `show` are the narrator's."""
 
-    def __init__(self, write: Callable[[str], None], color: bool = False, *, width: int = 120, results: str = "") -> None:
+    def __init__(
+        self, write: Callable[[str], None], color: bool = False, *, width: int = 120, results: str = "", show: str = ""
+    ) -> None:
         self._write = write
         self._color = color
-        self._narrator = Narrator(width, results)
+        self._narrator = Narrator(width, results, show)
 
     def event(self, view: RunView, event: Event) -> None:
         """Print what `event` calls for. `view` has taken it in already."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from conftest import SOAK
 from harness import Lab, open_lab
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 
-SEQUENCES = 2000 if os.environ.get("TESTRONAUT_LAB_SOAK") == "1" else 50
+SEQUENCES = 2000 if SOAK else 50
 
 NAMES = st.sampled_from(["A", "B", "C"])
 VALUES = st.text(st.sampled_from("ab '\"$\\*\n;&é"), max_size=6)

@@ -23,6 +23,7 @@ from testronaut_lab.errors import LabError
 from testronaut_lab.lab import Session
 from testronaut_lab.model.events import Event, Problem
 from testronaut_lab.model.result import ErrorInfo, ExitKind
+from testronaut_lab.report.lines import usage_text
 from testronaut_lab.report.safe import safe_text
 from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
@@ -259,7 +260,8 @@ class LabApp(App[LabError]):
         if self._dirty or self.view.running:
             self._dirty = False
             self._paint()
-        self.query_one(StatusBar).show(self.state, self.view.elapsed_s(time.monotonic()))
+        usage = usage_text(self.view.current)
+        self.query_one(StatusBar).show(self.state, self.view.elapsed_s(time.monotonic()), usage)
 
     def _paint(self) -> None:
         now, steps = time.monotonic(), self.steps

@@ -81,6 +81,15 @@ def stream_lines(step: StepView, stream: str) -> tuple[list[Line], int]:
     return lines, captured.size_bytes
 
 
+def screen_lines(result: StepResult | None) -> list[Line] | None:
+    """What a finished step's own terminal showed at its end; None for a step without one, and while it runs."""
+    if result is None or result.screen is None:
+        return None
+    if not result.screen:
+        return [Text("the screen was empty", DIM)]
+    return list(safe_text(result.screen).removesuffix("\n").split("\n"))
+
+
 def tail_lines(data: bytes, size_bytes: int) -> list[Line]:
     """The last 64 KiB of `data` as safe lines; `size_bytes` is the size of the whole that `data` is the end of."""
     tail = data[-TAIL_BYTES:]

@@ -1,4 +1,4 @@
-"""Everything of one step: its command, how it ended, stdout and stderr apart, and what it changed."""
+"""Everything of one step: its command, how it ended, stdout and stderr apart or its terminal's screen, and what it changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from testronaut_lab.report.safe import safe_text
 from testronaut_lab.report.state import StepView
-from testronaut_lab.ui.tui.lines import effect_lines, size_text, step_facts, stream_lines, touched_lines
+from testronaut_lab.ui.tui.lines import effect_lines, screen_lines, size_text, step_facts, stream_lines, touched_lines
 from testronaut_lab.ui.tui.widgets.line_pane import LinePane
 
 
@@ -38,12 +38,20 @@ class StepDetail(Vertical):
         self._shown = state
         self.query_one("#command", Static).update(Text.assemble(("$ ", "dim"), (safe_text(step.command.rstrip("\n")), "bold")))
         for stream in ("stdout", "stderr"):
-            lines, size_bytes = stream_lines(step, stream)
-            pane = self.query_one(f"#{stream}", LinePane)
-            pane.display = bool(lines) or stream == "stdout"
-            pane.border_title = f"{stream}  {size_text(size_bytes)}"
-            pane.show(lines, from_end=is_new)
+            self._show_stream(step, stream, from_end=is_new)
         effects = self.query_one("#effects", LinePane)
         lines = effect_lines(step.result) or touched
         effects.display = bool(lines)
         effects.show(lines)
+
+    def _show_stream(self, step: StepView, stream: str, *, from_end: bool) -> None:
+        """A terminal is stdout and stderr in one: its screen stands where stdout would."""
+        lines, size_bytes = stream_lines(step, stream)
+        title = f"{stream}  {size_text(size_bytes)}"
+        screen = screen_lines(step.result) if stream == "stdout" else None
+        if screen is not None:
+            lines, title = screen, f"screen  after {size_text(size_bytes)}"
+        pane = self.query_one(f"#{stream}", LinePane)
+        pane.display = bool(lines) or stream == "stdout"
+        pane.border_title = title
+        pane.show(lines, from_end=from_end)

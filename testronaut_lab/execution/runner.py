@@ -10,9 +10,11 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.stderr_capture import StderrCapture
+from testronaut_lab.capture.stdout_capture import StdoutCapture
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
@@ -178,7 +180,7 @@ class LiveSession:
             StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
         )
         started = time.monotonic()
-        out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
+        out, err = self._capture(request, StdoutCapture, started), self._capture(request, StderrCapture, started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
         try:
             end = self._drive(request, (out, err), Bounds(self._timeout_s(request), monitor.check))
@@ -208,11 +210,11 @@ class LiveSession:
             cwd = f"{WORKSPACE}/{cwd}"
         return Command(request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated)
 
-    def _capture(self, request: StepRequest, stream: Literal["stdout", "stderr"], started: float) -> StreamCapture:
-        def tell(data: bytes) -> None:
-            self._emit(OutputChunk(request.nodeid, stream, data, time.monotonic() - started))
+    def _capture(self, request: StepRequest, kind: type[StdoutCapture | StderrCapture], started: float) -> StreamCapture:
+        def tell(data: bytes, offset_bytes: int, elapsed_s: float) -> None:
+            self._emit(OutputChunk(request.nodeid, kind.name, data, elapsed_s, offset_bytes))
 
-        return StreamCapture(self._blobs, self._limits.output_bytes, tell)
+        return kind(self._blobs, self._limits.output_bytes, tell, started)
 
     def _outgrown(self) -> bool:
         """Whether what the session wrote has passed its limits, asked while a step runs."""

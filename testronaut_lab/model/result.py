@@ -79,7 +79,8 @@ class Captured:
 
     `data` holds the bytes up to 16 KiB, `path` the file that holds them above that (never stored; a loaded run finds it
     again by `sha256`). `size_bytes` and `sha256` are of what was kept; `dropped_bytes` counts what an output limit cut out.
-    `open` says that a process left behind still held the stream when the step's record was complete.
+    `open` says that a process left behind still held the stream when the step's record was complete. `chunks` are (seconds
+    since the step's start, offset) of what came at once, at most 256 of them; of a cut stream only those before the cut.
     """
 
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -91,6 +92,7 @@ class Captured:
     dropped_bytes: int = 0
     open: bool = False
     path: Annotated[str | None, Field(exclude=True)] = None
+    chunks: tuple[tuple[float, int], ...] = ()
 
     def read(self) -> bytes:
         """All kept bytes. Reads the file for a large stream; raises FileNotFoundError if that was removed meanwhile."""
@@ -148,7 +150,8 @@ class OutsideChange:
 class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
-    `screen` is what a step's own terminal showed at its end, None for a step without one.
+    `screen` is what a step's own terminal showed at its end, None for a step without one. `merged`: what the step wrote to
+    stderr is on stdout, in its place.
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
     the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
@@ -176,6 +179,7 @@ class StepResult:
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
     screen: str | None = None
+    merged: bool = False
 
     @property
     def ok(self) -> bool:

@@ -134,10 +134,10 @@ class RunView:
                 self.progress = hint
             case FileTouched(path=path):
                 self.touched.append(path)
-            case OutputChunk(stream=stream, data=data):
+            case OutputChunk(stream=stream, data=data, offset_bytes=offset):
                 step = self.running.get(hint.nodeid)
                 if step is not None and step.result is None:
-                    (step.stdout if stream == "stdout" else step.stderr).feed(data)
+                    (step.stdout if stream == "stdout" else step.stderr).feed(data, offset)
                     step.last_stream = stream
             case UsageSampled(nodeid=nodeid):
                 if (step := self.running.get(nodeid)) is not None:

@@ -208,7 +208,9 @@ class LiveSession:
         cwd = request.cwd
         if cwd is not None and not cwd.startswith("/"):
             cwd = f"{WORKSPACE}/{cwd}"
-        return Command(request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated)
+        return Command(
+            request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated, request.merge
+        )
 
     def _capture(self, request: StepRequest, kind: type[StdoutCapture | StderrCapture], started: float) -> StreamCapture:
         def tell(data: bytes, offset_bytes: int, elapsed_s: float) -> None:
@@ -249,6 +251,7 @@ class LiveSession:
             left_behind=end.left_behind,
             error=end.error,
             notes=(*end.notes, *notes),
+            merged=request.merge,
         )
         if self._beside is None or not isinstance(end, ApartEnd):
             return result
@@ -273,6 +276,7 @@ class LiveSession:
             duration_s=duration_s,
             state=ShellState.LOST,
             error=ErrorInfo(type(error).__name__, error.message, error.hint),
+            merged=request.merge,
         )
 
     def _look(self) -> tuple[tuple[FileChange, ...], tuple[OutsideChange, ...], list[str], bool]:

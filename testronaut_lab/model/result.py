@@ -208,7 +208,7 @@ class StepResult:
         why = [f"$ {self.command}", f"ended with {self.exit.describe()}"]
         why += [f"{mismatch.aspect}: expected {mismatch.expected}, got {mismatch.actual}" for mismatch in self.mismatches]
         why += [self.error.message] if self.error else []
-        why += self.err.splitlines()[-5:]
+        why += (self.out if self.merged else self.err).splitlines()[-5:]
         raise StepFailed("\n".join(why))
 
     @property

@@ -40,7 +40,8 @@ class StepDetail(Vertical):
             lines, size_bytes = stream_lines(step, stream)
             pane = self.query_one(f"#{stream}", LinePane)
             pane.display = bool(lines) or stream == "stdout"
-            pane.border_title = f"{stream}  {size_text(size_bytes)}"
+            is_merged = stream == "stdout" and step.result is not None and step.result.merged
+            pane.border_title = f"{stream}{' and stderr, merged' if is_merged else ''}  {size_text(size_bytes)}"
             pane.show(lines, from_end=is_new)
         effects = self.query_one("#effects", LinePane)
         lines = effect_lines(step.result)

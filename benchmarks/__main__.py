@@ -11,13 +11,20 @@ import sys
 import time
 
 import growth
+import scans
 import steps
 import throughput
 import timeouts
 from table import Figure, print_figures
 
 IMAGE = "debian:bookworm-slim"
-PARTS = {"steps": steps.measure, "throughput": throughput.measure, "timeouts": timeouts.measure, "growth": growth.measure}
+PARTS = {
+    "steps": steps.measure,
+    "throughput": throughput.measure,
+    "timeouts": timeouts.measure,
+    "growth": growth.measure,
+    "scans": scans.measure,
+}
 
 
 def main(names: list[str]) -> None:

@@ -134,18 +134,22 @@ class Session:
         id: str | None = None,
         tty: bool | Tty = False,
         interact: Sequence[Interaction] = (),
+        merge: bool = False,
     ) -> StepResult:
         """Run one step: a string is a script for the session's shell, a list exact arguments. `timeout` is in seconds.
 
         What the step did is the result, also when it failed, was not found or had to be ended; with `check` anything but
-        success raises StepFailed. `tty` gives it a terminal of its own, in which `interact` is done. Raises UsageError for
-        what no shell can be given, SessionLost when there is none any more.
+        success raises StepFailed. `tty` gives it a terminal of its own, in which `interact` is done. With `merge` stdout and
+        stderr are one stream in exact order, which is the result's stdout. Raises UsageError for what no shell can be given,
+        SessionLost when there is none any more.
         """
         if interact and not tty:
             raise UsageError("`interact` needs a terminal", hint="tty=True")
         if stdin and tty:
             raise UsageError("`stdin` and `tty` exclude each other: a terminal is its own input", hint="interact=[SendText(…)]")
-        request = self._request(command, stdin, env or {}, cwd, timeout, id)
+        if merge and tty:
+            raise UsageError("`merge` and `tty` exclude each other: a terminal has one stream anyway")
+        request = replace(self._request(command, stdin, env or {}, cwd, timeout, id), merge=merge)
         if tty:
             request = replace(request, tty=tty if isinstance(tty, Tty) else Tty(), interact=tuple(interact))
         live = self._started()

@@ -62,6 +62,10 @@ def test_end_of_the_step_stands_behind_its_command(ended: Exit, shown: bytes) ->
     assert rendered(replace(step_result(), exit=ended)).tree["cmd.txt"] == b"$ jq .      " + shown + b"\n"
 
 
+def test_merged_streams_stand_behind_the_command() -> None:
+    assert rendered(replace(step_result(), merged=True)).tree["cmd.txt"] == b"$ jq .      (exit 0, stderr merged)\n"
+
+
 def test_argv_is_shown_as_one_would_type_it() -> None:
     result = replace(step_result(), run=None, argv=("jq", ".a b", "x"))
     assert rendered(result).tree["cmd.txt"] == b"$ jq '.a b' x      (exit 0)\n"

@@ -97,6 +97,16 @@ def test_stdin_environment_and_directory_are_the_steps_own(shared: Session) -> N
     assert shared.run("cat; echo ${X-none}; pwd").out == "none\n/workspace\n"
 
 
+def test_merged_streams_are_one_in_order(shared: Session) -> None:
+    result = shared.run("echo a; echo b >&2; echo c", merge=True)
+    assert (result.merged, result.out, result.err) == (True, "a\nb\nc\n", "")
+
+
+def test_a_terminal_is_not_merged(shared: Session) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        shared.run("true", merge=True, tty=True)
+
+
 def test_a_list_is_exact_arguments(shared: Session) -> None:
     result = shared.run(["printf", "%s|", "$HOME", "a b", "", "*", "\udcff"])
     assert result.stdout == b"$HOME|a b||*|\xff|"

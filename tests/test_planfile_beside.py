@@ -130,3 +130,27 @@ def test_defaults_are_not_for_programs_that_go_on() -> None:
 )  # fmt: skip
 def test_what_cannot_stand_is_named(steps: list[object], message: str) -> None:
     assert message_for(*steps) == message
+
+
+def test_a_step_is_merged_where_it_says_so() -> None:
+    assert (only(merge=True).merge, only(merge=False, tty=True).merge, only().merge) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"tty": True}, "'merge' and 'tty' exclude each other"),
+        ({"background": "web"}, "'merge' and 'background' exclude each other"),
+        ({"expect": {"stderr": {"empty": True}}}, "'merge' leaves nothing on stderr; expect it of 'stdout'"),
+        ({"save": {"a": {"from": "stderr", "matches": "x"}}}, "'merge' leaves nothing on stderr; save it from 'stdout'"),
+    ],
+)
+def test_what_a_merged_step_cannot_have_is_refused(keys: dict[str, object], message: str) -> None:
+    assert message in message_for({"run": "x", "merge": True, **keys})
+
+
+def test_a_default_for_stderr_cannot_hold_for_a_merged_step() -> None:
+    tree = {"image": "debian", "expect": {"stderr": ""}, "setup": [{"run": "y", "merge": True}], "steps": [{"run": "x"}]}
+    parse_plan(tree, root=Path("/nonexistent"), name="x")  # it does not hold for setup
+    with pytest.raises(UsageError, match="'merge' leaves nothing there"):
+        parse_plan({**tree, "steps": [{"run": "x", "merge": True}]}, root=Path("/nonexistent"), name="x")

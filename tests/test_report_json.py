@@ -36,7 +36,7 @@ STEP = StepResult(
     exit=Exit(ExitKind.EXITED, 137, "KILL"),
     status=Status.FAILED,
     run="jq .x",
-    stdout_stream=Captured(3, "ab" * 32, b"1\xff\n", True, 7, True),
+    stdout_stream=Captured(3, "ab" * 32, b"1\xff\n", True, 7, True, chunks=((0.25, 0), (1.5, 2))),
     changes=(
         FileChange(ChangeKind.ADDED, "out", FileType.FILE, 0o644, 3, "cd" * 32),
         FileChange(ChangeKind.MODIFIED, "l", FileType.LINK, 0o4755, target="out", note="not read"),
@@ -80,7 +80,7 @@ def test_the_fields_are_those_of_version_1_in_their_order():
     assert list(tree["plans"][0]["cases"][0]) == ["id", "nodeid", "tags", "status", "attempts", "duration_s", "session", "steps"]
     assert " ".join(step()) == (
         "id nodeid phase run status attempts exit stdout stderr changes transient outside usage duration_s cwd state"
-        " left_behind mismatches error notes"
+        " left_behind mismatches error notes merged"
     )
 
 
@@ -97,6 +97,7 @@ def test_a_stream_has_its_size_hash_and_text():
         "truncated": True,
         "dropped": 7,
         "open": True,
+        "chunks": [[0.25, 0], [1.5, 2]],
     }
 
 

@@ -1,6 +1,7 @@
 """Plain lines of a run: what stands on them, and that nothing foreign gets through raw."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -170,6 +171,12 @@ def test_only_the_end_of_a_long_stderr_is_shown():
 def test_stderr_is_not_shown_twice_or_for_a_step_that_passed():
     assert "loud" not in report(PLAN, *step("a", err=b"loud"))
     assert judged(err=b"loud", mismatches=(Mismatch("stderr.empty", "nothing", "4 bytes"),)).count("loud") == 0
+
+
+def test_of_a_merged_step_that_failed_the_end_of_its_one_stream_is_shown():
+    started, finished, verdict = step("a", status=Status.FAILED)
+    result = replace(finished.result, merged=True, stdout_stream=Captured(4, data=b"loud"))
+    assert "stdout and stderr\n            loud\n" in report(PLAN, started, replace(finished, result=result), verdict)
 
 
 def test_a_large_stderr_that_is_gone_is_named():

@@ -11,6 +11,7 @@ from harness import Lab
 
 from testronaut_lab.model.events import OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.result import ExitKind, Status
+from testronaut_lab.report.interleaved import interleaved
 
 pytestmark = pytest.mark.engine
 
@@ -64,6 +65,25 @@ def test_chunks_tell_of_all_output_in_order(dash: Lab) -> None:
     chunks = [event for event in dash.events.seen[before:] if isinstance(event, OutputChunk)]
     assert b"".join(chunk.data for chunk in chunks if chunk.stream == "stdout") == result.stdout
     assert b"".join(chunk.data for chunk in chunks if chunk.stream == "stderr") == b"oops\n"
+
+
+def test_a_character_written_in_two_pieces_is_told_whole(dash: Lab) -> None:
+    before = len(dash.events.seen)
+    dash.run(r"printf 'a\342'; sleep 0.1; printf '\202\254b'")
+    chunks = [event for event in dash.events.seen[before:] if isinstance(event, OutputChunk)]
+    assert "".join(chunk.data.decode() for chunk in chunks) == "a€b"
+    assert chunks[0].offset_bytes == 0
+
+
+def test_what_is_written_by_turns_can_be_shown_by_turns(dash: Lab) -> None:
+    workspace = dash.session._place.workspace
+    for text in ("1", "2"):
+        dash.when(f"{text}\n".encode(), (workspace / f"seen-{text}").touch)
+    wait = "until [ -e seen-%d ]; do sleep 0.01; done"
+    result = dash.run(f"echo 1; {wait % 1}; echo 2 >&2; {wait % 2}; echo 3; rm seen-*")
+    assert interleaved(result) == [("stdout", "1\n"), ("stderr", "2\n"), ("stdout", "3\n")]
+    times = [elapsed_s for elapsed_s, _ in result.stdout_stream.chunks]
+    assert 0 < times[0] < times[1] <= result.duration_s + 1
 
 
 def test_a_step_is_told_of_before_and_after(dash: Lab) -> None:

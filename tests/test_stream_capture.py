@@ -76,11 +76,11 @@ def test_a_stream_is_over_its_limit_with_the_first_byte_above(tmp_path: Path) ->
 
 
 def test_every_piece_is_told_also_above_the_limit(tmp_path: Path) -> None:
-    told: list[bytes] = []
-    capture = StreamCapture(BlobStore(tmp_path), 2, told.append)
+    told: list[tuple[bytes, int]] = []
+    capture = StreamCapture(BlobStore(tmp_path), 2, lambda data, offset, _: told.append((data, offset)))
     for piece in (b"1", b"234", b"5"):
         capture.feed(piece)
-    assert told == [b"1", b"234", b"5"]
+    assert told == [(b"1", 0), (b"234", 1), (b"5", 4)]
 
 
 def test_an_open_end_is_kept_in_mind(tmp_path: Path) -> None:

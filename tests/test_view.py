@@ -178,6 +178,16 @@ def test_live_output_is_kept_to_its_last_bytes():
     assert (len(tail.data), tail.seen_bytes, tail.data[-1]) == (TAIL_BYTES, 100_000, 9)
 
 
+def test_output_that_was_not_told_of_counts_too():
+    chunks = (OutputChunk(f"{CASE}::a", "stdout", b"x" * 10, 0.0, offset) for offset in (0, 10, 5_000_000))
+    assert fold(*BEGIN, started("a"), *chunks).current.stdout.seen_bytes == 5_000_010
+
+
+def test_the_last_line_begins_with_a_whole_character_where_it_was_cut():
+    view = fold(*BEGIN, started("a"), OutputChunk(f"{CASE}::a", "stdout", "€".encode() * 4000, 0.0))
+    assert set(view.current.last_line) == {"€"}
+
+
 def test_a_step_that_is_tried_again_starts_over_in_its_place():
     first, again = started("a"), replace(started("a"), attempt=2)
     chunk = OutputChunk(f"{CASE}::a", "stdout", b"second", 0.0)

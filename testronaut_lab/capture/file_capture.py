@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from testronaut_lab.capture.stream import BlobSink
@@ -126,6 +127,7 @@ class Scanner:
             walk.notes.append(f"more than {self._limits.entries} entries in {self._root.name}: not all of them were looked at")
         finally:
             os.close(fd)
+        walk.forget_what_is_gone()
         return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns)
 
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
@@ -218,49 +220,55 @@ class _Walk:
     """One pass over a tree."""
 
     def __init__(self, before: Snapshot, limits: ScanLimits, blobs: BlobSink | None, device: int) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries = dict(before.entries)  # as it was, until it is seen otherwise
         self.notes: list[str] = []
         self.bytes_total = 0
-        self._before = before.entries
+        self._listed: list[tuple[str, list[str]]] = []
+        self._count = 0
         self._racy_from_ns = before.started_ns - _RACY_NS if _RACY_NS else 0
         self._limits = limits
         self._blobs = blobs
         self._device = device
 
     def directory(self, fd: int, prefix: str, depth: int) -> None:
-        known = self._before
+        # This loop is what a step's scan costs: names in locals, and one look-up for a path that stands as it did.
+        entries, racy_from_ns, device, room = self.entries, self._racy_from_ns, self._device, self._limits.entries - self._count
+        known, is_file, is_dir = entries.get, FileType.FILE, FileType.DIR
+        names: list[str] = []
         below: list[str] = []
+        blocks = 0
+        self._listed.append((prefix, names))
         with os.scandir(fd) as listing:
-            for found in listing:
-                path = prefix + found.name
+            for found in islice(listing, room):
+                name = found.name
                 try:
                     info = found.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # gone between the listing and the look
-                key = (
-                    info.st_mode,
-                    info.st_size,
-                    info.st_mtime_ns,
-                    info.st_ctime_ns,
-                    info.st_ino,
-                    info.st_nlink,
-                    info.st_uid,
-                    info.st_gid,
-                )
-                old = known.get(path)
-                if old is not None and old.key == key and not self._is_racy(info):
-                    entry = old
-                else:
-                    entry = self._look(fd, found.name, info, key)
-                self.entries[path] = entry
-                if entry.type is FileType.FILE:
-                    self.bytes_total += info.st_blocks * 512
-                elif entry.type is FileType.DIR and info.st_dev == self._device:
-                    below.append(found.name)
-                if len(self.entries) > self._limits.entries:
-                    raise _TooMany
+                mode, inode, on_device, links, uid, gid, size, _, _, _ = info
+                ctime_ns = info.st_ctime_ns
+                key = (mode, size, info.st_mtime_ns, ctime_ns, inode, links, uid, gid)
+                entry = known(prefix + name)
+                if entry is None or entry.key != key or (racy_from_ns and ctime_ns >= racy_from_ns):
+                    entry = entries[prefix + name] = self._look(fd, name, info, key)
+                names.append(name)
+                kind = entry.type
+                if kind is is_file:
+                    blocks += info.st_blocks
+                elif kind is is_dir and on_device == device:
+                    below.append(name)
+            if next(listing, None) is not None:
+                raise _TooMany
+        self._count += len(names)
+        self.bytes_total += blocks * 512
         for name in below:
             self._descend(fd, prefix + name, name, depth)
+
+    def forget_what_is_gone(self) -> None:
+        """Leave only what was listed among the entries. A directory that changes meanwhile may list a name twice."""
+        if sum(len(set(names)) for _, names in self._listed) != len(self.entries):
+            listed = {prefix + name for prefix, names in self._listed for name in names}
+            self.entries = {path: entry for path, entry in self.entries.items() if path in listed}
 
     def _descend(self, fd: int, path: str, name: str, depth: int) -> None:
         if depth >= MAX_DEPTH:
@@ -281,9 +289,6 @@ class _Walk:
             self.directory(child, path + "/", depth + 1)
         finally:
             os.close(child)
-
-    def _is_racy(self, info: os.stat_result) -> bool:
-        return self._racy_from_ns != 0 and info.st_ctime_ns >= self._racy_from_ns
 
     def _look(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
         if stat.S_ISDIR(info.st_mode):

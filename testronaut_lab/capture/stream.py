@@ -1,15 +1,17 @@
 """One stream of one step: bounded memory, exact bytes, the last ones kept when there are too many.
 
-Feeding is on the session's thread; what is done about too much output is `execution/`'s business.
+Feeding is on the session's thread; what is done about too much output is `execution/`'s business. When its bytes came, and how
+it is told while it comes, is in `chunks.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from testronaut_lab.capture.chunks import ChunkTimes, Tell, Teller
+from testronaut_lab.capture.digest import Digest
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.result import Captured
 
@@ -27,17 +29,22 @@ class BlobSink(Protocol):
 
 
 class StreamCapture:
-    """Takes the bytes of a stream in pieces. `limit_bytes` are kept from the start, then the last 64 KiB before the end."""
+    """Takes the bytes of a stream in pieces. `limit_bytes` are kept from the start, then the last 64 KiB before the end.
 
-    def __init__(self, blobs: BlobSink, limit_bytes: int, on_chunk: Callable[[bytes], None] | None = None) -> None:
+    `started` is when its step began, on the monotonic clock; now, where it is not given. `tell` hears of what comes.
+    """
+
+    def __init__(self, blobs: BlobSink, limit_bytes: int, tell: Tell | None = None, started: float | None = None) -> None:
         self._blobs = blobs
         self._limit = limit_bytes
-        self._on_chunk = on_chunk
+        self._started = time.monotonic() if started is None else started
+        self._teller = None if tell is None else Teller(tell)
+        self._times = ChunkTimes()
         self._head = bytearray()
         self._tail = bytearray()
         self._spool: Path | None = None
         self._file: BinaryIO | None = None
-        self._hash = hashlib.sha256()
+        self._digest = Digest()
         self._kept = 0
         self._seen = 0
 
@@ -52,9 +59,12 @@ class StreamCapture:
 
     def feed(self, data: bytes) -> None:
         """Raises CaptureError when a large stream cannot be written to disk."""
+        elapsed_s = time.monotonic() - self._started
+        if self._seen == self._kept:
+            self._times.add(elapsed_s, self._seen)
         self._seen += len(data)
-        if self._on_chunk is not None:
-            self._on_chunk(data)
+        if self._teller is not None:
+            self._teller.feed(data, elapsed_s)
         room = self._limit - self._kept
         if room > 0:
             self._keep(data[:room] if len(data) > room else data)
@@ -64,45 +74,48 @@ class StreamCapture:
 
     def finish(self, *, open_: bool) -> Captured:
         """The stream as captured; `open_` says that a process still holds it. Call once."""
+        if self._teller is not None:
+            self._teller.finish(time.monotonic() - self._started)
         dropped = self._seen - self._kept - len(self._tail)
         if self._tail:
             self._keep(bytes(self._tail))
-        sha = self._hash.hexdigest()
+        chunks = self._times.chunks
         if self._kept <= INLINE_BYTES:
-            return Captured(self._kept, sha, bytes(self._head), dropped > 0, dropped, open_)
-        path = self._to_blob(sha)
-        return Captured(self._kept, sha, None, dropped > 0, dropped, open_, str(path))
+            self._digest.update(self._head)
+            return Captured(self._kept, self._digest.hexdigest(), bytes(self._head), dropped > 0, dropped, open_, chunks=chunks)
+        path, sha = self._to_blob()
+        return Captured(self._kept, sha, None, dropped > 0, dropped, open_, str(path), chunks)
 
     def _keep(self, data: bytes) -> None:
         self._kept += len(data)
-        self._hash.update(data)
+        if not self._head and len(data) > _SPILL_BYTES // 2:
+            self._write_out(data)
+            return
+        self._head += data
+        if len(self._head) > _SPILL_BYTES:
+            full, self._head = self._head, bytearray()
+            self._write_out(full)
+
+    def _write_out(self, data: bytes | bytearray) -> None:
+        """To the file, in large pieces: a small one costs as much as a large one."""
         if self._file is None:
-            self._head += data
-            if len(self._head) > _SPILL_BYTES:
-                self._spill()
-        else:
-            self._write(self._file, data)
-
-    def _spill(self) -> None:
-        try:
-            self._spool = self._blobs.new_spool()
-            self._file = open(self._spool, "wb", buffering=0)
-        except OSError as error:
-            raise CaptureError(f"opening a file for a large stream: {error}", hint="df -h .") from error
-        self._write(self._file, self._head)
-        self._head = bytearray()
-
-    def _write(self, file: BinaryIO, data: bytes | bytearray) -> None:
+            try:
+                self._spool = self._blobs.new_spool()
+                self._file = open(self._spool, "wb", buffering=0)
+            except OSError as error:
+                raise CaptureError(f"opening a file for a large stream: {error}", hint="df -h .") from error
+        self._digest.update(data)
         view = memoryview(data)
         try:
             while view:
-                view = view[file.write(view) :]
+                view = view[self._file.write(view) :]
         except OSError as error:
             raise CaptureError(f"writing a large stream to {self._spool}: {error}", hint="df -h .") from error
 
-    def _to_blob(self, sha: str) -> Path:
-        if self._file is None:
-            self._spill()
+    def _to_blob(self) -> tuple[Path, str]:
+        self._write_out(self._head)
+        self._head = bytearray()
         assert self._file is not None and self._spool is not None
         self._file.close()
-        return self._blobs.adopt(self._spool, sha)
+        sha = self._digest.hexdigest()
+        return self._blobs.adopt(self._spool, sha), sha

@@ -233,6 +233,7 @@ class CaseRun:
             ready=step.ready,
             stop=step.stop,
             signal=step.signal,
+            merge=step.merge,
         )
 
     def _timeout_s(self, step: Step) -> float:

@@ -48,6 +48,7 @@ class StepRequest:
     ready: Ready | None = None
     stop: str | None = None
     signal: Mapping[str, str] = field(default_factory=dict)
+    merge: bool = False
 
     @property
     def command(self) -> str:

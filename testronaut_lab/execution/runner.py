@@ -10,10 +10,12 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
 from testronaut_lab.capture.live_watch import LiveWatch
+from testronaut_lab.capture.stderr_capture import StderrCapture
+from testronaut_lab.capture.stdout_capture import StdoutCapture
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.capture.traces import Traces
 from testronaut_lab.container.protocol import Container
@@ -192,7 +194,7 @@ class LiveSession:
         if self._watch is not None:
             self._watch.begin(request.nodeid)
         started = time.monotonic()
-        out, err = self._capture(request, "stdout", started), self._capture(request, "stderr", started)
+        out, err = self._capture(request, StdoutCapture, started), self._capture(request, StderrCapture, started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
         try:
             end = self._drive(request, (out, err), Bounds(self._timeout_s(request), monitor.check))
@@ -220,13 +222,15 @@ class LiveSession:
         cwd = request.cwd
         if cwd is not None and not cwd.startswith("/"):
             cwd = f"{WORKSPACE}/{cwd}"
-        return Command(request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated)
+        return Command(
+            request.nodeid, request.run, request.argv, request.stdin, request.env, cwd, request.exports, isolated, request.merge
+        )
 
-    def _capture(self, request: StepRequest, stream: Literal["stdout", "stderr"], started: float) -> StreamCapture:
-        def tell(data: bytes) -> None:
-            self._emit(OutputChunk(request.nodeid, stream, data, time.monotonic() - started))
+    def _capture(self, request: StepRequest, kind: type[StdoutCapture | StderrCapture], started: float) -> StreamCapture:
+        def tell(data: bytes, offset_bytes: int, elapsed_s: float) -> None:
+            self._emit(OutputChunk(request.nodeid, kind.name, data, elapsed_s, offset_bytes))
 
-        return StreamCapture(self._blobs, self._limits.output_bytes, tell)
+        return kind(self._blobs, self._limits.output_bytes, tell, started)
 
     def _outgrown(self) -> bool:
         """Whether what the session wrote has passed its limits, asked while a step runs."""
@@ -263,6 +267,7 @@ class LiveSession:
             left_behind=end.left_behind,
             error=end.error,
             notes=(*end.notes, *notes, *traces.notes),
+            merged=request.merge,
         )
         if self._beside is None or not isinstance(end, ApartEnd):
             return result
@@ -287,6 +292,7 @@ class LiveSession:
             duration_s=duration_s,
             state=ShellState.LOST,
             error=ErrorInfo(type(error).__name__, error.message, error.hint),
+            merged=request.merge,
         )
 
     def _look_away(self) -> None:

@@ -18,7 +18,7 @@ from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.globs import matches_any
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, Step
-from testronaut_lab.model.result import Captured, Exit, ExitKind, StepResult
+from testronaut_lab.model.result import Captured, ExitKind, StepResult
 
 MAX_TEXT_BYTES = 64 * 1024
 _STATUS_GAP = " " * 6
@@ -79,12 +79,14 @@ def sorted_changes(changes: Iterable[FileChange], text: Callable[[str], str] = s
 def _command(result: StepResult, pen: Normalizing) -> bytes:
     """`$ COMMAND      (exit 0)`; further lines of the command begin with `> `, as in a shell."""
     first, *more = pen.words(result.command).split("\n")
-    lines = [f"$ {first}{_STATUS_GAP}({_status(result.exit)})", *(f"> {line}" for line in more)]
+    lines = [f"$ {first}{_STATUS_GAP}({_status(result)})", *(f"> {line}" for line in more)]
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
 
-def _status(exit_: Exit) -> str:
-    return f"exit {exit_.code}" if exit_.kind is ExitKind.EXITED else exit_.kind.value
+def _status(result: StepResult) -> str:
+    end = result.exit
+    status = f"exit {end.code}" if end.kind is ExitKind.EXITED else end.kind.value
+    return f"{status}, stderr merged" if result.merged else status
 
 
 def _streams(spec: GoldenSpec, result: StepResult, pen: Normalizing) -> dict[str, bytes]:

@@ -187,7 +187,10 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class OutputChunk:
-    """Hint: bytes that a step wrote, `elapsed_s` after it started. Order holds within a stream, roughly between the two."""
+    """Hint: bytes that a step wrote, `elapsed_s` after it started. Order holds within a stream, roughly between the two.
+
+    No UTF-8 character is cut in two by it. `offset_bytes` is where in the stream it begins: of much output some is not told.
+    """
 
     __pydantic_config__ = _BASE64
 
@@ -195,6 +198,7 @@ class OutputChunk:
     stream: Literal["stdout", "stderr"]
     data: bytes
     elapsed_s: float
+    offset_bytes: int | None = None
     kind: Literal["output_chunk"] = "output_chunk"
 
 

@@ -118,7 +118,8 @@ class Step:
     `stdin_is_text` says that `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
 
     `tty` gives it a terminal of its own, in which `interact` is done. `background` names a program that goes on, from when
-    it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some.
+    it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some. With `merge`
+    stdout and stderr are one stream, which is stdout, in exact order.
 
     `normalize` are the plan's rules, for evidence of a step without a golden; those of a golden are its own.
     """
@@ -146,6 +147,7 @@ class Step:
     stop: str | None = None
     signal: dict[str, str] = field(default_factory=dict)
     normalize: tuple[Rule, ...] = ()
+    merge: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

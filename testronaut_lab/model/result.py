@@ -80,7 +80,8 @@ class Captured:
 
     `data` holds the bytes up to 16 KiB, `path` the file that holds them above that (never stored; a loaded run finds it
     again by `sha256`). `size_bytes` and `sha256` are of what was kept; `dropped_bytes` counts what an output limit cut out.
-    `open` says that a process left behind still held the stream when the step's record was complete.
+    `open` says that a process left behind still held the stream when the step's record was complete. `chunks` are (seconds
+    since the step's start, offset) of what came at once, at most 256 of them; of a cut stream only those before the cut.
     """
 
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -92,6 +93,7 @@ class Captured:
     dropped_bytes: int = 0
     open: bool = False
     path: Annotated[str | None, Field(exclude=True)] = None
+    chunks: tuple[tuple[float, int], ...] = ()
 
     def read(self) -> bytes:
         """All kept bytes. Reads the file for a large stream; raises FileNotFoundError if that was removed meanwhile."""
@@ -150,7 +152,8 @@ class StepResult:
     """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
     `screen` is what a step's own terminal showed at its end, None for a step without one. `normalized` says by which rules
-    its golden was compared, None for a step without any rules.
+    its golden was compared, None for a step without any rules. `merged`: what the step wrote to stderr is on stdout, in its
+    place.
 
     Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
     the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
@@ -182,6 +185,7 @@ class StepResult:
     notes: tuple[str, ...] = ()
     screen: str | None = None
     normalized: Normalized | None = None
+    merged: bool = False
 
     @property
     def ok(self) -> bool:
@@ -210,7 +214,7 @@ class StepResult:
         why = [f"$ {self.command}", f"ended with {self.exit.describe()}"]
         why += [f"{mismatch.aspect}: expected {mismatch.expected}, got {mismatch.actual}" for mismatch in self.mismatches]
         why += [self.error.message] if self.error else []
-        why += self.err.splitlines()[-5:]
+        why += (self.out if self.merged else self.err).splitlines()[-5:]
         raise StepFailed("\n".join(why))
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from testronaut_lab.planfile.problems import Problems, below, did_you_mean
 from testronaut_lab.planfile.tree import TableNode
-from testronaut_lab.planfile.written import WrittenStep
+from testronaut_lab.planfile.written import Expectations, WrittenStep
 
 # What each key rules out: a terminal is its own input, a program that goes on has no end to be judged, ending one runs nothing.
 _RUNS_NOTHING = ("stdin", "env", "cwd", "tty", "interact", "background", "ready")
@@ -19,6 +19,7 @@ _EXCLUDES = {
     "background": ("expect", "golden", "save", "retry"),
     "stop": (*_RUNS_NOTHING, "retry"),
     "signal": (*_RUNS_NOTHING, "golden", "save", "retry"),
+    "merge": ("tty", "background", "stop", "signal"),
 }
 _NEEDS = {"interact": "tty", "ready": "background"}
 
@@ -38,6 +39,21 @@ def check_beside(steps: Sequence[WrittenStep], problems: Problems) -> None:
         running -= {step.stop} if step.stop is not None else set()
 
 
+def check_merged(
+    steps: Sequence[WrittenStep], of_case: Sequence[WrittenStep], defaults: Expectations, problems: Problems
+) -> None:
+    """A merged step has no stderr: nothing can be expected of it or saved from it. `defaults` hold for the steps `of_case`."""
+    for step in steps:
+        if not step.merge:
+            continue
+        if "stderr" in step.expect:
+            _refuse(step, "expect", "'merge' leaves nothing on stderr; expect it of 'stdout'", problems)
+        elif "stderr" in defaults and any(step is each for each in of_case):
+            _refuse(step, "merge", "the 'expect' of the plan or case has 'stderr', and 'merge' leaves nothing there", problems)
+        if any(save.from_ == "stderr" for save in step.save.values()):
+            _refuse(step, "save", "'merge' leaves nothing on stderr; save it from 'stdout'", problems)
+
+
 def left_running(steps: Sequence[WrittenStep]) -> list[str]:
     """The names of background programs that these steps start and do not stop, in order."""
     names: dict[str, None] = {}
@@ -53,6 +69,8 @@ def _check_keys(step: WrittenStep, problems: Problems) -> None:
     written = set(step.node.entries) if isinstance(step.node, TableNode) else set()
     if step.tty is None:
         written.discard("tty")
+    if not step.merge:
+        written.discard("merge")
     for key, others in _EXCLUDES.items():
         for other in others:
             if key in written and other in written:

@@ -104,6 +104,7 @@ _STEP_KEYS: Final[dict[str, Kind | Key]] = {
     "ready": READY,
     "stop": terms.ID,
     "signal": MapOf(terms.ID, terms.SIGNAL, at_least=1),
+    "merge": Flag(),
 }
 STEP: Final = Placed(
     Either(

@@ -10,7 +10,7 @@ from typing import TypeVar
 from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.plan import Case, GoldenSpec, Normalizer, Plan, Step
 from testronaut_lab.model.result import Phase
-from testronaut_lab.planfile.beside import check_beside, left_running
+from testronaut_lab.planfile.beside import check_beside, check_merged, left_running
 from testronaut_lab.planfile.identity import check_case_ids, slug, step_ids
 from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.references import check_plan, check_steps
@@ -69,6 +69,7 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems) -
     check_beside(in_order, problems)
     around = _Defaults({}, (), plan.normalize)
     inside = _Defaults({**plan.expect, **case.expect}, (plan.golden, case.golden), plan.normalize)
+    check_merged(in_order, case.steps, inside.expect, problems)
     return Case(
         id=case.id,
         nodeid=nodeid,
@@ -133,6 +134,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         stop=step.stop,
         signal=dict(step.signal),
         normalize=defaults.normalize,
+        merge=step.merge,
     )
 
 

@@ -47,6 +47,7 @@ class WrittenStep:
     ready: Ready | None = None
     stop: str | None = None
     signal: Mapping[str, str] = field(default_factory=dict)
+    merge: bool = False
     node: Node = _NOWHERE
     at: str = ""
 

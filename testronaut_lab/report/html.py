@@ -21,6 +21,7 @@ from testronaut_lab.model.result import (
     Status,
     StepResult,
 )
+from testronaut_lab.report.interleaved import interleaved
 from testronaut_lab.report.lines import WORDS, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.styled import PLAIN, Look, styled
@@ -120,8 +121,9 @@ def _details(result: StepResult) -> list[str]:
         parts += _mismatch(mismatch)
     if "\n" in result.command.strip():
         parts.append(_block("command", result.command))
-    parts += _screen(result) or _stream("stdout", result.stdout_stream)
-    parts += _stream("stderr", result.stderr_stream)
+    stdout = "stdout, stderr merged into it" if result.merged else "stdout"
+    parts += _screen(result) or _stream(stdout, result.stdout_stream)
+    parts += _stream("stderr", result.stderr_stream) + _as_they_came(result)
     parts += _changes(result.changes)
     parts += [_line(_dim(f"outside: {change.change}"), _text(change.path)) for change in result.outside[:_CHANGES]]
     parts += [_line(_dim("transient:"), _text(path)) for path in result.transient[:_CHANGES]]
@@ -153,6 +155,20 @@ def _stream(name: str, captured: Captured) -> list[str]:
     if captured.truncated:
         parts.append(_line(_coloured(f"{captured.dropped_bytes} bytes over the limit were dropped", _AMBER)))
     return parts
+
+
+def _as_they_came(result: StepResult) -> list[str]:
+    """Both streams in one, folded away, where both were written to and are small enough to be shown whole."""
+    streams = (result.stdout_stream, result.stderr_stream)
+    if not all(0 < stream.size_bytes <= _TAIL_CHARACTERS and stream.chunks for stream in streams):
+        return []
+    try:
+        pieces = interleaved(result)
+    except FileNotFoundError:
+        return []
+    text = "".join(_text(piece) if stream == "stdout" else _coloured(piece, _AMBER) for stream, piece in pieces)
+    summary = f"<summary>{_dim('as they came: the order between the streams is approximate')}</summary>"
+    return [f'<details>{summary}<pre style="{_PRE};{_MONO}">{text}</pre></details>']
 
 
 def _changes(changes: Sequence[FileChange]) -> list[str]:

@@ -135,6 +135,7 @@ def step_to_dict(step: StepResult) -> JsonObject:
         "mismatches": [_mismatch(mismatch) for mismatch in step.mismatches],
         "error": _error(step.error),
         "notes": list(step.notes),
+        "merged": step.merged,
     }
 
 
@@ -169,6 +170,7 @@ def _stream(stream: Captured) -> JsonObject:
         "truncated": stream.truncated,
         "dropped": stream.dropped_bytes,
         "open": stream.open,
+        "chunks": [[elapsed_s, offset] for elapsed_s, offset in stream.chunks],
     }
 
 

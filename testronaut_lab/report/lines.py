@@ -164,13 +164,15 @@ def _value_lines(label: str, value: str, style: str) -> list[Text]:
 
 
 def _stderr_lines(result: StepResult) -> list[Text]:
+    """The end of stderr, or of the one stream of a merged step."""
+    name, stream = ("stdout and stderr", result.stdout_stream) if result.merged else ("stderr", result.stderr_stream)
     try:
-        lines = clipped(result.err).rstrip("\n").split("\n")
+        lines = clipped(stream.text).rstrip("\n").split("\n")
     except FileNotFoundError:
-        return [Text(INDENT).append(f"stderr: {result.stderr_stream.size_bytes} bytes, no longer on disk", "dim")]
+        return [Text(INDENT).append(f"{name}: {stream.size_bytes} bytes, no longer on disk", "dim")]
     if lines == [""]:
         return []
-    heading = "stderr" if len(lines) <= _STDERR_LINES else f"stderr, the last {_STDERR_LINES} of {len(lines)} lines"
+    heading = name if len(lines) <= _STDERR_LINES else f"{name}, the last {_STDERR_LINES} of {len(lines)} lines"
     shown = styled_text("\n".join(lines[-_STDERR_LINES:])).split("\n", allow_blank=True)
     return [Text(INDENT).append(heading, "bold"), *(Text(f"{INDENT}  ").append_text(line) for line in shown)]
 

@@ -161,6 +161,7 @@ def _step() -> JsonObject:
         ),
         duration_s=_SECONDS,
         cwd=_TEXT_OR_NULL,
+        merged=_FLAG,
         state=_one_of(ShellState),
         left_behind=_TEXTS,
         mismatches=_list(_object(aspect=_TEXT, path=_TEXT_OR_NULL, expected=_TEXT, actual=_TEXT, diff=_TEXT_OR_NULL)),
@@ -181,7 +182,10 @@ def _normalized() -> JsonObject:
 
 
 def _stream() -> JsonObject:
-    return _object(bytes=_COUNT, sha256=_SHA256, text=_TEXT_OR_NULL, truncated=_FLAG, dropped=_COUNT, open=_FLAG)
+    chunk: JsonObject = {"type": "array", "prefixItems": [_SECONDS, _COUNT], "minItems": 2, "maxItems": 2}
+    return _object(
+        bytes=_COUNT, sha256=_SHA256, text=_TEXT_OR_NULL, truncated=_FLAG, dropped=_COUNT, open=_FLAG, chunks=_list(chunk)
+    )
 
 
 def _change() -> JsonObject:

@@ -10,6 +10,7 @@ from testronaut_lab.model.events import InstallLogged, PlanStarted, StepStarted,
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
 
 TAIL_BYTES = 64 * 1024
+_LINE_BYTES = 4096
 _INSTALL_LINES = 2000
 TOUCHED_PATHS = 200
 
@@ -30,8 +31,9 @@ class Tail:
         self._data = bytearray()
         self.seen_bytes = 0
 
-    def feed(self, data: bytes) -> None:
-        self.seen_bytes += len(data)
+    def feed(self, data: bytes, offset_bytes: int | None = None) -> None:
+        """`offset_bytes` tells where it begins, where that is known: not everything is told of."""
+        self.seen_bytes = (self.seen_bytes if offset_bytes is None else offset_bytes) + len(data)
         self._data += data[-TAIL_BYTES:]
         del self._data[:-TAIL_BYTES]
 
@@ -42,7 +44,10 @@ class Tail:
     @property
     def last_line(self) -> str:
         """The last line with something on it; raw text, not safe to show."""
-        lines = bytes(self._data[-4096:]).decode(errors="backslashreplace").splitlines()
+        end = bytes(self._data[-_LINE_BYTES:])
+        if len(end) < self.seen_bytes:
+            end = end.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a character that was cut
+        lines = end.decode(errors="backslashreplace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "")
 
 

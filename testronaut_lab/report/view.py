@@ -137,10 +137,10 @@ class RunView:
                 self.touched.append(path)
                 if nodeid is not None and (step := self.running.get(nodeid)) is not None:
                     step.touched.append(path)
-            case OutputChunk(stream=stream, data=data):
+            case OutputChunk(stream=stream, data=data, offset_bytes=offset):
                 step = self.running.get(hint.nodeid)
                 if step is not None and step.result is None:
-                    (step.stdout if stream == "stdout" else step.stderr).feed(data)
+                    (step.stdout if stream == "stdout" else step.stderr).feed(data, offset)
                     step.last_stream = stream
             case UsageSampled(nodeid=nodeid):
                 if (step := self.running.get(nodeid)) is not None:

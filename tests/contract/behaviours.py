@@ -27,6 +27,7 @@ class Do:
     timeout_s: float = 30.0
     error: str | None = None
     in_cwd: str | None = None
+    merge: bool = False
     changes: tuple[str, ...] | None = None
     note: str | None = None
     plain: Mapping[str, object] = field(default_factory=dict)
@@ -45,7 +46,25 @@ def program(*words: str, out: bytes | str | None = "", **fields: object) -> Do:
 LOST = {"out": "", "code": 127}
 RESTORED = "restored"
 
+MIXED = "for i in 1 2 3 4 5 6 7 8; do echo out $i; echo err $i >&2; done"
+IN_ORDER = "".join(f"out {i}\nerr {i}\n" for i in range(1, 9))
+
 BEHAVIOURS: dict[str, tuple[Do, ...]] = {
+    # merged streams
+    "a merged step has one stream in exact order": (Do(MIXED, IN_ORDER, "", merge=True),),
+    "exact arguments are merged too": (program("sh", "-c", MIXED, out=IN_ORDER, err="", merge=True),),
+    "the step after a merged one has two streams": (
+        Do("echo a >&2", "a\n", "", merge=True),
+        Do("echo b; echo c >&2", "b\n", "c\n"),
+    ),
+    "what the shell itself says is merged, with an environment and a directory of the step's own": (
+        Do("pwd; echo $A; nowhere-to-be-found", None, "", 127, merge=True, env={"A": "b"}, cwd="/tmp"),
+        Do("pwd", "/workspace\n"),
+    ),
+    "a merged step that ends the shell, or does not begin, keeps what was said": (
+        Do("echo a; echo b >&2; exit 3", "a\nb\n", "", 3, None, merge=True),
+        Do("echo never", "", "", None, None, merge=True, cwd="/nowhere", error="UsageError"),
+    ),
     # what carries on
     "the directory carries on": (Do("cd /tmp", in_cwd="/tmp"), Do("pwd; cd /workspace", "/tmp\n", in_cwd="/workspace")),
     "the last directory carries on": (Do("cd /tmp"), Do("cd - >/dev/null; pwd", "/workspace\n")),

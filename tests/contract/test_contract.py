@@ -43,7 +43,7 @@ def perform(lab: Lab, do: Do) -> StepResult:
     return lab.session.run(
         StepRequest(
             "step", "x.lab.yaml::case::step", run=do.run, argv=do.argv, stdin=do.stdin, env=do.env, cwd=do.cwd,
-            timeout_s=do.timeout_s, exports=do.exports,
+            timeout_s=do.timeout_s, exports=do.exports, merge=do.merge,
         )
     )  # fmt: skip
 

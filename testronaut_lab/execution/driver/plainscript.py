@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from testronaut_lab.container import security
 from testronaut_lab.execution.driver.carry import Carried
-from testronaut_lab.execution.driver.script import RUN_DIR, Command, needs_brackets, quote
+from testronaut_lab.execution.driver.script import MERGE, RUN_DIR, Command, needs_brackets, quote
 
 STATE_FILE = "/run/lab.state"
 
@@ -68,7 +68,7 @@ def step_line(command: Command, carried: Carried, nonce: str, functions: Sequenc
         "OLDPWD=$__lab_q" if carried.oldpwd else r"\command unset OLDPWD",
         rf"\command export TESTRONAUT_LAB={quote(' '.join(command.nodeid.splitlines()))}",
         rf"\__lab_begin {nonce}",
-        rf"\__lab_go {'stdin' if command.stdin else 'empty'}",
+        rf"{MERGE if command.merge else ''}\__lab_go {'stdin' if command.stdin else 'empty'}",
         rf"\command . {RUN_DIR}/options",
         " && ".join([*guards, source]),
         rf'{{ \__lab_fin {nonce} "$?" "$#"; }} 2>/dev/null',

@@ -31,7 +31,8 @@ def _catching(can_catch: bool) -> str:
 class Command:
     """One command for the session's shell: `run` is a script, `argv` exact arguments; the other one is None.
 
-    `env` and `cwd` end with the command; `exports` stay. With `isolated` nothing the script does to the shell stays.
+    `env` and `cwd` end with the command; `exports` stay. With `isolated` nothing the script does to the shell stays, with
+    `merge` its stderr goes where its stdout goes.
     """
 
     nodeid: str
@@ -42,6 +43,7 @@ class Command:
     cwd: str | None = None
     exports: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = False
+    merge: bool = False
 
 
 def quote(text: str) -> str:
@@ -96,6 +98,7 @@ def supervise(*, can_catch: bool) -> str:
 
 
 DROP = r"\exit 0"
+MERGE = r"\command exec 2>&1; "
 
 
 def step_text(command: Command, *, traced: bool) -> str:
@@ -141,12 +144,13 @@ def run_line(command: Command, number: int, *, stdin: str, can_catch: bool) -> s
     source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
         source = f"( {source} )"
+    merge = MERGE if command.merge else ""
     bracketed = needs_brackets(command)
     before = rf"\command . {RUN_DIR}/before && " if bracketed else ""
     after = rf"\command . {RUN_DIR}/after; " if bracketed else ""
     text = (
-        rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {before}{source}; "
-        rf'{{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
+        rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {merge}"
+        rf'{before}{source}; {{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
     )
     return f"__c={quote(text)}${{__c#+}}\n"
 

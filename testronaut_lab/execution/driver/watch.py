@@ -56,7 +56,7 @@ class Stream:
     def read(self) -> bool:
         """Take what is there; whether there was anything. Sets `ended` when no process holds the other end."""
         try:
-            data = os.read(self.fd, _READ_BYTES)
+            data = os.read(self.fd, _READ_BYTES if self.wide else _FULL_PIPE_BYTES)
         except BlockingIOError:
             return False
         if not data:

@@ -47,7 +47,8 @@ class StepDetail(Vertical):
     def _show_stream(self, step: StepView, stream: str, *, from_end: bool) -> None:
         """A terminal is stdout and stderr in one: its screen stands where stdout would."""
         lines, size_bytes = stream_lines(step, stream)
-        title = f"{stream}  {size_text(size_bytes)}"
+        is_merged = stream == "stdout" and step.result is not None and step.result.merged
+        title = f"{stream}{' and stderr, merged' if is_merged else ''}  {size_text(size_bytes)}"
         screen = screen_lines(step.result) if stream == "stdout" else None
         if screen is not None:
             lines, title = screen, f"screen  after {size_text(size_bytes)}"

@@ -166,7 +166,10 @@ class Session:
             live.put(path, _bytes(content, f"putting {path}"), mode)
 
     def get(self, path: str) -> bytes:
-        """A regular file of the workspace. Raises FileNotFoundError for anything else, links too."""
+        """A regular file of the workspace, or by an absolute path of /tmp, home or a writable root file system.
+
+        Raises FileNotFoundError for anything else, links too.
+        """
         return self._started().read(path)
 
     def interrupt(self) -> None:

@@ -13,7 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from testronaut_lab.capture import overlay
+from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
+from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.live_watch import LiveWatch
+from testronaut_lab.capture.outside import Root
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.cgroup import CgroupMeter
@@ -21,6 +25,7 @@ from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.image import ResolvedImage, resolve
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
+from testronaut_lab.container.rootfs import ContainerRoot
 from testronaut_lab.container.sessiondir import SessionDir, StepUser
 from testronaut_lab.errors import EngineError, LabError, UsageError
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
@@ -181,14 +186,27 @@ class Workbench:
             finally:
                 directory.remove()
 
-        tools = self._versions.get(image_id, ())
-        facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, tools)
-        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts)
+        root = self._root(container, settings, user)
+        facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, self._versions.get(image_id, ()))
+        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root)
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
             session.start()
             undo.pop_all()
         return session
+
+    def _root(self, container: Container, settings: SessionSettings, user: StepUser) -> Root | None:
+        """The container's root file system if steps can change it, by its directories where we can read them."""
+        if settings.rootfs == "read-only":
+            return None
+        limits = ScanLimits(entries=settings.limits.files * 10)
+        kept = ContainerRoot(self.engine, container.id, container.name)
+        layers = kept.layers()
+        if layers is not None and overlay.readable(layers.upper):
+            layered = overlay.ImageLayers(layers.lower, limits)
+            return Root(overlay.UpperDirectory(layers.upper, layered, limits), layered, user.home)
+        image = ArchivedImage(lambda: kept.image_files, kept.close, limits)
+        return Root(EngineDiff(kept.changed, kept.files, image, limits), image, user.home)
 
     def _start_driver(self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter) -> Driver:
         """The driver that is forced, or that this engine was found to need, or what the probe of the first session finds."""

@@ -25,7 +25,7 @@ from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_te
 MAX_DEPTH = 400
 _MAX_WAITING = 200  # directories held open by `measure`; what is beyond is left to the scan after the step
 _READ_BYTES = 1024 * 1024
-_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 # (mode, size, mtime_ns, ctime_ns, inode, links, uid, gid): while these stand, so does the content.
@@ -105,7 +105,7 @@ class Scanner:
         self._blobs = blobs
         self._limits = limits or ScanLimits()
         try:
-            self._root_fd = os.open(root, _DIR_FLAGS)
+            self._root_fd = os.open(root, DIR_FLAGS)
         except OSError as error:
             raise CaptureError(f"opening {root} to see what changes in it: {error}") from error
         self._device = os.fstat(self._root_fd).st_dev
@@ -120,7 +120,7 @@ class Scanner:
         """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
         walk = _Walk(before, self._limits, self._blobs, self._device)
         started_ns = time.time_ns()
-        fd = os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)
+        fd = os.open(".", DIR_FLAGS, dir_fd=self._root_fd)
         try:
             walk.directory(fd, "", 0)
         except _TooMany:
@@ -133,7 +133,7 @@ class Scanner:
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
         """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
         entries = size_bytes = 0
-        waiting = [os.open(".", _DIR_FLAGS, dir_fd=self._root_fd)]
+        waiting = [os.open(".", DIR_FLAGS, dir_fd=self._root_fd)]
         try:
             while waiting and entries < max_entries and size_bytes < max_bytes:
                 fd = waiting.pop()
@@ -154,38 +154,51 @@ class Scanner:
 
         Raises FileNotFoundError when there is no regular file of that name, CaptureError when it is larger than the limit.
         """
-        fd = self._open(path)
-        try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode):
-                raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
-            if info.st_size > limit_bytes:
-                raise CaptureError(
-                    f"{path_text(os.fsencode(path))} has {info.st_size} bytes, more than {limit_bytes} are not read"
-                )
-            return _read_all(fd, limit_bytes)
-        finally:
-            os.close(fd)
+        return read_inside(self._root_fd, path, limit_bytes)
 
-    def _open(self, path: str) -> int:
-        directory = os.dup(self._root_fd)
-        try:
-            *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
-            if ".." in (*parents, name) or not name or "\0" in path:
-                raise FileNotFoundError(errno.ENOENT, "no such file below the workspace", path)
-            for parent in parents:
-                below = os.open(parent, _DIR_FLAGS, dir_fd=directory)
-                os.close(directory)
-                directory = below
-            return os.open(name, _FILE_FLAGS, dir_fd=directory)
-        except NotADirectoryError as error:
-            raise FileNotFoundError(errno.ENOENT, "a parent is no directory", path) from error
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise FileNotFoundError(errno.ENOENT, "a link or special file, not followed", path) from error
-            raise
-        finally:
+
+def read_inside(root_fd: int, path: str, limit_bytes: int) -> bytes:
+    """A regular file below an open directory; see `Scanner.read`."""
+    fd = open_inside(root_fd, path, _FILE_FLAGS)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+        if info.st_size > limit_bytes:
+            raise CaptureError(f"{path_text(os.fsencode(path))} has {info.st_size} bytes, more than {limit_bytes} are not read")
+        return _read_all(fd, limit_bytes)
+    finally:
+        os.close(fd)
+
+
+def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
+    """Open what lies below an open directory, never through a link; raises FileNotFoundError also for what is one."""
+    directory = os.dup(root_fd)
+    try:
+        *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
+        if ".." in (*parents, name) or not name or "\0" in path:
+            raise FileNotFoundError(errno.ENOENT, "no such file below the workspace", path)
+        for parent in parents:
+            below = os.open(parent, DIR_FLAGS, dir_fd=directory)
             os.close(directory)
+            directory = below
+        return os.open(name, flags, dir_fd=directory)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, "a parent is no directory", path) from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(errno.ENOENT, "a link or special file, not followed", path) from error
+        raise
+    finally:
+        os.close(directory)
+
+
+def look_at(fd: int, name: str, info: os.stat_result, limits: ScanLimits) -> Entry:
+    """One name in an open directory as a scan tells it, its content hashed; `info` is its lstat."""
+    key = (
+        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_nlink, info.st_uid, info.st_gid
+    )  # fmt: skip
+    return _Walk(EMPTY, limits, None, info.st_dev)._look(fd, name, info, key)
 
 
 def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
@@ -277,7 +290,7 @@ class _Walk:
             )
             return
         try:
-            child = os.open(name, _DIR_FLAGS, dir_fd=fd)
+            child = os.open(name, DIR_FLAGS, dir_fd=fd)
         except PermissionError:
             self.notes.append(f"{path_text(os.fsencode(path))} may not be read and was not looked into")
             return
@@ -355,7 +368,7 @@ def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:
 
 def _open_below(name: str, fd: int) -> int | None:
     try:
-        return os.open(name, _DIR_FLAGS, dir_fd=fd)
+        return os.open(name, DIR_FLAGS, dir_fd=fd)
     except OSError:
         return None  # gone, replaced or unreadable: the scan after the step says so
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
 from testronaut_lab.capture.live_watch import LiveWatch
+from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
 from testronaut_lab.capture.stdout_capture import StdoutCapture
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
@@ -71,6 +72,7 @@ class LiveSession:
         release: Callable[[bool], None] = lambda _keep: None,
         watch: LiveWatch | None = None,
         facts: Facts | None = None,
+        root: Root | None = None,
     ) -> None:
         self.facts = facts or Facts()
         self._container = container
@@ -83,11 +85,9 @@ class LiveSession:
         self._release = release
         self._watch = watch
         self._files = Scanner(place.workspace, blobs, ScanLimits(entries=limits.files * 10))
-        self._outside = {
-            "/tmp": Scanner(place.tmp, None, ScanLimits(entries=limits.files * 10)),
-            place.home_target: Scanner(place.home, None, ScanLimits(entries=limits.files * 10)),
-        }
-        self._seen: dict[str, Snapshot] = {}
+        places = {"/tmp": place.tmp, place.home_target: place.home}
+        self._outside = Outside(places, ScanLimits(entries=limits.files * 10), root)
+        self._seen: Snapshot = EMPTY
         self._placer = Placer(place.workspace, place.owner)
         # they start from what the session's shell has exported, which the plain driver does not keep at hand
         self._beside: Beside | None = None
@@ -125,8 +125,13 @@ class LiveSession:
             self._beside.close()
         self._driver.close()
         self._meter.close()
-        for scanner in (self._files, *self._outside.values()):
-            scanner.close()
+        self._files.close()
+        try:
+            self._outside.close()
+        finally:
+            self._remove(keep)
+
+    def _remove(self, keep: bool) -> None:
         try:
             if not keep:
                 self._container.remove()
@@ -165,12 +170,19 @@ class LiveSession:
         self._look_away()
 
     def read(self, path: str, limit_bytes: int = 64 * 1024 * 1024) -> bytes:
-        """A regular file of the workspace, by its text form. Raises FileNotFoundError, CaptureError if it is larger."""
+        """A regular file of the workspace, or by an absolute path of /tmp, home or a writable root; `path` is the text form.
+
+        Raises FileNotFoundError, CaptureError if it is larger, EngineError.
+        """
+        if path.startswith(f"{WORKSPACE}/"):
+            path = path.removeprefix(f"{WORKSPACE}/")
+        elif path.startswith("/"):
+            return self._outside.read(path, limit_bytes)
         return self._files.read(path_bytes(path).decode(errors="surrogateescape"), limit_bytes)
 
     def paths(self) -> Mapping[str, FileType]:
         """Everything in the workspace after the last step, by text form."""
-        entries: Mapping[str, Entry] = self._seen[WORKSPACE].entries
+        entries: Mapping[str, Entry] = self._seen.entries
         return {path_text(path.encode(errors="surrogateescape")): entry.type for path, entry in entries.items()}
 
     def probe(self, request: StepRequest) -> int | None:
@@ -235,7 +247,7 @@ class LiveSession:
     def _outgrown(self) -> bool:
         """Whether what the session wrote has passed its limits, asked while a step runs."""
         entries = size_bytes = 0
-        for scanner in (self._files, *self._outside.values()):
+        for scanner in (self._files, *self._outside.scanners):
             seen = scanner.measure(self._limits.files + 1, self._limits.workspace_bytes + 1)
             entries, size_bytes = entries + seen[0], size_bytes + seen[1]
         return entries > self._limits.files or size_bytes > self._limits.workspace_bytes
@@ -303,26 +315,14 @@ class LiveSession:
 
     def _look(self) -> tuple[tuple[FileChange, ...], tuple[OutsideChange, ...], list[str], bool]:
         """Scan everything: what changed since the last look, what could not be seen, whether a limit is passed."""
-        notes: list[str] = []
-        entries = size_bytes = 0
-        changed: dict[str, tuple[FileChange, ...]] = {}
-        for target, scanner in {WORKSPACE: self._files, **self._outside}.items():
-            before = self._seen.get(target, EMPTY)
-            after = scanner.scan(before)
-            changed[target] = diff(before, after)
-            self._seen[target] = after
-            if target == WORKSPACE and self._watch is not None:
-                self._watch.mark(before, after)
-            notes += after.notes
-            entries += len(after.entries)
-            size_bytes += after.bytes_total
-        outside = tuple(
-            OutsideChange(change.change.value, f"{target}/{change.path}")
-            for target in self._outside
-            for change in changed[target]
-        )
+        before, self._seen = self._seen, self._files.scan(self._seen)
+        if self._watch is not None:
+            self._watch.mark(before, self._seen)
+        outside = self._outside.look()
+        entries = len(self._seen.entries) + outside.entries
+        size_bytes = self._seen.bytes_total + outside.bytes_total
         is_over = entries > self._limits.files or size_bytes > self._limits.workspace_bytes
-        return changed[WORKSPACE], outside, notes, is_over
+        return diff(before, self._seen), outside.changes, [*self._seen.notes, *outside.notes], is_over
 
 
 def _rest(capture: StreamCapture) -> Captured:

@@ -1,0 +1,246 @@
+"""A container's root file system as its overlay keeps it on this host: the image's layers, and the directory of what changed.
+
+For who may read them (root, on a kernel that copies whole files up). Every look goes by directory fd and follows no link;
+what a deletion or a replaced directory hides is looked up in the layers. Where this cannot be read there is `enginediff.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from testronaut_lab.capture.file_capture import (
+    DIR_FLAGS,
+    EMPTY,
+    Entry,
+    ScanLimits,
+    Scanner,
+    Snapshot,
+    look_at,
+    open_inside,
+    read_inside,
+)
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.model.files import FileType
+
+_T = TypeVar("_T")
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_REDIRECT = ("trusted.overlay.redirect", "user.overlay.redirect")
+_PARAMETERS = Path("/sys/module/overlay/parameters")
+_CAP_SYS_ADMIN = 21
+_NO_CONTENT = ScanLimits(file_bytes=-1)
+
+
+def readable(upper: Path, parameters: Path = _PARAMETERS) -> bool:
+    """Whether an upper directory tells everything here: we see its files and trusted attributes, and they are whole."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        held = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+        partial = [name for name in ("metacopy", "redirect_dir") if (parameters / name).read_text().strip() not in ("N", "0")]
+    except (OSError, StopIteration, ValueError):
+        return False
+    return not partial and bool(held >> _CAP_SYS_ADMIN & 1) and os.access(upper, os.R_OK | os.X_OK)
+
+
+class ImageLayers:
+    """What the root file system held before anything changed: the lower layers, topmost first. Close it when done."""
+
+    def __init__(self, layers: Sequence[Path], limits: ScanLimits) -> None:
+        self._limits = limits
+        self._fds: list[int] = []
+        try:
+            self._fds += (os.open(layer, DIR_FLAGS) for layer in layers)
+        except OSError as error:
+            self.close()
+            raise CaptureError(f"opening the layers of an image: {error}") from error
+
+    def close(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def entry(self, path: str) -> Entry | None:
+        """What the image has there, a regular file hashed; None for nothing."""
+        return self._topmost(path, lambda fd, name, info: look_at(fd, name, info, self._limits))
+
+    def bare(self, path: str) -> Entry | None:
+        """The same without content."""
+        return self._topmost(path, lambda fd, name, info: look_at(fd, name, info, _NO_CONTENT))
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """Like `Scanner.read`."""
+        content = self._topmost(path, lambda fd, name, _info: read_inside(fd, name, limit_bytes))
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file in the image", path)
+        return content
+
+    def below(self, path: str) -> Mapping[str, Entry]:
+        """Everything below a directory of the image, without content; empty for what is no directory."""
+        found: dict[str, Entry] = {}
+        waiting = [path]
+        while waiting:
+            parent = waiting.pop()
+            for name, entry in self._children(parent).items():
+                found[f"{parent}/{name}"] = entry
+                if entry.type is FileType.DIR:
+                    waiting.append(f"{parent}/{name}")
+        return found
+
+    def _topmost(self, path: str, look: Callable[[int, str, os.stat_result], _T]) -> _T | None:
+        """What `look` makes of the topmost thing of that name, which it is given in its open directory."""
+        *parents, name = path.split("/")
+        for layer in self._fds:
+            fd, is_last = _descend(layer, parents)
+            if fd is None:
+                if is_last:
+                    return None
+                continue
+            try:
+                info = _stat(fd, name)
+                if info is not None:
+                    return None if _is_whiteout(info) else look(fd, name, info)
+            finally:
+                os.close(fd)
+            if is_last:
+                return None
+        return None
+
+    def _children(self, path: str) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        hidden: set[str] = set()
+        for layer in self._fds:
+            fd, is_last = _descend(layer, path.split("/"))
+            if fd is not None:
+                try:
+                    for name in os.listdir(fd):
+                        info = _stat(fd, name)
+                        if info is None or name in found or name in hidden:
+                            continue
+                        if _is_whiteout(info):
+                            hidden.add(name)
+                        else:
+                            found[name] = look_at(fd, name, info, _NO_CONTENT)
+                finally:
+                    os.close(fd)
+            if is_last:
+                break
+        return found
+
+
+class UpperDirectory:
+    """What lies over the image, from the directory in which the overlay keeps it. Close it when done."""
+
+    method = "the overlay's upper directory"
+
+    def __init__(self, upper: Path, image: ImageLayers, limits: ScanLimits) -> None:
+        self._image = image
+        self._scanner = Scanner(upper, None, limits)
+        self._root_fd = os.open(upper, DIR_FLAGS)
+        self._seen: Snapshot = EMPTY
+        self._known: dict[str, _Known] = {}
+
+    def close(self) -> None:
+        self._scanner.close()
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+    def look(self, skip: Callable[[str], bool]) -> tuple[Mapping[str, Entry | None], tuple[str, ...]]:
+        """What is there in place of what the image has (None: nothing any more), and what could not be seen."""
+        self._seen = self._scanner.scan(self._seen)
+        before, self._known = self._known, {}
+        found: dict[str, Entry | None] = {}
+        for path, entry in self._seen.entries.items():
+            if skip(path):
+                continue
+            known = before.get(path)
+            if known is None or known.entry is not entry:
+                known = self._meaning(path, entry)
+            self._known[path] = known
+            found[path] = None if known.is_gone else entry
+        for known in self._known.values():
+            for path in known.hides:
+                found.setdefault(path, None)
+        return found, self._seen.notes
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """Like `Scanner.read`."""
+        try:
+            return read_inside(self._root_fd, path, limit_bytes)
+        except FileNotFoundError:
+            if path in self._known or any(path in known.hides for known in self._known.values()):
+                raise
+        return self._image.read(path, limit_bytes)
+
+    def _meaning(self, path: str, entry: Entry) -> _Known:
+        try:
+            if stat.S_ISCHR(entry.key[0]):
+                is_gone = hides = self._is_whiteout(path)
+            else:
+                is_gone, hides = False, entry.type is not FileType.DIR or self._is_opaque(path)
+        except FileNotFoundError:  # it was replaced meanwhile: the next look sees by what
+            is_gone = hides = False
+        return _Known(entry, is_gone, frozenset(self._image.below(path)) if hides else frozenset())
+
+    def _is_whiteout(self, path: str) -> bool:
+        parent, _, name = path.rpartition("/")
+        fd = open_inside(self._root_fd, parent) if parent else os.dup(self._root_fd)
+        try:
+            info = _stat(fd, name)
+        finally:
+            os.close(fd)
+        return info is not None and _is_whiteout(info)
+
+    def _is_opaque(self, path: str) -> bool:
+        fd = open_inside(self._root_fd, path)
+        try:
+            return _opaque(fd)
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an entry of an upper directory means; `hides` are the paths of the image that it takes away."""
+
+    entry: Entry
+    is_gone: bool
+    hides: frozenset[str]
+
+
+def _descend(layer: int, parents: Sequence[str]) -> tuple[int | None, bool]:
+    """The directory of that path in one layer, and whether nothing below this layer shows through there."""
+    fd = os.dup(layer)
+    is_last = False
+    for name in parents:
+        info = _stat(fd, name)
+        if info is None or not stat.S_ISDIR(info.st_mode):
+            os.close(fd)
+            return None, is_last or info is not None
+        below = os.open(name, DIR_FLAGS, dir_fd=fd)
+        os.close(fd)
+        fd = below
+        is_last = is_last or _opaque(fd)
+    return fd, is_last
+
+
+def _stat(fd: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_whiteout(info: os.stat_result) -> bool:
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+
+
+def _opaque(fd: int) -> bool:
+    names = os.listxattr(fd)
+    if any(name in _REDIRECT for name in names):
+        raise CaptureError("a directory of the container's overlay stands for another one: its changes cannot be told")
+    return any(name in _OPAQUE and os.getxattr(fd, name) == b"y" for name in names)

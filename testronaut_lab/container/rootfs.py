@@ -1,0 +1,222 @@
+"""Where a container's root file system is kept, what the engine says changed in it, and files out of it by the engine's archive.
+
+What it means is told by `capture/overlay.py` and `capture/enginediff.py`. Nothing here is written to, and nothing unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import stat
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import docker
+from docker.utils import decode_json_header
+
+from testronaut_lab.container.engine import CALL_TIMEOUT_S, Engine
+from testronaut_lab.container.faults import translated
+from testronaut_lab.errors import CaptureError, EngineError
+from testronaut_lab.model.files import path_text
+
+_DELETED = 2
+_OVERLAYS = ("overlay2", "overlay")
+# Go's os.FileMode, which is what the engine tells, to what lstat tells.
+_GO_TYPES = ((1 << 31, stat.S_IFDIR), (1 << 27, stat.S_IFLNK), (1 << 25, stat.S_IFIFO), (1 << 24, stat.S_IFSOCK))
+_GO_BITS = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20, stat.S_ISVTX))
+_GO_TIME = re.compile(r"([^.Z+]+?)(?:\.([0-9]+))?(Z|[+-][0-9]{2}:[0-9]{2})")
+_GO_DEVICE, _GO_CHARACTER = 1 << 26, 1 << 21
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Directories on the engine's host: what was changed, and what the image has, topmost first."""
+
+    upper: Path
+    lower: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of one path in a container, links not followed."""
+
+    mode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+class ContainerFiles:
+    """The files of one container, running or not; see `capture.enginediff.Archive`."""
+
+    def __init__(self, engine: Engine, container_id: str) -> None:
+        self._api = engine.client.api
+        self._id = container_id
+
+    def facts(self, path: str) -> Facts | None:
+        with translated(f"looking at {path_text(path.encode(errors='surrogateescape'))} in a container"):
+            url = self._api._url("/containers/{0}/archive", self._id)
+            response = self._api.head(url, params={"path": path}, timeout=CALL_TIMEOUT_S)
+            if response.status_code == 404:
+                return None
+            self._api._raise_for_status(response)
+        told = decode_json_header(response.headers["X-Docker-Container-Path-Stat"])
+        return Facts(_mode(told["mode"]), told["size"], _nanoseconds(told["mtime"]))
+
+    def target(self, path: str) -> bytes:
+        with self._first(path) as (_, member):
+            if not member.issym():
+                raise FileNotFoundError(f"no link: {path}")
+            return member.linkname.encode(errors="surrogateescape")
+
+    def digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self._regular(path) as file:
+            while piece := file.read(1024 * 1024):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        with self._regular(path) as file:
+            content = file.read(limit_bytes + 1)
+        if len(content) > limit_bytes:
+            raise CaptureError(f"{path} has more than {limit_bytes} bytes, which are not read")
+        return content
+
+    def below(self, path: str) -> Mapping[str, int]:
+        parent = path.rpartition("/")[0]
+        with self._archive(path) as tar:
+            modes = {f"{parent}/{member.name.rstrip('/')}": _tar_mode(member) for member in tar}
+        modes.pop(path, None)
+        return modes
+
+    @contextmanager
+    def _regular(self, path: str) -> Iterator[IO[bytes]]:
+        with self._first(path) as (tar, member):
+            file = tar.extractfile(member) if member.isreg() else None
+            if file is None:
+                raise FileNotFoundError(f"not a regular file: {path}")
+            yield file
+
+    @contextmanager
+    def _first(self, path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        with self._archive(path) as tar:
+            member = tar.next()
+            if member is None:
+                raise FileNotFoundError(f"nothing there: {path}")
+            yield tar, member
+
+    @contextmanager
+    def _archive(self, path: str) -> Iterator[tarfile.TarFile]:
+        what = f"reading {path_text(path.encode(errors='surrogateescape'))} from a container"
+        with translated(what):
+            try:
+                pieces, _ = self._api.get_archive(self._id, path)
+            except docker.errors.NotFound as error:
+                raise FileNotFoundError(f"no such file: {path}") from error
+            try:
+                with tarfile.open(fileobj=_Pieces(pieces), mode="r|", errors="surrogateescape") as tar:
+                    yield tar
+            except tarfile.TarError as error:
+                raise CaptureError(f"{what}: {error}") from error
+            finally:
+                pieces.close()
+
+
+class ContainerRoot:
+    """The root file system of a container for steps. `close` removes what was made to look at its image."""
+
+    def __init__(self, engine: Engine, container_id: str, name: str) -> None:
+        self._engine = engine
+        self._id = container_id
+        self._name = f"{name}-image"
+        self._pristine: str | None = None
+
+    def layers(self) -> Layers | None:
+        """None where the engine keeps it in another way."""
+        with translated("asking where a container's root file system is kept"):
+            driver = self._engine.client.api.inspect_container(self._id).get("GraphDriver") or {}
+        data = driver.get("Data") or {}
+        if driver.get("Name") not in _OVERLAYS or not data.get("UpperDir") or not data.get("LowerDir"):
+            return None
+        return Layers(Path(data["UpperDir"]), tuple(Path(lower) for lower in data["LowerDir"].split(":")))
+
+    def changed(self) -> tuple[tuple[bool, str], ...]:
+        """What differs from the image: (is it gone, absolute path). Takes the engine half a second for a Debian."""
+        with translated("asking what changed in a container's root file system"):
+            told = self._engine.client.api.diff(self._id) or []
+        return tuple((change["Kind"] == _DELETED, change["Path"]) for change in told)
+
+    @property
+    def files(self) -> ContainerFiles:
+        return ContainerFiles(self._engine, self._id)
+
+    @property
+    def image_files(self) -> ContainerFiles:
+        """Those of a container of the same image that never runs, made when it is first asked for."""
+        if self._pristine is None:
+            api = self._engine.client.api
+            with translated(f"creating container {self._name}"):
+                image = api.inspect_container(self._id)["Image"]
+                self._pristine = str(api.create_container(image, ["-"], name=self._name, network_disabled=True)["Id"])
+        return ContainerFiles(self._engine, self._pristine)
+
+    def close(self) -> None:
+        pristine, self._pristine = self._pristine, None
+        if pristine is not None:
+            with translated(f"removing container {self._name}"):
+                try:
+                    self._engine.client.api.remove_container(pristine, force=True)
+                except docker.errors.NotFound:
+                    return
+
+
+class _Pieces(io.RawIOBase):
+    """A file to read from what arrives in pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._rest += piece
+        size = len(self._rest) if size < 0 else size
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+
+def _mode(go: int) -> int:
+    mode = go & 0o777
+    mode |= next((bits for flag, bits in _GO_TYPES if go & flag), 0)
+    if go & _GO_DEVICE:
+        mode |= stat.S_IFCHR if go & _GO_CHARACTER else stat.S_IFBLK
+    if not stat.S_IFMT(mode):
+        mode |= stat.S_IFREG
+    return mode | sum(bits for flag, bits in _GO_BITS if go & flag)
+
+
+def _tar_mode(member: tarfile.TarInfo) -> int:
+    kinds = ((member.isdir(), stat.S_IFDIR), (member.issym(), stat.S_IFLNK), (member.isreg() or member.islnk(), stat.S_IFREG))
+    return member.mode | next((bits for is_one, bits in kinds if is_one), stat.S_IFIFO)
+
+
+def _nanoseconds(text: str) -> int:
+    """Of a time as Go writes it: RFC 3339 with up to nine digits of a second."""
+    found = _GO_TIME.fullmatch(text)
+    if found is None:
+        raise EngineError(f"the engine told a time that is none: {text!r}")
+    whole, fraction, zone = found.groups(default="")
+    moment = datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone))
+    return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))

@@ -17,11 +17,12 @@ from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from testronaut_lab.errors import EXIT_STATUS_MEANING, CaptureError, ExitStatus, LabError, UsageError
+from testronaut_lab.console import Printer, check_writable, complain, leave, print_json, print_table, say, write_bytes, write_line
+from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus, LabError, UsageError
 
 if TYPE_CHECKING:
     from testronaut_lab.headless import PlanRun
@@ -83,7 +84,7 @@ def run(
     from testronaut_lab.targets import chosen_plans
 
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
-    _check_writable(json, events)
+    check_writable(json, events)
     in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
@@ -92,7 +93,7 @@ def run(
         result = _reported(plan_run, _shown(location), again, to_stderr="-" in (str(json), str(events)))
     _write_files(plan_run, result, json, events)
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
-        _say(removed, sys.stderr)
+        say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
 
 
@@ -122,9 +123,9 @@ def runs(
 
     found = _store(store).runs()
     if json:
-        _print_json([asdict(run) for run in found])
+        print_json([asdict(run) for run in found])
     else:
-        _print_table(runs_table(found, plain=not sys.stdout.isatty()))
+        print_table(runs_table(found, plain=not sys.stdout.isatty()))
 
 
 @app.command()
@@ -149,7 +150,7 @@ def show(
         sys.stdout.buffer.writelines(events_to_jsonl(stored))
         return
     view = RunView()
-    write = (lambda _line: None) if json else _write
+    write = (lambda _line: None) if json else write_line
     again = "" if store is None else f" --store {shlex.quote(store)}"
     reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again)
     for event in stored:
@@ -169,7 +170,7 @@ def export(
     """Write a stored run as an evidence bundle, to be verified without this program."""
     from testronaut_lab.housekeeping import export_run
 
-    _say(export_run(run_id, output, store))
+    say(export_run(run_id, output, store))
 
 
 @app.command()
@@ -179,7 +180,7 @@ def images() -> None:
     from testronaut_lab.container.image import list_images
     from testronaut_lab.report.tables import images_table
 
-    _print_table(images_table(list_images(connect()), plain=not sys.stdout.isatty()))
+    print_table(images_table(list_images(connect()), plain=not sys.stdout.isatty()))
 
 
 @app.command()
@@ -199,7 +200,7 @@ def clean(
     if artifacts:
         from testronaut_lab.housekeeping import clean_artifacts
 
-        _say(clean_artifacts(older_than, store, dry_run=dry_run))
+        say(clean_artifacts(older_than, store, dry_run=dry_run))
         return
     if older_than is not None or dry_run or store is not None:
         raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
@@ -209,13 +210,13 @@ def clean(
 
     engine = connect()
     for name in reap(engine, kept=kept):
-        _say(f"removed {name}")
+        say(f"removed {name}")
     if images:
         cached = list_images(engine)
         stays = remove_images(engine, cached)
-        _say(f"removed {len(cached) - len(stays)} images")
+        say(f"removed {len(cached) - len(stays)} images")
         for image, reason in stays:
-            _say(f"kept {image.tag}: {reason}")
+            say(f"kept {image.tag}: {reason}")
 
 
 @app.command()
@@ -227,7 +228,7 @@ def schema(what: Annotated[str, typer.Argument(metavar="plan|result|events")]) -
     schemas = {"plan": plan_schema, "result": result_schema, "events": events_schema}
     if what not in schemas:
         raise UsageError(f"there is no schema of {what!r}", hint="testronaut-lab schema plan, or result, or events")
-    _print_json(schemas[what]())
+    print_json(schemas[what]())
 
 
 @engine_app.command("status")
@@ -240,9 +241,9 @@ def engine_status() -> None:
         raise report.problem
     assert report.engine is not None
     whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
-    _say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
+    say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
     for program in report.missing:
-        _say(f"missing: {program}; `testronaut-lab engine up` installs it")
+        say(f"missing: {program}; `testronaut-lab engine up` installs it")
 
 
 @engine_app.command("up")
@@ -250,7 +251,7 @@ def engine_up() -> None:
     """Make an engine answer: install and start one where that is possible."""
     from testronaut_lab.container.setup import up
 
-    up(_say)
+    up(say)
 
 
 @engine_app.command("down")
@@ -258,7 +259,7 @@ def engine_down() -> None:
     """Stop the engine that `engine up` started, and no other."""
     from testronaut_lab.container.setup import down
 
-    down(_say)
+    down(say)
 
 
 def main() -> NoReturn:
@@ -281,14 +282,14 @@ def _main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except LabError as error:
-        _complain(error)
+        complain(error)
         return error.exit_status
     except BrokenPipeError:
-        _leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
+        leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
-        _say(traceback.format_exc(), sys.stderr)
-        _say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
+        say(traceback.format_exc(), sys.stderr)
+        say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
         return ExitStatus.BUG
     return ExitStatus.OK
 
@@ -336,65 +337,16 @@ def _reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool) ->
         with LiveReporter(Console(file=stream), results=results, show=show) as live:
             return plan_run.run([live])
 
-    return plan_run.run([TextReporter(_Printer(stream).write, results=results, show=show)])
-
-
-class _Printer:
-    """Writes to a stream for as long as somebody reads it: a run goes on, and is stored, without a reader too."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, line: str) -> None:
-        """Raises CaptureError when the stream takes no more, for another reason than that its reader has gone."""
-        try:
-            self._stream.write(line)
-            self._stream.flush()
-        except BrokenPipeError:
-            _leave(self._stream)
-        except OSError as error:
-            _leave(self._stream)  # what is buffered would fail once more at exit
-            raise CaptureError(f"writing to {self._stream.name}: {error.strerror}") from error
+    return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show)])
 
 
 def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
     if json is not None:
-        _write_bytes(json, dumps(result))
+        write_bytes(json, dumps(result))
     if events is not None:
-        _write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))
-
-
-def _leave(stream: TextIO) -> None:
-    """Let what is written from now on, and what is still buffered, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Before the run: a result that took an hour is not to be lost to a misspelt folder."""
-    for path in paths:
-        if path is not None and str(path) != "-":
-            with _writing(path), path.open("ab"):
-                pass
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        return
-    with _writing(path):
-        path.write_bytes(data)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"writing {path}: {error.strerror}") from error
+        write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))
 
 
 def _shown(location: str | Path) -> str:
@@ -417,40 +369,6 @@ def _store(location: str | None) -> Store:
     from testronaut_lab.store.database import Store
 
     return Store.open(location or load_config(project_root(Path.cwd())).store_location)
-
-
-def _print_table(table: object) -> None:
-    from rich.console import Console
-
-    if isinstance(table, str):
-        print(table)
-    else:
-        Console().print(table)
-
-
-def _print_json(value: object) -> None:
-    import orjson
-
-    from testronaut_lab.report.safe import safe_json
-
-    sys.stdout.buffer.write(safe_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
-
-
-def _say(line: str, stream: TextIO | None = None) -> None:
-    """The one way for text of our own, which may have foreign words in it, to a stream."""
-    from testronaut_lab.report.safe import safe_text
-
-    print(safe_text(line), file=stream, flush=True)
-
-
-def _write(line: str) -> None:
-    sys.stdout.write(line)
-
-
-def _complain(error: LabError) -> None:
-    _say(f"error: {error.message}", sys.stderr)
-    if error.hint:
-        _say(f"hint: {error.hint}", sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""What the command line writes: lines, tables and JSON to its streams, bytes to the files that were asked for.
+
+What a run looks like is `report/`; here is what happens when a stream has no reader left or a file cannot be written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from testronaut_lab.errors import CaptureError, LabError, UsageError
+
+
+class Printer:
+    """Writes to a stream for as long as somebody reads it: a run goes on, and is stored, without a reader too."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Raises CaptureError when the stream takes no more, for another reason than that its reader has gone."""
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except BrokenPipeError:
+            leave(self._stream)
+        except OSError as error:
+            leave(self._stream)  # what is buffered would fail once more at exit
+            raise CaptureError(f"writing to {self._stream.name}: {error.strerror}") from error
+
+
+def leave(stream: TextIO) -> None:
+    """Let what is written from now on, and what is still buffered, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Before the run: a result that took an hour is not to be lost to a misspelt folder."""
+    for path in paths:
+        if path is not None and str(path) != "-":
+            with _writing(path), path.open("ab"):
+                pass
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        return
+    with _writing(path):
+        path.write_bytes(data)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"writing {path}: {error.strerror}") from error
+
+
+def print_table(table: object) -> None:
+    from rich.console import Console
+
+    if isinstance(table, str):
+        print(table)
+    else:
+        Console().print(table)
+
+
+def print_json(value: object) -> None:
+    import orjson
+
+    from testronaut_lab.report.safe import safe_json
+
+    sys.stdout.buffer.write(safe_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """The one way for text of our own, which may have foreign words in it, to a stream."""
+    from testronaut_lab.report.safe import safe_text
+
+    print(safe_text(line), file=stream, flush=True)
+
+
+def write_line(line: str) -> None:
+    sys.stdout.write(line)
+
+
+def complain(error: LabError) -> None:
+    say(f"error: {error.message}", sys.stderr)
+    if error.hint:
+        say(f"hint: {error.hint}", sys.stderr)

@@ -36,6 +36,7 @@ from testronaut_lab.model.events import (
     ToolReady,
 )
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_text
+from testronaut_lab.model.normalizing import Facts, Normalized, Normalizer
 from testronaut_lab.model.result import (
     Captured,
     EngineInfo,
@@ -89,6 +90,7 @@ def result_of(attack: bytes) -> StepResult:
         error=ErrorInfo("CaptureError", text, text),
         notes=(text,),
         screen=text,
+        normalized=Normalized((text, Normalizer(text, text)), Facts(*[text] * 5, tools=((text, text),)), {text: 1}),
     )
 
 
@@ -250,7 +252,7 @@ def test_a_line_without_an_end_is_cut_in_every_list() -> None:
 def test_every_field_of_a_result_is_attacked_here() -> None:
     plain = StepResult("a", "b", Exit(ExitKind.EXITED), Status.PASSED)
     same = {field.name for field in fields(StepResult) if getattr(plain, field.name) == getattr(result_of(b"x"), field.name)}
-    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state"}
+    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state", "merged"}
 
 
 # The same through real containers

@@ -11,6 +11,7 @@ import sys
 import time
 
 import growth
+import rootfs
 import scans
 import steps
 import throughput
@@ -24,6 +25,7 @@ PARTS = {
     "timeouts": timeouts.measure,
     "growth": growth.measure,
     "scans": scans.measure,
+    "rootfs": rootfs.measure,
 }
 
 

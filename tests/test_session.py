@@ -262,7 +262,9 @@ def test_a_shell_that_is_killed_while_it_reports_is_restored_or_started_anew(own
 
 def test_a_step_may_kill_the_shells_supervisor(own_shell: Lab) -> None:
     own_shell.run("cd /tmp; export kept=1; kill -9 $PPID").check()
-    assert own_shell.run("exit 3").status is Status.FAILED
+    after = own_shell.run("exit 3")
+    # the supervisor may die so late that the step after is without one; then it says that nobody knows how its shell ended
+    assert (after.status, after.exit.code) in ((Status.FAILED, 3), (Status.ERROR, None))
     assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
 
 

@@ -25,6 +25,7 @@ START_TIMEOUT_S = 20.0
 SETTLE_TIMEOUT_S = 3.0
 # Each shell that is promoted or adopted stands 2.6 KiB deeper on its stack than the one it was copied from; 3,000 fill it.
 MAX_DEPTH = 1000
+_LAST_WORDS_S = 0.1
 _RECORD_BYTES = 64 * 1024
 
 
@@ -175,7 +176,16 @@ class Lineage:
             except ShellsGone:
                 break
             self.pump()
+        self._wait_for_words(min(deadline, time.monotonic() + _LAST_WORDS_S))
         return self._parking is None
+
+    def _wait_for_words(self, deadline: float) -> None:
+        """Leader or driver may be gone, which says nothing of a copy that is about to say what the shell has exported."""
+        poll = select.poll()
+        poll.register(self._channel.parked, select.POLLIN)
+        while self._parking is not None and (left_ms := int((deadline - time.monotonic()) * 1000)) > 0:
+            poll.poll(left_ms)
+            self.pump()
 
     def stands(self, timeout_s: float) -> bool:
         """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,3 +221,11 @@ def test_a_session_with_internet_has_a_network_of_its_own(engine: Engine, make_s
 def test_the_engine_keeps_no_log_of_a_session(profile: dict[str, object]) -> None:
     config = profile["LogConfig"]
     assert isinstance(config, dict) and config["Type"] == "none"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may put a process before others")
+def test_the_watchdog_comes_before_the_processes_of_a_step(fresh: Lab, engine: Engine) -> None:
+    fresh.run("sleep 300 &")
+    running = engine.client.api.top(fresh.session.container_name, "-eo pid,ni,args")["Processes"]
+    niceness = {args.split()[-1]: ni for _, ni, args in running}
+    assert (niceness["watchdog"], niceness["300"]) == ("-20", "0")

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.engine
 
 TIMEOUT_S = 0.3
 KILLED_WITHIN_S = 0.5
-# keeper, watchdog, leader, driver, the one that waits for a promoted driver, parked copies: one that comes, one that goes
-OUR_SHELLS = 7
+# keeper, watchdog, leader, driver, the one that waits for a promoted driver, parked copies: one that comes, one that goes,
+# one that has gone and waits for the keeper to reap it
+OUR_SHELLS = 8
 BOMB = "bomb() { bomb | bomb & }; bomb; read x </run/lab/keeper"
 # each escapes a careless kill in its own way; `read` from the keeper's FIFO never comes back
 ESCAPES = {

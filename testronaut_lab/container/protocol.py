@@ -117,6 +117,10 @@ class Container(Protocol):
         """How an attached command ended (128 and the signal's number for one that was killed); None while it runs."""
         ...
 
+    def favour(self, attached: Attached) -> None:
+        """Let the processor serve an attached command before all others of the container, where this machine lets us ask it."""
+        ...
+
     def state(self) -> ContainerState:
         """Ask the engine; a container that is gone is a state, not an error."""
         ...

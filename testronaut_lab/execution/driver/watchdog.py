@@ -47,7 +47,8 @@ class Watchdog:
         self._poll.register(self._attached.fileno(), select.POLLIN)
         try:
             self.pid = int(self._answer("R", timeout_s)[-1].split()[1])
-        except WatchdogLost:
+            container.favour(self._attached)  # among a hundred busy processes of a step it would wait for its turn
+        except (WatchdogLost, EngineError):
             self._attached.close()
             raise
 

@@ -12,6 +12,7 @@ from testronaut_lab import Session
 
 ROUNDS = 100
 AT_A_TIME = 10  # as steps come: one after the other
+SETTLE_S = 0.5
 FLOOR_LOOP = 50
 SDK = "SDK exec_run('true')"
 BUILTIN = "session: builtin step (:)"
@@ -58,6 +59,7 @@ def _compare(empty: Session, full: Session, bare: Container, rounds: int) -> lis
         },
         rounds,
         at_a_time=AT_A_TIME,
+        settle_s=SETTLE_S,
     )
     print_rows("A step", list(rows.values()), rows[SDK])
     faster = rows[SDK].median_ms / rows[BUILTIN].median_ms

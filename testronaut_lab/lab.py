@@ -149,7 +149,7 @@ class Session:
             raise UsageError("`stdin` and `tty` exclude each other: a terminal is its own input", hint="interact=[SendText(…)]")
         if merge and tty:
             raise UsageError("`merge` and `tty` exclude each other: a terminal has one stream anyway")
-        request = replace(self._request(command, stdin, env or {}, cwd, timeout, id), merge=merge)
+        request = self._request(command, stdin, env or {}, cwd, timeout, id, merge=merge)
         if tty:
             request = replace(request, tty=tty if isinstance(tty, Tty) else Tty(), interact=tuple(interact))
         live = self._started()
@@ -197,12 +197,14 @@ class Session:
         cwd: str | None,
         timeout: float | None,
         step_id: str | None,
+        *,
+        merge: bool,
     ) -> StepRequest:
         run = command if isinstance(command, str) else None
         argv = None if isinstance(command, str) else tuple(command)
         name = step_id or self._next_id(run if run is not None else " ".join(argv or ()))
         data = _bytes(stdin, f"step {name}: `stdin`")
-        request = StepRequest(name, f"session::{name}", run, argv, stdin=data, env=env, cwd=cwd, timeout_s=timeout)
+        request = StepRequest(name, f"session::{name}", run, argv, stdin=data, env=env, cwd=cwd, timeout_s=timeout, merge=merge)
         request.validate()
         return request
 

@@ -72,7 +72,6 @@ def test_a_file_that_is_made_and_removed_in_a_step_is_transient(fresh: Lab) -> N
 def test_a_tree_that_is_made_and_removed_at_once_is_told_as_far_as_it_was_heard(fresh: Lab) -> None:
     result = fresh.run("mkdir -p a/b/c; touch a/b/c/x; rm -r a")
     assert result.transient[0] == "a"
-    assert any("perhaps with more in it" in note for note in result.notes)
 
 
 def test_a_file_in_a_directory_of_an_earlier_step_is_heard(fresh: Lab) -> None:

@@ -85,6 +85,7 @@ class Snapshot:
     bytes_total: int = 0
     notes: tuple[str, ...] = ()
     started_ns: int = 0
+    root_key: tuple[int, int] | None = None  # the root's own mtime and ctime, from before it was listed
 
 
 EMPTY = Snapshot({})
@@ -118,6 +119,10 @@ class Scanner:
 
     def scan(self, before: Snapshot = EMPTY) -> Snapshot:
         """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
+        info = os.fstat(self._root_fd)
+        root_key = (info.st_mtime_ns, info.st_ctime_ns)
+        if self._is_empty_still(before, root_key):
+            return before
         walk = _Walk(before, self._limits, self._blobs, self._device)
         started_ns = time.time_ns()
         fd = os.open(".", DIR_FLAGS, dir_fd=self._root_fd)
@@ -128,7 +133,14 @@ class Scanner:
         finally:
             os.close(fd)
         walk.forget_what_is_gone()
-        return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns)
+        return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key)
+
+    @staticmethod
+    def _is_empty_still(before: Snapshot, root_key: tuple[int, int]) -> bool:
+        """Nothing can come into an empty directory without leaving a trace in its own times, which no step can set both."""
+        if before.entries or before.notes or before.root_key != root_key:
+            return False
+        return not _RACY_NS or root_key[1] < before.started_ns - _RACY_NS
 
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
         """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""

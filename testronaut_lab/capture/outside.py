@@ -144,6 +144,8 @@ class Outside:
         for target, scanner in self._scanners.items():
             before = self._seen.get(target, EMPTY)
             after = self._seen[target] = scanner.scan(before)
+            if after is before:
+                continue
             changes += (OutsideChange(change.change.value, f"{target}/{change.path}") for change in diff(before, after))
             notes += after.notes
             entries += len(after.entries)

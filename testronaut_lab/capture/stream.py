@@ -74,6 +74,8 @@ class StreamCapture:
 
     def finish(self, *, open_: bool) -> Captured:
         """The stream as captured; `open_` says that a process still holds it. Call once."""
+        if not self._seen:
+            return Captured(open=open_)
         if self._teller is not None:
             self._teller.finish(time.monotonic() - self._started)
         dropped = self._seen - self._kept - len(self._tail)

@@ -48,7 +48,7 @@ def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: boo
     notes = []
     if len(gone) > MAX_TRANSIENT:
         notes.append(f"{len(gone)} transient paths: the first {MAX_TRANSIENT} are listed")
-    notes += _unseen_notes([path for path in gone if "modified" not in kinds[path]], heard.met)
+    notes += _unseen_notes(gone, heard.met)
     notes += _unwatched_notes(before, after, heard.places, root_changed=root_changed)
     if _is_lost(before, after, heard.places, kinds):
         notes.append("events of the file system were dropped: transient paths may be missing")
@@ -85,10 +85,10 @@ class _Names:
 
 
 def _unseen_notes(gone: list[str], met: Mapping[str, bool]) -> list[str]:
-    """What came and went in a new directory is heard only once that is watched. A name that is gone does not tell what it was,
-    but one that was written to, as most files are, was no directory.
+    """What came and went in a new directory is heard only once that is watched. A name that nobody met alive may have been one
+    too; saying so of every temporary file would be noise, so that is said in the documentation.
     """
-    tops = [path for path in gone if met.get(path) is not False and path.rpartition("/")[0] not in gone]
+    tops = [path for path in gone if met.get(path) and path.rpartition("/")[0] not in gone]
     return [f"transient, perhaps with more in it (gone before that could be seen): {_listed(tops)}"] if tops else []
 
 

@@ -19,6 +19,7 @@ _OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)
 _CPU_US = re.compile(rb"^usage_usec (\d+)", re.MULTILINE)
 _ANON = re.compile(rb"^anon (\d+)", re.MULTILINE)
 _TOTAL_RSS = re.compile(rb"^total_rss (\d+)", re.MULTILINE)
+_NSPID = re.compile(rb"^NSpid:.*\s(\d+)$", re.MULTILINE)
 _NUMBER = re.compile(rb"^(\d+)")
 
 
@@ -27,6 +28,8 @@ class CgroupMeter:
 
     def __init__(self, pid: int, host: Path = _HOST) -> None:
         root = host / "sys/fs/cgroup"
+        self._proc = host / "proc"
+        self._inner: dict[bytes, int | None] = {}  # by number on the host; 0 for one that has gone
         paths = _cgroup_paths(host / "proc" / str(pid) / "cgroup")
         unified = "" in paths and (root / "cgroup.controllers").exists()
         where: Callable[[str], Path | None] = (
@@ -54,6 +57,18 @@ class CgroupMeter:
 
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
+        found = self._members()
+        return None if found is None else len(found)
+
+    def pids(self) -> frozenset[int] | None:
+        """Their numbers inside the container; None where ours cannot be translated. Costs 20 µs for each that is new."""
+        found = self._members()
+        if found is None:
+            return None
+        self._inner = {pid: self._inner.get(pid) or _inner_pid(self._proc, pid) for pid in found}
+        return None if None in self._inner.values() else frozenset(pid for pid in self._inner.values() if pid)
+
+    def _members(self) -> list[bytes] | None:
         # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
         if self._procs is None:
             return None
@@ -62,14 +77,14 @@ class CgroupMeter:
         except OSError:  # the container is gone, and its group with it
             return None
         try:
-            lines = 0
+            text = b""
             while data := os.read(fd, _READ_BYTES):
-                lines += data.count(b"\n")
+                text += data
         except OSError:
             return None
         finally:
             os.close(fd)
-        return lines
+        return text.split()
 
     def refused_forks(self) -> int | None:
         """How often the pids limit refused a new process, since the container started."""
@@ -107,6 +122,18 @@ class CgroupMeter:
     def peak_bytes(self) -> int | None:
         """The most memory that the container had, page cache and tmpfs included: a `cat` of a large file fills it."""
         return _field(_read(self._peak), _NUMBER)
+
+
+def _inner_pid(proc: Path, pid: bytes) -> int | None:
+    """The process's number in its innermost namespace, 0 if it has gone, None where that cannot be seen."""
+    try:
+        with open(proc / pid.decode() / "status", "rb") as status:
+            found = _NSPID.search(status.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    except OSError:
+        return None
+    return int(found[1]) if found else None
 
 
 def _cgroup_paths(file: Path) -> dict[str, str]:

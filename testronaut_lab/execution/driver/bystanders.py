@@ -41,9 +41,9 @@ class Bystanders:
         raise SessionLost(f"a step had to be ended, and {why}; its container was killed")
 
     @property
-    def are_known(self) -> bool:
-        """Whether steps have left jobs behind that may still run."""
-        return bool(self._jobs)
+    def known(self) -> frozenset[int]:
+        """Jobs that steps have left behind and that may still run."""
+        return frozenset(self._jobs)
 
     def forget(self) -> None:
         """They were killed with everything else."""

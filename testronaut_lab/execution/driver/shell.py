@@ -36,6 +36,7 @@ class Meter(Counters, Protocol):
     """Counters of the container; None where they cannot be read."""
 
     def processes(self) -> int | None: ...
+    def pids(self) -> frozenset[int] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,21 @@ class ShellDriver:
         return self._bystanders
 
     def _counts_as_ours(self) -> bool:
-        """Whether there are exactly as many processes as we have; not to be asked while a copy is being parked."""
-        # the keeper and the watchdog are in the container too; how many processes a guest has is not known,
-        # and where a known job may have ended, a count proves nothing
-        if self.guests.sessions or self._others.are_known:
+        """Whether all processes are ours, or jobs that are known, and no shell of ours is missing.
+
+        Not to be asked while a copy is being parked. False also where it takes a longer look to know.
+        """
+        assert self._watchdog is not None
+        if self.guests.sessions:  # how many processes a guest has is not known
             return False
-        return self._meter.processes() == len(self._lineage.pids) + 2
+        ours = self._lineage.pids
+        # where a known job may have ended, a count proves nothing; and a copy that was told to go may still be going
+        if not self._others.known and self._meter.processes() == len(ours) + 2:
+            return True
+        alive = self._meter.pids()
+        if alive is None:
+            return False
+        return ours <= alive <= ours | self._others.known | {1, self._watchdog.pid, self._lineage.leaving_pid}
 
     def close(self) -> None:
         self._late.close()

@@ -23,6 +23,7 @@ from testronaut_lab.errors import CaptureError
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
+_HAND_OVER_S = 100e-6  # from reading the kernel's queue to having it in the list, if nobody else wants the processor
 MAX_DIRECTORIES = 256
 DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BY_FD = "/proc/self/fd/"
@@ -107,6 +108,7 @@ class Watcher:
         """
         while self.backlog_bytes() > 0 and time.monotonic() < deadline:
             time.sleep(20e-6)
+        time.sleep(_HAND_OVER_S)
         wanted = self._cookies + cookie
         touches: set[Touch] = set()
         takes = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from testronaut_lab.errors import UsageError
@@ -14,8 +16,8 @@ PACKAGES = [name for name, row in STRATEGIES.items() if row.takes == "package"]
 HOSTILE = [
     "bash; touch /pwned", "-oAPT::Update::Pre-Invoke::=touch /pwned", "--index-url=x", "-rx", "$(touch /pwned)", "`touch /pwned`",
     "a b", "a\nb", "a|b", "a&b", "../x.deb", "./x", "/x.deb", "x/y", "git+ssh://git@host/x", "git://host/x", "https://host/x.whl",
-    "file:///x", "x@git+ssh://host/x", "x @ file:///x", "x@npm:y", "x@file:y", "x@../y", "x.tgz", "x.tar.gz", "", " ", "{home}", "~/x",
-    "x\0", ".", "..",
+    "file:///x", "x@git+ssh://host/x", "x @ file:///x", "x@npm:y", "x@file:y", "x@../y", "x.tgz", "x.tar.gz", "", " ", "{home}",
+    "~/x", "x\0", ".", "..",
 ]  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def test_no_row_puts_a_name_into_what_a_shell_reads(row: object) -> None:
 
 
 def check_constant(argv: tuple[str, ...]) -> None:
-    scripts = [word for before, word in zip(argv, argv[1:], strict=False) if before in ("-c", "-e")]
+    scripts = [word for before, word in pairwise(argv) if before in ("-c", "-e")]
     filled = fill(argv, Words("N4ME", "5PEC", "/H0ME", "/F1LE", "/W0RK", "/CA"))
     for script in scripts:
         assert script in filled

@@ -94,10 +94,11 @@ def _spec_material(spec: InstallSpec, payload: Payload | None) -> list[str]:
 def _payloads(tools: Sequence[ToolSpec]) -> Iterator[Payloads]:
     found: dict[InstallSpec, Payload] = {}
     with ExitStack() as stack:
-        for tool, spec in ((tool, spec) for tool in tools for spec in tool.install):
+        programs = {spec: tool.command or tool.name for tool in tools for spec in tool.install}
+        for spec, program in programs.items():
             strategy = strategy_for(spec.strategy)
             if strategy.takes != "package" or spec.source is not None:
-                found[spec] = stack.enter_context(packed(spec, strategy, tool.command or tool.name))
+                found[spec] = stack.enter_context(packed(spec, strategy, program))
         yield found
 
 

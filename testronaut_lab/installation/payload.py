@@ -37,7 +37,10 @@ class Payload:
 
 @contextmanager
 def packed(spec: InstallSpec, strategy: Strategy, program: str) -> Iterator[Payload]:
-    """What `spec.source` is now; a single file that is copied is called `program`. Raises UsageError where it cannot be read, InstallError for a wrong sha256 or archive."""
+    """What `spec.source` is now; a single file that is copied is called `program`.
+
+    Raises UsageError where it cannot be read, InstallError for a wrong sha256 or archive.
+    """
     source = spec.source
     if source is None:
         raise UsageError(f"installing {spec.strategy}:{spec.spec}: this strategy takes a path, and none was given")
@@ -161,9 +164,9 @@ def _add_zip(tar: tarfile.TarFile, source: Path, strip: int) -> None:
                 target = archive.read(member).decode("utf-8", "surrogateescape")
                 _add_other(tar, name, tarfile.SYMTYPE, 0o777, _inner_link(name, target))
             else:
-                # An archive made elsewhere has no modes; whatever is meant to be run has to be.
+                # An archive made elsewhere has no modes of ours; whatever is meant to be run has to be.
                 with archive.open(member) as content:
-                    _add(tar, name, _mode(mode) if mode else 0o755, content, member.file_size)
+                    _add(tar, name, _mode(mode) if stat.S_ISREG(mode) else 0o755, content, member.file_size)
 
 
 def _mode(mode: int) -> int:

@@ -274,7 +274,8 @@ _SCRIPT = replace(
     name="script",
     takes="file",
     spec=re.compile(r"(?P<name>[^/\0]+?)(?:\.[a-z0-9]+)?"),
-    accepts="the PATH of a script that installs it, run as root with network; $1 is a folder of the tool's own",
+    accepts="the PATH of a script that puts it on the PATH, run as root with network; $1 is a folder of the tool's own",
+    files=(),  # what it brought, and where, only the script knows
     install=(("sh", "-c", scripts.RUN_SCRIPT, "sh", "{file}", "{home}"),),
     env=(("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8")),
 )

@@ -49,7 +49,9 @@ class Proof:
         return self.words.name or self.tool.name
 
     def brought(self) -> list[str]:
-        """The paths of the programs that came with it, sorted."""
+        """The paths of the programs that came with it, sorted; none where the row cannot tell."""
+        if not self.strategy.files:
+            return []
         lines: list[str] = []
         argv = fill(self.strategy.files, self.words)
         self.container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=self.env, on_line=lines.append)

@@ -1,0 +1,162 @@
+"""Real packages from real managers: one of each in every run of the tests, the others with `make soak`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import packages
+import pytest
+from conftest import SOAK
+from workshop import Workshop, open_workshop
+
+from testronaut_lab.container.builder import install_container, tool_tag
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.image import ResolvedImage, inspect
+from testronaut_lab.errors import InstallError
+from testronaut_lab.installation.faults import Fault
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]  # the first one of a manager installs the manager, once
+PREFIX = "tlabtest-managers"
+JSON = '{"a": 1}'
+
+
+@pytest.fixture
+def shop(engine: Engine, base_image: str, tmp_path: Path) -> Iterator[Workshop]:
+    base = inspect(engine, base_image)
+    assert base is not None
+    with open_workshop(engine, base, tmp_path, PREFIX) as opened:
+        yield opened
+
+
+FAST = [
+    (["apt:jq=1.6*"], "1.6", ["jq", "-n", "6*7"], "42\n"),
+    (["pip:httpie==3.2.*"], "3.2", ["http", "--offline", "--print=H", "GET", "x.test/a"], "GET /a HTTP/1.1"),
+    (["npm:cowsay@^1.5"], "1.", ["cowsay", "moo"], "< moo >"),
+]
+SLOW = [
+    (["apt:ripgrep"], "", ["rg", "--no-config", "-c", "root", "/etc/passwd"], "1\n"),
+    (["apt:sqlite3"], "3", ["sqlite3", ":memory:", "select 6*7"], "42\n"),
+    (["apt:miller"], "", ["mlr", "-n", "--ojson", "put", "end{emit {'a': 6 * 7}}".replace("'", '"')], '"a": 42'),
+    (["apt:git"], "", ["git", "hash-object", "/dev/null"], "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n"),
+    (["pip:csvkit"], "", ["sh", "-c", "printf 'a,b\\n1,2\\n' | csvcut -c b"], "b\n2\n"),
+    (["pip:yq", "apt:jq"], "", ["sh", "-c", "echo 'a: 1' | yq .a"], "1\n"),
+    (["pipx:cowsay>=6,<7"], "6", ["cowsay", "-t", "moo"], "| moo |"),
+    (["npm:prettier"], "", ["sh", "-c", "echo 'a  =  1' | prettier --parser babel"], "a = 1;\n"),
+    (["npm:json"], "", ["sh", "-c", f"echo '{JSON}' | json a"], "1\n"),
+    (["npm:@biomejs/biome@2.x"], "2", ["biome", "--version"], "Version: 2"),
+]
+
+
+@pytest.mark.parametrize(("written", "version", "argv", "says"), FAST + (SLOW if SOAK else []), ids=lambda value: str(value)[:30])
+def test_a_package_installs_is_verified_and_runs(
+    shop: Workshop, written: list[str], version: str, argv: list[str], says: str
+) -> None:
+    made = shop.install(*written)
+    assert made.tools[0].version.startswith(version)
+    assert made.tools[0].strategy == written[0].partition(":")[0]
+    assert says in shop.run(made, *argv)
+
+
+@pytest.mark.parametrize("spec", ["apt:jq=9*", "pip:cowsay==99", "npm:cowsay@^99"])
+def test_a_version_that_there_is_not_is_told_with_those_there_are(shop: Workshop, spec: str) -> None:
+    with pytest.raises(InstallError, match=r"there is: \d") as caught:
+        shop.install(spec)
+    assert caught.value.fault == Fault.NO_VERSION
+    assert (caught.value.hint or "").startswith(f"ask for a version that there is: {spec.partition('=')[0].partition('@')[0]}")
+
+
+@pytest.mark.parametrize("strategy", ["pip", "npm"])
+def test_a_package_that_there_is_not_is_told_with_what_to_look_at(shop: Workshop, strategy: str) -> None:
+    with pytest.raises(InstallError, match="no such package") as caught:
+        shop.install(f"{strategy}:no-such-package-of-testronaut-lab")
+    assert caught.value.fault == Fault.NO_PACKAGE
+    assert (caught.value.hint or "").startswith("check the name: ")
+
+
+def test_the_next_way_is_tried_and_why_the_first_failed_is_said(shop: Workshop) -> None:
+    made = shop.install({"name": "jq", "install": ["pip:no-such-package-of-testronaut-lab", "apt:jq"]})
+    assert [(tool.name, tool.strategy) for tool in made.tools] == [("jq", "apt")]
+    assert any("installing pip:no-such-package-of-testronaut-lab: no such package" in line for line in shop.lines)
+    assert "opt/testronaut-lab" not in shop.run(made, "find", "/opt")
+
+
+# --- packages that are made here
+
+
+def test_a_deb_is_installed_with_its_version(shop: Workshop) -> None:
+    packages.deb(shop.folder, "labdeb", "1.2-3", "from a deb")
+    made = shop.install("deb:labdeb_1.2-3_all.deb")
+    assert [(tool.name, tool.version, tool.strategy) for tool in made.tools] == [("labdeb", "1.2-3", "deb")]
+    assert shop.run(made, "labdeb") == "from a deb\n"
+
+
+def test_a_wheel_is_installed_with_its_version(shop: Workshop) -> None:
+    packages.wheel(shop.folder, "lab_wheel", "2.5", "def main(): print('from a wheel')\n")
+    made = shop.install("wheel:lab_wheel-2.5-py3-none-any.whl")
+    assert [(tool.name, tool.version, tool.strategy) for tool in made.tools] == [("lab-wheel", "2.5", "wheel")]
+    assert shop.run(made, "lab-wheel") == "from a wheel\n"
+
+
+def test_a_wheel_whose_program_does_not_start_is_an_error_with_the_evidence(shop: Workshop) -> None:
+    packages.wheel(shop.folder, "labbad", "1.0", "import what_nobody_has\ndef main(): pass\n")
+    with pytest.raises(InstallError, match=r"(?s)does not start:.*No module named 'what_nobody_has'") as caught:
+        shop.install("wheel:labbad-1.0-py3-none-any.whl")
+    assert caught.value.fault == Fault.NOT_RUNNING
+
+
+def test_an_npm_tarball_is_installed_with_its_version(shop: Workshop) -> None:
+    packages.npm_pack(shop.folder, "lab-npm", "3.1.0", "from npm")
+    made = shop.install("npm-pack:lab-npm-3.1.0.tgz")
+    assert [(tool.name, tool.version, tool.strategy) for tool in made.tools] == [("lab-npm", "3.1.0", "npm-pack")]
+    assert shop.run(made, "lab-npm") == "from npm\n"
+
+
+def test_nothing_of_an_installation_but_the_tool_is_left(shop: Workshop) -> None:
+    packages.wheel(shop.folder, "lab_wheel", "2.5", "def main(): print('from a wheel')\n")
+    made = shop.install("wheel:lab_wheel-2.5-py3-none-any.whl")
+    listed = shop.run(made, "sh", "-c", "ls -A /opt/testronaut-lab /usr/local/bin /dev/shm; ls -d /root/.* /dev/testronaut* 2>&1")
+    assert "lab-wheel" in listed
+    assert not [word for word in (".work", ".cache", "testronaut-ca", "testronaut-pip", ".npm") if word in listed]
+
+
+# --- prerequisites
+
+
+@pytest.fixture
+def without_apt(shop: Workshop) -> Iterator[Workshop]:
+    tag = tool_tag("tlabtest-without-apt")
+    with install_container(shop.engine, shop.base, f"{PREFIX}-bare") as container:
+        assert container.run(["rm", "/usr/bin/apt-get"], timeout_s=30).ok
+        container.commit(tag, {})
+    image = inspect(shop.engine, tag)
+    assert image is not None
+    with open_workshop(shop.engine, image, shop.folder, PREFIX) as opened:
+        yield opened
+    shop.engine.client.images.remove(tag)
+
+
+def test_an_image_without_any_manager_is_told_what_is_missing(without_apt: Workshop) -> None:
+    with pytest.raises(
+        InstallError, match=r"(?s)1\. .*prerequisite.*python3.*apt could install python3-venv.*2\. .*apt-get"
+    ) as caught:
+        without_apt.install({"name": "x", "install": ["pip:x", "apt:x"]})
+    assert caught.value.fault == Fault.PREREQUISITE
+
+
+def test_a_base_that_changes_its_user_and_has_no_home_still_gets_tools(engine: Engine, shop: Workshop) -> None:
+    tag = tool_tag("tlabtest-no-home")
+    with install_container(engine, shop.base, f"{PREFIX}-nohome") as container:
+        script = "sed -i 's,^root:.*,root:x:0:0::/nowhere:/bin/sh,' /etc/passwd && rm -rf /root"
+        assert container.run(["sh", "-c", script], timeout_s=30).ok
+        container.commit(tag, {})
+    base: ResolvedImage | None = inspect(engine, tag)
+    assert base is not None
+    try:
+        with open_workshop(engine, base, shop.folder, PREFIX) as opened:
+            packages.deb(shop.folder, "labdeb", "1.2-3", "from a deb")
+            made = opened.install("deb:labdeb_1.2-3_all.deb")
+            assert opened.run(made, "labdeb") == "from a deb\n"
+            assert "No such file" in opened.run(made, "sh", "-c", "ls /nowhere /root 2>&1; true")
+    finally:
+        engine.client.images.remove(tag, force=True)

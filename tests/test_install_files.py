@@ -16,7 +16,8 @@ from workshop import Workshop, open_workshop
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import inspect
 from testronaut_lab.errors import ExitStatus, InstallError, UsageError
-from testronaut_lab.installation.faults import Fault
+from testronaut_lab.installation import installation
+from testronaut_lab.installation.faults import HINTS, Fault
 from testronaut_lab.installation.payload import packed
 from testronaut_lab.installation.strategies import STRATEGIES
 from testronaut_lab.model.plan import InstallSpec
@@ -84,6 +85,25 @@ def test_a_script_installs_with_its_own_interpreter_or_sh(shop: Workshop) -> Non
     write(shop.folder / "fails.sh", "#!/bin/bash\necho because >&2; exit 3\n")
     with pytest.raises(InstallError, match=r"(?s)installing script:fails\.sh: it failed; it ended with status 3.*because"):
         shop.install("script:fails.sh")
+
+
+@pytest.mark.parametrize(
+    ("says", "fault", "times"),
+    [
+        ("E: Could not get lock /var/lib/dpkg/lock", Fault.LOCKED, 1),
+        ("tar: write error: No space left on device", Fault.DISK_FULL, 1),
+        ("connect: Connection refused", Fault.NETWORK, 3),
+    ],
+)
+def test_only_what_the_network_broke_is_tried_again(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, says: str, fault: Fault, times: int
+) -> None:
+    monkeypatch.setattr(installation, "retry_delays", lambda rng: [0.01, 0.01])
+    write(shop.folder / "install.sh", f"echo '{says}' >&2; exit 1\n")
+    with pytest.raises(InstallError, match=f"installing script:install.sh: {fault}; it ended with status 1") as caught:
+        shop.install("script:install.sh")
+    assert (caught.value.fault, caught.value.hint) == (fault, HINTS[fault])
+    assert shop.lines.count(says) == times
 
 
 def test_a_script_that_brings_nothing_is_an_error(shop: Workshop) -> None:
@@ -163,6 +183,16 @@ def test_a_wrong_sha256_is_an_error_before_anything_is_started(shop: Workshop) -
     write(shop.folder / "tool", packages.program("x"))
     with pytest.raises(InstallError, match=r"its sha256 is [0-9a-f]{64}, expected 0{64}"):
         shop.install({"name": "tool", "install": {"copy": "tool", "sha256": "0" * 64}})
+
+
+def test_a_wrong_sha256_is_a_reason_for_the_next_way(shop: Workshop) -> None:
+    write(shop.folder / "tool", packages.program("x"))
+    made = shop.install({"name": "tool", "install": [{"copy": "tool", "sha256": "0" * 64}, "copy:tool"]})
+    assert shop.run(made, "tool") == "x\n"
+    assert any("its sha256 is" in line for line in shop.lines)
+    write(shop.folder / "other", "#!/no/such\n")
+    with pytest.raises(InstallError, match=r"(?s)1\. .*its sha256 is.*2\. verifying tool"):
+        shop.install({"name": "tool", "install": [{"copy": "tool", "sha256": "0" * 64}, "copy:other"]})
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out"])

@@ -51,7 +51,7 @@ class ManagerMissing(Exception):
 
 
 @dataclass(slots=True)
-class Progress:
+class Tried:
     """What outlives a container: the alternatives that did not work, and what was put into the image for others."""
 
     failures: dict[InstallSpec, InstallError] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class Installation:
         trust: HostTrust,
         report: Report,
         payloads: Mapping[InstallSpec, Payload],
-        progress: Progress,
+        tried: Tried,
     ) -> None:
         self._container = container
         self._trust = trust
         self._report = report
         self._payloads = payloads
-        self._failures = progress.failures
-        self._prepared = progress.prepared
+        self._failures = tried.failures
+        self._prepared = tried.prepared
         self._used: list[Strategy] = []
         self._there: set[Argv] = set()
         self._fresh: set[str] = set()
@@ -90,7 +90,8 @@ class Installation:
             except InstallError as error:
                 self._failures[spec] = error
                 if spec is not tool.install[-1]:
-                    self._report(tool.name, f"{error.message}\ntrying the next way to install it")
+                    for line in (*error.message.splitlines(), "trying the next way to install it"):
+                        self._report(tool.name, line)
                     if strategy_for(spec.strategy).linked or error.fault not in _NOTHING_CHANGED:
                         raise StartOver from error
         errors = [self._failures[spec] for spec in tool.install]

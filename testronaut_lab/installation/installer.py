@@ -19,7 +19,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.errors import InstallError
-from testronaut_lab.installation.installation import Installation, ManagerMissing, Progress, Report, StartOver
+from testronaut_lab.installation.installation import Installation, ManagerMissing, Report, StartOver, Tried
 from testronaut_lab.installation.payload import Payload, packed
 from testronaut_lab.installation.strategies import package_name, strategy_for
 from testronaut_lab.installation.trust import HostTrust, host_trust
@@ -29,6 +29,7 @@ from testronaut_lab.model.result import ToolInfo
 TOOLS_LABEL = "org.testronaut.tools"
 
 Payloads = Mapping[InstallSpec, Payload]
+Failures = Mapping[InstallSpec, InstallError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,6 @@ class _Job:
     """What all of one installation has in common."""
 
     engine: Engine
-    trust: HostTrust
     report: Report
     name_prefix: str
 
@@ -63,8 +63,9 @@ def install(
     for tool in tools:
         for spec in tool.install:
             package_name(strategy_for(spec.strategy), spec.spec)
-    with _payloads(tools) as payloads:
-        return _install(_Job(engine, host_trust(os.environ), report, name_prefix), base, tools, payloads)
+    job = _Job(engine, report, name_prefix)
+    with _payloads(tools) as (payloads, failures):
+        return _install(job, base, tools, payloads, failures)
 
 
 def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads | None = None) -> str:
@@ -87,22 +88,29 @@ def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads
 
 
 def _spec_material(spec: InstallSpec, payload: Payload | None) -> list[str]:
-    return [spec.strategy, spec.spec] if payload is None else [spec.strategy, payload.file, payload.sha256]
+    return [spec.strategy, spec.spec, spec.sha256 or ""] if payload is None else [spec.strategy, payload.file, payload.sha256]
 
 
 @contextmanager
-def _payloads(tools: Sequence[ToolSpec]) -> Iterator[Payloads]:
+def _payloads(tools: Sequence[ToolSpec]) -> Iterator[tuple[Payloads, Failures]]:
+    """The files that are handed over, and why one that cannot be is no way to install its tool."""
     found: dict[InstallSpec, Payload] = {}
+    failures: dict[InstallSpec, InstallError] = {}
+    programs = {spec: tool.command or tool.name for tool in tools for spec in tool.install}
     with ExitStack() as stack:
-        programs = {spec: tool.command or tool.name for tool in tools for spec in tool.install}
         for spec, program in programs.items():
             strategy = strategy_for(spec.strategy)
             if strategy.takes != "package" or spec.source is not None:
-                found[spec] = stack.enter_context(packed(spec, strategy, program))
-        yield found
+                try:
+                    found[spec] = stack.enter_context(packed(spec, strategy, program))
+                except InstallError as error:
+                    failures[spec] = error
+        yield found, failures
 
 
-def _install(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads: Payloads) -> InstalledImage:
+def _install(
+    job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads: Payloads, failures: Failures
+) -> InstalledImage:
     if not tools:
         return InstalledImage(base.info.id, (), cached=True, key="")
     key = image_key(base, tools, payloads)
@@ -111,7 +119,7 @@ def _install(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloa
     names = ", ".join(tool.name for tool in tools)
     wait = "waiting for another process that is installing the same"
     with exclusive(f"tool-{key[:24]}", lambda: job.report(names, wait)):
-        return _cached(job.engine, key) or _build(job, base, tools, payloads, key)
+        return _cached(job.engine, key) or _build(job, base, tools, payloads, Tried(dict(failures)), key)
 
 
 def _cached(engine: Engine, key: str) -> InstalledImage | None:
@@ -125,14 +133,18 @@ def _cached(engine: Engine, key: str) -> InstalledImage | None:
     return InstalledImage(found.info.id, tools, cached=True, key=key)
 
 
-def _build(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads: Payloads, key: str) -> InstalledImage:
+def _build(
+    job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads: Payloads, tried: Tried, key: str
+) -> InstalledImage:
     """Starts over, from the base, after an alternative that failed and may have left something, and from a base with the
     package manager in it, where that was missing. That base is an image of its own, so that the next tool has it at once."""
-    progress = Progress()
-    ground = base
+    for tool in tools:
+        for failure in (tried.failures[spec] for spec in tool.install[:-1] if spec in tried.failures):
+            job.report(tool.name, failure.message)
+    trust, ground = host_trust(os.environ), base
     while True:
-        with job.trust.mounts() as mounts, _container(job, ground, mounts) as container:
-            installation = Installation(container, job.trust, job.report, payloads, progress)
+        with trust.mounts() as mounts, _container(job, ground, mounts, trust) as container:
+            installation = Installation(container, trust, job.report, payloads, tried)
             try:
                 infos = tuple(installation.install(tool) for tool in tools)
             except StartOver:
@@ -142,19 +154,21 @@ def _build(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads
             else:
                 installation.clean()
                 return _commit(container, base, infos, key)
-        progress.prepared.add(missing.tools)
+        tried.prepared.add(missing.tools)
         try:
             ground = _with_prerequisites(job, ground, missing.tools)
         except InstallError as error:
-            progress.failures[missing.spec] = error
+            tried.failures[missing.spec] = error
 
 
-def _container(job: _Job, ground: ResolvedImage, mounts: Mapping[str, Path]) -> AbstractContextManager[InstallContainer]:
-    return install_container(job.engine, ground, job.name_prefix, mounts, job.trust.mask)
+def _container(
+    job: _Job, ground: ResolvedImage, mounts: Mapping[str, Path], trust: HostTrust
+) -> AbstractContextManager[InstallContainer]:
+    return install_container(job.engine, ground, job.name_prefix, mounts, trust.mask)
 
 
 def _with_prerequisites(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> ResolvedImage:
-    installed = _install(job, base, tools, {})
+    installed = _install(job, base, tools, {}, {})
     found = find_tool_image(job.engine, installed.key)
     if found is None:
         raise InstallError(f"installing {', '.join(tool.name for tool in tools)}: the image with it is gone again")

@@ -414,6 +414,7 @@ def test_the_schema_tells_what_each_install_strategy_takes() -> None:
     install = plan_schema()["$defs"]["install"]  # type: ignore[index,call-overload]
     assert install["properties"]["copy"]["description"] == STRATEGIES["copy"].accepts  # type: ignore[index,call-overload]
     assert set(STRATEGIES) | {"sha256", "strip"} == set(install["properties"])  # type: ignore[index,call-overload,arg-type]
+    assert all("description" in key for key in install["properties"].values())  # type: ignore[index,call-overload,union-attr]
 
 
 def test_a_way_to_install_may_be_written_in_full(tmp_path: Path) -> None:

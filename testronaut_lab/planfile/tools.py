@@ -15,7 +15,7 @@ from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
 from testronaut_lab.planfile import terms
 from testronaut_lab.planfile.composite import Either, ListOf, Made
-from testronaut_lab.planfile.kinds import Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.kinds import Kind, Number, PlanPath, Reading, Schema, Text
 from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.tree import Node
 
@@ -77,19 +77,40 @@ def _install(sha256: str | None = None, strip: int = 0, **one: InstallSpec) -> I
     return replace(spec, sha256=sha256, strip=strip)
 
 
-INSTALL: Final = Either(
-    text=Spec(),
-    table=Table(
-        "install",
-        {
-            **{name: Spec(strategy) for name, strategy in STRATEGIES.items()},
-            "sha256": Made(terms.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower),
-            "strip": Number("how many leading folders of an archive to leave out", 0, 64),
-        },
-        _install,
-        exactly_one=[tuple(STRATEGIES)],
-    ),
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A kind that the schema says something about."""
+
+    kind: Kind
+    description: str
+
+    @property
+    def words(self) -> str:
+        return self.kind.words
+
+    def read(self, node: Node, at: str, reading: Reading) -> object:
+        return self.kind.read(node, at, reading)
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        return {**self.kind.schema(definitions), "description": self.description}
+
+
+_SHA256: Final = Made(terms.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
+_STRIP: Final = Number("how many leading folders of an archive to leave out", 0, 64)
+_IN_FULL: Final = Table(
+    "install",
+    {
+        **{name: Spec(strategy) for name, strategy in STRATEGIES.items()},
+        "sha256": _Told(_SHA256, "what the file at PATH must have"),
+        "strip": _Told(_STRIP, _STRIP.words),
+    },
+    _install,
+    exactly_one=[tuple(STRATEGIES)],
 )
+
+
+def _only(spec: InstallSpec) -> tuple[InstallSpec]:
+    return (spec,)
 
 
 def _tool(
@@ -118,9 +139,9 @@ TOOL: Final = Either(
             "command": terms.named(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*", "the name of a program"),
             "install": Key(
                 Either(
-                    text=Made(INSTALL, lambda spec: (spec,)),
-                    items=ListOf(INSTALL, at_least=1),
-                    table=Made(INSTALL, lambda spec: (spec,)),
+                    text=Made(Spec(), _only),
+                    items=ListOf(Either(text=Spec(), table=_IN_FULL), at_least=1),
+                    table=Made(_IN_FULL, _only),
                 ),
                 required=True,
             ),

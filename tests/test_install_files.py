@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,6 +195,51 @@ def test_a_wrong_sha256_is_a_reason_for_the_next_way(shop: Workshop) -> None:
     write(shop.folder / "other", "#!/no/such\n")
     with pytest.raises(InstallError, match=r"(?s)1\. .*its sha256 is.*2\. verifying tool"):
         shop.install({"name": "tool", "install": [{"copy": "tool", "sha256": "0" * 64}, "copy:other"]})
+
+
+def members(path: Path, strategy: str, *, strip: int = 0) -> dict[str, tuple[str, int, bytes]]:
+    with packed(InstallSpec(strategy, path.name, path, strip=strip), STRATEGIES[strategy], "x") as payload:
+        with tarfile.open(fileobj=payload.tar) as tar:
+            contents = {each.name: tar.extractfile(each) for each in tar if each.isreg()}
+            return {
+                each.name: (each.linkname, each.mode, file.read() if (file := contents.get(each.name)) else b"")
+                for each in tar.getmembers()
+            }
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "tar.xz", "zip"])
+def test_a_folder_and_its_archives_hold_the_same(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "in/d"
+    write(folder / "bin/a", "a")
+    write(folder / "share/text", "t").chmod(0o640)
+    (folder / "bin/link").symlink_to("../share/text")
+    os.mkfifo(folder / "pipe")
+    path = folder
+    if kind.startswith("tar"):
+        path = tmp_path / f"d.{kind}"
+        with tarfile.open(path, "w:xz" if kind.endswith("xz") else "w") as tar:
+            tar.add(folder, "d")
+            hard = tarfile.TarInfo("d/bin/hard")
+            hard.type, hard.linkname, hard.mode = tarfile.LNKTYPE, "d/bin/a", 0o755
+            tar.addfile(hard)
+    elif kind == "zip":
+        path = tmp_path / "d.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in ("bin", "bin/a", "share", "share/text"):
+                archive.write(folder / file, f"d/{file}")
+            link = zipfile.ZipInfo("d/bin/link")
+            link.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(link, "../share/text")
+    expected = {
+        "bin": ("", 0o755, b""),
+        "bin/a": ("", 0o755, b"a"),
+        "bin/link": ("../share/text", 0o777, b""),
+        "share": ("", 0o755, b""),
+        "share/text": ("", 0o644, b"t"),
+    }
+    if kind.startswith("tar"):
+        expected["bin/hard"] = ("", 0o755, b"a")
+    assert members(path, "copy" if kind == "folder" else "archive", strip=int(kind != "folder")) == expected
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out"])

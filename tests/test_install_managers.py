@@ -12,7 +12,7 @@ from workshop import Workshop, open_workshop
 
 from testronaut_lab.container.builder import install_container, tool_tag
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import ResolvedImage, inspect
+from testronaut_lab.container.image import ResolvedImage, inspect, list_images, remove_images
 from testronaut_lab.errors import InstallError, UsageError
 from testronaut_lab.installation.faults import Fault
 
@@ -168,4 +168,5 @@ def test_a_base_whose_root_has_no_home_still_gets_tools(engine: Engine, shop: Wo
             assert opened.run(made, "lab-wheel") == "from a wheel\n"
             assert "No such file" in opened.run(made, "sh", "-c", "ls /nowhere /root 2>&1; true")
     finally:
-        engine.client.images.remove(tag, force=True)
+        remove_images(engine, [image for image in list_images(engine) if image.spec.startswith(f"{tag} + ")])
+        engine.client.images.remove(tag)

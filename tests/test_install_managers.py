@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import packages
@@ -15,6 +16,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import ResolvedImage, inspect, list_images, remove_images
 from testronaut_lab.errors import InstallError, UsageError
 from testronaut_lab.installation.faults import Fault
+from testronaut_lab.installation.strategies import STRATEGIES
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]  # the first one of a manager installs the manager, once
 PREFIX = "tlabtest-managers"
@@ -150,6 +152,18 @@ def test_an_image_without_any_manager_is_told_what_is_missing(without_apt: Works
     ) as caught:
         without_apt.install({"name": "x", "install": ["pip:xyz", "apt:xyz"]})
     assert caught.value.fault == Fault.PREREQUISITE
+
+
+@soak
+def test_a_manager_that_does_not_work_with_its_packages_there_is_no_endless_matter(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(STRATEGIES["pip"], manager=("false",), needs=(("apt", ("hostname",)),))
+    monkeypatch.setitem(STRATEGIES, "pip", broken)
+    with pytest.raises(InstallError, match="a prerequisite is missing: false does not work in the image") as caught:
+        shop.install("pip:xyz")
+    assert caught.value.fault == Fault.PREREQUISITE
+    remove_images(shop.engine, [image for image in list_images(shop.engine) if "apt:hostname=" in image.spec])
 
 
 @soak

@@ -98,7 +98,13 @@ class SessionLost(EngineError):
 
 
 class InstallError(LabError):
+    """`fault` is the kind of what went wrong, in words: "no such package", "the network failed" …; empty where it has none."""
+
     exit_status = ExitStatus.INSTALL
+
+    def __init__(self, message: str, *, hint: str | None = None, fault: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault
 
 
 class CaptureError(LabError):

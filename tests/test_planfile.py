@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.installation.strategies import STRATEGIES
 from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.plan import (
     FileSpec,
@@ -423,3 +424,37 @@ def test_the_schema_lists_the_named_rules_with_what_they_do() -> None:
     described = {each["const"]: each["description"] for each in named["oneOf"]}
     assert {"ansi", "json", "tmp", "uuid", "size"} < described.keys()
     assert all(described.values())
+
+
+def test_the_schema_tells_what_each_install_strategy_takes() -> None:
+    install = plan_schema()["$defs"]["install"]  # type: ignore[index,call-overload]
+    assert install["properties"]["copy"]["description"] == STRATEGIES["copy"].accepts  # type: ignore[index,call-overload]
+    assert set(STRATEGIES) | {"sha256", "strip"} == set(install["properties"])  # type: ignore[index,call-overload,arg-type]
+    assert all("description" in key for key in install["properties"].values())  # type: ignore[index,call-overload,union-attr]
+
+
+def test_a_way_to_install_may_be_written_in_full(tmp_path: Path) -> None:
+    (tmp_path / "x-1.tgz").touch()
+    tool = {"name": "x", "install": [{"archive": "x-1.tgz", "sha256": "AB" * 32, "strip": 1}, {"npm": "x@^1"}, "pip:x==1"]}
+    [read] = parse_plan({"image": "x", "tools": [tool], "steps": ["x"]}, root=tmp_path).tools
+    assert read.install == (
+        InstallSpec("archive", "x-1.tgz", tmp_path / "x-1.tgz", "ab" * 32, 1),
+        InstallSpec("npm", "x@^1"),
+        InstallSpec("pip", "x==1"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "name"), [("npm:@scope/tool", "tool"), ("wheel:lab_tool-1-py3-none-any.whl", "lab-tool"), ("copy:a/b c", "b c")]
+)
+def test_a_tool_is_called_as_its_package_or_file_is(tmp_path: Path, written: str, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    for file in ("lab_tool-1-py3-none-any.whl", "a/b c"):
+        (tmp_path / file).touch()
+    [read] = parse_plan({"image": "x", "tools": [written], "steps": ["x"]}, root=tmp_path).tools
+    assert read.name == name
+
+
+def test_by_hand_a_path_may_be_absolute(tmp_path: Path) -> None:
+    (tmp_path / "jq").touch()
+    assert parse_tool(f"copy:{tmp_path}/jq") == ToolSpec("jq", (InstallSpec("copy", f"{tmp_path}/jq", tmp_path / "jq"),))

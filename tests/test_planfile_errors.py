@@ -79,9 +79,21 @@ def test_a_wrong_key_of_the_plan_is_named(tree: dict[str, object], message: str)
     ("tools", "message"),
     [
         (["jq"], "tools[0]: expected STRATEGY:SPEC, such as apt:jq, found 'jq'"),
-        (["pip:httpie"], "tools[0]: the install strategy `pip` is not supported yet; there is apt"),
+        (["cargo:rg"], "tools[0]: the install strategy `cargo` is not supported yet; there is apt, pip, pipx, npm, deb, wheel, "
+                       "npm-pack, archive, copy, script"),
         (["apt:jq-"], "tools[0]: 'jq-' is no package of apt: expected NAME or NAME=VERSION, a name in lower case letters, "
-                      "digits, '+', '-' and '.'; a trailing - or + would ask apt to remove or install"),
+                      "digits, '+', '-' and '.'"),
+        (["copy:/usr/bin/jq"], "tools[0]: expected the PATH of a program, or of a folder with programs in it or in its bin, "
+                               "found '/usr/bin/jq'"),
+        (["deb:gone.deb"], "tools[0]: there is no file 'gone.deb' beside the plan"),
+        (["wheel:x.zip"], "tools[0]: 'x.zip' is no path of wheel: expected the PATH of a wheel, "
+                          "NAME-VERSION-PYTHON-ABI-PLATFORM.whl"),
+        ([{"install": {"apt": "jq", "pip": "jq"}}], "tools[0].install: 'apt' and 'pip' exclude each other"),
+        ([{"install": {"apt": "jq", "sha256": "0" * 64}}],
+         "tools[0].install: 'sha256' is that of a file, and apt is given none here"),
+        ([{"install": {"npm": "jq", "strip": 1}}], "tools[0].install: 'strip' is for an archive, not for npm"),
+        ([{"install": {"npm": "jq", "sha256": "abc"}}],
+         "tools[0].install.sha256: expected a sha256 of 64 hexadecimal digits, found 'abc'"),
         ([{"name": "jq"}], "tools[0]: the key 'install' is missing"),
         ([{"install": []}], "tools[0].install: expected at least 1, found an empty list"),
         ([{"install": "apt:jq", "verify": {"matches": "("}}],

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import docker.errors
 from docker.types import LogConfig, Mount, Ulimit
@@ -26,8 +27,9 @@ from testronaut_lab.container.network import install_network
 from testronaut_lab.container.process import LineSplitter
 from testronaut_lab.errors import EngineError
 
-# /dev is a file system of the container's own, so the mount point that the engine makes there is not in the commit.
-CA_BUNDLE_TARGET = "/dev/testronaut-ca.pem"
+# /dev is a file system of the container's own, so the mount points that the engine makes there are not in the commit.
+HOST_FILES = "/dev/testronaut-"
+CA_BUNDLE_TARGET = f"{HOST_FILES}ca.pem"
 
 # What dpkg and maintainer scripts need: unpack files of any owner and mode, and become other users (apt fetches as _apt).
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID")
@@ -64,13 +66,17 @@ class Executed:
         return "\n".join(self.last_lines)
 
 
+Mask = Callable[[str], str]
+
+
 class InstallContainer:
     """A started container for one installation; made by `install_container`, used from one thread."""
 
-    def __init__(self, engine: Engine, container_id: str, base: ResolvedImage) -> None:
+    def __init__(self, engine: Engine, container_id: str, base: ResolvedImage, mask: Mask = str) -> None:
         self._engine = engine
         self._id = container_id
         self._base = base
+        self._mask = mask
 
     def run(
         self,
@@ -87,6 +93,7 @@ class InstallContainer:
         last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
         def on_each(line: str) -> None:
+            line = self._mask(line)
             last_lines.append(line)
             if on_line is not None:
                 on_line(line)
@@ -105,6 +112,13 @@ class InstallContainer:
                 api.kill(self._id)
             return Executed(None, tuple(last_lines))
         return Executed(self._exit_status(created["Id"], what), tuple(last_lines))
+
+    def put(self, folder: str, tar: IO[bytes]) -> None:
+        """Unpack a tar into a folder that is there. Owners and modes are as it says."""
+        what = f"copying files to {folder} in the install container"
+        with translated(what):
+            if not self._engine.client.api.put_archive(self._id, folder, tar):
+                raise EngineError(f"{what}: the engine refused them")
 
     def commit(self, tag: str, labels: Mapping[str, str]) -> str:
         """Make an image of what is in the container, with the base's configuration and these labels; gives its id.
@@ -138,17 +152,21 @@ class InstallContainer:
 
 @contextmanager
 def install_container(
-    engine: Engine, base: ResolvedImage, name_prefix: str, ca_bundle: Path | None
+    engine: Engine, base: ResolvedImage, name_prefix: str, files: Mapping[str, Path] | None = None, mask: Mask = str
 ) -> Iterator[InstallContainer]:
-    """A container to install in, on a bridge of its own; both are named `NAME_PREFIX-install` and gone at the end."""
+    """A container to install in, on a bridge of its own; both are named `NAME_PREFIX-install` and gone at the end.
+
+    `files` of the host can be read in it at their keys, which have to be in HOST_FILES to stay out of a commit. `mask` is
+    applied to every line that a command writes, before anybody sees it.
+    """
     name = f"{name_prefix}-install"
     with install_network(engine, name):
         with translated(f"creating container {name} from {base.info.ref}"):
-            container_id = _create(engine, base.info.id, base.config, name, ca_bundle)
+            container_id = _create(engine, base.info.id, base.config, name, files or {})
         try:
             with translated(f"starting container {name} from {base.info.ref}"):
                 engine.client.api.start(container_id)
-            yield InstallContainer(engine, container_id, base)
+            yield InstallContainer(engine, container_id, base, mask)
         finally:
             with translated(f"removing container {name}"):
                 try:
@@ -166,8 +184,9 @@ def tool_tag(key: str) -> str:
     return f"{TOOL_REPOSITORY}:{key[:24]}"
 
 
-def _create(engine: Engine, image: str, config: ImageConfig, name: str, ca_bundle: Path | None) -> str:
-    mounts = [Mount(CA_BUNDLE_TARGET, str(ca_bundle), type="bind", read_only=True)] if ca_bundle else []
+def _create(engine: Engine, image: str, config: ImageConfig, name: str, files: Mapping[str, Path]) -> str:
+    assert all(target.startswith(HOST_FILES) for target in files)
+    mounts = [Mount(target, str(source), type="bind", read_only=True) for target, source in files.items()]
     container = engine.client.containers.create(
         image,
         name=name,

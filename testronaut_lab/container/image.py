@@ -136,8 +136,8 @@ def list_images(engine: Engine) -> list[ManagedImage]:
 def remove_images(engine: Engine, images: Iterable[ManagedImage]) -> list[tuple[ManagedImage, str]]:
     """Remove these images; gives those that stay, each with the engine's reason (a container uses it)."""
     kept: list[tuple[ManagedImage, str]] = []
-    # What stands on another image goes first.
-    for image in sorted(images, key=lambda image: image.kind, reverse=True):
+    # What stands on another image goes first: it was made later.
+    for image in sorted(images, key=lambda image: (image.kind, image.created), reverse=True):
         with translated(f"removing image {image.tag}"):
             try:
                 engine.client.api.remove_image(image.tag)

@@ -1,89 +1,313 @@
-"""How each package manager is driven, as data: to support another one, add a row.
+"""How each package manager is driven, as data: to support another one, add a row to STRATEGIES.
 
-A command is an argv. `{name}`, `{spec}` and `{ca}` are filled in inside its words, `{options}` stands for the options that
-hand the manager the host's CA bundle, if there is one. No word of it is ever read by a shell.
+A command is an argv. In its words `{name}`, `{spec}`, `{home}`, `{file}`, `{work}` and `{ca}` are filled in (see
+`Words`), `{options}` stands for the options that hand the manager the host's CA bundle, if there is one. No word of it is ever
+read by a shell: the scripts in `scripts.py` are constant and get names as arguments.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePosixPath
+from typing import Literal
 
-from testronaut_lab.errors import InstallError
+from testronaut_lab.errors import UsageError
+from testronaut_lab.installation import scripts
+from testronaut_lab.installation.faults import Fault, Rules
 
 Argv = tuple[str, ...]
+# What follows the colon: a package of a registry; or a path on this machine, of one file that is handed to the manager, of an
+# archive that is unpacked, or of a file or folder that is copied.
+Takes = Literal["package", "file", "archive", "tree"]
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One package manager. `version` goes into the key of the image: raise it when a change here changes what comes out.
+    """One row. `version` goes into the key of the image: raise it when a change here changes what comes out.
 
-    `spec` has the groups `name` and `version` and allows nothing that the manager could take for an option, a file, a
-    pattern or a removal. `installed` prints a line `installed VERSION`, `files` one path a line. `transient` matches what the
-    manager says when trying again may help, `unknown` when there is no such package.
+    `spec` has the group `name`, may have `version`, and allows nothing that the manager could take for an option, a file, a
+    pattern or a removal; for paths it is about the file's own name, and `accepts` says it to people.
+
+    `manager` ends well where the manager is there; where it is not, `needs` are packages that bring it, by the image's own
+    manager. `refresh` is done once for each `index`. `installed` prints a line `installed VERSION` (a row without it tells the
+    version by the program's own `--version`), `files` the paths of what came along, `available` holds the versions there are,
+    as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for.
+
+    `linked`: it is put into a folder of its own, `{home}`, and its programs are linked into the PATH. `rules` tell its errors.
     """
 
     name: str
     version: int
     spec: re.Pattern[str]
     accepts: str
-    refresh: Argv
-    install: Argv
-    installed: Argv
+    manager: Argv
+    install: tuple[Argv, ...]
     files: Argv
-    clean: tuple[Argv, ...]
-    env: tuple[tuple[str, str], ...]
-    ca_options: Argv
-    transient: re.Pattern[str]
-    unknown: re.Pattern[str]
-    hint: str
+    takes: Takes = "package"
+    needs: tuple[tuple[str, Argv], ...] = ()
+    index: str = ""
+    refresh: Argv = ()
+    identify: Argv = ()
+    installed: Argv = ()
+    available: Argv = ()
+    listed: re.Pattern[str] = re.compile(r"(?!)")
+    ascending: bool = False
+    pin: str = "{}={}"
+    clean: tuple[Argv, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    ca_options: Argv = ()
+    linked: bool = True
+    rules: Rules = ()
+    hint: str = ""
 
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is filled into a row. `name` is the package's, `spec` what was asked for of the manager; `home` is the tool's own
+    folder, `file` the path of what was handed in, `work` a folder that is gone in the end."""
+
+    name: str = ""
+    spec: str = ""
+    home: str = ""
+    file: str = ""
+    work: str = ""
+    ca: str = ""
+    options: tuple[str, ...] = ()
+
+
+# --- Debian's packages ---------------------------------------------------------------------------------------------------
+
+# Without the error mode an index that cannot be fetched is only a warning, and the package then looks unknown.
+_APT_REFRESH: Argv = ("apt-get", "{options}", "-o", "APT::Update::Error-Mode=any", "update")
+# Without a pty dpkg writes no percentages, which would be a line each; the image is made from a whole container, so that
+# nothing is gained by an fsync for each of thousands of files.
+_APT_INSTALL: Argv = (
+    "apt-get", "{options}", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-unsafe-io",
+    "install", "-y", "--no-install-recommends", "--",
+)  # fmt: skip
 
 _APT = Strategy(
     name="apt",
-    version=1,
+    version=2,
     # A trailing - or + would ask apt to remove or install; ++ is a name's own, as in g++.
     spec=re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]*(?:[a-z0-9]|\+\+))(?:=(?P<version>[A-Za-z0-9][A-Za-z0-9.+:~*-]*))?"),
     accepts="NAME or NAME=VERSION, a name in lower case letters, digits, '+', '-' and '.'",
-    # Without the error mode an index that cannot be fetched is only a warning, and the package then looks unknown.
-    refresh=("apt-get", "{options}", "-o", "APT::Update::Error-Mode=any", "update"),
-    # Without a pty dpkg writes no percentages, which would be a line each.
-    install=("apt-get", "{options}", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", "--", "{spec}"),
+    manager=("apt-get", "--version"),
+    index="apt",
+    refresh=_APT_REFRESH,
+    install=((*_APT_INSTALL, "{spec}"),),
     installed=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}\\n", "{name}"),
     files=("dpkg", "-L", "{name}"),
+    available=("apt-cache", "madison", "{name}"),
+    listed=re.compile(r"^ *\S+ \| +(\S+) \|", re.MULTILINE),
     clean=(("apt-get", "clean"), ("find", "/var/lib/apt/lists", "-mindepth", "1", "-delete")),
     env=(("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8")),
     ca_options=("-o", "Acquire::https::CaInfo={ca}"),
-    transient=re.compile(
-        r"Temporary failure resolving|Could not resolve|Connection failed|[Cc]onnection timed out|Connection refused|"
-        r"Unable to connect|Could not connect|Hash Sum mismatch|\b50[0-9]  ?[A-Z]"
-    ),
-    unknown=re.compile(
-        r"Unable to locate package|has no installation candidate|Version '.*' for '.*' was not found|Couldn't find"
+    linked=False,
+    rules=(
+        (Fault.NO_VERSION, re.compile(r"Version '.*' for '.*' was not found")),
+        (Fault.NO_PACKAGE, re.compile(r"Unable to locate package|has no installation candidate|Couldn't find")),
+        (
+            Fault.CONFLICT,
+            re.compile(r"unmet dependencies|held broken packages|trying to overwrite|package architecture \(.*\) does not"),
+        ),
     ),
     hint="check the name: apt-cache search {name}",
 )
 
-STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (_APT,)}
+_DEB = Strategy(
+    name="deb",
+    version=1,
+    takes="file",
+    spec=re.compile(r"(?P<name>[^/\0_]+?)(?:_(?P<version>[^/\0_]+)(?:_[^/\0]*)?)?\.deb"),
+    accepts="the PATH of a package file, NAME_VERSION_ARCHITECTURE.deb",
+    manager=_APT.manager,
+    index="apt",
+    refresh=_APT.refresh,
+    identify=("dpkg-deb", "-f", "{file}", "Package"),
+    install=((*_APT_INSTALL, "{file}"),),
+    installed=_APT.installed,
+    files=_APT.files,
+    clean=_APT.clean,
+    env=_APT.env,
+    ca_options=_APT.ca_options,
+    linked=False,
+    rules=_APT.rules,
+)
+
+# --- Python's ------------------------------------------------------------------------------------------------------------
+
+_PYTHON_NEEDS: tuple[tuple[str, Argv], ...] = (("apt", ("python3-venv",)),)
+_PIP: Argv = ("{home}/bin/python", "-m", "pip")
+# An environment of the tool's own: the system's Python is not to be changed (PEP 668), and two tools may need two versions.
+_VENV: Argv = ("python3", "-m", "venv", "{home}")
+_PIP_INSTALL: Argv = (*_PIP, "install", "--no-input", "--no-cache-dir", "--progress-bar", "off", "--no-color", "--")
+_PYTHON_NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+_PIP_VERSION = r"(?:===?|[<>~!]=|[<>])[A-Za-z0-9][A-Za-z0-9.+!*_-]*"
+
+_PIP_LISTED = re.compile(r"(?:Available versions:|,) ([0-9][^,\s]*)")
+
+_FROM_PYPI = Strategy(
+    name="pip",
+    version=1,
+    # What looks like a file would be taken for one.
+    spec=re.compile(
+        rf"(?!.*\.(?:whl|zip|tar|gz|bz2|xz|tgz|tbz|txz|lzma)\Z){_PYTHON_NAME}(?:\[[A-Za-z0-9._,-]+\])?"
+        rf"(?P<version>{_PIP_VERSION}(?:,{_PIP_VERSION})*)?"
+    ),
+    accepts="NAME, NAME[EXTRA] or NAME==3.2.*, with one of == >= <= ~= != < > before each version",
+    manager=("python3", "-c", "import ensurepip, venv"),
+    needs=_PYTHON_NEEDS,
+    install=(_VENV, (*_PIP_INSTALL, "{spec}")),
+    installed=("{home}/bin/python", "-c", scripts.PYTHON_VERSION, "{name}"),
+    files=("{home}/bin/python", "-c", scripts.PYTHON_FILES, "{name}"),
+    available=(*_PIP, "index", "versions", "--", "{name}"),
+    listed=_PIP_LISTED,
+    pin="{}=={}",
+    env=(("LC_ALL", "C.UTF-8"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")),
+    rules=(
+        (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
+        (Fault.NO_VERSION, re.compile(r"from versions: ")),
+        (Fault.CONFLICT, re.compile(r"ResolutionImpossible|conflicting dependencies|is not a supported wheel on this platform")),
+    ),
+    hint="check the name: pip index versions {name}",
+)
+
+_WHEEL = replace(
+    _FROM_PYPI,
+    name="wheel",
+    takes="file",
+    spec=re.compile(rf"{_PYTHON_NAME}-(?P<version>[A-Za-z0-9.+!_]+)(?:-[0-9][A-Za-z0-9_]*)?(?:-[A-Za-z0-9_.]+){{3}}\.whl"),
+    accepts="the PATH of a wheel, NAME-VERSION-PYTHON-ABI-PLATFORM.whl",
+    install=(_VENV, (*_PIP_INSTALL, "{file}")),
+    available=(),
+    hint="",
+)
+
+_PIPX_PYTHON = "{home}/venvs/{canonical}/bin/python"
+_PIPX = replace(
+    _FROM_PYPI,
+    name="pipx",
+    manager=("pipx", "--version"),
+    needs=(("apt", ("pipx",)),),
+    install=(("pipx", "install", "--pip-args=--no-cache-dir --progress-bar=off", "--", "{spec}"),),
+    installed=(_PIPX_PYTHON, "-c", scripts.PYTHON_VERSION, "{name}"),
+    files=(_PIPX_PYTHON, "-c", scripts.PYTHON_FILES, "{name}"),
+    available=("{home}/shared/bin/python", "-m", "pip", "index", "versions", "--", "{name}"),
+    env=(
+        *_FROM_PYPI.env, ("PIPX_HOME", "{home}"), ("PIPX_BIN_DIR", "/usr/local/bin"), ("USE_EMOJI", "0"),
+        ("PIPX_DEFAULT_PYTHON", "python3"),
+    ),
+)  # fmt: skip
+
+# --- npm's ---------------------------------------------------------------------------------------------------------------
+
+_NPM_INSTALL: Argv = (
+    "npm", "install", "--global", "--prefix", "{home}", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--",
+)  # fmt: skip
+_NPM_NAME = r"[a-z0-9][a-z0-9._-]*"
+
+_NPM = Strategy(
+    name="npm",
+    version=1,
+    # A slash outside a scope would name a repository, a colon after the @ another source, such an ending a file.
+    spec=re.compile(
+        rf"(?!.*\.(?:tgz|tar|gz)\Z)(?P<name>(?:@{_NPM_NAME}/)?{_NPM_NAME})(?:@(?P<version>(?:[~^]|[<>]=?|=)?[A-Za-z0-9*][A-Za-z0-9.*+-]*))?"
+    ),
+    accepts="NAME, @SCOPE/NAME or NAME@VERSION, a version such as 1.5.0, ^1.5, ~1.5.1, >=1.5 or 1.x",
+    manager=("npm", "--version"),
+    needs=(("apt", ("npm",)),),
+    install=((*_NPM_INSTALL, "{spec}"),),
+    installed=("node", "-e", scripts.NODE_VERSION, "{home}"),
+    files=("find", "{home}/bin", "-mindepth", "1"),
+    available=("npm", "view", "--json", "--", "{name}", "versions"),
+    listed=re.compile(r'"([0-9][^"\s]*)"'),
+    ascending=True,
+    pin="{}@{}",
+    env=(("LC_ALL", "C.UTF-8"), ("npm_config_cache", "{work}/npm"), ("npm_config_loglevel", "notice")),
+    rules=(
+        (Fault.NO_VERSION, re.compile(r"\bETARGET\b")),
+        (Fault.NO_PACKAGE, re.compile(r"\bE404\b")),
+        (Fault.CONFLICT, re.compile(r"\b(?:ERESOLVE|EBADENGINE|EBADPLATFORM|EEXIST)\b")),
+    ),
+    hint="check the name: npm view {name}",
+)
+
+_NPM_PACK = replace(
+    _NPM,
+    name="npm-pack",
+    takes="file",
+    spec=re.compile(r"(?P<name>[^/\0]+?)(?:-(?P<version>[0-9][^/\0]*))?\.(?:tgz|tar\.gz)"),
+    accepts="the PATH of a package made by npm pack, NAME-VERSION.tgz",
+    install=((*_NPM_INSTALL, "{file}"),),
+    available=(),
+    hint="",
+)
+
+# --- without a package manager -------------------------------------------------------------------------------------------
+
+_COPY = Strategy(
+    name="copy",
+    version=1,
+    takes="tree",
+    spec=re.compile(r"(?P<name>[^/\0]+)"),
+    accepts="the PATH of a program, or of a folder with programs in it or in its bin",
+    manager=("sh", "-c", "true"),
+    install=(),
+    files=("sh", "-c", scripts.EXECUTABLES, "sh", "{home}"),
+)
+
+_ARCHIVE = replace(
+    _COPY,
+    name="archive",
+    takes="archive",
+    spec=re.compile(
+        r"(?P<name>[^/\0]+?)(?:[-_]v?(?P<version>[0-9][^/\0]*?))?\.(?:zip|tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz)"
+    ),
+    accepts="the PATH of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip with programs at its top or in its bin",
+)
+
+_SCRIPT = replace(
+    _COPY,
+    name="script",
+    takes="file",
+    spec=re.compile(r"(?P<name>[^/\0]+?)(?:\.[a-z0-9]+)?"),
+    accepts="the PATH of a script that puts it on the PATH, run as root with network; $1 is a folder of the tool's own",
+    files=(),  # what it brought, and where, only the script knows
+    install=(("sh", "-c", scripts.RUN_SCRIPT, "sh", "{file}", "{home}"),),
+    env=(("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8")),
+)
+
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy for strategy in (_APT, _FROM_PYPI, _PIPX, _NPM, _DEB, _WHEEL, _NPM_PACK, _ARCHIVE, _COPY, _SCRIPT)
+}
 
 
 def strategy_for(name: str) -> Strategy:
-    """Raises InstallError, naming those there are."""
+    """Raises UsageError, naming those there are."""
     if name not in STRATEGIES:
-        raise InstallError(f"the install strategy {name!r} is not supported yet", hint=f"use one of: {', '.join(STRATEGIES)}")
+        raise UsageError(f"the install strategy {name!r} is not supported yet", hint=f"use one of: {', '.join(STRATEGIES)}")
     return STRATEGIES[name]
 
 
 def package_name(strategy: Strategy, spec: str) -> str:
-    """The name in a spec like `jq=1.6-2.1`. Raises InstallError for a spec that the allow-list does not let through."""
-    match = strategy.spec.fullmatch(spec)
+    """The name in a spec like `jq=1.6-2.1`, or in that of a file. Raises UsageError for what the allow-list refuses."""
+    match = matched(strategy, spec)
     if match is None:
-        raise InstallError(f"installing {strategy.name}:{spec}: this is no package of {strategy.name}: {strategy.accepts}")
+        raise UsageError(f"installing {strategy.name}:{spec}: this is no package of {strategy.name}: {strategy.accepts}")
     return match["name"]
 
 
-def fill(argv: Sequence[str], *, name: str = "", spec: str = "", ca: str = "", options: Sequence[str] = ()) -> list[str]:
-    """An argv of the table with its placeholders filled in."""
-    words = [word for part in argv for word in (options if part == "{options}" else [part])]
-    return [word.replace("{name}", name).replace("{spec}", spec).replace("{ca}", ca) for word in words]
+def matched(strategy: Strategy, spec: str) -> re.Match[str] | None:
+    return strategy.spec.fullmatch(spec if strategy.takes == "package" else PurePosixPath(spec).name)
+
+
+def fill(argv: Sequence[str], words: Words) -> list[str]:
+    """An argv of the table with its placeholders filled in, each once: what was filled in is not looked at again."""
+    values = {field.name: getattr(words, field.name) for field in fields(words)}
+    # As installers of Python packages spell a name where it becomes a folder.
+    values["canonical"] = re.sub(r"[-_.]+", "-", words.name).lower()
+    filled = [word for part in argv for word in (words.options if part == "{options}" else [part])]
+    return [re.sub(r"\{([a-z]+)\}", lambda found: str(values.get(found[1], found[0])), word) for word in filled]

@@ -6,110 +6,163 @@ A package that brings no program at all (data, a library) is proved by its versi
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from testronaut_lab.container.builder import Executed, InstallContainer
 from testronaut_lab.errors import InstallError
-from testronaut_lab.installation.strategies import Strategy, fill
+from testronaut_lab.installation import scripts
+from testronaut_lab.installation.faults import HINTS, Fault
+from testronaut_lab.installation.strategies import Strategy, Words, fill
 from testronaut_lab.model.plan import ToolSpec, Verify
 
 _QUERY_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 20
 _PROGRAM = re.compile(r"/(?:usr/(?:local/)?)?(?:bin|sbin|games)/[^/]+")
-_LOADER_ERROR = re.compile(r"error while loading shared libraries|symbol lookup error|Error relocating|version `[^']*' not found")
+# What loaders say, of programs and of scripts: there is something that this program needs and that was not installed.
+_LOADER_ERROR = re.compile(
+    r"error while loading shared libraries|symbol lookup error|Error relocating|version `[^']*' not found|"
+    r"^(?:ModuleNotFoundError|ImportError|SyntaxError|importlib\.metadata\.PackageNotFoundError): |"
+    r"Cannot find module|ERR_MODULE_NOT_FOUND|ERR_REQUIRE_ESM",
+    re.MULTILINE,
+)
+_VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)+[\w.+~-]*)")
 # What a program leaves in its home directory while it is tried must not be in the image: /dev/shm is not committed.
 _ENV = {"LC_ALL": "C.UTF-8", "HOME": "/dev/shm"}
-# `command -v` would find the shell's own kill, time or printf. The name is an argument and no part of the script.
-_WHICH = """
-case $1 in /*) [ -f "$1" ] && [ -x "$1" ] && printf '%s\\n' "$1"; exit ;; esac
-IFS=:
-for folder in $PATH; do
-    [ -f "$folder/$1" ] && [ -x "$folder/$1" ] && printf '%s\\n' "$folder/$1" && exit
-done
-exit 1
-"""
 _NOT_FOUND, _SIGNALLED = (126, 127), 128
+_SHOWN = 5
 
 
-def installed_version(container: InstallContainer, strategy: Strategy, package: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is to be proved, of a tool that a row says is installed. `otherwise` is its version where nobody tells one."""
+
+    container: InstallContainer
+    tool: ToolSpec
+    strategy: Strategy
+    words: Words
+    env: dict[str, str]
+    otherwise: str = ""
+
+    @property
+    def package(self) -> str:
+        return self.words.name or self.tool.name
+
+    def brought(self) -> list[str]:
+        """The paths of the programs that came with it, sorted; none where the row cannot tell."""
+        if not self.strategy.files:
+            return []
+        lines: list[str] = []
+        argv = fill(self.strategy.files, self.words)
+        self.container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=self.env, on_line=lines.append)
+        if self.strategy.linked:
+            return sorted(line for line in lines if line.startswith(f"{self.words.home}/"))
+        return sorted(line for line in lines if _PROGRAM.fullmatch(line))
+
+
+def verify(proof: Proof) -> str:
+    """The version. Raises InstallError with the evidence if the manager knows none, the tool's program is missing or does not
+    start, or its `verify` fails."""
+    version = installed_version(proof) if proof.strategy.installed else ""
+    program = _program(proof)
+    if program is not None:
+        told = _start(proof, program)
+        version = version or told
+    if proof.tool.verify is not None:
+        _check(proof, proof.tool.verify)
+    return version or proof.otherwise
+
+
+def installed_version(proof: Proof) -> str:
     """The version that the package manager reports. Raises InstallError if it knows of none."""
-    asked = container.run(fill(strategy.installed, name=package), timeout_s=_QUERY_TIMEOUT_S)
+    asked = proof.container.run(
+        fill(proof.strategy.installed, proof.words), timeout_s=_QUERY_TIMEOUT_S, env={**proof.env, **_ENV}
+    )
     match = re.search(r"^installed (\S+)$", asked.text, re.MULTILINE)
     if not asked.ok or match is None:
+        name = proof.strategy.name
         raise InstallError(
-            f"installing {package}: {strategy.name} reported success and knows no such installed package:\n  {asked.text}",
-            hint=strategy.hint.replace("{name}", package),
+            f"installing {proof.package}: {name} reported success and knows no such installed package:\n  {asked.text}",
+            hint=proof.strategy.hint.replace("{name}", proof.package) or None,
+            fault=Fault.NO_PACKAGE,
         )
     return match[1]
 
 
-def verify(container: InstallContainer, tool: ToolSpec, strategy: Strategy, package: str) -> None:
-    """Raises InstallError with the evidence if the tool's program is missing or does not start, or its `verify` fails."""
-    program = _program(container, tool, strategy, package)
-    if program is not None:
-        _start(container, tool, program)
-    if tool.verify is not None:
-        _check(container, tool, tool.verify)
+def _program(proof: Proof) -> str | None:
+    """Its path: the command that the plan names, or the tool's name, or the first program of the package on the PATH.
 
-
-def _program(container: InstallContainer, tool: ToolSpec, strategy: Strategy, package: str) -> str | None:
-    """Its path: the command that the plan names, or the tool's name, or the first program of the package on the PATH."""
-    if found := _which(container, tool.command or tool.name):
+    Of a tool with a folder of its own it has to be one from there: another of that name would prove nothing.
+    """
+    brought = proof.brought()
+    own = {PurePosixPath(path).name for path in brought} if proof.strategy.files and proof.strategy.linked else None
+    wanted = proof.tool.command or proof.tool.name
+    if (own is None or wanted in own or wanted.startswith("/")) and (found := _which(proof, wanted)):
         return found
-    if tool.command is not None:
-        raise InstallError(
-            f"verifying {tool.name}: there is no command {tool.command!r} on the PATH after installing {package}",
-            hint=f"name the program that {package} brings: command: NAME",
+    shown = ", ".join(brought[:_SHOWN]) + (f" and {len(brought) - _SHOWN} more" if len(brought) > _SHOWN else "")
+    if proof.tool.command is not None:
+        raise _missing(
+            proof,
+            f"there is no command {proof.tool.command!r} on the PATH after installing {proof.package}"
+            + (f", which brings {shown}" if brought else ""),
+            f"name the program that {proof.package} brings: command: {PurePosixPath(brought[0]).name if brought else 'NAME'}",
         )
-    lines: list[str] = []
-    container.run(fill(strategy.files, name=package), timeout_s=_QUERY_TIMEOUT_S, on_line=lines.append)
-    brought = sorted(line for line in lines if _PROGRAM.fullmatch(line))
     for path in brought:
-        if found := _which(container, PurePosixPath(path).name):
+        if found := _which(proof, PurePosixPath(path).name):
             return found
     if brought:
-        raise InstallError(
-            f"verifying {tool.name}: {package} brings {', '.join(brought[:5])}, none of which is on the PATH",
-            hint=f"name it with its path: command: {brought[0]}",
-        )
+        message = f"{proof.package} brings {shown}, none of which is on the PATH"
+        raise _missing(proof, message, f"name it with its path: command: {brought[0]}")
+    if not proof.strategy.installed:
+        raise _missing(proof, f"{proof.strategy.name} brought no program called {wanted}", "name the program: command: NAME")
     return None
 
 
-def _which(container: InstallContainer, command: str) -> str | None:
-    asked = container.run(["sh", "-c", _WHICH, "sh", command], timeout_s=_QUERY_TIMEOUT_S, env=_ENV)
+def _missing(proof: Proof, message: str, hint: str) -> InstallError:
+    return InstallError(f"verifying {proof.tool.name}: {message}", hint=hint, fault=Fault.NOT_RUNNING)
+
+
+def _which(proof: Proof, command: str) -> str | None:
+    asked = proof.container.run(["sh", "-c", scripts.WHICH, "sh", command], timeout_s=_QUERY_TIMEOUT_S, env=_ENV)
     path = asked.last_lines[-1] if asked.ok and asked.last_lines else ""
     return path if path.startswith("/") else None
 
 
-def _start(container: InstallContainer, tool: ToolSpec, program: str) -> None:
-    """A program that takes neither option may complain: it has started."""
+def _start(proof: Proof, program: str) -> str:
+    """The version that it tells, if it does. A program that takes neither option may complain: it has started."""
     evidence = []
     for option in ("--version", "--help"):
-        tried = _run_briefly(container, [program, option])
+        tried = _run_briefly(proof, [program, option])
         if _started(tried):
-            return
+            told = _VERSION.search(tried.text) if tried.ok and option == "--version" else None
+            return told[1] if told else ""
         evidence.append(f"{program} {option} ended with {tried.code}: {tried.text}")
+    asked = proof.container.run(["sh", "-c", scripts.MISSING_LIBRARIES, "sh", program], timeout_s=_QUERY_TIMEOUT_S, env=_ENV)
+    libraries = ", ".join(asked.last_lines) if asked.ok else ""
     raise InstallError(
-        f"verifying {tool.name}: it is installed and does not start:\n  " + "\n  ".join(evidence),
-        hint="say how it is started: command: NAME",
+        f"verifying {proof.tool.name}: it is installed and does not start:\n  "
+        + "\n  ".join([*evidence, *([f"shared libraries that are missing: {libraries}"] if libraries else [])]),
+        hint=f"install what brings {libraries}" if libraries else HINTS[Fault.NOT_RUNNING],
+        fault=Fault.NOT_RUNNING,
     )
 
 
 def _started(tried: Executed) -> bool:
-    if tried.code is None or _LOADER_ERROR.search(tried.text):
+    if tried.code is None or (not tried.ok and _LOADER_ERROR.search(tried.text)):
         return False
     return tried.code not in _NOT_FOUND and tried.code < _SIGNALLED
 
 
-def _check(container: InstallContainer, tool: ToolSpec, wanted: Verify) -> None:
-    tried = _run_briefly(container, ["sh", "-c", wanted.run])
+def _check(proof: Proof, wanted: Verify) -> None:
+    tried = _run_briefly(proof, ["sh", "-c", wanted.run])
+    what = f"verifying {proof.tool.name} with {wanted.run!r}"
     if tried.code != 0:
-        raise InstallError(f"verifying {tool.name} with {wanted.run!r}: it ended with {tried.code}: {tried.text}")
+        raise InstallError(f"{what}: it ended with {tried.code}: {tried.text}", fault=Fault.NOT_RUNNING)
     if wanted.matches is not None and not re.search(wanted.matches, tried.text):
-        raise InstallError(f"verifying {tool.name} with {wanted.run!r}: {wanted.matches!r} does not match: {tried.text}")
+        raise InstallError(f"{what}: {wanted.matches!r} does not match: {tried.text}", fault=Fault.NOT_RUNNING)
 
 
-def _run_briefly(container: InstallContainer, argv: list[str]) -> Executed:
+def _run_briefly(proof: Proof, argv: list[str]) -> Executed:
     """Ends a program that goes on (124: it has started), long before the deadline that would cost the container."""
     limited = ["timeout", "-k", "2", str(_START_TIMEOUT_S), *argv]
-    return container.run(limited, timeout_s=_QUERY_TIMEOUT_S, env=_ENV)
+    return proof.container.run(limited, timeout_s=_QUERY_TIMEOUT_S, env=_ENV)

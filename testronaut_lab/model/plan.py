@@ -36,10 +36,17 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class InstallSpec:
-    """One way to come by a tool: `strategy` is apt, pip …, `spec` what follows the colon in `apt:jq=1.6`."""
+    """One way to come by a tool: `strategy` is apt, pip …, `spec` what follows the colon in `apt:jq=1.6`.
+
+    A strategy that takes a file or folder has it as `source` (absolute, on the host); `sha256` is what that file must have,
+    `strip` how many leading parts of the paths in an archive are left out.
+    """
 
     strategy: str
     spec: str
+    source: Path | None = None
+    sha256: str | None = None
+    strip: int = 0
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

@@ -1,6 +1,6 @@
 """The plan file, key by key: what each may hold and what becomes of it. The reference for both reading and the JSON Schema.
 
-Where steps run (image, tools, limits, files) is in `setting.py`, what has to come out in `expectation.py`.
+Where steps run is in `setting.py`, the tools there in `tools.py`, what has to come out in `expectation.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, NORMALIZE
 from testronaut_lab.planfile.interaction import INTERACTION, TTY
 from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
-from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS, TOOL
+from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS
 from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.tools import TOOL
 from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
 # What the format has and the rest of the program does not do yet: checked for its shape, then refused by name. TABLE.KEY,

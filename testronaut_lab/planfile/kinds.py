@@ -93,14 +93,21 @@ def choice(*names: str) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class PlanPath:
-    """A path relative to the plan, of a file (or a folder too) that exists; read as an absolute path."""
+    """A path relative to the plan, of a file (or a folder too) that exists; read as an absolute path.
+
+    `anywhere` lets it be absolute, too.
+    """
 
     words: str = "a path relative to the plan"
     folders: bool = False
+    anywhere: bool = False
 
     def read(self, node: Node, at: str, reading: Reading) -> Path:
-        text = str(Text(self.words).read(node, at, reading))
-        if not text or "\0" in text or text.startswith("/"):
+        return self.find(str(Text(self.words).read(node, at, reading)), node, at, reading)
+
+    def find(self, text: str, node: Node, at: str, reading: Reading) -> Path:
+        """The path that `text`, read from the node, names. Raises Refused."""
+        if not text or "\0" in text or (text.startswith("/") and not self.anywhere):
             raise reading.refuse(node, at, f"expected {self.words}, found {text!r}")
         path = reading.folder / text
         try:

@@ -15,8 +15,8 @@ from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, UNSUPPORTED
 from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
 from testronaut_lab.planfile.problems import Place, Problems
 from testronaut_lab.planfile.resolve import Origin, resolve
-from testronaut_lab.planfile.setting import TOOL
 from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
+from testronaut_lab.planfile.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
 from testronaut_lab.planfile.written import WrittenPlan
 
@@ -70,10 +70,10 @@ def parse_plan(
 
 
 def parse_tool(spec: str) -> ToolSpec:
-    """The tool that `STRATEGY:SPEC` names, as on the command line. Raises UsageError."""
+    """The tool that `STRATEGY:SPEC` names, as on the command line; paths are relative to where one stands. Raises UsageError."""
     problems = Problems()
     try:
-        tool = TOOL.read(ScalarNode(Place(spec), spec), "", Reading(Path(), problems, UNSUPPORTED))
+        tool = TOOL_BY_HAND.read(ScalarNode(Place(spec), spec), "", Reading(Path.cwd(), problems, UNSUPPORTED))
     except Refused:
         problems.raise_if_any()
         raise

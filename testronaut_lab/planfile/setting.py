@@ -1,14 +1,17 @@
-"""The part of a plan about where its steps run: the image, the tools in it, the limits, the files they find."""
+"""The part of a plan about where its steps run: the image, the limits, the files they find.
+
+The tools in the image are in `tools.py`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.model.plan import FileSpec, ImageSpec, InstallSpec, Limits, ToolSpec, Verify
+from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits
 from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, ListOf, MapOf
-from testronaut_lab.planfile.kinds import Number, PlanPath, Schema, Text, choice
+from testronaut_lab.planfile.composite import Either, MapOf
+from testronaut_lab.planfile.kinds import Number, PlanPath, Text, choice
 from testronaut_lab.planfile.table import Key, Table
 
 _REF: Final = Text("an image such as debian:bookworm-slim", values.image_ref, {"pattern": "^[A-Za-z0-9]"})
@@ -27,36 +30,6 @@ IMAGE: Final = Either(
         },
         ImageSpec,
         exactly_one=[("ref", "build", "load", "rootfs", "bootstrap")],
-    ),
-)
-
-_SPEC: Final[Schema] = {"pattern": "^[a-z][a-z0-9-]*:"}
-INSTALL: Final = Text("STRATEGY:SPEC", values.install_spec, _SPEC)
-
-
-def _tool(
-    install: tuple[InstallSpec, ...], name: str | None = None, command: str | None = None, verify: Verify | None = None
-) -> ToolSpec:
-    return ToolSpec(name or values.package_of(install[0]), install, command, verify)
-
-
-TOOL: Final = Either(
-    text=Text("STRATEGY:SPEC", lambda value: _tool((values.install_spec(value),)), _SPEC),
-    table=Table(
-        "tool",
-        {
-            "name": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
-            "command": terms.named(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*", "the name of a program"),
-            "install": Key(
-                Either(
-                    text=Text("STRATEGY:SPEC", lambda value: (values.install_spec(value),), _SPEC),
-                    items=ListOf(INSTALL, at_least=1),
-                ),
-                required=True,
-            ),
-            "verify": Table("verify", {"run": Key(terms.SCRIPT, required=True), "matches": terms.REGEX}, Verify),
-        },
-        _tool,
     ),
 )
 

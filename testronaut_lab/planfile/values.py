@@ -1,4 +1,4 @@
-"""The single values of a plan, each checked in itself: names, paths, patterns, package specs.
+"""The single values of a plan, each checked in itself: names, paths, patterns.
 
 Every function takes text as it is written, and raises ValueError with the whole message for what cannot stand.
 """
@@ -15,13 +15,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from testronaut_lab.golden.patterns import NAMED
-from testronaut_lab.installation.strategies import STRATEGIES, package_name
 from testronaut_lab.model import jsonpath
-from testronaut_lab.model.plan import InstallSpec, Normalizer
+from testronaut_lab.model.plan import Normalizer
 from testronaut_lab.planfile.problems import did_you_mean
 
-_TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
-_STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 _BLANK: Final = re.compile(r"\s*")
 
 
@@ -135,25 +132,6 @@ def signal_name(value: str) -> str:
     if f"SIG{name}" not in signal.Signals.__members__:
         raise ValueError(f"expected a signal such as KILL or TERM, found {value!r}")
     return name
-
-
-def install_spec(value: str) -> InstallSpec:
-    """`apt:jq` or `apt:jq=1.6-2.1`, by the allow-list of the strategy."""
-    match = _STRATEGY.fullmatch(value)
-    if match is None:
-        raise ValueError(f"expected {_TOOL_EXAMPLE}, found {value!r}")
-    name, spec = match[1], match[2]
-    if name not in STRATEGIES:
-        raise ValueError(f"the install strategy `{name}` is not supported yet; there is {', '.join(STRATEGIES)}")
-    if not STRATEGIES[name].spec.fullmatch(spec):
-        remove = "; a trailing - or + would ask apt to remove or install" if name == "apt" and spec[-1:] in ("-", "+") else ""
-        raise ValueError(f"{spec!r} is no package of {name}: expected {STRATEGIES[name].accepts}{remove}")
-    return InstallSpec(name, spec)
-
-
-def package_of(spec: InstallSpec) -> str:
-    """The name in a spec that `install_spec` let through."""
-    return package_name(STRATEGIES[spec.strategy], spec.spec)
 
 
 def named_normalizer(value: str) -> str:

@@ -1,0 +1,246 @@
+"""One installation under way in one container: the rows of `strategies.py` carried out, tool by tool, alternative by alternative.
+
+What becomes of the container is for `installer.py` to decide: a failure that may have left something behind asks for a new one.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from testronaut_lab.container.builder import CA_BUNDLE_TARGET, Executed, InstallContainer
+from testronaut_lab.errors import InstallError
+from testronaut_lab.installation import scripts
+from testronaut_lab.installation.faults import HINTS, Fault, classify
+from testronaut_lab.installation.payload import Payload
+from testronaut_lab.installation.strategies import Argv, Strategy, Words, fill, matched, package_name, strategy_for
+from testronaut_lab.installation.trust import HostTrust
+from testronaut_lab.installation.verifier import Proof, verify
+from testronaut_lab.model.plan import InstallSpec, ToolSpec
+from testronaut_lab.model.result import ToolInfo
+
+INSTALL_TIMEOUT_S = 900.0
+# Tools without a package of the system are put below it, each in a folder of its own.
+TOOLS_FOLDER = "/opt/testronaut-lab"
+_WORK = f"{TOOLS_FOLDER}/.work"
+# The folder of the tools goes too, where none of them needed it.
+_CLEAN_WORK = ("sh", "-c", 'rm -rf "$1" && { rmdir "$2" 2>/dev/null || true; }', "sh", _WORK, TOOLS_FOLDER)
+_QUERY_TIMEOUT_S = 60.0
+_ATTEMPTS = 3
+_SHOWN_VERSIONS = 10
+_LAST_LINES = 8
+_NOTHING_CHANGED = (Fault.NO_PACKAGE, Fault.NO_VERSION)
+
+Report = Callable[[str, str], None]
+
+
+class StartOver(Exception):
+    """An alternative failed after it may have changed something; there are others, to be tried in a new container."""
+
+
+class ManagerMissing(Exception):
+    """For `spec`, `tools` have to be in the image first; they can be installed by its own package manager."""
+
+    def __init__(self, spec: InstallSpec, tools: tuple[ToolSpec, ...]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.tools = tools
+
+
+@dataclass(slots=True)
+class Tried:
+    """What outlives a container: the alternatives that did not work, and what was put into the image for others."""
+
+    failures: dict[InstallSpec, InstallError] = field(default_factory=dict)
+    prepared: set[tuple[ToolSpec, ...]] = field(default_factory=set)
+
+
+class Installation:
+    """Carries out one installation in one container."""
+
+    def __init__(
+        self,
+        container: InstallContainer,
+        trust: HostTrust,
+        report: Report,
+        payloads: Mapping[InstallSpec, Payload],
+        tried: Tried,
+    ) -> None:
+        self._container = container
+        self._trust = trust
+        self._report = report
+        self._payloads = payloads
+        self._failures = tried.failures
+        self._prepared = tried.prepared
+        self._used: list[Strategy] = []
+        self._there: set[Argv] = set()
+        self._fresh: set[str] = set()
+        self._work_is_there = False
+
+    def install(self, tool: ToolSpec) -> ToolInfo:
+        """By the first of its alternatives that works. Raises InstallError that says of each why it did not."""
+        for spec in tool.install:
+            if spec in self._failures:
+                continue
+            try:
+                return self._install_by(tool, spec)
+            except InstallError as error:
+                self._failures[spec] = error
+                if spec is not tool.install[-1]:
+                    for line in (*error.message.splitlines(), "trying the next way to install it"):
+                        self._report(tool.name, line)
+                    if strategy_for(spec.strategy).linked or error.fault not in _NOTHING_CHANGED:
+                        raise StartOver from error
+        errors = [self._failures[spec] for spec in tool.install]
+        if len(errors) == 1:
+            raise errors[0]
+        why = "\n".join(f"{i}. {error.message}" for i, error in enumerate(errors, 1)).replace("\n", "\n  ")
+        message = f"installing {tool.name}: no alternative of {len(errors)} worked:\n  {why}"
+        raise InstallError(message, hint=errors[-1].hint, fault=errors[-1].fault)
+
+    def clean(self) -> None:
+        """Take indexes and caches out again. Raises InstallError if that fails: they would be in the image."""
+        commands = dict.fromkeys(argv for strategy in self._used for argv in strategy.clean)
+        for argv in [*commands, *([_CLEAN_WORK] if self._work_is_there else [])]:
+            ended = self._container.run(argv, timeout_s=INSTALL_TIMEOUT_S)
+            if not ended.ok:
+                raise InstallError(f"cleaning up after the installation with {argv[0]}: {in_words(ended)}")
+
+    def _install_by(self, tool: ToolSpec, spec: InstallSpec) -> ToolInfo:
+        strategy = strategy_for(spec.strategy)
+        self._require(tool, spec, strategy)
+        self._used.append(strategy)
+        words = self._words(tool, spec, strategy)
+        what = f"installing {spec.strategy}:{spec.spec}"
+        if strategy.index and strategy.index not in self._fresh:
+            self._run(tool, strategy, strategy.refresh, words, f"{what}: refreshing the package index of {strategy.index}")
+            self._fresh.add(strategy.index)
+        words = self._hand_over(tool, spec, strategy, words)
+        for argv in strategy.install:
+            self._run(tool, strategy, argv, words, what)
+        proof = Proof(self._container, tool, strategy, words, self._env(strategy, words), self._version_of(spec, strategy))
+        if strategy.linked:
+            self._link(proof.brought(), what)
+        return ToolInfo(tool.name, verify(proof), strategy.name)
+
+    def _version_of(self, spec: InstallSpec, strategy: Strategy) -> str:
+        """Of what no manager knows and no program tells: the version in the file's name, else its hash."""
+        match, payload = matched(strategy, spec.spec), self._payloads.get(spec)
+        named = (match.groupdict().get("version") if match else None) or ""
+        return named or (f"sha256:{payload.sha256[:12]}" if payload else "unknown")
+
+    def _require(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy) -> None:
+        """Raises ManagerMissing where it can be installed, InstallError where it cannot."""
+        if strategy.manager in self._there:
+            return
+        asked = self._container.run(strategy.manager, timeout_s=_QUERY_TIMEOUT_S)
+        if asked.ok:
+            self._there.add(strategy.manager)
+            return
+        for system, packages in strategy.needs:
+            first = tuple(ToolSpec(name, (InstallSpec(system, name),)) for name in packages)
+            manager = strategy_for(system).manager
+            if first not in self._prepared and self._container.run(manager, timeout_s=_QUERY_TIMEOUT_S).ok:
+                self._report(tool.name, f"{strategy.name} is not in the image; {' '.join(packages)} comes first, by {system}")
+                raise ManagerMissing(spec, first)
+        ways = " or ".join(f"{system} could install {' '.join(packages)}" for system, packages in strategy.needs)
+        said = f"{Fault.PREREQUISITE}: {' '.join(strategy.manager[:2])} does not work in the image: {asked.text}"
+        raise InstallError(
+            f"installing {spec.strategy}:{spec.spec}: {said}" + (f"\n{ways}, if it were there" if ways else ""),
+            hint=HINTS[Fault.PREREQUISITE],
+            fault=Fault.PREREQUISITE,
+        )
+
+    def _words(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy) -> Words:
+        home = f"{TOOLS_FOLDER}/{re.sub('[^A-Za-z0-9+._-]', '-', tool.name).lstrip('.')}"
+        options = fill(strategy.ca_options, Words(ca=CA_BUNDLE_TARGET)) if self._trust.ca_bundle else []
+        return Words(package_name(strategy, spec.spec), spec.spec, home, work=_WORK, options=tuple(options))
+
+    def _hand_over(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy, words: Words) -> Words:
+        """Puts files where they are needed, and finds out which package they hold."""
+        if strategy.linked or spec in self._payloads:
+            incoming = f"{_WORK}/in/{words.home.rpartition('/')[2]}"
+            self._must(["mkdir", "-p", words.home, _WORK, incoming], f"making the folder of {tool.name}")
+            self._work_is_there = True
+        if (payload := self._payloads.get(spec)) is None:
+            return words
+        folder = incoming if payload.file else words.home
+        payload.tar.seek(0)
+        self._container.put(folder, payload.tar)
+        words = replace(words, file=f"{folder}/{payload.file}" if payload.file else "")
+        if strategy.identify:
+            asked = self._must(fill(strategy.identify, words), f"reading {spec.spec}")
+            words = replace(words, name=asked.last_lines[-1] if asked.last_lines else "")
+        return words
+
+    def _must(self, argv: Sequence[str], what: str) -> Executed:
+        ended = self._container.run(argv, timeout_s=_QUERY_TIMEOUT_S)
+        if not ended.ok:
+            fault = classify(ended.text, ())
+            raise InstallError(f"{what}: {fault}; {in_words(ended)}", hint=HINTS.get(fault), fault=fault)
+        return ended
+
+    def _link(self, programs: Sequence[str], what: str) -> None:
+        linked = self._container.run(["sh", "-c", scripts.LINK, "sh", *programs], timeout_s=_QUERY_TIMEOUT_S)
+        if not linked.ok:
+            fault = Fault.CONFLICT
+            raise InstallError(f"{what}: {fault}: {linked.text}", hint=HINTS[fault], fault=fault)
+
+    def _env(self, strategy: Strategy, words: Words) -> dict[str, str]:
+        own = {name: fill((value,), words)[0] for name, value in strategy.env}
+        # What is kept in a home directory would be in the image. The system's packages have root's own.
+        home = {"HOME": _WORK} if strategy.linked else {}
+        return {**dict(self._trust.env), **home, **own}
+
+    def _run(self, tool: ToolSpec, strategy: Strategy, argv: Argv, words: Words, what: str) -> None:
+        """Run a command of the package manager, again while it fails for reasons of the network."""
+        delays = retry_delays(random.Random())
+        while True:
+            ended = self._container.run(
+                fill(argv, words),
+                timeout_s=INSTALL_TIMEOUT_S,
+                env=self._env(strategy, words),
+                on_line=lambda line: self._report(tool.name, line),
+            )
+            if ended.ok:
+                return
+            fault = Fault.TIMEOUT if ended.code is None else classify(ended.text, strategy.rules)
+            if not delays or fault is not Fault.NETWORK:
+                raise self._failure(strategy, words, f"{what}: {fault}; {in_words(ended)}", fault)
+            delay_s = delays.pop(0)
+            self._report(tool.name, f"{what} failed for a reason of the network; trying again in {delay_s:.1f} s")
+            time.sleep(delay_s)
+
+    def _failure(self, strategy: Strategy, words: Words, message: str, fault: Fault) -> InstallError:
+        hint = HINTS.get(fault)
+        if fault is Fault.NO_PACKAGE:
+            hint = strategy.hint.replace("{name}", words.name) or None
+        elif fault is Fault.NO_VERSION and (versions := self._versions(strategy, words)):
+            shown = ", ".join(versions[:_SHOWN_VERSIONS])
+            older = f" and {len(versions) - _SHOWN_VERSIONS} others" if len(versions) > _SHOWN_VERSIONS else ""
+            message += f"\nof {words.name} there is: {shown}{older}"
+            hint = f"ask for a version that there is: {strategy.name}:{strategy.pin.format(words.name, versions[0])}"
+        return InstallError(message, hint=hint, fault=fault)
+
+    def _versions(self, strategy: Strategy, words: Words) -> list[str]:
+        """Those that the package manager lists, the newest first; none where it cannot tell."""
+        if not strategy.available:
+            return []
+        lines: list[str] = []
+        argv, env = fill(strategy.available, words), self._env(strategy, words)
+        self._container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=env, on_line=lines.append)
+        found = list(dict.fromkeys(strategy.listed.findall("\n".join(lines))))
+        return found[::-1] if strategy.ascending else found
+
+
+def retry_delays(rng: random.Random) -> list[float]:
+    """Seconds to wait before each further attempt, doubling, with jitter so that many machines do not come back at once."""
+    return [2**n * rng.uniform(0.5, 1.5) for n in range(_ATTEMPTS - 1)]
+
+
+def in_words(ended: Executed) -> str:
+    how = f"it took longer than {INSTALL_TIMEOUT_S:.0f} s" if ended.code is None else f"it ended with status {ended.code}"
+    return f"{how}; its last words:\n  " + "\n  ".join(ended.last_lines[-_LAST_LINES:] or ("(nothing)",))

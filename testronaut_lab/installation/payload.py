@@ -1,0 +1,189 @@
+"""A file or folder of this machine on its way into an installation: one tar, made once, hashed and handed over as it was read.
+
+The hash goes into the key of the image, so a change of the content, a name or a mode makes another image; times and owners do
+not. Archives are unpacked here, so that the image needs no program for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from testronaut_lab.errors import InstallError, UsageError
+from testronaut_lab.installation.strategies import Strategy
+from testronaut_lab.model.plan import InstallSpec
+
+_CHUNK = 1 << 20
+_IN_MEMORY = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """`tar` holds names relative to the folder it is for; `file` is the one that a manager is given, empty for others."""
+
+    tar: IO[bytes]
+    sha256: str
+    file: str = ""
+
+
+@contextmanager
+def packed(spec: InstallSpec, strategy: Strategy, program: str) -> Iterator[Payload]:
+    """What `spec.source` is now; a single file that is copied is called `program`.
+
+    Raises UsageError where it cannot be read, InstallError for a wrong sha256 or archive.
+    """
+    source = spec.source
+    if source is None:
+        raise UsageError(f"installing {spec.strategy}:{spec.spec}: this strategy takes a path, and none was given")
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
+        try:
+            if spec.sha256 is not None:
+                _check(source, spec)
+            with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                _fill(tar, source, spec, strategy, program)
+        except OSError as error:
+            raise UsageError(
+                f"installing {spec.strategy}:{spec.spec}: cannot read {error.filename or source}: {error}"
+            ) from error
+        spool.seek(0)
+        digest = hashlib.sha256()
+        while chunk := spool.read(_CHUNK):
+            digest.update(chunk)
+        spool.seek(0)
+        yield Payload(spool, digest.hexdigest(), PurePosixPath(spec.spec).name if strategy.takes == "file" else "")
+
+
+def _check(source: Path, spec: InstallSpec) -> None:
+    with source.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != spec.sha256:
+        raise InstallError(f"installing {spec.strategy}:{spec.spec}: its sha256 is {actual}, expected {spec.sha256}")
+
+
+def _fill(tar: tarfile.TarFile, source: Path, spec: InstallSpec, strategy: Strategy, program: str) -> None:
+    match strategy.takes:
+        case "file":
+            _add_file(tar, PurePosixPath(spec.spec).name, source, 0o755)
+        case "tree" if source.is_dir():
+            _add_folder(tar, source)
+        case "tree":
+            _add_file(tar, f"bin/{program}", source, 0o755)
+        case "archive":
+            _add_archive(tar, source, spec)
+        case "package":
+            raise UsageError(f"installing {spec.strategy}:{spec.spec}: this strategy takes no path")
+
+
+def _add_file(tar: tarfile.TarFile, name: str, source: Path, mode: int) -> None:
+    with source.open("rb") as file:
+        _add(tar, name, mode, file, os.fstat(file.fileno()).st_size)
+
+
+def _add(tar: tarfile.TarFile, name: str, mode: int, content: IO[bytes], size_bytes: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.mode, info.size = mode, size_bytes
+    tar.addfile(info, content)
+
+
+def _add_other(tar: tarfile.TarFile, name: str, kind: bytes, mode: int, target: str = "") -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.linkname = kind, mode, target
+    tar.addfile(info)
+
+
+def _add_folder(tar: tarfile.TarFile, folder: Path) -> None:
+    """All below it but what is neither file, folder nor link; a link that leads out is refused."""
+    for base, names, files in os.walk(folder, onerror=_raise):
+        names.sort()
+        for entry in sorted([*names, *files]):
+            path = Path(base, entry)
+            name = path.relative_to(folder).as_posix()
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                _add_other(tar, name, tarfile.SYMTYPE, 0o777, _inner_link(name, os.readlink(path)))
+            elif stat.S_ISDIR(status.st_mode):
+                _add_other(tar, name, tarfile.DIRTYPE, stat.S_IMODE(status.st_mode) | 0o555)
+            elif stat.S_ISREG(status.st_mode):
+                _add_file(tar, name, path, _mode(status.st_mode))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _add_archive(tar: tarfile.TarFile, source: Path, spec: InstallSpec) -> None:
+    count = len(tar.getmembers())
+    try:
+        if zipfile.is_zipfile(source):
+            _add_zip(tar, source, spec.strip)
+        else:
+            with tarfile.open(source) as archive:
+                _add_tar(tar, archive, spec.strip)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InstallError(f"installing {spec.strategy}:{spec.spec}: this archive cannot be unpacked: {error}") from error
+    if len(tar.getmembers()) == count:
+        raise InstallError(f"installing {spec.strategy}:{spec.spec}: nothing is left of it with strip: {spec.strip}")
+
+
+def _add_tar(tar: tarfile.TarFile, archive: tarfile.TarFile, strip: int) -> None:
+    for member in archive:
+        name = _stripped(member.name, strip)
+        if name is None:
+            continue
+        if member.issym():
+            _add_other(tar, name, tarfile.SYMTYPE, 0o777, _inner_link(name, member.linkname))
+        elif member.isdir():
+            _add_other(tar, name, tarfile.DIRTYPE, member.mode & 0o777 | 0o555)
+        elif member.isreg() or member.islnk():
+            content = archive.extractfile(member)
+            if content is None:
+                raise tarfile.TarError(f"{member.name!r} is a link to nothing")
+            size = archive.getmember(member.linkname).size if member.islnk() else member.size
+            _add(tar, name, _mode(member.mode), content, size)
+
+
+def _add_zip(tar: tarfile.TarFile, source: Path, strip: int) -> None:
+    with zipfile.ZipFile(source) as archive:
+        for member in archive.infolist():
+            name = _stripped(member.filename, strip)
+            mode = member.external_attr >> 16
+            if name is None:
+                continue
+            if member.is_dir():
+                _add_other(tar, name, tarfile.DIRTYPE, 0o755)
+            elif stat.S_ISLNK(mode):
+                target = archive.read(member).decode("utf-8", "surrogateescape")
+                _add_other(tar, name, tarfile.SYMTYPE, 0o777, _inner_link(name, target))
+            else:
+                # An archive made elsewhere has no modes of ours; whatever is meant to be run has to be.
+                with archive.open(member) as content:
+                    _add(tar, name, _mode(mode) if stat.S_ISREG(mode) else 0o755, content, member.file_size)
+
+
+def _mode(mode: int) -> int:
+    """Readable for everybody, as an installed program is, and without bits that give rights away."""
+    return 0o755 if mode & 0o111 else 0o644
+
+
+def _stripped(name: str, strip: int) -> str | None:
+    """Without its first `strip` parts; None where nothing is left."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts:
+        raise tarfile.TarError(f"{name!r} leads out of it")
+    return "/".join(parts[strip:]) or None
+
+
+def _inner_link(name: str, target: str) -> str:
+    inside = os.path.normpath(os.path.join(os.path.dirname(name), target))
+    if target.startswith("/") or inside == ".." or inside.startswith("../"):
+        raise InstallError(f"the link {name!r} leads out, to {target!r}")
+    return target

@@ -1,0 +1,70 @@
+"""The constant scripts that rows of `strategies.py` run in the install container. Names come to them as arguments."""
+
+from __future__ import annotations
+
+# The version of an installed Python package, in its environment.
+PYTHON_VERSION = "import importlib.metadata as m, sys; print('installed', m.version(sys.argv[1]))"
+
+# The executables that it brought itself, not those of what it needs.
+PYTHON_FILES = """
+import importlib.metadata, os, sys
+folder = os.path.join(sys.prefix, "bin")
+for file in importlib.metadata.distribution(sys.argv[1]).files or ():
+    path = os.path.normpath(str(file.locate()))
+    if os.path.dirname(path) == folder:
+        print(path)
+"""
+
+# The only package at the top of a folder of its own: npm's prefix holds what was asked for, all else is below it.
+NODE_VERSION = """
+const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");
+const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
+const all = below(top).flatMap((each) => path.basename(each).startsWith("@") ? below(each) : [each]);
+for (const each of all) console.log("installed " + JSON.parse(fs.readFileSync(path.join(each, "package.json"))).version);
+"""
+
+# For programs without a package manager: what can be executed, at the top of their folder and in bin.
+EXECUTABLES = """
+for path in "$1"/* "$1"/bin/*; do
+    [ -f "$path" ] && [ -x "$path" ] && printf '%s\\n' "$path"
+done
+true
+"""
+
+# A script without a first line that names its interpreter is one for sh.
+RUN_SCRIPT = """
+read -r first <"$1"
+case $first in '#!'*) exec "$1" "$2" ;; *) exec sh "$1" "$2" ;; esac
+"""
+
+# `command -v` would find the shell's own kill, time or printf.
+WHICH = """
+case $1 in /*) [ -f "$1" ] && [ -x "$1" ] && printf '%s\\n' "$1"; exit ;; esac
+IFS=:
+for folder in $PATH; do
+    [ -f "$folder/$1" ] && [ -x "$folder/$1" ] && printf '%s\\n' "$folder/$1" && exit
+done
+exit 1
+"""
+
+# Puts programs on the PATH, and nothing in the place of what is there.
+LINK = """
+folder=/usr/local/bin
+case :$PATH: in *:"$folder":*) ;; *) folder=${PATH%%:*} ;; esac
+mkdir -p "$folder" || exit
+for program do
+    link=$folder/${program##*/}
+    [ "$(readlink "$link")" = "$program" ] && continue
+    if [ -e "$link" ] || [ -L "$link" ]; then echo "conflict: $link is there already" >&2; exit 1; fi
+    ln -s "$program" "$link" || exit
+done
+"""
+
+# Which shared libraries a program asks for and does not get; nothing where there is no ldd.
+MISSING_LIBRARIES = """
+command -v ldd >/dev/null || exit 0
+ldd "$1" 2>/dev/null | while read -r name arrow what rest; do
+    [ "$arrow $what" = "=> not" ] && printf '%s\\n' "$name"
+done
+true
+"""

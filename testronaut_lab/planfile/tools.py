@@ -1,0 +1,154 @@
+"""The part of a plan about the tools in its image: how each is installed, which ways are tried in turn, what proves it.
+
+Which strategies there are, and what each takes, is the table in `installation/strategies.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import JsonValue
+
+from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched, package_name
+from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
+from testronaut_lab.planfile import terms
+from testronaut_lab.planfile.composite import Either, ListOf, Made
+from testronaut_lab.planfile.kinds import Kind, Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.tree import Node
+
+_TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
+_STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A SPEC of one strategy, or STRATEGY:SPEC, by the allow-list of the strategy. `anywhere` lets a path be absolute."""
+
+    strategy: Strategy | None = None
+    anywhere: bool = False
+
+    @property
+    def words(self) -> str:
+        return self.strategy.accepts if self.strategy else "STRATEGY:SPEC"
+
+    def read(self, node: Node, at: str, reading: Reading) -> InstallSpec:
+        text = str(Text(self.words).read(node, at, reading))
+        try:
+            strategy, spec = (self.strategy, text) if self.strategy else _parted(text)
+            _check(strategy, spec)
+        except ValueError as error:
+            raise reading.refuse(node, at, str(error)) from error
+        if strategy.takes == "package":
+            return InstallSpec(strategy.name, spec)
+        kind = PlanPath(strategy.accepts, folders=strategy.takes == "tree", anywhere=self.anywhere)
+        return InstallSpec(strategy.name, spec, kind.find(spec, node, at, reading))
+
+    def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
+        if self.strategy:
+            return {"type": "string", "description": self.strategy.accepts}
+        return {"type": "string", "pattern": f"^(?:{'|'.join(STRATEGIES)}):"}
+
+
+def _parted(text: str) -> tuple[Strategy, str]:
+    match = _STRATEGY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected {_TOOL_EXAMPLE}, found {text!r}")
+    if match[1] not in STRATEGIES:
+        raise ValueError(f"the install strategy `{match[1]}` is not supported yet; there is {', '.join(STRATEGIES)}")
+    return STRATEGIES[match[1]], match[2]
+
+
+def _check(strategy: Strategy, spec: str) -> None:
+    if matched(strategy, spec) is None:
+        found = "no package" if strategy.takes == "package" else "no path"
+        raise ValueError(f"{spec!r} is {found} of {strategy.name}: expected {strategy.accepts}")
+
+
+def _install(sha256: str | None = None, strip: int = 0, **one: InstallSpec) -> InstallSpec:
+    [spec] = one.values()
+    takes = STRATEGIES[spec.strategy].takes
+    if sha256 is not None and (takes == "package" or (spec.source is not None and spec.source.is_dir())):
+        raise ValueError(f"'sha256' is that of a file, and {spec.strategy} is given none here")
+    if strip and takes != "archive":
+        raise ValueError(f"'strip' is for an archive, not for {spec.strategy}")
+    return replace(spec, sha256=sha256, strip=strip)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A kind that the schema says something about."""
+
+    kind: Kind
+    description: str
+
+    @property
+    def words(self) -> str:
+        return self.kind.words
+
+    def read(self, node: Node, at: str, reading: Reading) -> object:
+        return self.kind.read(node, at, reading)
+
+    def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
+        return {**self.kind.schema(definitions), "description": self.description}
+
+
+_SHA256: Final = Made(terms.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
+_STRIP: Final = Number("how many leading folders of an archive to leave out", 0, 64)
+_IN_FULL: Final = Table(
+    "install",
+    {
+        **{name: Spec(strategy) for name, strategy in STRATEGIES.items()},
+        "sha256": _Told(_SHA256, "what the file at PATH must have"),
+        "strip": _Told(_STRIP, _STRIP.words),
+    },
+    _install,
+    exactly_one=[tuple(STRATEGIES)],
+)
+
+
+def _only(spec: InstallSpec) -> tuple[InstallSpec]:
+    return (spec,)
+
+
+def _tool(
+    install: tuple[InstallSpec, ...], name: str | None = None, command: str | None = None, verify: Verify | None = None
+) -> ToolSpec:
+    return ToolSpec(name or _name(install[0]), install, command, verify)
+
+
+def _name(spec: InstallSpec) -> str:
+    """Of a package `@scope/name` the name alone; of a file, as packages are called."""
+    strategy = STRATEGIES[spec.strategy]
+    name = package_name(strategy, spec.spec).rpartition("/")[2]
+    return name.replace("_", "-") if strategy.name == "wheel" else name
+
+
+def _alone(spec: InstallSpec) -> ToolSpec:
+    return _tool((spec,))
+
+
+TOOL: Final = Either(
+    text=Made(Spec(), _alone),
+    table=Table(
+        "tool",
+        {
+            "name": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
+            "command": terms.named(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*", "the name of a program"),
+            "install": Key(
+                Either(
+                    text=Made(Spec(), _only),
+                    items=ListOf(Either(text=Spec(), table=_IN_FULL), at_least=1),
+                    table=Made(_IN_FULL, _only),
+                ),
+                required=True,
+            ),
+            "verify": Table("verify", {"run": Key(terms.SCRIPT, required=True), "matches": terms.REGEX}, Verify),
+        },
+        _tool,
+    ),
+)
+# As it is typed, by somebody who stands somewhere.
+TOOL_BY_HAND: Final = Made(Spec(anywhere=True), _alone)

@@ -10,8 +10,8 @@ from table import Figure, in_turn, print_rows, timed
 
 from testronaut_lab import Session
 
-ROUNDS = 100
-AT_A_TIME = 10  # as steps come: one after the other
+ROUNDS = 150
+AT_A_TIME = 50  # as steps come, and as the loop of the floor has it
 SETTLE_S = 0.5
 FLOOR_LOOP = 50
 SDK = "SDK exec_run('true')"

@@ -17,6 +17,7 @@ from testronaut_lab.model.result import Captured
 
 INLINE_BYTES = 16 * 1024
 _SPILL_BYTES = 1024 * 1024
+_DIRECT_BYTES = 64 * 1024  # from here on copying pieces together costs more than writing them one by one
 _TAIL_BYTES = 64 * 1024
 
 
@@ -90,7 +91,7 @@ class StreamCapture:
 
     def _keep(self, data: bytes) -> None:
         self._kept += len(data)
-        if not self._head and len(data) > _SPILL_BYTES // 2:
+        if not self._head and (len(data) > _SPILL_BYTES // 2 or (self._file is not None and len(data) >= _DIRECT_BYTES)):
             self._write_out(data)
             return
         self._head += data

@@ -21,7 +21,7 @@ from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.events import FileTouched
 from testronaut_lab.model.files import FileType, path_text
 
-BOUND_S = 0.010
+BOUND_S = 0.1
 TICK_S = 0.05
 READY_S = 2.0
 RETRY_S = 1.0

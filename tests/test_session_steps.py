@@ -8,7 +8,7 @@ from harness import Lab
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.execution.context import StepRequest
-from testronaut_lab.model.result import Status
+from testronaut_lab.model.result import ShellState, Status
 
 pytestmark = pytest.mark.engine
 
@@ -85,6 +85,13 @@ def test_a_step_whose_directory_is_missing_is_an_error_that_names_the_field(shel
     assert (result.status, result.out) == (Status.ERROR, "")
     assert result.error is not None and "`cwd`" in result.error.message
     assert shell.out("pwd") == "/workspace\n"
+
+
+def test_exports_of_an_exact_argv_outlive_the_shell(shell: Lab) -> None:
+    step = StepRequest("step", "x.lab.yaml::case::step", argv=("true",), exports={"outlives": "yes"})
+    shell.session.run(step).check()
+    assert shell.run("exit 3").state is ShellState.RESTORED
+    assert shell.out("echo ${outlives-lost}") == "yes\n"
 
 
 def test_exports_stay(shell: Lab) -> None:

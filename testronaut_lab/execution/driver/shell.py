@@ -345,7 +345,8 @@ class ShellDriver:
     def _keep_shell(self, held: str, command: script.Command, notes: list[str]) -> None:
         if held == "-":
             # a program that the shell only starts leaves it as it was: the copy from before is as good as a new one
-            if command.argv is None or not self._lineage.stands(0):
+            is_as_it_was = command.argv is not None and not command.exports
+            if not (is_as_it_was and self._lineage.stands(0)):
                 self._lineage.park()
             return
         self._lineage.release()

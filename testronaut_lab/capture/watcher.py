@@ -177,7 +177,7 @@ def open_below(root_fd: int, path: str) -> int:
             below = os.open(name, DIR_FLAGS, dir_fd=fd)
             os.close(fd)
             fd = below
-    except BaseException:
+    except OSError:
         os.close(fd)
         raise
     return fd

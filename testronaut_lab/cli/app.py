@@ -1,0 +1,50 @@
+"""The application that verbs hang themselves on, and what several of them need: options, the store that is meant."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from testronaut_lab.errors import EXIT_STATUS_MEANING
+
+if TYPE_CHECKING:
+    from testronaut_lab.store.database import Store
+
+_EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
+
+app = typer.Typer(
+    name="testronaut-lab",
+    help="Run command-line tools in throw-away containers and keep what they did as tests.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+STORE = typer.Option(metavar="URL", help="Results database, in place of .testronaut/results.db.")
+
+
+def shown(location: str | Path) -> str:
+    """A path as one would type it here."""
+    path = Path(location)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(location)
+
+
+def again(store: str | None, root: Path) -> str:
+    """What `show` must be told, from here, to look where a run of the project at `root` was stored."""
+    from testronaut_lab.config import load_config, project_root
+
+    if store is None and root != project_root(Path.cwd()):
+        store = shown(load_config(root).store_location)
+    return "" if store is None else f" --store {shlex.quote(store)}"
+
+
+def open_store(location: str | None) -> Store:
+    from testronaut_lab.config import load_config, project_root
+    from testronaut_lab.store.database import Store
+
+    return Store.open(location or load_config(project_root(Path.cwd())).store_location)

@@ -1,0 +1,42 @@
+"""`engine`: find the container engine, bring one up, stop it."""
+
+from __future__ import annotations
+
+import typer
+
+from testronaut_lab.cli.app import app
+from testronaut_lab.console import say
+
+engine_app = typer.Typer(help="Find the container engine, bring one up, stop it.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(engine_app, name="engine")
+
+
+@engine_app.command("status")
+def engine_status() -> None:
+    """Say which engine is found, where, and what is missing."""
+    from testronaut_lab.container.setup import status
+
+    report = status()
+    if report.problem is not None:
+        raise report.problem
+    assert report.engine is not None
+    whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
+    say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
+    for program in report.missing:
+        say(f"missing: {program}; `testronaut-lab engine up` installs it")
+
+
+@engine_app.command("up")
+def engine_up() -> None:
+    """Make an engine answer: install and start one where that is possible."""
+    from testronaut_lab.container.setup import up
+
+    up(say)
+
+
+@engine_app.command("down")
+def engine_down() -> None:
+    """Stop the engine that `engine up` started, and no other."""
+    from testronaut_lab.container.setup import down
+
+    down(say)

@@ -1,0 +1,74 @@
+"""`runs`, `show`, `export`: what is stored of earlier runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testronaut_lab.cli.app import STORE, app, open_store
+from testronaut_lab.console import print_json, print_table, say, write_line
+
+
+@app.command()
+def runs(
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    store: Annotated[str | None, STORE] = None,
+) -> None:
+    """List stored runs, the newest first."""
+    from testronaut_lab.report.tables import runs_table
+
+    found = open_store(store).runs()
+    if json:
+        print_json([asdict(run) for run in found])
+    else:
+        print_table(runs_table(found, plain=not sys.stdout.isatty()))
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
+    store: Annotated[str | None, STORE] = None,
+) -> None:
+    """Print a stored run."""
+    from testronaut_lab.config import load_config, project_root
+    from testronaut_lab.report.json import dumps, events_to_jsonl
+    from testronaut_lab.report.text import TextReporter
+    from testronaut_lab.report.view import RunView
+    from testronaut_lab.store.blobs import BlobStore, with_paths
+
+    results = open_store(store)
+    found = results.find(run_id)
+    blobs = BlobStore(load_config(project_root(Path.cwd())).results / "blobs")
+    stored = (with_paths(event, blobs) for event in results.events(found))
+    if events:
+        sys.stdout.buffer.writelines(events_to_jsonl(stored))
+        return
+    view = RunView()
+    write = (lambda _line: None) if json else write_line
+    again = "" if store is None else f" --store {shlex.quote(store)}"
+    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again)
+    for event in stored:
+        view.apply(event)
+        reporter.event(view, event)
+    reporter.end(view)
+    if json:
+        sys.stdout.buffer.write(dumps(view.result()))
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet, or empty.")],
+    store: Annotated[str | None, STORE] = None,
+) -> None:
+    """Write a stored run as an evidence bundle, to be verified without this program."""
+    from testronaut_lab.housekeeping import export_run
+
+    say(export_run(run_id, output, store))

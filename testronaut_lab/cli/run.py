@@ -1,0 +1,111 @@
+"""`run`: plans headless. What a run is stands in `headless.py`, what it looks like in `report/`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testronaut_lab.cli.app import STORE, again, app, shown
+from testronaut_lab.console import Printer, check_writable, say, write_bytes
+from testronaut_lab.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from testronaut_lab.headless import PlanRun
+    from testronaut_lab.model.result import RunResult
+
+_JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
+_EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
+_KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
+_FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
+_IMAGE = typer.Option(metavar="REF", help="Use this image in every plan.")
+_INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan's tool of that name: apt:jq=1.6*.")
+_UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
+_KEEP = typer.Option("--keep", help="Leave the containers for a look.")
+_CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
+_TARGETS = typer.Argument(metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP].")
+
+
+@app.command()
+def run(
+    targets: Annotated[list[str] | None, _TARGETS] = None,
+    json: Annotated[Path | None, _JSON] = None,
+    events: Annotated[Path | None, _EVENTS] = None,
+    keyword: Annotated[str | None, _KEYWORD] = None,
+    fail_fast: Annotated[bool, _FAIL_FAST] = False,
+    image: Annotated[str | None, _IMAGE] = None,
+    install: Annotated[list[str] | None, _INSTALL] = None,
+    update_golden: Annotated[bool, _UPDATE] = False,
+    keep: Annotated[bool, _KEEP] = False,
+    store: Annotated[str | None, STORE] = None,
+    ci: Annotated[bool, _CI] = False,
+) -> None:
+    """Run plans headless: live progress on a terminal, plain lines elsewhere."""
+    from testronaut_lab.config import load_config
+    from testronaut_lab.headless import PlanRun, RunOptions
+    from testronaut_lab.housekeeping import keep_to_policy
+    from testronaut_lab.targets import chosen_plans
+
+    plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
+    check_writable(json, events)
+    in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
+    location = store or load_config(plans[0].root).store_location
+    plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
+    with _signals(plan_run):
+        result = _reported(plan_run, shown(location), again(store, plans[0].root), to_stderr="-" in (str(json), str(events)))
+    _write_files(plan_run, result, json, events)
+    if (removed := keep_to_policy(plans[0].root, location)) is not None:
+        say(removed, sys.stderr)
+    raise typer.Exit(result.exit_status)
+
+
+@contextmanager
+def _signals(plan_run: PlanRun) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come."""
+
+    told = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        again, told = told, True
+        plan_run.stop(ExitStatus.INTERRUPTED if number == signal.SIGINT else ExitStatus.TERMINATED)
+        if plan_run.preparing and not again:  # only once: the second one must not cut the cleaning up short
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool) -> RunResult:
+    from rich.console import Console
+
+    from testronaut_lab.report.text import TextReporter
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        from testronaut_lab.report.live import LiveReporter
+
+        with LiveReporter(Console(file=stream), results=results, show=show) as live:
+            return plan_run.run([live])
+
+    return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show)])
+
+
+def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
+    from testronaut_lab.report.json import dumps, events_to_jsonl
+
+    if json is not None:
+        write_bytes(json, dumps(result))
+    if events is not None:
+        write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))

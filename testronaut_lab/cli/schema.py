@@ -1,0 +1,23 @@
+"""`schema`: the JSON Schemas of what goes in and comes out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from testronaut_lab.cli.app import app
+from testronaut_lab.console import print_json
+from testronaut_lab.errors import UsageError
+
+
+@app.command()
+def schema(what: Annotated[str, typer.Argument(metavar="plan|result|events")]) -> None:
+    """Print the JSON Schema of a plan file, a result or an event."""
+    from testronaut_lab.planfile import plan_schema
+    from testronaut_lab.report.schema import events_schema, result_schema
+
+    schemas = {"plan": plan_schema, "result": result_schema, "events": events_schema}
+    if what not in schemas:
+        raise UsageError(f"there is no schema of {what!r}", hint="testronaut-lab schema plan, or result, or events")
+    print_json(schemas[what]())

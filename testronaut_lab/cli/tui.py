@@ -1,0 +1,26 @@
+"""`tui`: the dashboard."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from testronaut_lab.cli.app import app
+from testronaut_lab.errors import UsageError
+
+
+@app.command()
+def tui(
+    plans: Annotated[list[str] | None, typer.Argument(metavar="[PLAN]...", help="Watching plans is not supported yet.")] = None,
+    image: Annotated[str, typer.Option(metavar="REF", help="The image to work in.")] = "debian:bookworm-slim",
+    install: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="Tools to install first, like apt:jq.")] = None,
+) -> None:
+    """Drive a session by hand, in a dashboard."""
+    if plans:
+        raise UsageError("watching plans in the dashboard is not supported yet", hint="testronaut-lab run " + " ".join(plans))
+    try:
+        from testronaut_lab.ui.tui.app import run_tui
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the dashboard needs textual: {error}", hint="pip install 'testronaut-lab[tui]'") from error
+    run_tui(image, tuple(install or ()))

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from testronaut_lab.errors import CaptureError, LabError, UsageError
 from testronaut_lab.evidence.folder import NewFolder, Written, new_folder
 from testronaut_lab.golden.normalize import Normalizing
+from testronaut_lab.model.cells import without_cell
 from testronaut_lab.model.events import Event, PlanRecorded, StepFinished
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Facts, Normalized
@@ -139,7 +140,7 @@ class _Bundle:
         for i, body in enumerate(ended):
             key = (body.plan, body.result.nodeid)
             if (case := (body.plan, body.case)) not in cases:
-                cases[case] = self._folder.free_name(f"steps/{body.plan}", body.case.rpartition("::")[2])
+                cases[case] = self._folder.free_name(f"steps/{body.plan}", without_cell(body.case.rpartition("::")[2]))
             if key not in homes:
                 homes[key] = self._folder.free_name(cases[case], body.result.id)
             home = homes[key] if i == last[key] else self._folder.free_name(homes[key], f"attempt-{body.result.attempts}")

@@ -80,9 +80,8 @@ class Scheduler:
         cases = tuple(
             (case.id, case.nodeid, case.tags, len(case.setup) + len(case.steps) + len(case.teardown)) for case in plan.cases
         )
-        self._emit(
-            PlanStarted(number, plan.name, _file(plan), plan.image.ref, plan.network, plan.user, cases, partial=plan.partial)
-        )
+        where = (_file(plan), plan.image.ref, plan.network, plan.user)
+        self._emit(PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial))
         try:
             studio = self._prepare(number, plan)
             run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions

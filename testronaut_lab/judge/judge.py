@@ -94,7 +94,7 @@ class Judge:
         self, step: Step, rendered: Rendered, *, otherwise_good: bool, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Mismatches and notes. A golden that is written now does not mismatch."""
-        key = GoldenKey.of(step.nodeid)
+        key = GoldenKey.of(step.nodeid, () if step.golden is None else step.golden.cell)
         notes: tuple[str, ...] = ()
         different = compare(self._goldens.read(key), rendered.tree)
         chosen = self._only is None or step.nodeid in self._only

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from testronaut_lab.model.cells import Cell
 from testronaut_lab.model.expect import STRICT
 from testronaut_lab.model.expect import ChangesExpect as ChangesExpect
 from testronaut_lab.model.expect import ExitExpect as ExitExpect
@@ -108,13 +109,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class GoldenSpec:
-    """What of a step is kept as a golden; its command and its list of changes always are."""
+    """What of a step is kept as a golden; its command and its list of changes always are.
+
+    `cell` is what tells its golden from those of other cells: the values of the keys in `per`. Empty: all cells share one.
+    """
 
     streams: tuple[Stream, ...] = ("stdout", "stderr")
     files: tuple[str, ...] = ()
     changes: bool = True
     normalize: tuple[Rule, ...] = ()
-    per: tuple[str, ...] = ()
+    cell: Cell = ()
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -180,7 +184,7 @@ class Plan:
     """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
 
     `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out. `text` is the
-    plan as it was written, None where it was not.
+    plan as it was written, None where it was not. Of a plan with a matrix there is one such Plan for each `cell`.
     """
 
     name: str
@@ -204,6 +208,7 @@ class Plan:
     teardown: tuple[Step, ...] = ()
     partial: bool = False
     text: str | None = None
+    cell: Cell = ()
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:

@@ -117,8 +117,8 @@ def _activity(view: RunView) -> tuple[str, str]:
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
         again = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-        return safe_line(f"{plan.name} › {case.id} › {step.id}{again}"), safe_line(step.last_line or _touched(step))
-    name = "" if plan is None else f"{plan.name} › "
+        return safe_line(f"{plan.title} › {case.id} › {step.id}{again}"), safe_line(step.last_line or _touched(step))
+    name = "" if plan is None else f"{plan.title} › "
     if view.progress is not None:
         return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)
     if plan is not None and plan.install_log and not any(case.steps for case in plan.cases):

@@ -116,7 +116,7 @@ class Narrator:
             case PlanStarted():
                 gap = [Text("")] if self._begun else []
                 self._begun = True
-                heading = Text(safe_line(plan.name), "bold").append(f"  {safe_line(plan.file or '')}", "not bold dim")
+                heading = Text(safe_line(plan.title), "bold").append(f"  {safe_line(plan.file or '')}", "not bold dim")
                 return [*gap, heading]
             case ImageReady(image=image, note=note):
                 line = labelled("image", Text(safe_line(image.ref)).append(f"  {safe_line(image.source)}", "dim"))
@@ -159,7 +159,7 @@ class Narrator:
 def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
     log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ == "InstallError" else []
     said = [labelled("│", safe_line(entry.line)) for entry in log]
-    return [labelled(WORDS[status], safe_line(plan.name), STYLES[status]), *said, *error_lines(error)]
+    return [labelled(WORDS[status], safe_line(plan.title), STYLES[status]), *said, *error_lines(error)]
 
 
 def _problem_lines(problem: Problem) -> list[Text]:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.events import InstallLogged, PlanStarted, StepStarted, UsageSampled
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
 
@@ -130,6 +131,11 @@ class PlanView:
     install_log: deque[InstallLogged] = field(default_factory=lambda: deque(maxlen=_INSTALL_LINES))
     cases: list[CaseView] = field(default_factory=list)
     error: ErrorInfo | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, and which cell of a matrix it is."""
+        return f"{self.name} {bracketed(self.cell)}" if self.cell else self.name
 
     def case(self, name: str) -> CaseView:
         """The case of this node id (or id); one that was not announced is made."""

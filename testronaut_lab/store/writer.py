@@ -156,7 +156,9 @@ class _RunRow:
     def _index(self, connection: Connection, seq: int, body: Body) -> None:
         match body:
             case PlanStarted():
-                self._plans.append(body.file or body.name)
+                name = body.file or body.name
+                if not (body.cell and name in self._plans):  # the cells of one matrix are one plan
+                    self._plans.append(name)
             case CaseFinished():
                 self._totals[body.status] += 1
             case StepFinished():

@@ -1,0 +1,45 @@
+"""One cell of a matrix: which value each of its keys has, and how that reads in a node id. Pure.
+
+Where cells come from is in `planfile/matrix.py`; a plan without a matrix has one cell, which is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+# (key, value as written), in the order of the matrix.
+Cell = tuple[tuple[str, str], ...]
+
+# What would part a node id, or could not be seen in one; `:` only behind another one.
+_QUOTED = re.compile(r"[%,\[\]]|(?<=:):")
+
+
+def bracketed(cell: Cell) -> str:
+    """`[image=debian:bookworm-slim,jq=1.6]`, to stand behind a case's id; nothing for a plan without a matrix.
+
+    A character that would be misread there, or not be seen, is `%NN` as in a URL.
+    """
+    return f"[{','.join(f'{key}={_quoted(value)}' for key, value in cell)}]" if cell else ""
+
+
+def from_brackets(text: str) -> Cell | None:
+    """What stands between the brackets of a node id, as a cell; None if it is none."""
+    parts = [pair.partition("=") for pair in text.split(",")]
+    if not all(key and sign for key, sign, _ in parts):
+        return None
+    return tuple((key, unquote(value)) for key, _, value in parts)
+
+
+def without_cell(case: str) -> str:
+    """The id of a case without the brackets behind it."""
+    return case.partition("[")[0]
+
+
+def _quoted(value: str) -> str:
+    parted = _QUOTED.sub(lambda match: _percent(match[0]), value)
+    return "".join(char if char.isprintable() else _percent(char) for char in parted)
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode())

@@ -21,10 +21,11 @@ from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import Scheduler
+from testronaut_lab.golden.places import check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge
 from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted
-from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.plan_json import plan_json
 from testronaut_lab.model.result import Captured, RunResult, Status
 from testronaut_lab.model.runs import new_run_id
@@ -71,6 +72,7 @@ class PlanRun:
         root = plans[0].root
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
+        check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / "snapshots")
         judge = Judge(goldens, options.update, options.ci, options.update_only)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast)

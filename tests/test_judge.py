@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from testronaut_lab.golden.pending import Pending, PendingStore
+from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
@@ -20,7 +22,7 @@ from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mis
 
 NODEID = "plans/p.lab.yaml::c::s"
 KEY = GoldenKey("plans/p", "c", "s")
-ACCEPT = "to accept: testronaut-lab run -u plans/p.lab.yaml::c::s"
+ACCEPT = "to accept: testronaut-lab accept plans/p.lab.yaml::c::s"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ def step_result(stdout: bytes = b"", code: int = 0, **fields: object) -> StepRes
 def judged(
     store: GoldenStore, workspace: Folder, step: Step, result: StepResult, *, update: bool = False, ci: bool = False
 ) -> Verdict:
-    return Judge(store, update, ci).judge(step, result, workspace)
+    return Judge(store, update, ci, pending=PendingStore(store), run="r1").judge(step, result, workspace)
+
+
+def pending(store: GoldenStore) -> list[tuple[str, GoldenTree]]:
+    found = PendingStore(store).pending()
+    return [(each.nodeid, each.actual) for each in found if isinstance(each, Pending)]
 
 
 GOLDEN = GoldenSpec()
@@ -110,6 +117,56 @@ def test_missing_golden_fails_and_names_the_command_to_accept(store: GoldenStore
     expected = f"a golden in snapshots/plans/p/c/s ({ACCEPT})"
     assert verdict == Verdict(Status.FAILED, (Mismatch("golden", expected, "none yet for cmd.txt, stdout.txt"),))
     assert store.read(KEY) is None
+    assert pending(store) == [(NODEID, {"cmd.txt": b"$ cmd      (exit 0)\n", "stdout.txt": b"1\n"})]
+
+
+def test_without_a_place_for_what_is_pending_the_advice_is_to_update(store: GoldenStore, workspace: Folder) -> None:
+    (mismatch,) = Judge(store, update=False, ci=False).judge(step(golden=GOLDEN), step_result(), workspace).mismatches
+    assert "to accept: testronaut-lab run -u plans/p.lab.yaml::c::s" in mismatch.expected
+    assert pending(store) == []
+
+
+def test_step_that_agrees_again_drops_what_was_pending(store: GoldenStore, workspace: Folder) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"2\n"))
+    assert [tree["stdout.txt"] for _, tree in pending(store)] == [b"2\n"]
+    assert judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n")) == Verdict(Status.PASSED)
+    assert pending(store) == []
+
+
+def test_update_drops_what_was_pending(store: GoldenStore, workspace: Folder) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"))
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"2\n"), update=True)
+    assert not (PendingStore(store).root / KEY.place).exists()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [step_result(code=1), step_result(error=ErrorInfo("CaptureError", "x")), step_result(exit=Exit(ExitKind.SESSION_LOST))],
+    ids=["other expectation", "error", "lost"],
+)
+def test_nothing_is_pending_of_a_step_that_went_wrong_otherwise(
+    store: GoldenStore, workspace: Folder, result: StepResult
+) -> None:
+    verdict = judged(store, workspace, step(golden=GOLDEN), result)
+    assert "testronaut-lab accept" not in str(verdict)
+    assert pending(store) == []
+
+
+def test_nothing_is_pending_of_a_case_that_is_expected_to_fail(store: GoldenStore, workspace: Folder) -> None:
+    judge = Judge(store, update=False, ci=False, pending=PendingStore(store), run="r1")
+    (mismatch,) = judge.judge(step(golden=GOLDEN), step_result(), workspace, may_write=False).mismatches
+    assert "cannot be accepted: the case is expected to fail" in mismatch.expected
+    assert pending(store) == []
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_nothing_at_all_is_written_under_ci(store: GoldenStore, workspace: Folder, update: bool) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"))
+    before = {path: path.stat().st_mtime_ns for path in store.root.parent.rglob("*")}
+    for stdout in (b"1\n", b"2\n"):
+        judged(store, workspace, step(golden=GOLDEN), step_result(stdout), update=update, ci=True)
+    assert {path: path.stat().st_mtime_ns for path in store.root.parent.rglob("*")} == before
 
 
 def test_update_writes_the_golden_and_passes(store: GoldenStore, workspace: Folder) -> None:

@@ -26,6 +26,11 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+def folded(name: str) -> str:
+    """What a name is to a file system that tells neither case nor composition apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def clash(names: Iterable[str]) -> tuple[str, str] | None:
     """Two names that some file system takes for one (upper and lower case, composed and decomposed), folders included."""
     seen: dict[str, tuple[str, bool]] = {}
@@ -33,7 +38,7 @@ def clash(names: Iterable[str]) -> tuple[str, str] | None:
         path = PurePosixPath(name)
         for prefix in (path, *path.parents[:-1]):
             entry = (str(prefix), prefix == path)
-            first = seen.setdefault(unicodedata.normalize("NFC", str(prefix)).casefold(), entry)
+            first = seen.setdefault(folded(str(prefix)), entry)
             if first != entry:
                 return first[0], name
     return None

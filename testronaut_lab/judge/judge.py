@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.compare import compare
-from testronaut_lab.golden.render import GoldenTree, Rendered, render
+from testronaut_lab.golden.pending import PendingStore
+from testronaut_lab.golden.places import golden_key
+from testronaut_lab.golden.render import Rendered, render
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
@@ -39,16 +41,28 @@ class Verdict:
 
 
 class Judge:
-    """Judges the steps of a run. With `update` a golden that differs is written, but nothing ever is under `ci`.
+    """Judges the steps of the run `run`. With `update` a golden that differs is written; else what the step did is pending.
 
-    `only` names the steps whose goldens may be written; None: all of them.
+    Nothing is ever written under `ci`. `only` names the steps whose goldens may be written; None: all of them. Without
+    `pending` nothing is kept of what differs.
     """
 
-    def __init__(self, goldens: GoldenStore, update: bool, ci: bool, only: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        goldens: GoldenStore,
+        update: bool,
+        ci: bool,
+        only: frozenset[str] | None = None,
+        *,
+        pending: PendingStore | None = None,
+        run: str = "",
+    ) -> None:
         self._goldens = goldens
         self._update = update
         self._ci = ci
         self._only = only
+        self._pending = None if ci else pending
+        self._run = run
 
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
@@ -94,27 +108,37 @@ class Judge:
         self, step: Step, rendered: Rendered, *, otherwise_good: bool, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Mismatches and notes. A golden that is written now does not mismatch."""
-        key = GoldenKey.of(step.nodeid, () if step.golden is None else step.golden.cell)
-        notes: tuple[str, ...] = ()
+        key = golden_key(step)
         different = compare(self._goldens.read(key), rendered.tree)
-        chosen = self._only is None or step.nodeid in self._only
-        if different and self._update and chosen and not self._ci:
-            if otherwise_good and may_write:
-                return (), (self._write(key, rendered.tree),)
-            why = "other expectations of this step do not hold" if may_write else "the case is expected to fail"
-            notes = (f"golden not written: {why}",)
-        where, advice = self._goldens.shown(key), self._advice(step)
+        if not different:
+            self._settle(step, key)
+            return (), ()
+        why_not = None if otherwise_good else "other expectations of this step do not hold"
+        why_not = why_not if may_write else "the case is expected to fail"
+        notes: tuple[str, ...] = ()
+        if self._update and not self._ci and (self._only is None or step.nodeid in self._only):
+            if why_not is None:
+                self._goldens.write(key, rendered.tree)
+                self._settle(step, key)
+                return (), (f"golden written: {self._goldens.shown(key)}",)
+            notes = (f"golden not written: {why_not}",)
+        elif why_not is None and self._pending is not None:
+            self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run)
+        where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
 
-    def _write(self, key: GoldenKey, tree: GoldenTree) -> str:
-        self._goldens.write(key, tree)
-        return f"golden written: {self._goldens.shown(key)}"
+    def _settle(self, step: Step, key: GoldenKey) -> None:
+        if self._pending is not None:
+            self._pending.settle(key, nodeid=step.nodeid, run=self._run)
 
-    def _advice(self, step: Step) -> str:
-        accept = f"testronaut-lab run -u {shlex.quote(step.nodeid)}"
-        if self._ci and self._update:
-            return f"nothing is written under CI; to accept elsewhere: {accept}"
-        return f"to accept: {accept}"
+    def _advice(self, step: Step, why_not: str | None) -> str:
+        """How what the step did becomes its golden."""
+        name = shlex.quote(step.nodeid)
+        if self._ci:
+            return f"nothing is written under CI; to accept elsewhere: testronaut-lab run -u {name}"
+        if why_not is not None:
+            return f"cannot be accepted: {why_not}"
+        return f"to accept: testronaut-lab {'run -u' if self._pending is None else 'accept'} {name}"
 
 
 def _unexplained(result: StepResult) -> ErrorInfo:

@@ -5,7 +5,7 @@ How it is written in a file, and everything that can be wrong with that, is in `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
@@ -209,6 +209,12 @@ class Plan:
     partial: bool = False
     text: str | None = None
     cell: Cell = ()
+
+
+def all_steps(plan: Plan) -> Iterator[Step]:
+    """Every step of every case, in all phases."""
+    for case in plan.cases:
+        yield from (*case.setup, *case.steps, *case.teardown)
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:

@@ -1,0 +1,271 @@
+"""What steps did that their goldens do not say yet: kept until somebody accepts or rejects it.
+
+Each lies below `.testronaut/pending/` in the shape of a golden, with `pending.json` beside its files: whose it is, when it
+was seen and with which golden it was compared. Whether a step may propose anything is decided in `judge/`, how it is shown
+in `report/` and the command line. One lock is shared with the goldens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, get_args
+
+from testronaut_lab.errors import CaptureError, UsageError
+from testronaut_lab.golden import disk
+from testronaut_lab.golden.compare import GoldenChange, compare
+from testronaut_lab.golden.places import GoldenKey, Maker
+from testronaut_lab.golden.render import GoldenTree
+from testronaut_lab.golden.store import GoldenStore, check_tree, tree_sha256
+
+_INDEX: Final = "pending.json"
+_VERSION: Final = 1
+_TOP_LEVEL: Final = disk.TOP_LEVEL | {_INDEX}
+_TEXTS: Final = frozenset({"id", "nodeid", "run", "when", "base_sha256", "sha256", "maker"})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What `pending.json` says. `id` is the golden's place, `base_sha256` of the whole golden it was compared with, or
+    `none`; `sha256` is of the files beside it. `clash` is the node id of another cell that gave something else for the same
+    golden in the same run; None if there is none."""
+
+    id: str
+    nodeid: str
+    run: str
+    when: str
+    base_sha256: str
+    sha256: str
+    maker: Maker = "plan"
+    clash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One golden that could be accepted: `expected` is the golden as it is now, None if there is none, `actual` the new one."""
+
+    origin: Origin
+    expected: GoldenTree | None
+    actual: GoldenTree
+
+    @property
+    def nodeid(self) -> str:
+        return self.origin.nodeid
+
+    @property
+    def place(self) -> str:
+        return self.origin.id
+
+    @property
+    def changes(self) -> tuple[GoldenChange, ...]:
+        """File by file; of a golden that does not exist yet every file is one that is added."""
+        return compare(self.expected or {}, self.actual)
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be accepted, in words; None if it can."""
+        if self.origin.clash is not None:
+            return f"{self.origin.clash} gave something else for the same golden in the same run"
+        if tree_sha256(self.expected) not in (self.origin.base_sha256, self.origin.sha256):
+            return "the golden has changed since then"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Something in the folder of what is pending that was not left there by a run as it is now. It can only be rejected."""
+
+    place: str
+    problem: str
+
+
+class PendingStore:
+    """What waits to become one of `goldens`. Several processes may use it at once."""
+
+    def __init__(self, goldens: GoldenStore) -> None:
+        self._goldens = goldens
+        self.root = goldens.root.parent / ".testronaut" / "pending"
+
+    def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str) -> None:
+        """Keeps `actual` until it is accepted or rejected, in place of what was pending for this golden.
+
+        What is the golden already is not kept, as with `settle`. Raises UsageError, CaptureError as `GoldenStore.write` does.
+        """
+        place = key.place
+        check_tree(place, actual)
+        with self._locked():
+            sha256, base = tree_sha256(actual), tree_sha256(self._goldens.read_at(place))
+            if sha256 == base:
+                self._settle(place, nodeid, run)
+                return
+            before = self._entry(place)
+            clash = None
+            if isinstance(before, Pending) and before.origin.run == run and before.nodeid != nodeid:
+                clash = before.nodeid if before.origin.sha256 != sha256 else before.origin.clash
+            when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            self._put(Origin(place, nodeid, run, when, base, sha256, key.maker, clash), actual)
+
+    def settle(self, key: GoldenKey, *, nodeid: str, run: str) -> None:
+        """The step agrees with its golden: what an earlier run, or an earlier attempt, left pending for it is dropped.
+
+        What another cell found in the same run stays and cannot be accepted: both cannot be right.
+        """
+        place = key.place
+        if os.path.lexists(self.root / place):
+            with self._locked():
+                self._settle(place, nodeid, run)
+
+    def pending(self) -> list[Pending | Broken]:
+        """Everything that waits, by place. What was accepted in the meantime by other means is left out."""
+        with self._goldens.locked(fcntl.LOCK_SH):
+            found = [self._entry(place) for place in self._places()]
+        return [each for each in found if isinstance(each, Broken) or (each is not None and each.changes)]
+
+    def accept(self, chosen: Sequence[Pending]) -> None:
+        """Makes each the golden it waits to be, one at once; what was pending is dropped.
+
+        All are looked at before the first is written. Raises UsageError, and writes nothing, for one whose golden or whose
+        files are not those that `chosen` shows; CaptureError when writing fails, with what came before accepted.
+        """
+        with self._locked():
+            for each in chosen:
+                self._check(each)
+            for each in chosen:
+                self._goldens.write_at(each.place, each.actual, each.origin.maker)
+                self._drop(
+                    each.place
+                )  # after: who dies in between leaves an entry that is the golden already, and counts as none
+
+    def accept_files(self, entry: Pending, files: Iterable[str]) -> None:
+        """Takes over only these files of an entry, a removed one too; the rest stays pending. There must be a golden already.
+
+        Raises as `accept` does.
+        """
+        if entry.expected is None:
+            raise UsageError(
+                f"accepting files of {entry.nodeid}: it has no golden yet, which is accepted as a whole",
+                hint=f"testronaut-lab accept {shlex.quote(entry.nodeid)}",
+            )
+        taken = frozenset(files)
+        kept = {name: data for name, data in entry.expected.items() if name not in taken}
+        golden = {**kept, **{name: data for name, data in entry.actual.items() if name in taken}}
+        with self._locked():
+            self._check(entry)
+            self._goldens.write_at(entry.place, golden, entry.origin.maker)
+            if golden == entry.actual:
+                self._drop(entry.place)
+            else:
+                self._put(replace(entry.origin, base_sha256=tree_sha256(golden)), entry.actual)
+
+    def reject(self, chosen: Iterable[Pending | Broken]) -> None:
+        """Drops what is pending; goldens stay as they are. One that another process has dropped is no error."""
+        with self._locked():
+            for each in chosen:
+                self._drop(each.place)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._goldens.locked(fcntl.LOCK_EX):
+            yield
+
+    def _way_to(self, place: str) -> Path:
+        project = self._goldens.root.parent
+        return disk.way_to(project, (self.root / place).relative_to(project).as_posix())
+
+    def _settle(self, place: str, nodeid: str, run: str) -> None:
+        before = self._entry(place)
+        if isinstance(before, Pending) and before.origin.run == run and before.nodeid != nodeid:
+            self._put(replace(before.origin, clash=nodeid), before.actual)
+        elif before is not None:
+            self._drop(place)
+
+    def _check(self, chosen: Pending) -> None:
+        """That what is to be accepted is still what was looked at."""
+        now = self._entry(chosen.place)
+        again = f"testronaut-lab run {shlex.quote(chosen.nodeid.partition('::')[0])}"
+        if now is None:
+            raise UsageError(f"accepting {chosen.nodeid}: it is not pending any more", hint=again)
+        if isinstance(now, Broken):
+            raise UsageError(
+                f"accepting {chosen.nodeid}: {now.problem}", hint=f"testronaut-lab reject {shlex.quote(chosen.place)}"
+            )
+        if now.origin.sha256 != chosen.origin.sha256:
+            raise UsageError(f"accepting {chosen.nodeid}: another run has put something else in its place", hint=again)
+        if now.problem is not None:
+            hint = again if now.origin.clash is None else "golden: {per: [KEY]} keeps one golden for each value"
+            raise UsageError(f"accepting {chosen.nodeid}: {now.problem}", hint=hint)
+
+    def _entry(self, place: str) -> Pending | Broken | None:
+        """What is there, for who holds the lock; None for nothing."""
+        try:
+            there = disk.present(self._way_to(place))
+            if there is None:
+                return None
+            tree = dict(disk.read_tree(there, _TOP_LEVEL))
+            origin = _origin(place, tree.pop(_INDEX, None), tree)
+            return Pending(origin, self._goldens.read_at(place), MappingProxyType(tree))
+        except UsageError as error:
+            return Broken(place, error.message)
+
+    def _put(self, origin: Origin, tree: GoldenTree) -> None:
+        directory = self._way_to(origin.id)
+        disk.refuse_neighbours(self._goldens.root, origin.id)
+        disk.refuse_neighbours(self.root, origin.id)
+        try:
+            disk.replace_tree(directory, {**tree, _INDEX: _written(origin)}, _TOP_LEVEL)
+        except OSError as error:
+            raise CaptureError(f"keeping what is pending in {directory}: {error}") from error
+
+    def _drop(self, place: str) -> None:
+        try:
+            disk.remove_tree(self.root / place, self.root)
+        except OSError as error:
+            raise CaptureError(f"dropping what is pending in {self.root / place}: {error}") from error
+
+    def _places(self) -> list[str]:
+        try:
+            if not disk.is_directory(self.root.parent) or not disk.is_directory(self.root):
+                return []
+            return list(disk.folders(self.root, lambda files: not files.isdisjoint(_TOP_LEVEL)))
+        except OSError as error:
+            raise CaptureError(f"looking for what is pending in {self.root}: {error}") from error
+
+
+def _written(origin: Origin) -> bytes:
+    return json.dumps({"version": _VERSION, **asdict(origin)}, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _origin(place: str, index: bytes | None, tree: GoldenTree) -> Origin:
+    """Raises UsageError for an index that does not fit the place and the files."""
+    if index is None:
+        raise UsageError(f"it has no {_INDEX}")
+    try:
+        fields = json.loads(index)
+    except ValueError as error:
+        raise UsageError(f"its {_INDEX} is no JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.pop("version", None) != _VERSION:
+        raise UsageError(f"its {_INDEX} is not of version {_VERSION}")
+    clash = fields.pop("clash", None)
+    if fields.keys() != _TEXTS or not all(isinstance(value, str) for value in (*fields.values(), clash or "")):
+        raise UsageError(f"its {_INDEX} does not have the fields that it must have")
+    origin = Origin(**fields, clash=clash)
+    if origin.maker not in get_args(Maker) or not _is_of(origin, place):
+        raise UsageError(f"its {_INDEX} is of another golden: {origin.nodeid}, {origin.id}")
+    if origin.sha256 != tree_sha256(tree):
+        raise UsageError("its files are not those that the run wrote")
+    return origin
+
+
+def _is_of(origin: Origin, place: str) -> bool:
+    if origin.id != place or origin.maker == "pytest":
+        return origin.id == place
+    whole = GoldenKey.of(origin.nodeid).place
+    return place == whole or place.startswith(f"{whole}@")

@@ -1,6 +1,7 @@
 """`${{name}}` in text and expectations: finding the references, and putting saved values in their place.
 
-Which fields of a step may hold one is in `plan.substitute`.
+`${{'text'}}` is no reference but that text itself: `${{'${{'}}` is how text that looks like one is written. Which fields of
+a step may hold one is in `plan.substitute`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
 from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, Interaction, SendText
 
 REFERENCE = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_LITERAL = re.compile(r"'([^']*)'")
 
 
 def references(text: str) -> Iterator[str]:
-    """What stands between the braces of each `${{…}}`, in order, as written."""
-    return (match[1] for match in REFERENCE.finditer(text))
+    """What stands between the braces of each `${{…}}`, in order, as written, but for text in quotes."""
+    return (match[1] for match in REFERENCE.finditer(text) if not _LITERAL.fullmatch(match[1]))
+
+
+def literally(text: str) -> str:
+    """The text as it is written where references are filled in, so that it stands for itself."""
+    return text.replace("${{", "${{'${{'}}") if REFERENCE.search(text) else text
 
 
 class Filler:
@@ -86,6 +93,8 @@ class Filler:
         )
 
     def _value(self, name: str) -> str:
+        if literal := _LITERAL.fullmatch(name):
+            return literal[1]
         try:
             return self._values[name]
         except KeyError:

@@ -48,7 +48,7 @@ def _from_file(path: Path) -> Stdin:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > MAX_STDIN_BYTES:
         raise ValueError(f"{path} is larger than {MAX_STDIN_BYTES // 2**20} MiB")
-    return Stdin(content)
+    return Stdin(content, file=path)
 
 
 def _stdin(file: Stdin | None = None, base64: bytes = b"") -> Stdin:

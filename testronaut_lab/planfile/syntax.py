@@ -107,6 +107,12 @@ def _resolve(builder: TreeBuilder, event: ScalarEvent, line: int) -> Value:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
+def reads_as_text(text: str) -> bool:
+    """Whether an unquoted scalar of this text would be text."""
+    shapes = (_NO_NUMBER, _LEADING_ZERO, _INT, _FLOAT)
+    return text not in _NULLS and text not in _BOOLS and not any(shape.fullmatch(text) for shape in shapes)
+
+
 def _whole_number(builder: TreeBuilder, text: str, line: int) -> Value:
     if len(text) > MAX_DIGITS:
         builder.problem(line, f"a number of more than {MAX_DIGITS} digits")

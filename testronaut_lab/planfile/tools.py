@@ -152,3 +152,9 @@ TOOL: Final = Either(
 )
 # As it is typed, by somebody who stands somewhere.
 TOOL_BY_HAND: Final = Made(Spec(anywhere=True), _alone)
+
+
+def shorthand(tool: ToolSpec) -> InstallSpec | None:
+    """The one way of installing that says it all, if `STRATEGY:SPEC` alone would be read as this tool."""
+    only = tool.install[0]
+    return only if tool == _alone(only) and only == InstallSpec(only.strategy, only.spec, only.source) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -22,8 +23,11 @@ _NOWHERE = ScalarNode(Place(""), None)
 
 @dataclass(frozen=True, slots=True)
 class Stdin:
+    """`file` is where the content was read, if it was."""
+
     content: bytes
     is_text: bool = False
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

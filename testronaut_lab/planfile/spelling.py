@@ -1,0 +1,309 @@
+"""A plan as written, back into the tree that its file holds: the inverse of the grammar, value by value.
+
+Only what differs from the default is spelled out. How the tree becomes YAML is in `write.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final, assert_never
+
+from pydantic import JsonValue
+
+from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.interaction import (
+    DEFAULT_DEADLINE_S,
+    AwaitOutput,
+    AwaitScreen,
+    Interaction,
+    PressKey,
+    Ready,
+    Resize,
+    SendText,
+    Tty,
+)
+from testronaut_lab.model.normalizing import Normalizer, Rule
+from testronaut_lab.model.plan import FileSpec, ImageSpec, InstallSpec, Limits, Retry, Save, ToolSpec
+from testronaut_lab.model.units import parse_duration, parse_size
+from testronaut_lab.planfile.identity import command_of, slug
+from testronaut_lab.planfile.tools import shorthand
+from testronaut_lab.planfile.written import Expectations, Golden, Stdin, WrittenCase, WrittenPlan, WrittenStep
+
+Tree = dict[str, JsonValue]
+
+_SETTINGS: Final = ("isolation", "network", "user", "rootfs", "shell")
+_SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+
+
+def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -> Tree:
+    """What the file of `plan` in `folder` holds. Keys in `explicit` are spelled out also where they say the default."""
+    spell = _Spelling(folder)
+    default = WrittenPlan(image=plan.image)
+    settings: Tree = {
+        key: value
+        for key in _SETTINGS
+        if (value := getattr(plan, key)) is not None and (key in explicit or value != getattr(default, key))
+    }
+    tree: Tree = {"version": plan.version, "name": plan.name, "image": _image(plan.image)}
+    tree |= {"tools": [spell.tool(tool) for tool in plan.tools], **settings, "env": dict(plan.env)}
+    tree |= {
+        "files": {path: spell.file(file) for path, file in plan.files.items()},
+        "limits": _limits(plan.limits),
+        "normalize": [_rule(rule) for rule in plan.normalize],
+        "ignore": list(plan.ignore),
+        "golden": None if plan.golden is None else _golden(plan.golden),
+        "expect": spell.expectations(plan.expect),
+        "setup": [spell.step(step) for step in plan.setup],
+        "teardown": [spell.step(step) for step in plan.teardown],
+        "cases": [spell.case(case) for case in plan.cases],
+        "steps": [spell.step(step) for step in plan.steps],
+    }
+    return {key: value for key, value in tree.items() if key in explicit or value not in (None, {}, [])}
+
+
+def duration(seconds: float) -> JsonValue:
+    """`5s`, `200ms` where that says it exactly, else the number."""
+    for unit, size_s in (("s", 1.0), ("ms", 0.001)):
+        count = round(seconds / size_s)
+        if parse_duration(text := f"{count}{unit}") == seconds if count > 0 else False:
+            return text
+    return seconds
+
+
+def size(bytes_: int) -> JsonValue:
+    """`512MiB` where that says it exactly, else the number of bytes."""
+    for unit, each in _SIZES:
+        if bytes_ % each == 0 and parse_size(text := f"{bytes_ // each}{unit}") == bytes_:
+            return text
+    return bytes_
+
+
+class _Spelling:
+    """Paths of files are spelled relative to `folder`, the plan's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def tool(self, tool: ToolSpec) -> JsonValue:
+        alone = shorthand(tool)
+        if alone is not None:
+            return f"{alone.strategy}:{self._spec(alone)}"
+        tree: Tree = {"name": tool.name}
+        if tool.command is not None:
+            tree["command"] = tool.command
+        ways = [self._way(way) for way in tool.install]
+        tree["install"] = ways if len(ways) > 1 else ways[0]
+        if tool.verify is not None:
+            tree["verify"] = _present({"run": tool.verify.run, "matches": tool.verify.matches})
+        return tree
+
+    def _way(self, way: InstallSpec) -> JsonValue:
+        if way.sha256 is None and not way.strip:
+            return f"{way.strategy}:{self._spec(way)}"
+        return _present({way.strategy: self._spec(way), "sha256": way.sha256, "strip": way.strip or None})
+
+    def _spec(self, way: InstallSpec) -> str:
+        return way.spec if way.source is None else self._path(way.source)
+
+    def file(self, file: FileSpec) -> JsonValue:
+        mode = None if file.mode is None else f"{file.mode:04o}"
+        if file.source is not None:
+            return {"source": self._path(file.source)}
+        text = _text(file.content or b"")
+        if text is None:
+            return _present({"base64": _base64(file.content or b""), "mode": mode})
+        return text if mode is None else {"text": text, "mode": mode}
+
+    def case(self, case: WrittenCase) -> Tree:
+        tree: Tree = {"id": case.id, "tags": list(case.tags), "expect_fail": case.expect_fail, "env": dict(case.env)}
+        tree["golden"] = None if case.golden is None else _golden(case.golden)
+        tree["expect"] = self.expectations(case.expect)
+        return {**_filled(tree), "steps": [self.step(step) for step in case.steps]}
+
+    def step(self, step: WrittenStep) -> JsonValue:
+        """Only the command where nothing else is said; the id is left out where it would be given anyway."""
+        named = None if step.id is None or step.id == slug(command_of(step)) else step.id
+        tree: Tree = {"id": named, "background": step.background, "run": step.run, "argv": list(step.argv or ())}
+        tree |= {"stop": step.stop, "signal": dict(step.signal), "stdin": self._stdin(step.stdin), "env": dict(step.env)}
+        tree |= {"cwd": step.cwd, "timeout": None if step.timeout_s is None else duration(step.timeout_s)}
+        tree |= {"continue": step.continue_ or None, "skip_if": step.skip_if, "retry": _retry(step.retry)}
+        tree |= {"merge": step.merge or None, "tty": None if step.tty is None else _tty(step.tty)}
+        tree |= {"interact": [self._interaction(item) for item in step.interact], "ready": _ready(step.ready)}
+        tree |= {"save": {name: _save(save) for name, save in step.save.items()}}
+        tree |= {"golden": None if step.golden is None else _golden(step.golden)}
+        tree |= {"expect": self.expectations(step.expect)}
+        # an empty input or golden says something, an empty table or list of the others does not
+        kept: Tree = {
+            key: value for key, value in tree.items() if value not in (None, {}, []) or (key == "golden" and value == {})
+        }
+        return kept["run"] if list(kept) == ["run"] else kept
+
+    def expectations(self, expect: Expectations) -> Tree:
+        return {key: value for name, wanted in expect.items() for key, value in self._expectation(name, wanted).items()}
+
+    def _expectation(self, name: str, wanted: object) -> Tree:
+        match wanted:
+            case ExitExpect():
+                return _exit(wanted)
+            case TextExpect():
+                return {name: self._matchers(wanted)}
+            case ChangesExpect():
+                return {name: _changes(wanted)}
+            case MaxExpect():
+                return {name: _max(wanted)}
+            case Mapping():
+                return {name: {str(path): self._file_expect(each) for path, each in wanted.items()}}
+        raise TypeError(f"there is no spelling of the expectation {name}: {wanted!r}")
+
+    def _file_expect(self, expect: FileExpect) -> JsonValue:
+        if expect.absent:
+            return "absent"
+        text = expect.text or TextExpect(matches="")
+        return {"equals": "absent"} if text == TextExpect(equals="absent") else self._matchers(text)
+
+    def _matchers(self, text: TextExpect) -> JsonValue:
+        if text == TextExpect(equals=text.equals):
+            return text.equals
+        tree: Tree = {"equals": text.equals, "contains": list(text.contains), "not_contains": list(text.not_contains)}
+        tree |= {"matches": text.matches}
+        kept = _filled(tree)
+        if text.has_json:
+            kept["json"] = text.json
+        rest: Tree = {"json_path": dict(text.json_path), "lines": text.lines, "empty": text.empty}
+        return kept | _filled(rest) | ({} if text.file is None else {"file": self._path(text.file)})
+
+    def _stdin(self, stdin: Stdin | None) -> JsonValue:
+        if stdin is None:
+            return None
+        if stdin.file is not None:
+            return {"file": self._path(stdin.file)}
+        return stdin.content.decode() if stdin.is_text else {"base64": _base64(stdin.content)}
+
+    def _interaction(self, item: Interaction) -> JsonValue:
+        match item:
+            case AwaitScreen(expect):
+                tree: Tree = {"screen": self._screen(expect)}
+            case AwaitOutput(pattern):
+                tree = {"expect": pattern}
+            case SendText(text):
+                tree = {"send": text}
+            case PressKey(key):
+                tree = {"key": key}
+            case Resize(cols, rows):
+                tree = {"resize": {"cols": cols, "rows": rows}}
+            case _:
+                assert_never(item)
+        return tree if item.timeout_s == DEFAULT_DEADLINE_S else {**tree, "timeout": duration(item.timeout_s)}
+
+    def _screen(self, expect: TextExpect) -> JsonValue:
+        """A text alone is what an awaited screen contains, not what it equals."""
+        if len(expect.contains) == 1 and expect == TextExpect(contains=expect.contains):
+            return expect.contains[0]
+        return {"equals": expect.equals} if expect == TextExpect(equals=expect.equals) else self._matchers(expect)
+
+    def _path(self, path: Path) -> str:
+        return os.path.relpath(path, self._folder)
+
+
+def _present(tree: Tree) -> Tree:
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def _filled(tree: Tree) -> Tree:
+    return {key: value for key, value in tree.items() if value not in (None, {}, [])}
+
+
+def _image(image: ImageSpec) -> JsonValue:
+    return image.ref if image == ImageSpec(image.ref) else {"ref": image.ref, "pull": image.pull}
+
+
+def _limits(limits: Limits) -> Tree:
+    default = Limits()
+    tree: Tree = {
+        "timeout": None if limits.timeout_s == default.timeout_s else duration(limits.timeout_s),
+        "case_timeout": None if limits.case_timeout_s == default.case_timeout_s else duration(limits.case_timeout_s),
+        "memory": None if limits.memory_bytes == default.memory_bytes else size(limits.memory_bytes),
+        "cpus": None if limits.cpus == default.cpus else limits.cpus,
+        "pids": None if limits.pids == default.pids else limits.pids,
+        "output": None if limits.output_bytes == default.output_bytes else size(limits.output_bytes),
+        "workspace": None if limits.workspace_bytes == default.workspace_bytes else size(limits.workspace_bytes),
+        "files": None if limits.files == default.files else limits.files,
+    }
+    return _present(tree)
+
+
+def _rule(rule: Rule) -> JsonValue:
+    return {"matches": rule.matches, "replace": rule.replace} if isinstance(rule, Normalizer) else rule
+
+
+def _golden(golden: Golden) -> JsonValue:
+    if isinstance(golden, bool):
+        return golden
+    tree: Tree = {}
+    for key, value in golden.items():
+        items = list(value) if isinstance(value, tuple) else []
+        tree[key] = [_rule(item) for item in items] if key == "normalize" else [str(item) for item in items]
+    return tree
+
+
+def _exit(expect: ExitExpect) -> Tree:
+    if expect.signal is not None:
+        return {"signal": expect.signal}
+    if expect.timeout or expect.nonzero:
+        return {"exit": "timeout" if expect.timeout else "nonzero"}
+    return {"exit": expect.codes[0] if len(expect.codes) == 1 else list(expect.codes)}
+
+
+def _changes(expect: ChangesExpect) -> JsonValue:
+    kinds = ("added", "modified", "deleted", "retyped")
+    return {kind: list(getattr(expect, kind)) for kind in kinds if getattr(expect, kind)} or "none"
+
+
+def _max(expect: MaxExpect) -> Tree:
+    tree: Tree = {
+        "duration": None if expect.duration_s is None else duration(expect.duration_s),
+        "cpu": None if expect.cpu_s is None else duration(expect.cpu_s),
+        "memory": None if expect.memory_bytes is None else size(expect.memory_bytes),
+    }
+    return _present(tree)
+
+
+def _retry(retry: Retry | None) -> JsonValue:
+    if retry is None:
+        return None
+    tree: Tree = {"times": retry.times}
+    return tree if retry == Retry(retry.times) else {**tree, "delay": duration(retry.delay_s)}
+
+
+def _tty(tty: Tty) -> JsonValue:
+    default = Tty()
+    return {key: getattr(tty, key) for key in ("cols", "rows", "term") if getattr(tty, key) != getattr(default, key)} or True
+
+
+def _ready(ready: Ready | None) -> JsonValue:
+    if ready is None:
+        return None
+    tree: Tree = {ready.aspect: getattr(ready, ready.aspect)}
+    return tree if ready.timeout_s == DEFAULT_DEADLINE_S else {**tree, "timeout": duration(ready.timeout_s)}
+
+
+def _save(save: Save) -> Tree:
+    return _present({
+        "from": None if save.from_ == "stdout" else save.from_, "json_path": save.json_path, "matches": save.matches,
+    })  # fmt: skip
+
+
+def _text(content: bytes) -> str | None:
+    """The content as text that a YAML file can hold and a reader can read; None for anything else."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

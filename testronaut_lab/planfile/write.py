@@ -1,0 +1,123 @@
+"""A plan as written, as the YAML of its file: scripts as blocks, short things in one line, quotes only where they are needed.
+
+What is spelled out, and how, is in `spelling.py`. Whatever is written here reads back as the same through `syntax.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import JsonValue
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString, SingleQuotedScalarString
+
+from testronaut_lab.planfile.spelling import Tree, plan_tree
+from testronaut_lab.planfile.syntax import reads_as_text
+from testronaut_lab.planfile.written import WrittenPlan
+
+_WIDTH: Final = 100
+_NO_FOLDING: Final = 2**30
+# Each of them begins a part of the plan of its own, however short.
+_OPEN: Final = frozenset({"tools", "files", "setup", "teardown", "cases", "steps"})
+# What other readers of YAML, and people, take for something else than text.
+_AMBIGUOUS: Final = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?[0-9][0-9_,.:]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|=|<<")
+# What a block shows as it is; a line that begins or ends in a blank would be read wrongly by people.
+_UNSEEN: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff"
+_BLOCK: Final = re.compile(rf"[^ \t\n{_UNSEEN}][^{_UNSEEN}]*")
+# What would begin something else than text if it stood at its beginning.
+_INDICATOR: Final = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`]""")
+_TRAILING_BLANK: Final = re.compile(r"[ \t](?:\n|\Z)")
+
+
+def plan_text(
+    plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = (), remarks: Mapping[int, str] | None = None
+) -> str:
+    """The YAML of a plan whose file is in `folder`; `remarks` are comments, by the position of the step they stand above."""
+    tree = plan_tree(plan, folder, explicit)
+    return yaml_text(tree, remarks or {})
+
+
+def yaml_text(tree: Tree, remarks: Mapping[int, str]) -> str:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.width = _NO_FOLDING
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    written = _table(tree, 0)
+    steps = written.get("steps")
+    for position, remark in remarks.items() if isinstance(steps, CommentedSeq) else ():
+        steps.yaml_set_comment_before_after_key(position, before=remark, indent=2)
+    stream = io.StringIO()
+    yaml.dump(written, stream)
+    return stream.getvalue()
+
+
+def _table(tree: Mapping[str, JsonValue], indent: int, *, inner: bool = False) -> CommentedMap:
+    """`inner`: a part of a step or a setting, which stands in one line if it can."""
+    made = CommentedMap()
+    for key, value in tree.items():
+        made[_scalar(key, block=False)] = _node(value, indent + 2, opens=key in _OPEN and not inner, inner=inner)
+    return made
+
+
+def _node(value: JsonValue, indent: int, *, opens: bool, inner: bool) -> object:
+    made: CommentedMap | CommentedSeq
+    match value:
+        case str():
+            return _scalar(value, block=True)
+        case dict():
+            made = _table(value, indent, inner=not opens or inner)
+        case list():
+            made = CommentedSeq([_item(item, indent, opens=opens) for item in value])
+        case _:
+            return value
+    if not opens and _fits(value, indent):
+        _flow(made)
+    return made
+
+
+def _item(value: JsonValue, indent: int, *, opens: bool) -> object:
+    if isinstance(value, dict) and opens:
+        return _table(value, indent + 2)
+    return _node(value, indent + 2, opens=False, inner=True)
+
+
+def _flow(made: CommentedMap | CommentedSeq) -> None:
+    made.fa.set_flow_style()
+    for key, value in list(made.items()) if isinstance(made, CommentedMap) else list(enumerate(made)):
+        if isinstance(value, CommentedMap | CommentedSeq):
+            _flow(value)
+        elif isinstance(value, LiteralScalarString):
+            made[key] = DoubleQuotedScalarString(value)
+
+
+def _fits(value: JsonValue, indent: int) -> bool:
+    """Whether it is short enough for one line, and nothing in it wants several."""
+    return _length(value) + indent <= _WIDTH
+
+
+def _length(value: JsonValue) -> int:
+    match value:
+        case str():
+            return _WIDTH if "\n" in value.rstrip("\n") else len(value) + 2
+        case dict():
+            return 2 + sum(len(key) + _length(each) + 4 for key, each in value.items())
+        case list():
+            return 2 + sum(_length(each) + 2 for each in value)
+        case _:
+            return len(str(value))
+
+
+def _scalar(text: str, *, block: bool) -> object:
+    """In the style that shows it best and reads back as itself."""
+    many = "\n" in text.rstrip("\n") or ("\n" in text and ('"' in text or "\\" in text))
+    if block and many and _BLOCK.fullmatch(text) and not _TRAILING_BLANK.search(text):
+        return LiteralScalarString(text)
+    if not text.isprintable():
+        return DoubleQuotedScalarString(text)
+    if not reads_as_text(text) or _AMBIGUOUS.fullmatch(text) or _INDICATOR.match(text):
+        return SingleQuotedScalarString(text)
+    return text

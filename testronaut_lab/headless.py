@@ -91,18 +91,26 @@ class PlanRun:
 
     def run(self, reporters: Sequence[Reporter] = ()) -> RunResult:
         """Blocks until everything is run, stored and reported. Raises CaptureError when the store fails."""
+        with self._opened(reporters) as view:
+            self._finish(self._scheduler.run(self._plans))
+        return view.result()
+
+    @contextmanager
+    def _opened(self, reporters: Sequence[Reporter]) -> Iterator[RunView]:
+        """The run from its first event; what is run meanwhile, and its end, are up to the caller. All is stored afterwards."""
         view = RunView()
         with self._stored() as writer, self._followed(view, writer, reporters):
             self.log.emit(RunStarted(self.id, _now()))
             try:
-                status = self._scheduler.run(self._plans)
+                yield view
             finally:
                 self._bench.close()
-            exits = [self._scheduler.exit_status, self._stopped_by or ExitStatus.OK]
-            if self._stopped_by is not None:
-                status = Status.ERROR
-            self.log.emit(RunFinished(_now(), status, worst(exits)))
-        return view.result()
+
+    def _finish(self, status: Status) -> None:
+        exits = [self._scheduler.exit_status, self._stopped_by or ExitStatus.OK]
+        if self._stopped_by is not None:
+            status = Status.ERROR
+        self.log.emit(RunFinished(_now(), status, worst(exits)))
 
     @contextmanager
     def _stored(self) -> Iterator[StoreWriter | None]:

@@ -19,8 +19,8 @@ HOMES = {
     "textual": ("ui/tui/",),
     "ipywidgets": ("ui/notebook/",),
     "IPython": ("ui/notebook/",),
-    "pytest": ("pytest_plugin.py",),
-    "syrupy": ("pytest_plugin.py",),
+    "pytest": ("pytest_plugin/",),
+    "syrupy": ("pytest_plugin/",),
     "sqlalchemy": ("store/",),
     "pyte": ("execution/screen.py",),
 }
@@ -63,7 +63,7 @@ FORBIDDEN = {
     "store/": ("container", "execution", "golden", "judge", "report", "ui", "lab", "cli", "console"),
     "report/": ("container", "execution", "golden", "judge", "store", "ui", "lab", "cli", "console"),
     "ui/": ("container", "execution", "store", "capture", "installation", "workbench"),
-    "pytest_plugin.py": ("container", "execution", "store", "capture", "installation", "workbench"),
+    "pytest_plugin/": ("container", "execution", "store", "capture", "installation", "workbench"),
 }
 
 

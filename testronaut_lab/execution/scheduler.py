@@ -77,21 +77,33 @@ class Scheduler:
         return self._fail_fast and any(status in (Status.FAILED, Status.XPASSED, Status.ERROR) for status in statuses)
 
     def _run_plan(self, number: int, plan: Plan) -> Status:
+        try:
+            statuses = self.run_cases(number, plan, self.begin(number, plan))
+        except LabError as error:
+            return self.end(number, error=error)
+        return self.end(number, statuses)
+
+    def begin(self, number: int, plan: Plan) -> Studio:
+        """Announce a plan and get it ready; whoever calls sees to it that `end` follows. Raises LabError if that fails."""
         cases = tuple(
             (case.id, case.nodeid, case.tags, len(case.setup) + len(case.steps) + len(case.teardown)) for case in plan.cases
         )
         where = (_file(plan), plan.image.ref, plan.network, plan.user)
         self._emit(PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial))
-        try:
-            studio = self._prepare(number, plan)
-            run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions
-            statuses = run_cases(number, plan, studio)
-        except LabError as error:
-            self._exits.append(error.exit_status)
-            self._emit(PlanFinished(number, Status.ERROR, info(error)))
-            return Status.ERROR
+        return self._prepare(number, plan)
+
+    def run_cases(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+        """Run the cases of a plan that has begun, or some of them. Raises LabError when a session for all does not start."""
+        run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions
+        return run_cases(number, plan, studio)
+
+    def end(self, number: int, statuses: Sequence[Status] = (), error: LabError | None = None) -> Status:
+        """Say what came of a plan: of its cases, or that it could not be run."""
         status = combine(statuses) if statuses else Status.SKIPPED
-        self._emit(PlanFinished(number, status))
+        if error is not None:
+            self._exits.append(error.exit_status)
+            status = Status.ERROR
+        self._emit(PlanFinished(number, status, None if error is None else info(error)))
         return status
 
     def _in_own_sessions(self, number: int, plan: Plan, studio: Studio) -> list[Status]:

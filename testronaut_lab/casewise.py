@@ -1,0 +1,147 @@
+"""A run whose cases are asked for one at a time, as a test runner does. Each is stored before what came of it is handed back.
+
+A plan's image and tools are got ready once, when it begins. Running plans whole is `headless.py`; which cases are asked
+for, and in which order, is up to the caller.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from testronaut_lab.errors import CaptureError, ExitStatus, LabError
+from testronaut_lab.execution.scheduler import Studio
+from testronaut_lab.headless import PlanRun, Reporter, RunOptions
+from testronaut_lab.model.events import CaseFinished, Event
+from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.result import CaseResult, RunResult, Status, combine
+from testronaut_lab.report.outcome import plan_result
+from testronaut_lab.report.view import RunView
+
+
+@dataclass
+class _OpenPlan:
+    """`error` is why it could not be got ready."""
+
+    plan: Plan
+    studio: Studio | None = None
+    error: LabError | None = None
+    statuses: list[Status] = field(default_factory=list)
+    ended: bool = False
+
+
+class CasewiseRun(PlanRun):
+    """Create, `begin` a plan, `run_cases` of it, `end` it, and `close` when no more is asked for. For one thread.
+
+    `plans` are all that may be asked for, each narrowed to the cases that may; they are spoken of by their number in it.
+    `stop` may be called from a signal handler.
+    """
+
+    def __init__(self, plans: Sequence[Plan], options: RunOptions, reporters: Sequence[Reporter] = ()) -> None:
+        super().__init__(plans, options)
+        self._witness = _Witness()
+        self._reporters = (*reporters, self._witness)  # the witness last: when it knows, all do
+        self._open: dict[int, _OpenPlan] = {}
+        self._ended: list[Status] = []
+        self._opening = ExitStack()
+        self._view: RunView | None = None
+
+    @property
+    def plans(self) -> Sequence[Plan]:
+        return self._plans
+
+    def stop(self, status: ExitStatus = ExitStatus.INTERRUPTED) -> None:
+        super().stop(status)
+        if status is ExitStatus.CAPTURE:
+            self._witness.give_up()  # nothing is stored any more, and nobody is told
+
+    def begin(self, number: int) -> None:
+        """Get image and tools of plan `number` ready, if that has not been done; what failed once is raised again.
+
+        Raises EngineError, InstallError, CaptureError, UsageError.
+        """
+        if self._view is None:
+            self._view = self._opening.enter_context(self._opened(self._reporters))
+        if number not in self._open:
+            opened = self._open[number] = _OpenPlan(self._plans[number])
+            try:
+                opened.studio = self._scheduler.begin(number, opened.plan)
+            except LabError as error:
+                opened.error, opened.ended = error, True
+                self._ended.append(self._scheduler.end(number, error=error))
+                self._witness.wait(self.log.last_fact())
+        if (failed := self._open[number].error) is not None:
+            raise failed
+
+    def run_cases(self, number: int, ids: Collection[str]) -> list[CaseResult]:
+        """Run the cases of these ids, of a plan that has begun, and wait until they are stored.
+
+        Those of a plan with one session for all have to be asked for at once. After an interruption some may be missing.
+        Raises EngineError and CaptureError when that session does not start, CaptureError when results cannot be stored.
+        """
+        opened = self._open[number]
+        assert opened.studio is not None
+        cases = tuple(case for case in opened.plan.cases if case.id in ids)
+        try:
+            opened.statuses += self._scheduler.run_cases(number, replace(opened.plan, cases=cases), opened.studio)
+        except LabError:
+            opened.statuses.append(Status.ERROR)
+            raise
+        self._witness.wait(self.log.last_fact())
+        if self._witness.gave_up:
+            self.close()
+            raise CaptureError("storing the results: the run has ended already")
+        return [self._witness.results[case.nodeid] for case in cases if case.nodeid in self._witness.results]
+
+    def end(self, number: int) -> None:
+        """No more cases of this plan are expected, if it has begun."""
+        opened = self._open.get(number)
+        if opened is not None and not opened.ended:
+            opened.ended = True
+            self._ended.append(self._scheduler.end(number, opened.statuses))
+
+    def close(self) -> RunResult | None:
+        """End what has begun, and wait until all is stored; None where nothing was ever asked for.
+
+        Raises CaptureError when the store failed.
+        """
+        if self._view is None:
+            return None
+        with self._opening:
+            for number in self._open:
+                self.end(number)
+            self._finish(combine(self._ended))
+        return self._view.result()
+
+
+class _Witness:
+    """A reporter that others can wait for."""
+
+    def __init__(self) -> None:
+        self._heard = threading.Condition()
+        self._seq = 0
+        self.gave_up = False
+        self.results: dict[str, CaseResult] = {}
+
+    def event(self, view: RunView, event: Event) -> None:
+        with self._heard:
+            if isinstance(event.body, CaseFinished):
+                cases = plan_result(view.plan(event.body.plan)).cases
+                self.results |= {case.nodeid: case for case in cases if case.nodeid == event.body.nodeid}
+            self._seq = event.seq
+            self._heard.notify_all()
+
+    def end(self, view: RunView) -> None:  # noqa: ARG002 - a reporter's
+        self.give_up()
+
+    def wait(self, seq: int) -> None:
+        """Until everything up to this event was stored and told, or nothing will be any more."""
+        with self._heard:
+            self._heard.wait_for(lambda: self._seq >= seq or self.gave_up)
+
+    def give_up(self) -> None:
+        with self._heard:
+            self.gave_up = True
+            self._heard.notify_all()

@@ -1,0 +1,137 @@
+"""The pytest plugin: fixture `lab`, sessions that end with their test; plan files as tests; the marker `lab`.
+
+Loaded by every pytest where the package is installed, so it imports nothing heavy before a test asks for a session or there
+is a plan. Plans as tests are in `plans.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testronaut_lab.errors import LabError
+from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
+
+if TYPE_CHECKING:
+    from testronaut_lab.lab import Session
+    from testronaut_lab.pytest_plugin.plans import PlanFile
+
+PLAN_SUFFIXES = (".lab.yaml", ".lab.yml", ".lab.json")  # as `planfile` has them, which is not to be imported for nothing
+_COLLECT = "testronaut_lab_collect"
+
+
+class LabFactory:
+    """Makes sessions: `lab("debian:bookworm-slim", "apt:jq")`. Each starts on first use and is closed at the test's end."""
+
+    def __init__(self, root: Path, closing: ExitStack) -> None:
+        self._root = root
+        self._closing = closing
+
+    def __call__(self, image: str, *tools: str) -> Session:
+        from testronaut_lab.lab import Session
+
+        return self._closing.enter_context(Session(image, *tools, root=self._root))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(_COLLECT, "whether plan files (*.lab.yaml) in folders are collected as tests", type="bool", default=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before other plugins register markers of theirs
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OWN_MARKERS] = marker_names(config)
+    config.addinivalue_line("markers", "lab: runs commands in a container; deselect with -m 'not lab' where there is no engine")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PlanFile | None:
+    """A plan is collected where it is found, unless the project says no; one that is named is collected anyway."""
+    if not file_path.name.endswith(PLAN_SUFFIXES):
+        return None
+    if not parent.config.getini(_COLLECT) and not parent.session.isinitpath(file_path):
+        return None
+    from testronaut_lab.pytest_plugin.plans import PlanFile
+
+    collector: PlanFile = PlanFile.from_parent(parent, path=file_path)
+    return collector
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Now it is known which cases are to be run."""
+    if not any(item.path.name.endswith(PLAN_SUFFIXES) for item in session.items):
+        return
+    from testronaut_lab.pytest_plugin.plans import CaseItem
+    from testronaut_lab.pytest_plugin.running import PLAN_RUNS, PlanRuns
+
+    items = [item for item in session.items if isinstance(item, CaseItem)]
+    try:
+        session.config.stash[PLAN_RUNS] = PlanRuns(session.config, items)
+    except LabError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """The runs end before anything is summed up. One that could not be stored is told last, so that it is not overlooked."""
+    failed = _close_runs(session.config)
+    result = yield
+    if failed is not None:
+        pytest.exit(str(failed), returncode=pytest.ExitCode.INTERNAL_ERROR)
+    return result
+
+
+def _close_runs(config: pytest.Config) -> LabError | None:
+    if "testronaut_lab.pytest_plugin.running" not in sys.modules:
+        return None
+    from testronaut_lab.pytest_plugin.running import PLAN_RUNS
+
+    try:
+        if (runs := config.stash.get(PLAN_RUNS, None)) is not None:
+            runs.close()
+    except LabError as error:
+        return error
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make safe what is said of a test with sessions: `assert r.ok, r.err` and `print(r.out)` put a tool's bytes into it."""
+    report = yield
+    if "lab" in getattr(item, "fixturenames", ()):
+        report.longrepr = _made_safe(report.longrepr)  # type: ignore[assignment]  # it is what it was, but for its text
+        report.sections = [(name, _without_colours(text)) for name, text in report.sections]
+    elif item.path.name.endswith(PLAN_SUFFIXES) and report.skipped and isinstance(report.longrepr, tuple):
+        report.longrepr = (str(item.path), 1, report.longrepr[2])  # and not where in this package it was noticed
+    return report
+
+
+def _made_safe(part: object) -> object:
+    """The parts of pytest's failure text, each of its own type, with every string in them safe to show."""
+    from testronaut_lab.report.safe import safe_text
+
+    if isinstance(part, str):
+        return safe_text(part)
+    if isinstance(part, list | tuple):
+        return type(part)(map(_made_safe, part))
+    if is_dataclass(part) and not isinstance(part, type):
+        for field in fields(part):
+            setattr(part, field.name, _made_safe(getattr(part, field.name)))
+    return part
+
+
+def _without_colours(text: str) -> str:
+    from testronaut_lab.report.styled import styled
+
+    return "".join(piece for piece, _look in styled(text))
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[LabFactory]:
+    """Sessions in containers: call it with an image and tools."""
+    with ExitStack() as closing:
+        yield LabFactory(request.config.rootpath, closing)

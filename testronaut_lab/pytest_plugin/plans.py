@@ -1,0 +1,124 @@
+"""Plan files as tests: one item for each case, with its tags as markers.
+
+What it takes to run them is in `running.py`, what a failure looks like in `telling.py`. A plan that is wrong is a collection
+error, with file, line and key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testronaut_lab.config import load_config, project_root
+from testronaut_lab.errors import LabError
+from testronaut_lab.model.plan import Case, Plan
+from testronaut_lab.model.result import CaseResult, Status
+from testronaut_lab.planfile import load_plan
+from testronaut_lab.pytest_plugin.running import PLAN_RUNS
+from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
+from testronaut_lab.pytest_plugin.telling import CaseText, told
+from testronaut_lab.report.safe import safe_line, safe_text
+
+
+class CaseFailed(Exception):
+    """What came of a case that did not do what it should, and how that is told."""
+
+    def __init__(self, text: CaseText) -> None:
+        super().__init__(text.reprcrash.message)
+        self.text = text
+
+
+class CaseBroken(CaseFailed):
+    """The case could not be judged: that is not the failure that `expect_fail` is about."""
+
+
+class PlanFile(pytest.File):
+    """A plan file; more than one plan comes of it where it has a matrix."""
+
+    def collect(self) -> Iterator[CaseItem]:
+        try:
+            plans = _plans(self.path)
+        except LabError as error:
+            raise self.CollectError(str(error)) from error
+        for plan in plans:
+            for case in plan.cases:
+                item: CaseItem = CaseItem.from_parent(self, name=_name(case), plan=plan, case=case)
+                yield item
+
+
+class CaseItem(pytest.Item):
+    """A case. Its node id is ours where pytest's root is the project's."""
+
+    def __init__(self, *, plan: Plan, case: Case, **given: object) -> None:
+        super().__init__(**given)  # type: ignore[arg-type]  # pytest's own, which it checks
+        self.plan = plan
+        self.case = case
+        self.add_marker("lab")
+        self.extra_keyword_matches |= {*case.tags, *(step.id for step in case.steps)}
+        for tag in case.tags:
+            _mark(self, tag)
+        if case.expect_fail is not None:
+            self.add_marker(pytest.mark.xfail(reason=safe_line(case.expect_fail), strict=True, raises=CaseFailed))
+
+    def setup(self) -> None:
+        """Image and tools are got ready, once for each plan: what fails here is an error of each of its cases."""
+        runs = self.config.stash[PLAN_RUNS]
+        try:
+            runs.begin(self)
+        except LabError as error:
+            why = "\n".join([str(error), *runs.install_log(self)])
+            raise pytest.fail.Exception(why, pytrace=False) from None
+
+    def runtest(self) -> None:
+        __tracebackhide__ = True
+        runs = self.config.stash[PLAN_RUNS]
+        try:
+            result = runs.run(self)
+        except LabError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        if result.status is Status.SKIPPED:
+            pytest.skip(_why_skipped(result))
+        if result.status not in (Status.PASSED, Status.XPASSED):
+            kind = CaseBroken if result.status is Status.ERROR else CaseFailed
+            raise kind(told(result, runs.lines(self), runs.run_id(self), self.path))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> object:  # type: ignore[override]
+        if isinstance(excinfo.value, CaseFailed):
+            return excinfo.value.text
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, f"{self.path.name}::{self.name}"
+
+
+def _plans(path: Path) -> list[Plan]:
+    return [load_plan(path, defaults=load_config(project_root(path)).defaults)]
+
+
+def _name(case: Case) -> str:
+    """What stands behind the path in the case's node id."""
+    return case.nodeid.partition("::")[2]
+
+
+def _mark(item: pytest.Item, tag: str) -> None:
+    """Makes the tag a marker, known to `--strict-markers`.
+
+    Not one that pytest or a plugin registered: a case that is tagged `skip` or `timeout` is about something else. `-k` finds
+    every tag.
+    """
+    name = tag.lstrip("_")  # pytest has no markers that begin with one
+    registered = marker_names(item.config)
+    own = item.config.stash[OWN_MARKERS]
+    if not name or (name in registered and name not in own):
+        return
+    if name not in registered:
+        item.config.addinivalue_line("markers", f"{name}: a tag of plan files")
+        item.config.stash[OWN_MARKERS] = own | {name}
+    item.add_marker(getattr(pytest.mark, name))
+
+
+def _why_skipped(result: CaseResult) -> str:
+    notes = [safe_text(note) for step in result.steps for note in step.notes]
+    return notes[0] if notes else "none of its steps was run"

@@ -1,0 +1,157 @@
+"""Runs the cases that pytest asks for: one stored run for each project in each process, its plans got ready once.
+
+The cases of a plan with `isolation: plan` stand on each other: all that were selected are run in order, in their one session,
+when the first of them is asked for. A worker of xdist does so for itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testronaut_lab.casewise import CasewiseRun
+from testronaut_lab.config import load_config
+from testronaut_lab.errors import CaptureError
+from testronaut_lab.headless import RunOptions
+from testronaut_lab.housekeeping import keep_to_policy
+from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.result import CaseResult
+from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_update
+from testronaut_lab.pytest_plugin.telling import CaseLines
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from testronaut_lab.pytest_plugin.plans import CaseItem
+
+
+PLAN_RUNS = pytest.StashKey["PlanRuns"]()
+
+
+@dataclass
+class _Project:
+    """The run of one project. `left` has the cases of each plan, by its number, that have not been asked for yet."""
+
+    run: CasewiseRun
+    lines: CaseLines
+    location: str | Path
+    root: Path
+    left: list[set[str]]
+    shared: dict[int, dict[str, CaseResult]] = field(default_factory=dict)
+
+
+class PlanRuns:
+    """Made when it is known which items will be run; `close` when no more will be."""
+
+    def __init__(self, config: pytest.Config, items: Iterable[CaseItem]) -> None:
+        self._config = config
+        self._places: dict[int, tuple[_Project, int]] = {}  # by the plan's identity
+        roots: dict[Path, dict[int, Plan]] = {}
+        chosen: dict[int, set[str]] = {}
+        for item in items:
+            roots.setdefault(item.plan.root, {})[id(item.plan)] = item.plan
+            chosen.setdefault(id(item.plan), set()).add(item.case.id)
+        for root, plans in roots.items():
+            project = self._project(root, [self._narrowed(plan, chosen[id_]) for id_, plan in plans.items()])
+            self._places |= {id_: (project, number) for number, id_ in enumerate(plans)}
+
+    def begin(self, item: CaseItem) -> None:
+        """Raises LabError when the item's plan cannot be got ready."""
+        project, number = self._places[id(item.plan)]
+        with _stopping(project.run):
+            project.run.begin(number)
+
+    def install_log(self, item: CaseItem) -> Sequence[str]:
+        """The end of what was said while the tools of a plan were installed that could not be got ready."""
+        project, number = self._places[id(item.plan)]
+        return project.lines.install_log(number)
+
+    def run(self, item: CaseItem) -> CaseResult:
+        """Raises LabError when no session can be had or nothing can be stored."""
+        project, number = self._places[id(item.plan)]
+        with _stopping(project.run):
+            if item.plan.isolation == "plan":
+                result = self._of_shared(project, number, item)
+            else:
+                result = _only(project.run.run_cases(number, [item.case.id]))
+            project.left[number].discard(item.case.id)
+            if not project.left[number]:
+                project.run.end(number)
+        return result
+
+    def lines(self, item: CaseItem) -> Sequence[Text]:
+        return self._places[id(item.plan)][0].lines.of_case(item.case.nodeid)
+
+    def run_id(self, item: CaseItem) -> str:
+        return self._places[id(item.plan)][0].run.id
+
+    def close(self) -> None:
+        """Raises CaptureError for the first of the runs whose store failed."""
+        failed: list[CaptureError] = []
+        for project in {id(project): project for project, _ in self._places.values()}.values():
+            try:
+                if project.run.close() is not None:
+                    keep_to_policy(project.root, project.location)
+            except CaptureError as error:
+                failed.append(error)
+        self._places.clear()
+        if failed:
+            raise failed[0]
+
+    def _project(self, root: Path, plans: list[Plan]) -> _Project:
+        location = load_config(root).store_location
+        lines = CaseLines()
+        options = RunOptions(update=wants_update(self._config), ci=in_ci(), store=location)
+        run = CasewiseRun(plans, options, [lines])
+        return _Project(run, lines, location, root, [{case.id for case in plan.cases} for plan in plans])
+
+    def _narrowed(self, plan: Plan, ids: set[str]) -> Plan:
+        """Only the cases that were selected; of those one worker runs a part that nobody knows before."""
+        cases = tuple(case for case in plan.cases if case.id in ids)
+        return replace(plan, cases=cases, partial=plan.partial or cases != plan.cases or is_worker(self._config))
+
+    def _of_shared(self, project: _Project, number: int, item: CaseItem) -> CaseResult:
+        """What came of the case; one that is asked for a second time is run again, and so are the others."""
+        results = project.shared.setdefault(number, {})
+        if item.case.id not in results:
+            ids = [case.id for case in project.run.plans[number].cases]
+            results |= {result.id: result for result in project.run.run_cases(number, ids)}
+        return _only([results.pop(item.case.id)] if item.case.id in results else [])
+
+
+def _only(results: list[CaseResult]) -> CaseResult:
+    if not results:
+        raise KeyboardInterrupt  # the run was stopped before the case began, and nothing else does that
+    return results[0]
+
+
+@contextmanager
+def _stopping(run: CasewiseRun) -> Iterator[None]:
+    """An interruption ends the step that runs and tears its case down, as for `testronaut-lab run`; then pytest hears of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told = 0
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told += 1
+        run.stop()
+        if run.preparing and told == 1:  # only once: the second one must not cut the cleaning up short
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if told:
+        raise KeyboardInterrupt

@@ -1,0 +1,30 @@
+"""What of pytest's configuration and of the environment decides how plans are run and goldens are written."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+OWN_MARKERS = pytest.StashKey[frozenset[str]]()
+"""The markers that the project itself registered; those of plugins may make a test something else."""
+
+
+def in_ci() -> bool:
+    """Whether nothing may be written."""
+    return os.environ.get("CI", "") not in ("", "0", "false")
+
+
+def wants_update(config: pytest.Config) -> bool:
+    """Whether goldens that are missing or differ are to be written. The option is syrupy's, which need not be installed."""
+    return bool(config.getoption("update_snapshots", False))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of several of xdist, each of which runs a part of the tests."""
+    return hasattr(config, "workerinput")
+
+
+def marker_names(config: pytest.Config) -> frozenset[str]:
+    """Of the markers that are registered up to now."""
+    return frozenset(line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers"))

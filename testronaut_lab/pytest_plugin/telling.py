@@ -1,0 +1,122 @@
+"""What pytest shows of a case that failed: its steps as `testronaut-lab run` tells them, and how to have it once more.
+
+Everything comes from the readers in `report/`, which make foreign text safe.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rich.text import Text
+
+from testronaut_lab.model.events import (
+    CaseFinished,
+    CaseStarted,
+    Event,
+    PlanFinished,
+    StepFinished,
+    StepJudged,
+    StepStarted,
+)
+from testronaut_lab.model.result import CaseResult, ErrorInfo, Status, StepResult
+from testronaut_lab.report.lines import hint_line
+from testronaut_lab.report.narrator import Narrator
+from testronaut_lab.report.safe import safe_line
+from testronaut_lab.report.text import to_ansi
+from testronaut_lab.report.view import RunView
+
+_SUMMARY_WIDTH = 200
+_LOG_LINES = 20
+
+
+class _Terminal(Protocol):
+    hasmarkup: bool
+
+    def line(self, s: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What pytest's summary reads of a failure."""
+
+    path: str
+    lineno: int
+    message: str
+
+
+@dataclass(frozen=True)
+class CaseText:
+    """A failure text as pytest takes them: for its terminal, as a string, and in one line for its summary."""
+
+    lines: tuple[Text, ...]
+    reprcrash: Crash
+
+    def toterminal(self, tw: _Terminal) -> None:
+        for line in self.lines:
+            tw.line(to_ansi(line) if tw.hasmarkup else line.plain.rstrip())
+
+    def __str__(self) -> str:
+        return "\n".join(line.plain.rstrip() for line in self.lines)
+
+
+class CaseLines:
+    """A reporter that keeps the lines of each case by its node id, and the log of installations that failed."""
+
+    def __init__(self) -> None:
+        self._narrator = Narrator()
+        self._cases: dict[str, list[Text]] = {}
+        self._logs: dict[int, list[str]] = {}
+
+    def event(self, view: RunView, event: Event) -> None:
+        lines = self._narrator.lines(view, event)
+        match event.body:
+            case CaseStarted(nodeid=nodeid):
+                self._cases[nodeid] = lines
+            case CaseFinished(nodeid=nodeid):
+                self._cases[nodeid] += lines
+            case StepStarted(case=nodeid) | StepFinished(case=nodeid) | StepJudged(case=nodeid):
+                self._cases[nodeid] += lines
+            case PlanFinished(plan=number, error=ErrorInfo(class_="InstallError")):
+                self._logs[number] = [f"  │ {safe_line(said.line)}" for said in view.plan(number).install_log][-_LOG_LINES:]
+            case _:
+                pass
+
+    def end(self, view: RunView) -> None:
+        pass
+
+    def of_case(self, nodeid: str) -> Sequence[Text]:
+        return self._cases.get(nodeid, ())
+
+    def install_log(self, plan: int) -> Sequence[str]:
+        return self._logs.get(plan, ())
+
+
+def told(result: CaseResult, lines: Sequence[Text], run_id: str, path: Path) -> CaseText:
+    """The failure text of a case: `lines` are its own, `run_id` says where it is stored, `path` is the plan's."""
+    again = f"{os.path.relpath(path)}::{result.nodeid.partition('::')[2]}"
+    hints = hint_line(f"testronaut-lab run {shlex.quote(again)}; what was stored: testronaut-lab show {run_id}")
+    return CaseText((*lines, hints), Crash(str(path), 0, _in_one_line(result)))
+
+
+def _in_one_line(result: CaseResult) -> str:
+    """The first thing that went wrong."""
+    for step in result.steps:
+        if step.status in (Status.FAILED, Status.ERROR):
+            return safe_line(f"{step.id}: {_what(step)}", _SUMMARY_WIDTH)
+    if result.error is not None:
+        return safe_line(result.error.message, _SUMMARY_WIDTH)
+    return f"the case is {result.status.value}"
+
+
+def _what(step: StepResult) -> str:
+    if step.error is not None:
+        return step.error.message
+    if not step.mismatches:
+        return step.exit.describe()
+    first = step.mismatches[0]
+    return f"{first.aspect}: expected {first.expected}, got {first.actual}"

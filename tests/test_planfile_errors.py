@@ -238,14 +238,6 @@ def test_a_case_that_is_expected_to_fail_has_a_reason() -> None:
 
 
 UNSUPPORTED_USES: dict[str, dict[str, object]] = {
-    "plan.matrix": plan(matrix={"image": ["a", "b"], "include": [{"image": "c"}]}),
-    "case.when": {"image": "debian", "cases": [{"id": "a", "steps": ["x"], "when": {"image": ["a"]}}]},
-    "expect_fail.when": {
-        "image": "debian",
-        "cases": [{"id": "a", "steps": ["x"], "expect_fail": {"reason": "broken", "when": {"image": ["a"]}}}],
-    },
-    "step.when": step(when={"image": ["a"]}),
-    "golden.per": step(golden={"per": ["image"]}),
     "image.bootstrap": plan(image={"bootstrap": "bookworm"}),
 }
 
@@ -266,24 +258,12 @@ def test_images_from_files_are_refused_by_name_alone(key: str, tmp_path: Path) -
 
 
 def test_every_unsupported_key_has_its_test() -> None:
-    from_files = {"image.build", "image.load", "image.rootfs", "matrix"}
+    from_files = {"image.build", "image.load", "image.rootfs"}
     assert set(UNSUPPORTED) == UNSUPPORTED_USES.keys() | from_files
 
 
 def test_the_shape_of_what_is_not_supported_yet_is_checked_too() -> None:
     assert "steps[0].tty.row: unknown key 'row'; did you mean 'rows'?" in message_for(step(tty={"row": 3}))
-
-
-@pytest.mark.parametrize(
-    ("tree", "at"),
-    [
-        (plan(image="${{matrix.image}}"), "image"),
-        (plan(steps=["echo ${{ matrix.image }}"]), "steps[0]"),
-        (expect(stdout={"json": {"a": ["${{matrix.image}}"]}}), "steps[0].expect.stdout.json.a[0]"),
-    ],
-)
-def test_a_use_of_the_matrix_is_refused_by_name(tree: dict[str, object], at: str) -> None:
-    assert message_for(tree) == f"{at}: `${{{{matrix.image}}}}` is not supported yet"
 
 
 SAVING = {"run": "x", "save": {"answer": {"matches": "a"}}}

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import quote
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.golden.names import folded, name_problem
+from testronaut_lab.model.cells import Cell, folder_name
 from testronaut_lab.model.plan import Step
 
 # Who makes a golden and may drop it: steps of plan files, or tests.
@@ -34,11 +34,11 @@ class GoldenKey:
     plan: str
     case: str
     step: str
-    cell: tuple[tuple[str, str], ...] = ()
+    cell: Cell = ()
     maker: Maker = "plan"
 
     @classmethod
-    def of(cls, nodeid: str, cell: tuple[tuple[str, str], ...] = ()) -> GoldenKey:
+    def of(cls, nodeid: str, cell: Cell = ()) -> GoldenKey:
         """The key of `PATH::CASE[KEY=VALUE,…]::STEP`. Raises UsageError for anything else."""
         match = _NODEID.fullmatch(nodeid)
         if match is None:
@@ -48,7 +48,7 @@ class GoldenKey:
     @property
     def place(self) -> str:
         """Where it lies, whether it exists or not. Raises UsageError for a name that cannot be a folder's."""
-        step = self.step + "".join(f"@{name}={quote(value, safe='')}" for name, value in self.cell)
+        step = folder_name(self.step, self.cell)
         for part in (self.plan, self.case, step):
             if problem := name_problem(part):
                 raise UsageError(f"looking for a golden under the name {part!r}: {problem}")

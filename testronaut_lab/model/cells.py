@@ -6,7 +6,7 @@ Where cells come from is in `planfile/matrix.py`; a plan without a matrix has on
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 # (key, value as written), in the order of the matrix.
 Cell = tuple[tuple[str, str], ...]
@@ -29,6 +29,11 @@ def from_brackets(text: str) -> Cell | None:
     if not all(key and sign for key, sign, _ in parts):
         return None
     return tuple((key, unquote(value)) for key, _, value in parts)
+
+
+def folder_name(step: str, cell: Cell) -> str:
+    """`STEP@KEY=VALUE…`: the folder of a golden that only this cell has. Values are quoted as in a URL, slashes too."""
+    return step + "".join(f"@{key}={quote(value, safe='')}" for key, value in cell)
 
 
 def without_cell(case: str) -> str:

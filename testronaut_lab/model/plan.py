@@ -184,7 +184,8 @@ class Plan:
     """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
 
     `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out. `text` is the
-    plan as it was written, None where it was not. Of a plan with a matrix there is one such Plan for each `cell`.
+    plan as it was written, None where it was not. Of a plan with a matrix there is one such Plan for each `cell`,
+    and `of_matrix` says what of it the matrix decides: `image`, `tools.NAME`.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Plan:
     partial: bool = False
     text: str | None = None
     cell: Cell = ()
+    of_matrix: tuple[str, ...] = ()
 
 
 def all_steps(plan: Plan) -> Iterator[Step]:

@@ -55,6 +55,8 @@ class MapOf:
         keys = [(ScalarNode(node.keys[key], key), below(at, key), self.key) for key in node.entries]
         values = [(value, below(at, key), self.value) for key, value in node.entries.items()]
         both = read_all([*keys, *values], reading)
+        if len(set(both[: len(keys)])) < len(keys):
+            raise reading.refuse(node, at, "with the values of the matrix, two keys are the same")
         return dict(zip(both[: len(keys)], both[len(keys) :], strict=True))
 
     def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
@@ -79,7 +81,8 @@ class Either:
         return f"{', '.join(others)} or {last}" if others else last
 
     def read(self, node: Node, at: str, reading: Reading) -> object:
-        kind = self._kind_for(node)
+        value = reading.scalar(node, at)
+        kind = self._kind_for(value) or (self.text if value is not node else None)
         if kind is None:
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
         return kind.read(node, at, reading)
@@ -133,7 +136,7 @@ def read_all(parts: Sequence[tuple[Node, str, Kind]], reading: Reading) -> list[
     refused: Refused | None = None
     for node, at, kind in parts:
         try:
-            values.append(kind.read(node, at, reading))
+            values.append(reading.read(kind, node, at))
         except Refused as error:
             refused = error
     if refused is not None:

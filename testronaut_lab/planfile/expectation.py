@@ -9,6 +9,7 @@ from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, M
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.matrix import PER
 from testronaut_lab.planfile.table import Key, Table
 
 NORMALIZER: Final = Either(
@@ -18,7 +19,9 @@ NORMALIZER: Final = Either(
         {"oneOf": [{"const": name, "description": description} for name, description in NAMED.items()]},
     ),
     table=Table(
-        "normalizer", {"matches": Key(terms.REGEX, required=True), "replace": Key(terms.TEXT, required=True)}, values.normalizer
+        "normalizer",
+        {"matches": Key(terms.REGEX, required=True), "replace": Key(Text(holds="template"), required=True)},
+        values.normalizer,
     ),
 )
 NORMALIZE: Final = ListOf(NORMALIZER)
@@ -26,7 +29,7 @@ GOLDEN: Final = Either(
     flag=Flag(),
     table=Table(
         "golden",
-        {"streams": ListOf(terms.STREAM), "files": terms.GLOBS, "normalize": NORMALIZE, "per": ListOf(terms.VARIABLE)},
+        {"streams": ListOf(terms.STREAM), "files": terms.GLOBS, "normalize": NORMALIZE, "per": PER},
     ),
 )
 

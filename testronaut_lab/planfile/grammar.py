@@ -14,28 +14,21 @@ from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, NORMALIZE
 from testronaut_lab.planfile.interaction import INTERACTION, TTY
-from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.kinds import Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.matrix import MATRIX, WHEN
 from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS
 from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.tools import TOOL
-from testronaut_lab.planfile.written import Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.written import ExpectFail, Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
-# What the format has and the rest of the program does not do yet: checked for its shape, then refused by name. TABLE.KEY,
-# and `matrix` for ${{matrix.…}} in text. Install strategies are known by the table that holds them.
+# What the format has and the rest of the program does not do yet: checked for its shape, then refused by name, TABLE.KEY.
+# Install strategies are known by the table that holds them.
 UNSUPPORTED: Final = frozenset({
-    "matrix", "plan.matrix", "case.when", "expect_fail.when", "step.when", "golden.per",
     "image.build", "image.load", "image.rootfs", "image.bootstrap",
 })  # fmt: skip
 
 VERSION: Final = 1
 MAX_STDIN_BYTES: Final = 64 * 2**20
-
-# --- cells ---------------------------------------------------------------------------------------------------------------
-
-_CELL_VALUE: Final = Either(text=terms.TEXT, number=AnyJson(), flag=Flag())
-_CELL: Final = MapOf(terms.VARIABLE, _CELL_VALUE, at_least=1)
-WHEN: Final = MapOf(terms.VARIABLE, ListOf(_CELL_VALUE, at_least=1), at_least=1)
-MATRIX: Final = MapOf(terms.VARIABLE, ListOf(Either(text=terms.TEXT, number=AnyJson(), flag=Flag(), table=_CELL)), at_least=1)
 
 # --- steps ---------------------------------------------------------------------------------------------------------------
 
@@ -118,8 +111,8 @@ STEPS: Final = ListOf(STEP, at_least=1)
 # --- cases and the plan --------------------------------------------------------------------------------------------------
 
 EXPECT_FAIL: Final = Either(
-    text=terms.FILLED,
-    table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN}, lambda reason: reason),
+    text=Made(terms.FILLED, ExpectFail),
+    table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN}, ExpectFail),
 )
 CASE: Final = Placed(
     Table(
@@ -167,7 +160,7 @@ PLAN: Final = Placed(
         "plan",
         {
             "version": Made(Number("a version", 0, 10**6), _version),
-            "name": Text("a name", values.plan_name, {"minLength": 1}),
+            "name": Text("a name", values.plan_name, {"minLength": 1}, "nothing"),
             **_SHARED,
             "image": Key(IMAGE, required=True),
             "matrix": MATRIX,

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from testronaut_lab.planfile.problems import Problems, below
-from testronaut_lab.planfile.tree import Node, TableNode
+from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode
 from testronaut_lab.planfile.written import WrittenCase, WrittenStep
 
 _SLUG_LENGTH = 40
@@ -48,7 +48,13 @@ def command_of(step: WrittenStep) -> str:
         return f"stop {step.stop}"
     if step.signal:
         return " ".join(f"signal {name} {signal}" for name, signal in step.signal.items())
-    return step.run if step.run is not None else shlex.join(step.argv or ())
+    return step.run if step.run is not None else shlex.join(_argv_as_written(step))
+
+
+def _argv_as_written(step: WrittenStep) -> Sequence[str]:
+    """Without a matrix's values in it: a step is called the same in all cells."""
+    words = step.node.entries.get("argv") if isinstance(step.node, TableNode) else None
+    return [str(word.value) for word in words.items if isinstance(word, ScalarNode)] if isinstance(words, ListNode) else ()
 
 
 class _Names:

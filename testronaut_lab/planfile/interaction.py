@@ -72,7 +72,7 @@ INTERACTION: Final = Table(
     "interaction",
     {
         "screen": Either(text=Made(terms.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
-        "expect": Text("a regex", _pattern, {"format": "regex"}),
+        "expect": Text("a regex", _pattern, {"format": "regex"}, "regex"),
         "send": terms.FILLED,
         "key": Text("a key", _key, {"enum": list(KEYS)}),
         "resize": Table(

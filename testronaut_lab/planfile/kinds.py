@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeGuard
+from typing import Final, Protocol, TypeGuard
 
 from pydantic import JsonValue
 
-from testronaut_lab.model.substitution import references
+from testronaut_lab.planfile.filling import Filler, Holds, keys_named, typed
 from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode, Value
 
@@ -23,11 +23,43 @@ Schema = dict[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of one plan. Paths in it are relative to `folder`; what it uses of `unsupported` is refused by name."""
+    """One reading of one plan, for the cell of its matrix that `filler` fills in. Paths in it are relative to `folder`; what it
+    uses of `unsupported` is refused by name. What is not `varying` is `known` from the cell before.
+    """
 
     folder: Path
     problems: Problems
     unsupported: frozenset[str] = frozenset()
+    filler: Filler = field(default_factory=Filler)
+    varying: frozenset[int] = frozenset()
+    known: dict[tuple[int, int], object] = field(default_factory=dict)
+
+    def read(self, kind: Kind, node: Node, at: str) -> object:
+        """What `kind.read` gives. Raises Refused."""
+        if self.filler.cell is None or isinstance(node, ScalarNode) or id(node) in self.varying:
+            return kind.read(node, at, self)
+        key = (id(node), id(kind))  # both live as long as the plan is read
+        if key not in self.known:
+            self.known[key] = kind.read(node, at, self)
+        return self.known[key]
+
+    def text(self, node: ScalarNode, at: str, holds: Holds) -> str:
+        """The text of a node that holds some, filled in. Raises Refused."""
+        try:
+            whole = self.filler.value(str(node.value)) if holds == "text" else None
+            return self.filler.text(str(node.value), holds) if whole is None else whole.text
+        except ValueError as error:
+            raise self.refuse(node, at, str(error)) from error
+
+    def scalar(self, node: Node, at: str) -> Node:
+        """The node with its value where that is a reference and nothing else: of any type. Raises Refused."""
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str) or not any(keys_named(node.value)):
+            return node
+        try:
+            whole = self.filler.value(node.value)
+        except ValueError as error:
+            raise self.refuse(node, at, str(error)) from error
+        return node if whole is None else typed(node, whole)
 
     def refuse(self, node: Node, at: str, message: str) -> Refused:
         self.problems.add(node.place, at, message)
@@ -62,21 +94,21 @@ class Text:
     words: str = "text"
     convert: Callable[[str], object] = _as_is
     shape: Schema = field(default_factory=dict)
-    literal: bool = False  # content, in which `${{` is nothing of ours
+    holds: Holds = "text"
 
     def read(self, node: Node, at: str, reading: Reading) -> object:
         if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
             quoted = "; write it in quotes" if isinstance(node, ScalarNode) and node.value is not None else ""
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}{quoted}")
-        if not self.literal:
-            refuse_matrix(node, at, reading)
+        text = reading.text(node, at, self.holds)
         try:
-            return self.convert(node.value)
+            return self.convert(text)
         except ValueError as error:
             raise reading.refuse(node, at, str(error)) from error
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
-        return {"type": "string", **self.shape}
+        shape: Schema = {"type": "string", **self.shape}
+        return or_reference(shape) if self.holds != "nothing" and self.shape.keys() & {"enum", "pattern"} else shape
 
 
 def choice(*names: str) -> Text:
@@ -130,6 +162,7 @@ class Number:
     whole: bool = True
 
     def read(self, node: Node, at: str, reading: Reading) -> int | float:
+        node = reading.scalar(node, at)
         value = node.value if isinstance(node, ScalarNode) else None
         if not is_number(value) or (self.whole and not isinstance(value, int)):
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
@@ -140,7 +173,7 @@ class Number:
         return value if self.whole else float(value)
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
-        return {"type": "integer" if self.whole else "number", "minimum": self.minimum, "maximum": self.maximum}
+        return or_reference({"type": "integer" if self.whole else "number", "minimum": self.minimum, "maximum": self.maximum})
 
 
 def _digits(number: float) -> str:
@@ -157,7 +190,10 @@ class Measure:
     whole: bool
 
     def read(self, node: Node, at: str, reading: Reading) -> float:
+        node = reading.scalar(node, at)
         value = node.value if isinstance(node, ScalarNode) else None
+        if isinstance(node, ScalarNode) and isinstance(value, str):
+            value = reading.text(node, at, "text")
         try:
             if isinstance(value, str) or (is_number(value) and not (self.whole and isinstance(value, float))):
                 return self.parse(value)
@@ -167,7 +203,7 @@ class Measure:
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         number: Schema = {"type": "integer" if self.whole else "number", "exclusiveMinimum": 0}
-        return {"anyOf": [{"type": "string", "pattern": f"^(?:{self.pattern})$"}, number]}
+        return {"anyOf": [{"type": "string", "pattern": f"^(?:{self.pattern})$"}, number, REFERENCE_SHAPE]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +211,13 @@ class Flag:
     words: str = "true or false"
 
     def read(self, node: Node, at: str, reading: Reading) -> bool:
+        node = reading.scalar(node, at)
         if not isinstance(node, ScalarNode) or not isinstance(node.value, bool):
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
         return node.value
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
-        return {"type": "boolean"}
+        return or_reference({"type": "boolean"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +225,29 @@ class AnyJson:
     words: str = "any value"
 
     def read(self, node: Node, at: str, reading: Reading) -> JsonValue:
-        refuse_matrix(node, at, reading)
-        return plain(node)
+        return plain(self._filled(node, at, reading))
+
+    def _filled(self, node: Node, at: str, reading: Reading) -> Node:
+        match reading.scalar(node, at):
+            case ListNode(place, items):
+                return ListNode(place, tuple(self._filled(item, below(at, i), reading) for i, item in enumerate(items)))
+            case TableNode(place, entries, keys):
+                return TableNode(place, {key: self._filled(each, below(at, key), reading) for key, each in entries.items()}, keys)
+            case ScalarNode(place, str()) as text:
+                return ScalarNode(place, reading.text(text, at, "text"))
+            case scalar:
+                return scalar
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         return {}
 
 
-def refuse_matrix(node: Node, at: str, reading: Reading) -> None:
-    """Refuses `${{matrix.…}}` by name, where it is not supported, so that nobody takes it for text."""
-    if "matrix" in reading.unsupported:
-        for scalar, path, _ in scalars(node, at):
-            name = next((name for name in references(str(scalar.value)) if name.startswith("matrix.")), None)
-            if name is not None:
-                raise reading.refuse(scalar, path, f"`${{{{{name}}}}}` is not supported yet")
+# Where more than text is expected, or text of a form, a reference to the matrix can stand, too.
+REFERENCE_SHAPE: Final[Schema] = {"type": "string", "pattern": r"\$\{\{\s*matrix\."}
+
+
+def or_reference(shape: Schema) -> Schema:
+    return {"anyOf": [shape, REFERENCE_SHAPE]}
 
 
 def scalars(node: Node, at: str) -> Iterator[tuple[ScalarNode, str, bool]]:

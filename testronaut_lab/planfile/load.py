@@ -10,9 +10,12 @@ from typing import Final
 
 from testronaut_lab.config import project_root
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import Plan, ToolSpec
+from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
 from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, UNSUPPORTED
 from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
+from testronaut_lab.planfile.matrix import read_matrix
 from testronaut_lab.planfile.problems import Place, Problems
 from testronaut_lab.planfile.resolve import Origin, resolve
 from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
@@ -20,6 +23,7 @@ from testronaut_lab.planfile.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
 from testronaut_lab.planfile.written import WrittenPlan
 
+MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
 SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
 
 # A default table that gives one of these takes the other one away: both say how a step has to end.
@@ -46,7 +50,13 @@ def find_plans(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> Plan:
-    """Load one plan file. `root` is the project's folder, found from the file if None; `defaults` stand under the plan.
+    """The plan of a file without a matrix, or with one of a single cell; otherwise as `load_plans`."""
+    return _only(load_plans(path, root=root, defaults=defaults))
+
+
+def load_plans(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> tuple[Plan, ...]:
+    """Load one plan file: a plan for each cell of its matrix, or one. `root` is the project's folder, found from the file if
+    None; `defaults` stand under the plan.
 
     Raises UsageError with every problem there is, each with file, line and key.
     """
@@ -56,17 +66,24 @@ def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, ob
     tree = (read_json if path.suffix == ".json" else read_yaml)(text, str(path), problems)
     file = path.parent.resolve() / path.name
     origin = _origin_of(file, project_root(file) if root is None else root.resolve())
-    return replace(_load(tree, origin, file.parent, defaults, problems), text=text)
+    return tuple(replace(plan, text=text) for plan in _load(tree, origin, file.parent, defaults, problems))
 
 
 def parse_plan(
     source: str | Mapping[str, object], *, root: Path, name: str = "plan", defaults: Mapping[str, object] | None = None
 ) -> Plan:
     """Like `load_plan`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
+    return _only(parse_plans(source, root=root, name=name, defaults=defaults))
+
+
+def parse_plans(
+    source: str | Mapping[str, object], *, root: Path, name: str = "plan", defaults: Mapping[str, object] | None = None
+) -> tuple[Plan, ...]:
+    """Like `load_plans`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
     problems = Problems()
     tree = read_yaml(source, name, problems) if isinstance(source, str) else read_python(source, name, problems)
-    plan = _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
-    return replace(plan, text=source) if isinstance(source, str) else plan
+    plans = _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
+    return tuple(replace(plan, text=source) for plan in plans) if isinstance(source, str) else plans
 
 
 def parse_tool(spec: str) -> ToolSpec:
@@ -100,13 +117,55 @@ def plan_schema() -> Schema:
     }
 
 
-def _load(tree: Node, origin: Origin, folder: Path, defaults: Mapping[str, object] | None, problems: Problems) -> Plan:
+def _load(
+    tree: Node, origin: Origin, folder: Path, defaults: Mapping[str, object] | None, problems: Problems
+) -> tuple[Plan, ...]:
     reading = Reading(folder, problems, UNSUPPORTED)
     if defaults:
         tree = _merged(_read_defaults(defaults, reading), tree)
+    matrix = _read_matrix(tree, reading)
+    if matrix is None:
+        return (_read_plan(tree, origin, reading),)
+    varies, known = varying(tree), dict[tuple[int, int], object]()
+    plans: list[Plan] = []
+    parts: dict[str, Problems] = {}
+    for cell in matrix.cells:
+        part = parts[bracketed(as_cell(cell))] = Problems()
+        each = replace(reading, problems=part, filler=Filler(matrix, cell), varying=varies, known=known)
+        try:
+            plans.append(_read_plan(tree, origin, each))
+        except UsageError:
+            if not part.found:
+                raise
+        if sum(map(_step_count, plans)) > MAX_STEPS:
+            raise UsageError(f"{origin.name}: over all cells of its matrix the plan has more than {MAX_STEPS} steps")
+    problems.gather(parts)
+    problems.raise_if_any()
+    return tuple(plans)
+
+
+def _read_matrix(tree: Node, reading: Reading) -> Matrix | None:
+    try:
+        return read_matrix(tree, reading)
+    except Refused:
+        reading.problems.raise_if_any()
+        raise
+
+
+def _read_plan(tree: Node, origin: Origin, reading: Reading) -> Plan:
     written = _read(PLAN, tree, "", reading)
     assert isinstance(written, WrittenPlan)
-    return resolve(written, origin, problems)
+    return resolve(written, origin, reading.problems, as_cell(reading.filler.cell or {}))
+
+
+def _step_count(plan: Plan) -> int:
+    return sum(len(case.setup) + len(case.steps) + len(case.teardown) for case in plan.cases)
+
+
+def _only(plans: tuple[Plan, ...]) -> Plan:
+    if len(plans) > 1:
+        raise UsageError(f"{plans[0].name}: one plan was expected, and its matrix makes {len(plans)} of it")
+    return plans[0]
 
 
 def _read_defaults(defaults: Mapping[str, object], reading: Reading) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from testronaut_lab.errors import UsageError
@@ -34,6 +34,21 @@ class Problems:
     def add(self, place: Place, at: str, message: str) -> None:
         """`at` is the key path, empty for the whole plan."""
         self._messages[place, f"{place}: {at}: {message}" if at else f"{place}: {message}"] = None
+
+    @property
+    def found(self) -> bool:
+        return bool(self._messages)
+
+    def gather(self, parts: Mapping[str, Problems]) -> None:
+        """Add the problems of several readings of one plan, by name; one that not all have says in which reading it is."""
+        names: dict[tuple[Place, str], list[str]] = {}
+        for name, part in parts.items():
+            for entry in part._messages:
+                names.setdefault(entry, []).append(name)
+        for (place, message), where in names.items():
+            more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+            only = "" if len(where) == len(parts) else f" (in the cell {where[0]}{more})"
+            self._messages[place, message + only] = None
 
     def raise_if_any(self) -> None:
         if not self._messages:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from testronaut_lab.model.substitution import references
+from testronaut_lab.planfile.filling import names_key
 from testronaut_lab.planfile.kinds import scalars
 from testronaut_lab.planfile.problems import Problems, below, did_you_mean
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
@@ -69,7 +70,7 @@ def _is_filled(key: str, value: Node, path: str) -> bool:
 
 
 def _check_saved(scalar: ScalarNode, at: str, saved: set[str], problems: Problems) -> None:
-    for name in references(str(scalar.value)):
+    for name in _saved(scalar):
         if name not in saved:
             known = did_you_mean(name, saved) or "; no step before this one saves anything"
             problems.add(scalar.place, at, f"`{_reference(name)}` is saved by no earlier step of the case{known}")
@@ -78,15 +79,20 @@ def _check_saved(scalar: ScalarNode, at: str, saved: set[str], problems: Problem
 def _check_script(node: Node, at: str, saved: set[str], problems: Problems) -> None:
     """A shell has `${{` too, as nonsense or in quotes; only what names a saved value is surely meant as a reference."""
     if isinstance(node, ScalarNode):
-        for name in references(str(node.value)):
+        for name in _saved(node):
             if name in saved:
                 problems.add(node.place, at, f"`{_reference(name)}` cannot stand in a script; the saved value is in ${name}")
 
 
 def _refuse(scalar: ScalarNode, at: str, problems: Problems) -> None:
-    for name in references(str(scalar.value)):
+    for name in _saved(scalar):
         where = "it can in argv, stdin, env, cwd, interact and the expected text of a step"
         problems.add(scalar.place, at, f"`{_reference(name)}` cannot stand here; {where}")
+
+
+def _saved(node: ScalarNode) -> Iterator[str]:
+    """The names of saved values that are referred to; the keys of a matrix have their values by then."""
+    return (name for name in references(str(node.value)) if not names_key(name))
 
 
 def _reference(name: str) -> str:

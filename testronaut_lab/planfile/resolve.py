@@ -7,19 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from testronaut_lab.model.cells import Cell, bracketed, folder_name
 from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.plan import Case, GoldenSpec, Normalizer, Plan, Step
 from testronaut_lab.model.result import Phase
 from testronaut_lab.planfile.beside import check_beside, check_merged, left_running
+from testronaut_lab.planfile.filling import keys_named, variable
 from testronaut_lab.planfile.identity import check_case_ids, slug, step_ids
+from testronaut_lab.planfile.kinds import scalars
+from testronaut_lab.planfile.matrix import holds
 from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.references import check_plan, check_steps
-from testronaut_lab.planfile.tree import TableNode
+from testronaut_lab.planfile.tree import ListNode, Node, TableNode
 from testronaut_lab.planfile.values import inner_clash
 from testronaut_lab.planfile.written import Expectations, Golden, WrittenCase, WrittenPlan, WrittenStep
 
 T = TypeVar("T")
 
+_MAX_FOLDER_BYTES = 240  # a file system takes 255, and a golden that is being written has a longer name
 _ANY_END = ExitExpect(tuple(range(256)))
 
 
@@ -36,8 +41,11 @@ class Origin:
     path: str | None = None
 
 
-def resolve(written: WrittenPlan, origin: Origin, problems: Problems) -> Plan:
-    """Raises UsageError for what only turns out wrong beside something else, together with what was found before."""
+def resolve(written: WrittenPlan, origin: Origin, problems: Problems, cell: Cell = ()) -> Plan:
+    """The plan for one cell of its matrix.
+
+    Raises UsageError for what only turns out wrong beside something else, together with what was found before.
+    """
     cases = written.cases or (WrittenCase(id="main", steps=written.steps),)
     name = written.name or origin.name
     path = slug(name) if origin.path is None else origin.path
@@ -45,47 +53,84 @@ def resolve(written: WrittenPlan, origin: Origin, problems: Problems) -> Plan:
     check_plan(written, problems)
     _check_files(written, problems)
     _check_tools(written, problems)
-    resolved = tuple(_case(case, written, path, problems) for case in cases)
+    env = {**{variable(key): value for key, value in cell}, **written.env}
+    resolved = tuple(_case(case, written, path, problems, cell) for case in cases if holds(case.when, cell))
+    if not resolved:
+        problems.add(written.node.place, "matrix", "no case is for this cell; `exclude` leaves it out")
     problems.raise_if_any()
     return _make(Plan, {
         "version": written.version, "name": name, "file": origin.file, "root": origin.root,
         "image": written.image, "tools": written.tools, "isolation": written.isolation, "network": written.network,
         "user": written.user, "rootfs": written.rootfs or ("writable" if written.user == "root" else "read-only"),
-        "shell": written.shell, "env": written.env, "files": written.files, "limits": written.limits,
+        "shell": written.shell, "env": env, "files": written.files, "limits": written.limits,
         "normalize": written.normalize, "ignore": written.ignore, "cases": resolved,
         "setup": resolved[0].setup, "teardown": resolved[0].teardown,
+        "cell": cell, "of_matrix": _of_matrix(written) if cell else (),
     })  # fmt: skip
 
 
-def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems) -> Case:
-    nodeid = f"{path}::{case.id}"
-    in_order = (*plan.setup, *case.steps, *plan.teardown)
+def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, cell: Cell) -> Case:
+    nodeid = f"{path}::{case.id}{bracketed(cell)}"
+    setup, steps, teardown = (_of_cell(phase, cell) for phase in (plan.setup, case.steps, plan.teardown))
+    if not steps:
+        problems.add(case.node.place, case.at, "no step of this case is for this cell; `when` on the case leaves it out")
+    in_order = (*setup, *steps, *teardown)
     # in one session for all cases, teardown comes after the last one, and what a case started ends with it
-    of_case = _stops(left_running(case.steps) if plan.isolation == "plan" else [])
+    of_case = _stops(left_running(steps) if plan.isolation == "plan" else [])
     of_all = _stops([name for name in left_running(in_order) if name not in {step.stop for step in of_case}])
-    phases = (plan.setup, plan.teardown, case.steps, of_case, of_all)
-    setup_ids, teardown_ids, ids, of_case_ids, of_all_ids = step_ids(phases, problems)
+    names = _names((plan.setup, plan.teardown, case.steps, of_case, of_all), problems)
     check_steps(in_order, problems)
     check_beside(in_order, problems)
-    around = _Defaults({}, (), plan.normalize)
-    inside = _Defaults({**plan.expect, **case.expect}, (plan.golden, case.golden), plan.normalize)
-    check_merged(in_order, case.steps, inside.expect, problems)
-    return Case(
+    inside = _Defaults({**plan.expect, **case.expect}, (plan.golden, case.golden), plan.normalize, cell)
+    around = _Defaults({}, (), plan.normalize, cell)
+    check_merged(in_order, steps, inside.expect, problems)
+
+    def resolved(written: Sequence[WrittenStep], phase: Phase, defaults: _Defaults) -> list[Step]:
+        return [_step(step, names[id(step)], f"{nodeid}::{names[id(step)]}", phase, defaults) for step in written]
+
+    made = Case(
         id=case.id,
         nodeid=nodeid,
         tags=case.tags,
         env=dict(case.env),
-        setup=_steps(plan.setup, setup_ids, nodeid, Phase.SETUP, around),
-        steps=(
-            *_steps(case.steps, ids, nodeid, Phase.STEPS, inside),
-            *_steps(of_case, of_case_ids, nodeid, Phase.TEARDOWN, around),
-        ),
-        teardown=(
-            *_steps(plan.teardown, teardown_ids, nodeid, Phase.TEARDOWN, around),
-            *_steps(of_all, of_all_ids, nodeid, Phase.TEARDOWN, around),
-        ),
-        expect_fail=case.expect_fail,
+        setup=tuple(resolved(setup, Phase.SETUP, around)),
+        steps=(*resolved(steps, Phase.STEPS, inside), *resolved(of_case, Phase.TEARDOWN, around)),
+        teardown=(*resolved(teardown, Phase.TEARDOWN, around), *resolved(of_all, Phase.TEARDOWN, around)),
+        expect_fail=case.expect_fail.reason if case.expect_fail is not None and holds(case.expect_fail.when, cell) else None,
     )
+    _check_goldens(case, made, problems)
+    return made
+
+
+def _of_cell(steps: Sequence[WrittenStep], cell: Cell) -> tuple[WrittenStep, ...]:
+    return tuple(step for step in steps if holds(step.when, cell))
+
+
+def _names(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> dict[int, str]:
+    """The id of every step, also of those that are not for this cell: a step is called the same in all of them."""
+    ids = step_ids(phases, problems)
+    return {id(step): name for phase, names in zip(phases, ids, strict=True) for step, name in zip(phase, names, strict=True)}
+
+
+def _check_goldens(case: WrittenCase, made: Case, problems: Problems) -> None:
+    for step in made.steps:
+        folder = folder_name(step.id, () if step.golden is None else step.golden.cell)
+        if len(folder) > _MAX_FOLDER_BYTES:
+            message = f"the golden of {step.id!r} cannot be kept: with the values of `per`, the name of its folder is too long"
+            problems.add(case.node.place, case.at, message)
+
+
+def _of_matrix(plan: WrittenPlan) -> tuple[str, ...]:
+    """What the matrix decides of where steps run: `image`, and the names of tools."""
+    assert isinstance(plan.node, TableNode)
+    tools = plan.node.entries.get("tools")
+    nodes = tools.items if isinstance(tools, ListNode) else ()
+    names = [f"tools.{tool.name}" for tool, node in zip(plan.tools, nodes, strict=True) if _varies(node)]
+    return (*(["image"] if _varies(plan.node.entries["image"]) else []), *names)
+
+
+def _varies(node: Node) -> bool:
+    return any(any(keys_named(str(scalar.value))) for scalar, _, _ in scalars(node, ""))
 
 
 def _stops(names: Sequence[str]) -> tuple[WrittenStep, ...]:
@@ -100,16 +145,13 @@ class _Defaults:
     expect: Expectations
     golden: Sequence[Golden | None]
     normalize: tuple[Normalizer | str, ...]
-
-
-def _steps(steps: Sequence[WrittenStep], ids: Sequence[str], case: str, phase: Phase, defaults: _Defaults) -> tuple[Step, ...]:
-    return tuple(_step(step, name, f"{case}::{name}", phase, defaults) for step, name in zip(steps, ids, strict=True))
+    cell: Cell
 
 
 def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _Defaults) -> Step:
     if step.background is not None or step.stop is not None or step.signal:
         # claims about commands are not about these; how a program ends that is told to is judged where the step says so
-        defaults = _Defaults({"exit": _ANY_END} if step.stop is not None else {}, (), defaults.normalize)
+        defaults = _Defaults({"exit": _ANY_END} if step.stop is not None else {}, (), defaults.normalize, defaults.cell)
     return Step(
         id=name,
         nodeid=nodeid,
@@ -124,7 +166,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         continue_=step.continue_,
         skip_if=step.skip_if,
         save=dict(step.save),
-        golden=_golden((*defaults.golden, step.golden), defaults.normalize),
+        golden=_golden((*defaults.golden, step.golden), defaults.normalize, defaults.cell),
         expect=_make(Expect, {**defaults.expect, **step.expect}),
         retry=step.retry,
         tty=step.tty,
@@ -138,7 +180,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
     )
 
 
-def _golden(levels: Sequence[Golden | None], normalize: tuple[Normalizer | str, ...]) -> GoldenSpec | None:
+def _golden(levels: Sequence[Golden | None], normalize: tuple[Normalizer | str, ...], cell: Cell) -> GoldenSpec | None:
     """The last level that says anything decides whether there is one; settings of all levels stand, key by key."""
     wanted = False
     settings: dict[str, object] = {}
@@ -149,8 +191,11 @@ def _golden(levels: Sequence[Golden | None], normalize: tuple[Normalizer | str, 
             wanted = level is not False
     if not wanted:
         return None
+    per = settings.pop("per", ())
+    assert isinstance(per, tuple)
     spec = _make(GoldenSpec, settings)
-    return replace(spec, normalize=(*normalize, *spec.normalize))
+    own = tuple(sorted((key, value) for key, value in cell if key in per))  # whatever order the matrix has them in
+    return replace(spec, normalize=(*normalize, *spec.normalize), cell=own)
 
 
 def _make(kind: Callable[..., T], fields: Mapping[str, object]) -> T:

@@ -55,9 +55,9 @@ def _file(text: str | None = None, base64: bytes | None = None, source: Path | N
     return FileSpec(base64 if text is None else text.encode(), source, mode)
 
 
-CONTENT: Final = Text(literal=True)
+CONTENT: Final = Text(holds="content")
 FILE: Final = Either(
-    text=Text(convert=lambda value: FileSpec(value.encode()), literal=True),
+    text=Text(convert=lambda value: FileSpec(value.encode()), holds="content"),
     table=Table(
         "file",
         {

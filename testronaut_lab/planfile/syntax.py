@@ -58,7 +58,7 @@ def _feed(builder: TreeBuilder, event: object) -> None:
             builder.scalar(None, line)
         case ScalarEvent():
             _refuse_properties(builder, event, line)
-            builder.scalar(_resolve(builder, event, line), line)
+            builder.scalar(_resolve(builder, event, line), line, event.value)
         case SequenceStartEvent():
             _refuse_properties(builder, event, line)
             builder.open(line, is_table=False)
@@ -143,7 +143,7 @@ def read_json(text: str, file: str, problems: Problems) -> Node:
             case "}" | "]":
                 builder.close()
             case word:
-                builder.scalar(json.loads(word), line)
+                builder.scalar(json.loads(word), line, word)
     return builder.finish()
 
 

@@ -7,22 +7,23 @@ from typing import Final
 from testronaut_lab.model.units import DURATION_FORM, SIZE_FORM, parse_duration, parse_size
 from testronaut_lab.planfile import values
 from testronaut_lab.planfile.composite import ListOf, MapOf
+from testronaut_lab.planfile.filling import Holds
 from testronaut_lab.planfile.kinds import Measure, Number, Text, choice
 
 
-def named(pattern: str, words: str) -> Text:
-    return Text(words, values.matching(pattern, words), {"pattern": f"^(?:{pattern})$"})
+def named(pattern: str, words: str, holds: Holds = "text") -> Text:
+    return Text(words, values.matching(pattern, words), {"pattern": f"^(?:{pattern})$"}, holds)
 
 
 TEXT: Final = Text()
 FILLED: Final = Text("text that is not empty", values.matching(r"(?s).+", "text that is not empty"), {"minLength": 1})
 WORD: Final = Text("text", values.without_nul)
-SCRIPT: Final = Text("a command", values.script, {"minLength": 1})
-REGEX: Final = Text("a regex", values.regex, {"format": "regex"})
+SCRIPT: Final = Text("a command", values.script, {"minLength": 1}, "script")
+REGEX: Final = Text("a regex", values.regex, {"format": "regex"}, "regex")
 JSON_PATH: Final = Text("a JSON path", values.json_path, {"pattern": r"^\."})
-ID: Final = named(r"[a-z0-9_-]{1,100}", "an id of a-z, 0-9, - and _")
+ID: Final = named(r"[a-z0-9_-]{1,100}", "an id of a-z, 0-9, - and _", "nothing")
 TAG: Final = named(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "a tag of letters, digits, '.', - and _")
-VARIABLE: Final = named(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _")
+VARIABLE: Final = named(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and _", "nothing")
 ENV: Final = MapOf(VARIABLE, WORD)
 GLOB: Final = Text("a glob in the workspace", values.workspace_path, {"minLength": 1})
 PATH: Final = Text("a path in the workspace", values.workspace_path, {"minLength": 1})

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched, package_name
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
-from testronaut_lab.planfile import terms
+from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made
 from testronaut_lab.planfile.kinds import Kind, Number, PlanPath, Reading, Schema, Text
 from testronaut_lab.planfile.table import Key, Table
@@ -130,6 +130,9 @@ def _alone(spec: InstallSpec) -> ToolSpec:
     return _tool((spec,))
 
 
+# It is run where the tool is installed, which is no cell's session.
+_VERIFY: Final = Text("a command", values.script, {"minLength": 1}, "nothing")
+
 TOOL: Final = Either(
     text=Made(Spec(), _alone),
     table=Table(
@@ -145,7 +148,7 @@ TOOL: Final = Either(
                 ),
                 required=True,
             ),
-            "verify": Table("verify", {"run": Key(terms.SCRIPT, required=True), "matches": terms.REGEX}, Verify),
+            "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": terms.REGEX}, Verify),
         },
         _tool,
     ),

@@ -21,8 +21,11 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
+    """`text` is how a number, true or false is written, where it was written."""
+
     place: Place
     value: Value
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +99,14 @@ class TreeBuilder:
     def close(self) -> None:
         self._place(self._frames.pop().node())
 
-    def scalar(self, value: Value, line: int) -> None:
+    def scalar(self, value: Value, line: int, text: str | None = None) -> None:
+        """`text` is how the value is written, None for one made in Python."""
         self._bounded(line)
         if self.wants_key:
             self._take_key(value, line)
         else:
-            self._place(ScalarNode(Place(self._file, line), self._checked(value, line)))
+            written = text if isinstance(value, int | float) else None
+            self._place(ScalarNode(Place(self._file, line), self._checked(value, line), written))
 
     def finish(self) -> Node:
         self._problems.raise_if_any()

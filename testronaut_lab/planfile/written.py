@@ -17,6 +17,8 @@ from testronaut_lab.planfile.tree import Node, ScalarNode
 # Only the keys that are written: those of a case stand over those of the plan, those of a step over both.
 Expectations = Mapping[str, object]
 Golden = bool | Mapping[str, object]
+# By key of the matrix: the values of the cells that something is for. Empty: all cells.
+When = Mapping[str, frozenset[str]]
 
 _NOWHERE = ScalarNode(Place(""), None)
 
@@ -28,6 +30,12 @@ class Stdin:
     content: bytes
     is_text: bool = False
     file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFail:
+    reason: str
+    when: When = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +60,7 @@ class WrittenStep:
     stop: str | None = None
     signal: Mapping[str, str] = field(default_factory=dict)
     merge: bool = False
+    when: When = field(default_factory=dict)
     node: Node = _NOWHERE
     at: str = ""
 
@@ -61,10 +70,11 @@ class WrittenCase:
     id: str
     steps: tuple[WrittenStep, ...]
     tags: tuple[str, ...] = ()
-    expect_fail: str | None = None
+    expect_fail: ExpectFail | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     golden: Golden | None = None
     expect: Expectations = field(default_factory=dict)
+    when: When = field(default_factory=dict)
     node: Node = _NOWHERE
     at: str = ""
 
@@ -91,6 +101,7 @@ class WrittenPlan:
     teardown: tuple[WrittenStep, ...] = ()
     cases: tuple[WrittenCase, ...] = ()
     steps: tuple[WrittenStep, ...] = ()
+    matrix: None = None  # its cells are found before the plan is read for one of them
     node: Node = _NOWHERE
     at: str = ""
 

@@ -21,9 +21,10 @@ from testronaut_lab.model.events import Problem
 from testronaut_lab.model.interaction import Interaction, Tty
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
-from testronaut_lab.planfile import load_plan, parse_plan, parse_tool, slug
+from testronaut_lab.planfile import load_plans, parse_plans, parse_tool, slug
 from testronaut_lab.report.html import session_html
 from testronaut_lab.store.blobs import BlobStore
+from testronaut_lab.targets import in_cells, with_image
 from testronaut_lab.workbench import SessionSettings, Workbench
 
 DEFAULT_IMAGE = "debian:bookworm-slim"
@@ -228,27 +229,33 @@ def run_plan(
     store: bool = True,
     image: str | None = None,
     keep: bool = False,
+    matrix: Mapping[str, str | Sequence[str]] | None = None,
 ) -> RunResult:
-    """Run one plan headless and return what came of it; a plan that fails is a result. `update` writes goldens.
+    """Run one plan headless, in every cell of its matrix, and return what came of it; a plan that fails is a result.
 
-    Raises UsageError for a plan that is wrong, CaptureError when results cannot be stored.
+    `update` writes goldens. `matrix` leaves only cells that have, of each key, the value or one of the values. Raises UsageError
+    for a plan that is wrong, CaptureError when results cannot be stored.
     """
-    loaded = _loaded(plan)
+    filters = [f"{key}={value}" for key, values in (matrix or {}).items() for value in _each(values)]
+    plans = in_cells(_loaded(plan), filters)
     if image is not None:
-        loaded = replace(loaded, image=ImageSpec(image))
-    return run_plans(
-        [loaded], RunOptions(update=update, store=load_config(loaded.root).store_location if store else None, keep=keep)
-    )
+        plans = [with_image(each, image) for each in plans]
+    root = plans[0].root
+    return run_plans(plans, RunOptions(update=update, store=load_config(root).store_location if store else None, keep=keep))
 
 
-def _loaded(plan: str | Path | Plan | Mapping[str, object]) -> Plan:
+def _each(values: str | Sequence[str]) -> Sequence[str]:
+    return [values] if isinstance(values, str) else values
+
+
+def _loaded(plan: str | Path | Plan | Mapping[str, object]) -> Sequence[Plan]:
     if isinstance(plan, Plan):
-        return plan
+        return [plan]
     if isinstance(plan, str | Path):
         path = Path(plan)
-        return load_plan(path, defaults=load_config(project_root(path)).defaults)
+        return load_plans(path, defaults=load_config(project_root(path)).defaults)
     root = project_root(Path.cwd())
-    return parse_plan(plan, root=root, defaults=load_config(root).defaults)
+    return parse_plans(plan, root=root, defaults=load_config(root).defaults)
 
 
 def _close_all() -> None:

@@ -5,33 +5,89 @@ Choosing within plans that are loaded is `model/selection.py`; reading them is `
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from testronaut_lab.config import load_config, project_root
+from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import ImageSpec, Plan
 from testronaut_lab.model.selection import chosen_steps, select
-from testronaut_lab.planfile import find_plans, load_plan, parse_tool
+from testronaut_lab.planfile import find_plans, load_plans, parse_tool
+from testronaut_lab.planfile.problems import did_you_mean
 
 
 def chosen_plans(
-    targets: list[str], keyword: str | None, image: str | None, install: list[str]
+    targets: list[str], keyword: str | None, image: str | None, install: list[str], matrix: Sequence[str] = ()
 ) -> tuple[list[Plan], frozenset[str] | None]:
-    """The plans to run, and the steps that node ids chose, None where there are no node ids.
+    """The plans to run, one for each cell, and the steps that node ids chose, None where there are no node ids.
 
-    `targets` are plan files, folders, and PATH::CASE[::STEP] with a path relative to where one stands. `image` and `install`
-    take the place of what the plans say. Raises UsageError for what names nothing, and for a plan that is wrong.
+    `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP with a path relative to where one stands. `image` and
+    `install` take the place of what the plans say, `matrix` leaves only cells with these KEY=VALUE. Raises UsageError for what
+    names nothing, and for a plan that is wrong.
     """
     paths, nodeids = _split_targets(targets)
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
-    loaded = [load_plan(path, defaults=load_config(project_root(path)).defaults) for path in found]
+    loaded = [plan for path in found for plan in load_plans(path, defaults=load_config(project_root(path)).defaults)]
+    loaded = in_cells(loaded, matrix)
     full = _whole(paths, loaded) + [_nodeid(target, loaded) for target in nodeids] if nodeids else []
     plans = select(loaded, full, keyword)
     if image is not None:
-        plans = [replace(plan, image=ImageSpec(image)) for plan in plans]
-    for tool in map(parse_tool, install):
-        plans = [replace(plan, tools=(*(each for each in plan.tools if each.name != tool.name), tool)) for plan in plans]
+        plans = [with_image(plan, image) for plan in plans]
+    for spec in install:
+        plans = [_with_tool(plan, spec) for plan in plans]
     return plans, chosen_steps(loaded, full) if full else None
+
+
+def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
+    """The plans whose cell has, of each key that is filtered by, one of the values given: KEY=VALUE, as written in the matrix.
+
+    Raises UsageError for what is no filter, for a key or value that no cell has, and when no cell is left.
+    """
+    wanted: dict[str, set[str]] = {}
+    for text in filters:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise UsageError(
+                f"--matrix {text!r}: expected KEY=VALUE", hint="testronaut-lab run --matrix image=debian:bookworm-slim"
+            )
+        _check_filter(key, value, plans)
+        wanted.setdefault(key, set()).add(value)
+    left = [plan for plan in plans if all(dict(plan.cell).get(key) in values for key, values in wanted.items())]
+    if not left:
+        raise UsageError(f"no cell has all of --matrix {' --matrix '.join(filters)}", hint="testronaut-lab run --help")
+    return left
+
+
+def with_image(plan: Plan, image: str) -> Plan:
+    """The plan in another image. Raises UsageError where the matrix decides on it: the cell would not be what it is called."""
+    if "image" in plan.of_matrix:
+        raise _decided(plan, f"using the image {image}", "the image")
+    return replace(plan, image=ImageSpec(image))
+
+
+def _with_tool(plan: Plan, spec: str) -> Plan:
+    tool = parse_tool(spec)
+    if f"tools.{tool.name}" in plan.of_matrix:
+        raise _decided(plan, f"installing {spec}", f"the tool {tool.name}")
+    return replace(plan, tools=(*(each for each in plan.tools if each.name != tool.name), tool))
+
+
+def _decided(plan: Plan, doing: str, what: str) -> UsageError:
+    where = plan.name if plan.file is None else plan.file.name
+    key, value = plan.cell[0]
+    return UsageError(f"{doing} in {where}: {what} comes from its matrix", hint=f"--matrix {shlex.quote(f'{key}={value}')}")
+
+
+def _check_filter(key: str, value: str, plans: Sequence[Plan]) -> None:
+    keys = {name for plan in plans for name, _ in plan.cell}
+    if key not in keys:
+        known = did_you_mean(key, keys) or "; no plan here has a matrix"
+        raise UsageError(f"--matrix {key}={value}: no matrix has the key {key!r}{known}")
+    values = {each for plan in plans for name, each in plan.cell if name == key}
+    if value not in values:
+        raise UsageError(f"--matrix {key}={value}: no cell has the {key} {value!r}{did_you_mean(value, values)}")
 
 
 def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:

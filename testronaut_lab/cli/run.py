@@ -25,12 +25,15 @@ _JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standa
 _EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
 _FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
+_MATRIX = typer.Option(metavar="KEY=VALUE", help="Only cells of a matrix with this value; several of one key: any of them.")
 _IMAGE = typer.Option(metavar="REF", help="Use this image in every plan.")
 _INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan's tool of that name: apt:jq=1.6*.")
 _UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
 _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
-_TARGETS = typer.Argument(metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP].")
+_TARGETS = typer.Argument(
+    metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
+)
 
 
 @app.command()
@@ -40,6 +43,7 @@ def run(
     events: Annotated[Path | None, _EVENTS] = None,
     keyword: Annotated[str | None, _KEYWORD] = None,
     fail_fast: Annotated[bool, _FAIL_FAST] = False,
+    matrix: Annotated[list[str] | None, _MATRIX] = None,
     image: Annotated[str | None, _IMAGE] = None,
     install: Annotated[list[str] | None, _INSTALL] = None,
     update_golden: Annotated[bool, _UPDATE] = False,
@@ -53,7 +57,7 @@ def run(
     from testronaut_lab.housekeeping import keep_to_policy
     from testronaut_lab.targets import chosen_plans
 
-    plans, only = chosen_plans(targets or ["."], keyword, image, install or [])
+    plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [])
     check_writable(json, events)
     in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location

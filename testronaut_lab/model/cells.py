@@ -6,6 +6,7 @@ Where cells come from is in `planfile/matrix.py`; a plan without a matrix has on
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 # (key, value as written), in the order of the matrix.
@@ -29,6 +30,33 @@ def from_brackets(text: str) -> Cell | None:
     if not all(key and sign for key, sign, _ in parts):
         return None
     return tuple((key, unquote(value)) for key, _, value in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName:
+    """A node id in its parts. `cell` is None without brackets, `step` is None for that of a case."""
+
+    case: str
+    cell: Cell | None
+    step: str | None
+
+    @classmethod
+    def of(cls, nodeid: str) -> NodeName:
+        path, _, rest = nodeid.partition("::")
+        if "[" in rest.partition("::")[0]:
+            case, _, tail = rest.partition("[")
+            brackets, _, step = tail.rpartition("]")
+            cell = from_brackets(brackets)
+            if cell is None or (step and not step.startswith("::")):
+                return cls(nodeid, (), None)  # nothing is called so
+            return cls(f"{path}::{case}", cell, step.removeprefix("::") or None)
+        case, _, step = rest.partition("::")
+        return cls(f"{path}::{case}", None, step or None)
+
+    def names(self, other: NodeName) -> bool:
+        """Whether this, as somebody types it, means `other`: without brackets all cells, with some keys all that have them."""
+        cells = self.cell is None or set(self.cell) <= set(other.cell or ())
+        return (self.case, self.step) == (other.case, other.step) and cells
 
 
 def folder_name(step: str, cell: Cell) -> str:

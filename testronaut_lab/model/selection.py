@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from urllib.parse import unquote
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.cells import NodeName
 from testronaut_lab.model.plan import Case, Plan
 
 _TOKENS = re.compile(r"\s*(?:(\(|\))|([^\s()]+))")
@@ -20,12 +22,11 @@ Matches = Callable[[Case], bool]
 def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -> list[Plan]:
     """The plans with only what was asked for in them; plans with nothing left are left out.
 
-    Raises UsageError when an id names nothing, the expression cannot be read, or nothing is left.
+    An id without a cell means all of them. Raises UsageError when an id names nothing, the expression cannot be read, or
+    nothing is left.
     """
-    chosen = [_by_ids(plan, nodeids) for plan in plans] if nodeids else list(plans)
-    if unknown := [nodeid for nodeid in nodeids if not any(_names(plan, nodeid) for plan in plans)]:
-        known = ", ".join(case.nodeid for plan in plans for case in plan.cases)
-        raise UsageError(f"no case or step is called {unknown[0]}; there are: {known}")
+    named = _named(plans, nodeids)
+    chosen = [_by_ids(plan, named) for plan in plans] if nodeids else list(plans)
     if keyword is not None:
         matches = parse_keyword(keyword)
         chosen = [_narrowed(plan, (case for case in plan.cases if matches(case))) for plan in chosen]
@@ -36,18 +37,22 @@ def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -
 
 
 def chosen_steps(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
-    """The steps that `nodeids` name, one by one or by their case; not those that run only because a later one needs them."""
+    """The steps that `nodeids` name, one by one or by their case; not those that run only because a later one needs them.
+
+    Raises UsageError when an id names nothing.
+    """
+    named = _named(plans, nodeids)
     return frozenset(
         step.nodeid
         for plan in plans
         for case in plan.cases
         for step in (*case.setup, *case.steps, *case.teardown)
-        if case.nodeid in nodeids or step.nodeid in nodeids
+        if case.nodeid in named or step.nodeid in named
     )
 
 
 def parse_keyword(text: str) -> Matches:
-    """`WORD and (WORD or not WORD)`: a word holds for a case with it in its node id or step ids, or as a tag.
+    """`WORD and (WORD or not WORD)`: a word holds for a case with it in its node id (its cell too) or step ids, or as a tag.
 
     Case does not count. Raises UsageError for anything else.
     """
@@ -60,11 +65,22 @@ def parse_keyword(text: str) -> Matches:
     return matches
 
 
-def _names(plan: Plan, nodeid: str) -> bool:
-    return any(nodeid in (case.nodeid, *(step.nodeid for step in case.steps)) for case in plan.cases)
+def _named(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
+    """The ids of the cases and steps that these name. Raises UsageError for one that names nothing."""
+    known = {each for plan in plans for case in plan.cases for each in (case.nodeid, *(step.nodeid for step in case.steps))}
+    parted = {each: NodeName.of(each) for each in known} if not known.issuperset(nodeids) else {}
+    named: set[str] = set()
+    for nodeid in nodeids:
+        wanted = NodeName.of(nodeid)
+        meant = {nodeid} if nodeid in known else {each for each, name in parted.items() if wanted.names(name)}
+        if not meant:
+            there = ", ".join(case.nodeid for plan in plans for case in plan.cases)
+            raise UsageError(f"no case or step is called {nodeid}; there are: {there}")
+        named |= meant
+    return frozenset(named)
 
 
-def _by_ids(plan: Plan, nodeids: Sequence[str]) -> Plan:
+def _by_ids(plan: Plan, nodeids: frozenset[str]) -> Plan:
     cases = (case if case.nodeid in nodeids else _up_to(case, nodeids) for case in plan.cases)
     return _narrowed(plan, (case for case in cases if case is not None))
 
@@ -74,7 +90,7 @@ def _narrowed(plan: Plan, cases: Iterable[Case]) -> Plan:
     return replace(plan, cases=left, partial=plan.partial or left != plan.cases)
 
 
-def _up_to(case: Case, nodeids: Sequence[str]) -> Case | None:
+def _up_to(case: Case, nodeids: frozenset[str]) -> Case | None:
     last = max((i for i, step in enumerate(case.steps) if step.nodeid in nodeids), default=None)
     return None if last is None else replace(case, steps=case.steps[: last + 1])
 
@@ -125,7 +141,7 @@ class _Parser:
 
 def _word(word: str) -> Matches:
     def matches(case: Case) -> bool:
-        ids = (case.nodeid, *(step.id for step in case.steps))
+        ids = (case.nodeid, unquote(case.nodeid), *(step.id for step in case.steps))  # values as written, too
         return any(word in each.lower() for each in ids) or word in (tag.lower() for tag in case.tags)
 
     return matches

@@ -20,7 +20,7 @@ from testronaut_lab.config import load_config
 from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
-from testronaut_lab.execution.scheduler import Scheduler
+from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
 from testronaut_lab.golden.places import check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge
@@ -47,7 +47,8 @@ class Reporter(Protocol):
 class RunOptions:
     """`store` is the results database's path or URL, None to keep nothing. `ci` forbids writing goldens.
 
-    With `update`, `update_only` names the steps whose goldens may be written, None for all.
+    With `update`, `update_only` names the steps whose goldens may be written, None for all. A case that fails is run up to
+    `retries` more times, each in a session as new; one that passes then is flaky, and fails the run without `allow_flaky`.
     """
 
     update: bool = False
@@ -56,6 +57,8 @@ class RunOptions:
     keep: bool = False
     store: str | Path | None = None
     update_only: frozenset[str] | None = None
+    retries: int = 0
+    allow_flaky: bool = False
 
 
 class PlanRun:
@@ -65,6 +68,8 @@ class PlanRun:
         roots = {plan.root for plan in plans}
         if len(roots) != 1:
             raise UsageError(f"one run takes plans of one project, not of {len(roots)}: {', '.join(map(str, sorted(roots)))}")
+        if options.retries:
+            _refuse_shared_sessions(plans)
         self._plans = plans
         self._options = options
         self.id = new_run_id(datetime.now(UTC), secrets.randbits(16))
@@ -74,8 +79,9 @@ class PlanRun:
         self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / "snapshots")
-        judge = Judge(goldens, options.update, options.ci, options.update_only)
-        self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast)
+        judge = Judge(goldens, options.update, options.ci, options.update_only, hold=options.retries > 0)
+        retry = RetryPolicy(options.retries, options.allow_flaky)
+        self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast, retry=retry)
         self._stopped_by: ExitStatus | None = None
         self._preparing = False
 
@@ -202,6 +208,15 @@ def _follow(events: Subscription, view: RunView, writer: StoreWriter | None, rep
             reporter.event(view, event)
     for reporter in reporters:
         reporter.end(view)
+
+
+def _refuse_shared_sessions(plans: Sequence[Plan]) -> None:
+    for plan in plans:
+        if plan.isolation == "plan":
+            raise UsageError(
+                f"--retries: the cases of {plan.name} share one session (`isolation: plan`), so none can be run again alone",
+                hint="run that plan without --retries, or give it `isolation: case`",
+            )
 
 
 def run_plans(plans: Sequence[Plan], options: RunOptions) -> RunResult:

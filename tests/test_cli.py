@@ -20,7 +20,7 @@ VERBS_TO_COME = (
 )  # fmt: skip
 OPTIONS_TO_COME = [
     ["-j", "2"], ["-j2"], ["--jobs=2"], ["--junit", "x.xml"], ["--html", "x"], ["--markdown", "x"], ["--github"],
-    ["--retries", "2"], ["--allow-flaky"], ["--last-failed"], ["--shard", "1/2"],
+    ["--last-failed"], ["--shard", "1/2"],
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,9 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model import jsonpath
 from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
 from testronaut_lab.model.plan import Limits, Step, substitute
+from testronaut_lab.model.plan_json import plan_json
 from testronaut_lab.model.units import parse_duration, parse_size
+from testronaut_lab.planfile import parse_plan
 
 
 @pytest.mark.parametrize(
@@ -122,3 +125,42 @@ def test_the_model_is_strict() -> None:
 def test_the_model_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Limits().pids = 3  # type: ignore[misc]
+
+
+LINES = """\
+version: 1
+image: debian
+setup:
+  - make
+
+cases:
+  # what it is about
+  - id: one
+    steps:
+      - "true"
+
+      - argv: [x]
+        env: {A: "1"}
+      - background: web
+        run: serve
+  - {id: two, steps: ["a"]}
+"""
+
+
+def test_cases_and_steps_know_the_line_they_begin_on() -> None:
+    one, two = parse_plan(LINES, root=Path("/")).cases
+    assert (one.line, two.line) == (8, 16)
+    assert [step.line for step in (*one.setup, *one.steps, *one.teardown)] == [
+        4,
+        10,
+        12,
+        14,
+        None,
+    ]  # nobody wrote the stop of `web`
+    assert parse_plan({"image": "x", "steps": ["a"]}, root=Path("/")).cases[0].line is None
+
+
+def test_on_which_line_a_step_stands_makes_no_difference_to_a_plan() -> None:
+    plain, moved = (parse_plan(f"{gap}version: 1\nimage: x\nsteps: [a]\n", root=Path("/")) for gap in ("", "\n\n# x\n"))
+    assert plain.cases == moved.cases
+    assert plan_json(plain) == plan_json(moved)

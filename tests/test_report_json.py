@@ -12,6 +12,7 @@ from testronaut_lab.model.events import CaseFinished, OutputChunk, PlanStarted, 
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.result import (
     Captured,
+    CaseAttempt,
     CaseResult,
     EngineInfo,
     ErrorInfo,
@@ -112,6 +113,24 @@ def test_a_large_stream_whose_file_is_gone_has_no_text():
     lost = replace(STEP, stdout_stream=Captured(20_000, "ab" * 32, None))
     tree = run_to_dict(replace(RUN, plans=(replace(PLAN, cases=(replace(CASE, steps=(lost,)),)),)))
     assert tree["plans"][0]["cases"][0]["steps"][0]["stdout"]["text"] is None
+
+
+def test_attempts_that_failed_and_lines_are_there_where_there_are_any():
+    attempt = CaseAttempt(Status.FAILED, (STEP,), 0.25, ErrorInfo("CaseTimeout", "too long"))
+    flaky = replace(CASE, status=Status.FLAKY, attempts=2, earlier=(attempt,), line=3, steps=(replace(STEP, line=5),))
+    run = replace(RUN, plans=(replace(PLAN, cases=(flaky, CASE), started="2026-11-22T18:45:12.000Z"),))
+    tree = json.loads(dumps(run))
+    jsonschema.validate(tree, result_schema(), jsonschema.Draft202012Validator)
+    first, second = tree["plans"][0]["cases"]
+    assert (first["line"], first["steps"][0]["line"], tree["plans"][0]["started"]) == (3, 5, "2026-11-22T18:45:12.000Z")
+    assert first["earlier"][0] | {"steps": []} == {
+        "status": "failed",
+        "duration_s": 0.25,
+        "steps": [],
+        "error": {"class": "CaseTimeout", "message": "too long", "hint": None},
+    }
+    assert first["earlier"][0]["steps"] == [step()]
+    assert {"line", "earlier"} & set(second) == set()
 
 
 def test_a_mode_is_octal_text():

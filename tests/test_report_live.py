@@ -10,6 +10,7 @@ from rich.console import Console
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
+    CaseStarted,
     FileTouched,
     InstallLogged,
     OutputChunk,
@@ -87,6 +88,11 @@ def test_the_running_step_shows_the_latest_of_what_it_takes(terminal):
 def test_a_step_that_is_tried_again_says_which_attempt_it_is(terminal):
     terminal.show(PLAN, STARTED, FINISHED, replace(STARTED, attempt=2))
     assert terminal.below()[0].endswith(" jq basics › c › a (attempt 2)  2.0 s")
+
+
+def test_a_case_that_is_run_again_says_which_attempt_it_is(terminal):
+    terminal.show(PLAN, CaseStarted(0, "p::c", 2), STARTED)
+    assert " jq basics › c (attempt 2) › a " in terminal.below()[0]
 
 
 def test_what_cannot_be_measured_is_not_shown(terminal):

@@ -10,6 +10,7 @@ from rich.text import Text
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
+    AttemptFailed,
     CaseFinished,
     CaseStarted,
     EngineFound,
@@ -49,6 +50,7 @@ from testronaut_lab.report.view import RunView
 CASE = "p.lab.yaml::select"
 RUN = RunStarted("20261122-184512-3f9a", "2026-11-22T18:45:12Z")
 PLAN = PlanStarted(0, "jq basics", "p.lab.yaml", "debian:bookworm-slim", "none", "lab", (("select", CASE, (), 2),))
+FLAKY_END = RunFinished("2026-11-22T18:45:13Z", Status.FLAKY, ExitStatus.FAILED)
 HOSTILE = "\x1b]0;pwn\x07 \u202e [bold]x[/nope]"
 
 
@@ -228,8 +230,21 @@ def test_a_case_with_a_status_of_its_own_has_a_line(status, shown):
     assert report(PLAN, CaseFinished(0, CASE, status, 0.0)).split("\n")[1] == shown
 
 
+def test_an_attempt_that_failed_is_told_where_its_steps_do_not_tell_it():
+    late = AttemptFailed(0, CASE, 1, Status.FAILED, 0.5, ErrorInfo("CaseTimeout", "time used up"))
+    assert report(PLAN, CaseStarted(0, CASE), late).endswith("    FAIL            select\n          error: time used up\n")
+    assert report(PLAN, CaseStarted(0, CASE), replace(late, error=None)) == report(PLAN)
+
+
+def test_a_flaky_case_says_when_it_passed_and_is_named_again_at_the_end():
+    again = (*step("a", status=Status.FAILED), AttemptFailed(0, CASE, 1, Status.FAILED, 0.5), CaseStarted(0, CASE, 2))
+    said = report(PLAN, CaseStarted(0, CASE), *again, *step("a"), CaseFinished(0, CASE, Status.FLAKY, 0.5, 2), FLAKY_END)
+    assert "   FLAKY            select  (passed in attempt 2)\n" in said
+    assert "0 passed, 0 failed, 0 skipped, 1 flaky in 0 ms  (1 case, 1 step)" in said
+
+
 def test_a_further_attempt_is_announced():
-    assert report(PLAN, CaseStarted(0, CASE, 2)).endswith("   again  select  attempt 2\n")
+    assert report(PLAN, CaseStarted(0, CASE, 2)).endswith("   again            select  attempt 2\n")
 
 
 def test_a_problem_names_its_step_and_its_hint():

@@ -13,7 +13,7 @@ import pytest
 from testronaut_lab.errors import CaptureError, EngineError, ExitStatus, SessionLost
 from testronaut_lab.execution import case_run
 from testronaut_lab.execution.context import StepRequest
-from testronaut_lab.execution.scheduler import Scheduler
+from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
 from testronaut_lab.judge.judge import Verdict
 from testronaut_lab.model.events import Body, CaseFinished, CaseStarted, PlanFinished, PlanStarted, StepJudged, StepStarted
 from testronaut_lab.model.plan import Case, FileSpec, ImageSpec, Limits, Plan, Retry, Save, Step
@@ -22,9 +22,9 @@ from testronaut_lab.model.result import Exit, ExitKind, Phase, ShellState, Statu
 
 @dataclass
 class FakeSession:
-    """Does what a script says: `fail`, `exit`, `lose`, `break`, `stop`, `tick N`; anything else succeeds.
+    """Does what a script says: `fail`, `exit`, `lose`, `break`, `stop`, `tick N`, `until N`; anything else succeeds.
 
-    `stop` ends the run while the step runs, `stopped` when it has ended.
+    `stop` ends the run while the step runs, `stopped` when it has ended. `until N` fails but in the Nth session and later.
     """
 
     world: World
@@ -40,19 +40,20 @@ class FakeSession:
         what, _, value = (request.run or "").partition(" ")
         if what == "break":
             raise CaptureError("no room on the disk")
-        if what in ("stop", "stopped"):
+        if what in ("stop", "stopped", "fail-and-stop"):
             self.world.scheduler.stop()
         if what == "tick":
             self.world.now += float(value)
         self.lost = what == "lose"
         kind = {"lose": ExitKind.SESSION_LOST, "stop": ExitKind.CANCELLED}.get(what, ExitKind.EXITED)
-        status = Status.PASSED if kind is ExitKind.EXITED and what != "fail" else Status.FAILED
+        failed = what in ("fail", "fail-and-stop") or (what == "until" and len(self.world.sessions) < int(value))
+        status = Status.PASSED if kind is ExitKind.EXITED and not failed else Status.FAILED
         state = ShellState.RESTORED if what == "exit" else ShellState.KEPT
         return StepResult(request.id, request.nodeid, Exit(kind), status, request.phase, request.run, state=state)
 
     def probe(self, request: StepRequest) -> int | None:
         self.world.said.append(f"probe {request.run}")
-        return 0 if request.run == "yes" else 1
+        return 0 if request.run in self.world.skipping else 1
 
     def put(self, path: str, content: bytes, mode: int | None = None) -> None:
         self.files[path] = content
@@ -64,15 +65,19 @@ class FakeSession:
 class World:
     """A scheduler with everything around it, and what happened."""
 
-    def __init__(self, *, fail_fast: bool = False) -> None:
+    def __init__(self, *, fail_fast: bool = False, retry: RetryPolicy | None = None) -> None:
         self.events: list[Body] = []
         self.said: list[str] = []
         self.requests: list[StepRequest] = []
         self.sessions: list[FakeSession] = []
+        self.settled: list[bool] = []
+        self.skipping = {"yes"}
         self.now = 1000.0
         self.when_open: Callable[[], object] = lambda: None
         self.refuse: dict[str, Exception] = {}
-        self.scheduler = Scheduler(self.events.append, self._prepare, self, fail_fast=fail_fast)  # type: ignore[arg-type]
+        self.scheduler = Scheduler(  # type: ignore[arg-type]
+            self.events.append, self._prepare, self, fail_fast=fail_fast, retry=retry
+        )
 
     def _prepare(self, number: int, plan: Plan) -> World:
         self.said.append(f"prepare {plan.name}")
@@ -95,6 +100,11 @@ class World:
     ) -> Verdict:
         status = Status.ERROR if result.exit.kind is ExitKind.SESSION_LOST else result.status
         return Verdict(status, saved=dict.fromkeys(step.save, f"value of {step.id}") if result.ok else {})
+
+    def case_ended(self, *, passed: bool) -> None:
+        self.settled.append(passed)
+        if error := self.refuse.get("settle"):
+            raise error
 
     def statuses(self) -> list[str]:
         judged = [event for event in self.events if isinstance(event, StepJudged)]

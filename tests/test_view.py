@@ -7,6 +7,7 @@ import pytest
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
+    AttemptFailed,
     CaseFinished,
     CaseStarted,
     EngineFound,
@@ -164,6 +165,30 @@ def test_a_new_attempt_starts_the_case_over():
     case = view.result().plans[0].cases[0]
     assert ([step.id for step in case.steps], case.attempts) == (["b"], 2)
     assert view.running == {}
+
+
+def test_attempts_that_failed_are_kept_with_all_that_was_known_of_them():
+    late = ErrorInfo("CaseTimeout", "too long")
+    again = (AttemptFailed(0, CASE, 1, Status.FAILED, 0.25, late), CaseStarted(0, CASE, 2))
+    end = CaseFinished(0, CASE, Status.FLAKY, 0.1, 2)
+    view = fold(*BEGIN, started("a"), finished("a"), verdict("a", Status.FAILED), *again, started("b"), finished("b"), end)
+    case = view.result().plans[0].cases[0]
+    (earlier,) = case.earlier
+    assert (case.status, case.attempts, [step.id for step in case.steps]) == (Status.FLAKY, 2, ["b"])
+    assert (earlier.status, earlier.duration_s, earlier.error) == (Status.FAILED, 0.25, late)
+    assert [(step.id, step.status) for step in earlier.steps] == [("a", Status.FAILED)]
+
+
+def test_a_run_cut_off_between_two_attempts_has_no_verdict_on_the_case():
+    case = fold(*BEGIN, started("a"), finished("a"), AttemptFailed(0, CASE, 1, Status.FAILED, 0.25)).result().plans[0].cases[0]
+    assert (case.status, case.steps, len(case.earlier)) == (Status.ERROR, (), 1)
+
+
+def test_cases_and_steps_know_their_lines_and_the_plan_when_it_began():
+    announced = replace(BEGIN[2], lines=((CASE, 3), (f"{CASE}::a", 5)))
+    plan = fold(*BEGIN[:2], announced, CaseStarted(0, CASE), started("a"), finished("a"), started("b")).result().plans[0]
+    assert (plan.cases[0].line, [step.line for step in plan.cases[0].steps], plan.cases[1].line) == (3, [5, None], None)
+    assert plan.started == "1970-01-01T00:00:00.000Z"
 
 
 def test_the_error_of_a_plan_is_kept():

@@ -31,6 +31,8 @@ _INSTALL = typer.Option(metavar="SPEC", help="Install this, in place of the plan
 _UPDATE = typer.Option("--update-golden", "-u", help="Write goldens that are missing or differ.")
 _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
+_RETRIES = typer.Option(min=0, metavar="N", help="Run a case that fails up to N more times, each in a fresh session.")
+_ALLOW_FLAKY = typer.Option("--allow-flaky", help="A case that passes in a later attempt does not fail the run.")
 _TARGETS = typer.Argument(
     metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
 )
@@ -50,6 +52,8 @@ def run(
     keep: Annotated[bool, _KEEP] = False,
     store: Annotated[str | None, STORE] = None,
     ci: Annotated[bool, _CI] = False,
+    retries: Annotated[int, _RETRIES] = 0,
+    allow_flaky: Annotated[bool, _ALLOW_FLAKY] = False,
 ) -> None:
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab.config import load_config
@@ -61,7 +65,7 @@ def run(
     check_writable(json, events)
     in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location
-    plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only))
+    plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky))
     with _signals(plan_run):
         result = _reported(plan_run, shown(location), again(store, plans[0].root), to_stderr="-" in (str(json), str(events)))
     _write_files(plan_run, result, json, events)

@@ -7,10 +7,11 @@ schema of the manifest is in `schema result`. Two exports of one run are the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 from pydantic import JsonValue
@@ -19,7 +20,7 @@ from testronaut_lab.errors import CaptureError, LabError, UsageError
 from testronaut_lab.evidence.folder import NewFolder, Written, new_folder
 from testronaut_lab.golden.normalize import Normalizing
 from testronaut_lab.model.cells import without_cell
-from testronaut_lab.model.events import Event, PlanRecorded, StepFinished
+from testronaut_lab.model.events import CaseStarted, Event, PlanRecorded, StepFinished
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.result import Captured, RunResult, StepResult
@@ -68,6 +69,14 @@ class _Plan:
     resolved: str | None = None
     written: str | None = None
     digest: str | None = None
+
+
+class _Key(NamedTuple):
+    """A step of a run, in one attempt of its case."""
+
+    plan: int
+    nodeid: str
+    case_attempt: int
 
 
 class _Bundle:
@@ -124,42 +133,41 @@ class _Bundle:
         return {"plan": number, **entry, "image_note": note, **kept}
 
     def _steps(self, result: RunResult) -> list[JsonObject]:
-        """Every attempt of every step in the order in which they ended; verdicts are on the last one."""
-        numbers = sorted(self._view.plans)
-        verdicts = {
-            (number, step.nodeid): step
-            for number, plan in zip(numbers, result.plans, strict=True)
-            for case in plan.cases
-            for step in case.steps
-        }
-        ended = [event.body for event in self._events if isinstance(event.body, StepFinished)]
-        last = {(body.plan, body.result.nodeid): i for i, body in enumerate(ended)}
-        homes: dict[tuple[int, str], str] = {}
-        cases: dict[tuple[int, str], str] = {}
+        """Every attempt of every step in the order in which they ended; verdicts are on the last within its case's attempt."""
+        verdicts = _verdicts(sorted(self._view.plans), result)
+        ended = list(_ended(self._events))
+        last = {key: i for i, (key, _) in enumerate(ended)}
+        homes: dict[_Key, str] = {}
+        cases: dict[tuple[int, str, int], str] = {}
         entries = []
-        for i, body in enumerate(ended):
-            key = (body.plan, body.result.nodeid)
-            if (case := (body.plan, body.case)) not in cases:
-                cases[case] = self._folder.free_name(f"steps/{body.plan}", without_cell(body.case.rpartition("::")[2]))
+        for i, (key, body) in enumerate(ended):
+            if (case := (body.plan, body.case, key.case_attempt)) not in cases:
+                cases[case] = self._folder.free_name(f"steps/{body.plan}", self._case_folder(body, key.case_attempt))
             if key not in homes:
                 homes[key] = self._folder.free_name(cases[case], body.result.id)
             home = homes[key] if i == last[key] else self._folder.free_name(homes[key], f"attempt-{body.result.attempts}")
             judged = verdicts.get(key) if i == last[key] else None
             normalized = verdicts[key].normalized if key in verdicts else None
-            entries.append(self._step(body.plan, home, body.result, judged, normalized))
+            entries.append(self._step(key, home, body.result, judged, normalized))
         return entries
 
+    def _case_folder(self, body: StepFinished, attempt: int) -> str:
+        """That of the last attempt has the case's name."""
+        name = without_cell(body.case.rpartition("::")[2])
+        return name if attempt == self._view.plan(body.plan).case(body.case).attempts else f"{name}.attempt-{attempt}"
+
     def _step(
-        self, plan: int, home: str, result: StepResult, judged: StepResult | None, normalized: Normalized | None
+        self, key: _Key, home: str, result: StepResult, judged: StepResult | None, normalized: Normalized | None
     ) -> JsonObject:
         shown = judged or result
         pen = Normalizing((), Facts()) if normalized is None else Normalizing(normalized.rules, normalized.facts)
         pen.words(result.command)  # values are numbered in the order of a golden
         diffs = [mismatch.diff for mismatch in shown.mismatches if mismatch.diff is not None]
         return {
-            "plan": plan,
+            "plan": key.plan,
             "nodeid": result.nodeid,
             "attempt": result.attempts,
+            "case_attempt": key.case_attempt,
             "status": shown.status.value,
             "stdout": self._stream(f"{home}/stdout", result.stdout_stream, pen),
             "stderr": self._stream(f"{home}/stderr", result.stderr_stream, pen),
@@ -198,6 +206,26 @@ class _Bundle:
         if hashlib.sha256(data).hexdigest() != stream.sha256:
             raise CaptureError(f"exporting {what}: the stored bytes do not have the SHA-256 they were stored with")
         return data
+
+
+def _verdicts(numbers: list[int], result: RunResult) -> dict[_Key, StepResult]:
+    return {
+        _Key(number, step.nodeid, attempt): step
+        for number, plan in zip(numbers, result.plans, strict=True)
+        for case in plan.cases
+        for attempt, steps in enumerate([*(each.steps for each in case.earlier), case.steps], 1)
+        for step in steps
+    }
+
+
+def _ended(events: Iterable[Event]) -> Iterator[tuple[_Key, StepFinished]]:
+    attempts: dict[tuple[int, str], int] = {}
+    for event in events:
+        if isinstance(event.body, CaseStarted):
+            attempts[event.body.plan, event.body.nodeid] = event.body.attempt
+        elif isinstance(event.body, StepFinished):
+            body = event.body
+            yield _Key(body.plan, body.result.nodeid, attempts.get((body.plan, body.case), 1)), body
 
 
 def _bytes(text: str) -> bytes:

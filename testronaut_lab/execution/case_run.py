@@ -53,6 +53,10 @@ class Judge(Protocol):
         self, step: Step, result: StepResult, workspace: LiveSession, ignore: tuple[str, ...] = (), *, may_write: bool = True
     ) -> Verdict: ...
 
+    def case_ended(self, *, passed: bool) -> None:
+        """A case, or one attempt of it, has ended. Raises LabError when what its goldens were to become cannot be written."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Ruling:

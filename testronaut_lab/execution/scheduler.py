@@ -1,5 +1,7 @@
 """Runs plans: their cases in order, each in the session that it asks for, until all are done or somebody says stop.
 
+A case that fails can be run again, whole and in a session as new; what is wrong with engine, image or capture is not retried.
+
 It knows the order of things and nothing else: sessions come from a `Studio`, verdicts from a `Judge`, and everything that
 happens goes out as events. What happens within a case is in `case_run.py`. Runs on one thread.
 """
@@ -9,14 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from testronaut_lab.errors import ExitStatus, LabError, worst
 from testronaut_lab.execution.case_run import CaseRun, Judge, info
 from testronaut_lab.execution.runner import Emit, LiveSession
-from testronaut_lab.model.events import CaseFinished, CaseStarted, PlanFinished, PlanStarted
+from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted, PlanFinished, PlanStarted
 from testronaut_lab.model.plan import Case, Plan
-from testronaut_lab.model.result import Status, combine
+from testronaut_lab.model.result import ErrorInfo, Status, combine
 
 
 class Studio(Protocol):
@@ -30,14 +33,28 @@ class Studio(Protocol):
 Prepare = Callable[[int, Plan], Studio]
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """A case that fails is run up to `times` more; one that passes then is flaky, which fails the run unless it is `allowed`.
+
+    Cases that share a session with others (`isolation: plan`) are never run again: they stand on what those left there.
+    """
+
+    times: int = 0
+    allowed: bool = False
+
+
 class Scheduler:
     """Runs plans one after the other. `prepare` gets a plan's image and tools ready and emits what it does."""
 
-    def __init__(self, emit: Emit, prepare: Prepare, judge: Judge, *, fail_fast: bool = False) -> None:
+    def __init__(
+        self, emit: Emit, prepare: Prepare, judge: Judge, *, fail_fast: bool = False, retry: RetryPolicy | None = None
+    ) -> None:
         self._emit = emit
         self._prepare = prepare
         self._judge = judge
         self._fail_fast = fail_fast
+        self._retry = retry or RetryPolicy()
         self._stopped = False  # no Event: a second signal inside `set` would wait for the first one's lock
         self._session: LiveSession | None = None
         self._exits: list[ExitStatus] = []
@@ -74,7 +91,10 @@ class Scheduler:
         return self.stopped or self._failed_fast(statuses)
 
     def _failed_fast(self, statuses: Sequence[Status]) -> bool:
-        return self._fail_fast and any(status in (Status.FAILED, Status.XPASSED, Status.ERROR) for status in statuses)
+        return self._fail_fast and any(status is Status.ERROR or self._fails_the_run(status) for status in statuses)
+
+    def _fails_the_run(self, status: Status) -> bool:
+        return status in (Status.FAILED, Status.XPASSED) or (status is Status.FLAKY and not self._retry.allowed)
 
     def _run_plan(self, number: int, plan: Plan) -> Status:
         try:
@@ -85,11 +105,7 @@ class Scheduler:
 
     def begin(self, number: int, plan: Plan) -> Studio:
         """Announce a plan and get it ready; whoever calls sees to it that `end` follows. Raises LabError if that fails."""
-        cases = tuple(
-            (case.id, case.nodeid, case.tags, len(case.setup) + len(case.steps) + len(case.teardown)) for case in plan.cases
-        )
-        where = (_file(plan), plan.image.ref, plan.network, plan.user)
-        self._emit(PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial))
+        self._emit(_announcement(number, plan))
         return self._prepare(number, plan)
 
     def run_cases(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
@@ -111,10 +127,22 @@ class Scheduler:
         for case in plan.cases:
             if self._over(statuses):
                 break
-            with self._case(number, plan, case, {}, statuses) as run, self._using(studio, {**plan.env, **case.env}) as session:
+            statuses.append(self._in_its_own_session(number, plan, case, studio))
+        return statuses
+
+    def _in_its_own_session(self, number: int, plan: Plan, case: Case, studio: Studio) -> Status:
+        """One session for each attempt; the last one's status."""
+        verdicts: list[Status] = []
+        for attempt in range(1, self._retry.times + 2):
+            with (
+                self._case(number, plan, case, {}, verdicts, attempt=attempt, retries=self._retry.times) as run,
+                self._using(studio, {**plan.env, **case.env}) as session,
+            ):
                 place_files(plan, session)
                 run.run(session, (*case.setup, *case.steps, *case.teardown), {})
-        return statuses
+            if verdicts:
+                break
+        return verdicts[0]
 
     def _in_one_session(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
         """Files and setup stand before the first case, teardown after the last; a case's own environment ends with each step."""
@@ -146,22 +174,38 @@ class Scheduler:
         values: dict[str, str],
         statuses: list[Status],
         blocked: str | None = None,
+        *,
+        attempt: int = 1,
+        retries: int = 0,
     ) -> Iterator[CaseRun]:
-        """A case from its first to its last event; what goes wrong within is the case's error."""
-        self._emit(CaseStarted(number, case.nodeid))
+        """A case from its first to its last event; what goes wrong within is the case's error.
+
+        Its status goes to `statuses`, but not that of an attempt that failed and has one of `retries` left.
+        """
+        self._emit(CaseStarted(number, case.nodeid, attempt))
         started = time.monotonic()
         run = CaseRun(self._emit, self._judge, lambda: self._stopped, plan, number, case, values, blocked)
         try:
             yield run
         except LabError as error:
             run.fail(error)
-        status = run.finish()
+        status, why = _after_failures(self._settled(run), run.error, attempt)
+        took_s = time.monotonic() - started
+        if status is Status.FAILED and attempt <= retries and not self._stopped:
+            self._emit(AttemptFailed(number, case.nodeid, attempt, status, took_s, why))
+            return
         statuses.append(status)
         self._exits += run.exits
-        if status in (Status.FAILED, Status.XPASSED):
+        if self._fails_the_run(status):
             self._exits.append(ExitStatus.FAILED)
-        took_s = time.monotonic() - started
-        self._emit(CaseFinished(number, case.nodeid, status, took_s, error=run.error, expect_fail=case.expect_fail))
+        self._emit(CaseFinished(number, case.nodeid, status, took_s, attempt, why, case.expect_fail))
+
+    def _settled(self, run: CaseRun) -> Status:
+        try:
+            self._judge.case_ended(passed=run.finish() is Status.PASSED)
+        except LabError as error:
+            run.fail(error)
+        return run.finish()
 
     @contextmanager
     def _using(self, studio: Studio, env: Mapping[str, str]) -> Iterator[LiveSession]:
@@ -172,6 +216,25 @@ class Scheduler:
                 yield session
             finally:
                 self._session = None
+
+
+def _after_failures(status: Status, error: ErrorInfo | None, attempt: int) -> tuple[Status, ErrorInfo | None]:
+    """What came of a case by its last attempt, all before it having failed. Steps that were skipped are no recovery."""
+    if attempt > 1 and status is Status.PASSED:
+        return Status.FLAKY, error
+    if attempt > 1 and status is Status.SKIPPED:
+        return Status.FAILED, ErrorInfo("NotRecovered", f"every step was skipped in attempt {attempt}, and those before failed")
+    return status, error
+
+
+def _announcement(number: int, plan: Plan) -> PlanStarted:
+    steps = {case.nodeid: (*case.setup, *case.steps, *case.teardown) for case in plan.cases}
+    cases = tuple((case.id, case.nodeid, case.tags, len(steps[case.nodeid])) for case in plan.cases)
+    written = [(case.nodeid, case.line) for case in plan.cases]
+    written += [(step.nodeid, step.line) for case in plan.cases for step in steps[case.nodeid]]
+    lines = tuple((nodeid, line) for nodeid, line in written if line is not None)
+    where = (_file(plan), plan.image.ref, plan.network, plan.user)
+    return PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial, lines=lines)
 
 
 def _file(plan: Plan) -> str | None:

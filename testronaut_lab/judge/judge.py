@@ -13,7 +13,7 @@ from testronaut_lab.errors import LabError
 from testronaut_lab.golden.compare import compare
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import golden_key
-from testronaut_lab.golden.render import Rendered, render
+from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
@@ -44,7 +44,8 @@ class Judge:
     """Judges the steps of the run `run`. With `update` a golden that differs is written; else what the step did is pending.
 
     Nothing is ever written under `ci`. `only` names the steps whose goldens may be written; None: all of them. Without
-    `pending` nothing is kept of what differs.
+    `pending` nothing is kept of what differs. With `hold` goldens are written when their case has passed, and not before, so
+    that an attempt that failed writes none.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Judge:
         *,
         pending: PendingStore | None = None,
         run: str = "",
+        hold: bool = False,
     ) -> None:
         self._goldens = goldens
         self._update = update
@@ -63,6 +65,8 @@ class Judge:
         self._only = only
         self._pending = None if ci else pending
         self._run = run
+        self._hold = hold
+        self._held: list[tuple[Step, GoldenTree]] = []
 
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
@@ -78,6 +82,12 @@ class Judge:
             return self._judge(step, without_ignored(result, ignore), workspace, may_write=may_write)
         except LabError as error:
             return Verdict(Status.ERROR, error=ErrorInfo(type(error).__name__, error.message, error.hint))
+
+    def case_ended(self, *, passed: bool) -> None:
+        """What was held back since the last time is written, or forgotten. Raises CaptureError, UsageError."""
+        held, self._held = self._held, []
+        for step, tree in held if passed else ():
+            self._write(step, tree)
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace, *, may_write: bool) -> Verdict:
         saved = saved_values(step, result)
@@ -118,14 +128,24 @@ class Judge:
         notes: tuple[str, ...] = ()
         if self._update and not self._ci and (self._only is None or step.nodeid in self._only):
             if why_not is None:
-                self._goldens.write(key, rendered.tree)
-                self._settle(step, key)
-                return (), (f"golden written: {self._goldens.shown(key)}",)
+                return (), (self._written_now_or_later(step, rendered.tree),)
             notes = (f"golden not written: {why_not}",)
         elif why_not is None and self._pending is not None:
             self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run)
         where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
+
+    def _written_now_or_later(self, step: Step, tree: GoldenTree) -> str:
+        if self._hold:
+            self._held.append((step, tree))
+            return f"golden to be written once this attempt has passed: {self._goldens.shown(golden_key(step))}"
+        self._write(step, tree)
+        return f"golden written: {self._goldens.shown(golden_key(step))}"
+
+    def _write(self, step: Step, tree: GoldenTree) -> None:
+        key = golden_key(step)
+        self._goldens.write(key, tree)
+        self._settle(step, key)
 
     def _settle(self, step: Step, key: GoldenKey) -> None:
         if self._pending is not None:

@@ -44,7 +44,7 @@ class EngineFound:
 class PlanStarted:
     """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases).
 
-    `partial` says that cases or steps were left out.
+    `partial` says that cases or steps were left out. `lines` are (node id, line in the file) of cases and steps, where known.
     """
 
     plan: int
@@ -56,6 +56,7 @@ class PlanStarted:
     cases: tuple[tuple[str, str, tuple[str, ...], int], ...]
     cell: tuple[tuple[str, str], ...] = ()
     partial: bool = False
+    lines: tuple[tuple[str, int], ...] = ()
     kind: Literal["plan_started"] = "plan_started"
 
 
@@ -99,6 +100,8 @@ class ToolReady:
 
 @dataclass(frozen=True, slots=True)
 class CaseStarted:
+    """`attempt` above 1: the case that was started before under this node id has failed and is run again, in a new session."""
+
     plan: int
     nodeid: str
     attempt: int = 1
@@ -142,6 +145,19 @@ class StepJudged:
     notes: tuple[str, ...] = ()
     normalized: Normalized | None = None
     kind: Literal["step_judged"] = "step_judged"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """A case failed and is run again: what came of it is not this, but its CaseFinished."""
+
+    plan: int
+    nodeid: str
+    attempt: int
+    status: Status
+    duration_s: float
+    error: ErrorInfo | None = None
+    kind: Literal["attempt_failed"] = "attempt_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +262,7 @@ Fact = (
     | StepStarted
     | StepFinished
     | StepJudged
+    | AttemptFailed
     | CaseFinished
     | PlanFinished
     | Problem

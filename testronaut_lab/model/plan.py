@@ -132,7 +132,8 @@ class Step:
     it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some. With `merge`
     stdout and stderr are one stream, which is stdout, in exact order.
 
-    `normalize` are the plan's rules, for evidence of a step without a golden; those of a golden are its own.
+    `normalize` are the plan's rules, for evidence of a step without a golden; those of a golden are its own. `line` is where
+    in the plan's file it begins, None where it is written nowhere; it makes no difference between steps.
     """
 
     id: str
@@ -159,6 +160,7 @@ class Step:
     signal: dict[str, str] = field(default_factory=dict)
     normalize: tuple[Rule, ...] = ()
     merge: bool = False
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -166,7 +168,7 @@ class Case:
     """`setup` and `teardown` are the plan's, under this case's node id; a step id is unique over all three.
 
     In a plan with one session for all (`isolation` plan), the setup of the first case that runs and the teardown of the
-    last one are those to run. `expect_fail` is the reason why the case cannot pass yet.
+    last one are those to run. `expect_fail` is the reason why the case cannot pass yet. `line` is as for a step.
     """
 
     id: str
@@ -177,6 +179,7 @@ class Case:
     setup: tuple[Step, ...] = ()
     teardown: tuple[Step, ...] = ()
     expect_fail: str | None = None
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

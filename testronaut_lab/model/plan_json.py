@@ -1,6 +1,6 @@
 """A resolved plan as JSON, to be kept with its run: every default in it, paths relative to the project, bytes as base64.
 
-It says what was asked for; what files of the host held that the plan names is not in it.
+It says what was asked for; what files of the host held that the plan names is not in it, nor on which lines it is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def plan_json(plan: Plan) -> bytes:
 
 def _fields(value: object, root: Path) -> dict[str, JsonValue]:
     assert is_dataclass(value)
-    return {field.name: _json(getattr(value, field.name), root) for field in fields(value)}
+    return {field.name: _json(getattr(value, field.name), root) for field in fields(value) if field.compare}
 
 
 def _json(value: object, root: Path) -> JsonValue:

@@ -160,6 +160,8 @@ class StepResult:
 
     `transient` are paths of the workspace that came and went within the step, as far as they were heard of; in a directory
     that the step itself made that is not from its first moment. Notes say where more is missing. No verdict hangs on them.
+
+    `line` is where in the plan's file the step begins, None where that is not known.
     """
 
     id: str
@@ -186,6 +188,7 @@ class StepResult:
     screen: str | None = None
     normalized: Normalized | None = None
     merged: bool = False
+    line: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -256,8 +259,22 @@ class ToolInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseAttempt:
+    """One time that a case failed, before it was run again in a session as new."""
+
+    status: Status
+    steps: tuple[StepResult, ...]
+    duration_s: float = 0.0
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
-    """`expect_fail` is the reason why the case was expected to fail; None for one that was to pass."""
+    """`expect_fail` is the reason why the case was expected to fail; None for one that was to pass.
+
+    Of a case that was run `attempts` times, steps, duration and error are those of the last time, and `earlier` are the
+    others; it is FLAKY if it passed then. `line` is where in the plan's file it begins.
+    """
 
     id: str
     nodeid: str
@@ -269,13 +286,15 @@ class CaseResult:
     session: Literal["fresh", "recycled"] = "fresh"
     error: ErrorInfo | None = None
     expect_fail: str | None = None
+    earlier: tuple[CaseAttempt, ...] = ()
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
     """`error` is what kept the plan from running its cases at all (image, installation); None otherwise.
 
-    `notes` are about the plan as a whole and change no status.
+    `notes` are about the plan as a whole and change no status. `started` is None where the plan's beginning is not known.
     """
 
     name: str
@@ -289,6 +308,7 @@ class PlanResult:
     cell: tuple[tuple[str, str], ...] = ()
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
+    started: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

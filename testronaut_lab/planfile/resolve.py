@@ -97,6 +97,7 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, c
         steps=(*resolved(steps, Phase.STEPS, inside), *resolved(of_case, Phase.TEARDOWN, around)),
         teardown=(*resolved(teardown, Phase.TEARDOWN, around), *resolved(of_all, Phase.TEARDOWN, around)),
         expect_fail=case.expect_fail.reason if case.expect_fail is not None and holds(case.expect_fail.when, cell) else None,
+        line=case.node.place.line or None,
     )
     _check_goldens(case, made, problems)
     return made
@@ -177,6 +178,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
         signal=dict(step.signal),
         normalize=defaults.normalize,
         merge=step.merge,
+        line=step.node.place.line or None,
     )
 
 

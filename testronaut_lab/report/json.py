@@ -16,6 +16,7 @@ from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.result import (
     Captured,
+    CaseAttempt,
     CaseResult,
     EngineInfo,
     ErrorInfo,
@@ -91,7 +92,8 @@ def _plan(plan: PlanResult) -> JsonObject:
         "cases": [_case(case) for case in plan.cases],
     }
     notes: JsonObject = {"notes": list(plan.notes)} if plan.notes else {}
-    return tree | notes | _error_if_set(plan.error)
+    started: JsonObject = {} if plan.started is None else {"started": plan.started}
+    return tree | started | notes | _error_if_set(plan.error)
 
 
 def _case(case: CaseResult) -> JsonObject:
@@ -106,14 +108,24 @@ def _case(case: CaseResult) -> JsonObject:
         "steps": [step_to_dict(step) for step in case.steps],
     }
     expected: JsonObject = {} if case.expect_fail is None else {"expect_fail": case.expect_fail}
-    return tree | expected | _error_if_set(case.error)
+    earlier: JsonObject = {"earlier": [_attempt(attempt) for attempt in case.earlier]} if case.earlier else {}
+    return tree | _line(case.line) | expected | earlier | _error_if_set(case.error)
+
+
+def _attempt(attempt: CaseAttempt) -> JsonObject:
+    tree: JsonObject = {
+        "status": attempt.status.value,
+        "duration_s": attempt.duration_s,
+        "steps": [step_to_dict(step) for step in attempt.steps],
+    }
+    return tree | _error_if_set(attempt.error)
 
 
 def step_to_dict(step: StepResult) -> JsonObject:
     """One step as it stands in the document."""
     command: JsonObject = {"run": step.run} if step.argv is None else {"argv": list(step.argv)}
     screen: JsonObject = {} if step.screen is None else {"screen": step.screen}
-    optional = screen | _normalized(step.normalized)
+    optional = screen | _line(step.line) | _normalized(step.normalized)
     return optional | {
         "id": step.id,
         "nodeid": step.nodeid,
@@ -137,6 +149,10 @@ def step_to_dict(step: StepResult) -> JsonObject:
         "notes": list(step.notes),
         "merged": step.merged,
     }
+
+
+def _line(line: int | None) -> JsonObject:
+    return {} if line is None else {"line": line}
 
 
 def _normalized(normalized: Normalized | None) -> JsonObject:

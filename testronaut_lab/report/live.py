@@ -107,6 +107,10 @@ def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
     return _Picture(where, since, detail, total, begun, usage_text(view.current))
 
 
+def _again(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""
+
+
 def _touched(step: StepView) -> str:
     """For a step that has written no line yet: what it did last to a file."""
     return f"touched {step.touched[-1]}" if step.touched and step.result is None else ""
@@ -116,8 +120,8 @@ def _activity(view: RunView) -> tuple[str, str]:
     """What goes on, and the last that was heard of it."""
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
-        again = f" (attempt {step.attempt})" if step.attempt > 1 else ""
-        return safe_line(f"{plan.title} › {case.id} › {step.id}{again}"), safe_line(step.last_line or _touched(step))
+        where = f"{plan.title} › {case.id}{_again(case.attempts)} › {step.id}{_again(step.attempt)}"
+        return safe_line(where), safe_line(step.last_line or _touched(step))
     name = "" if plan is None else f"{plan.title} › "
     if view.progress is not None:
         return safe_line(f"{name}{view.progress.stage}"), safe_line(view.progress.text)

@@ -10,6 +10,7 @@ from typing import assert_never
 from rich.text import Text
 
 from testronaut_lab.model.events import (
+    AttemptFailed,
     CaseFinished,
     CaseStarted,
     EngineFound,
@@ -71,7 +72,7 @@ class Narrator:
         match event.body:
             case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
                 return self._plan_lines(view.plan(body.plan), body)
-            case CaseStarted() | CaseFinished() as body:
+            case CaseStarted() | AttemptFailed() | CaseFinished() as body:
                 return self._case_lines(view.plan(body.plan).case(body.nodeid), body)
             case StepFinished(result=result) as body:
                 case = view.plan(body.plan).case(body.case)
@@ -135,16 +136,17 @@ class Narrator:
             case _:
                 assert_never(body)
 
-    def _case_lines(self, case: CaseView, body: CaseStarted | CaseFinished) -> list[Text]:
+    def _case_lines(self, case: CaseView, body: CaseStarted | AttemptFailed | CaseFinished) -> list[Text]:
         if isinstance(body, CaseStarted):
-            again = labelled("again", f"{safe_line(case.id)}  attempt {body.attempt}", "magenta")
+            again = labelled("again", f"{'':>8}  {safe_line(case.id)}  attempt {body.attempt}", "magenta")
             return [again] if body.attempt > 1 else []
-        plain = body.status in (Status.PASSED, Status.FAILED, Status.ERROR) and body.error is None
-        if plain or (body.status is Status.SKIPPED and case.steps):
+        if isinstance(body, CaseFinished) and not _tells_more_than_its_steps(case, body):
+            return []
+        if isinstance(body, AttemptFailed) and body.error is None:
             return []
         line = labelled(WORDS[body.status], f"{'':>8}  {safe_line(case.id)}", STYLES[body.status])
-        if body.expect_fail is not None:
-            line.append(f"  (expected to fail: {safe_line(body.expect_fail)})", "dim italic")
+        if isinstance(body, CaseFinished):
+            line.append("".join(f"  ({about})" for about in _about(body)), "dim italic")
         return [line] if body.error is None else [line, *error_lines(body.error)]
 
     def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
@@ -154,6 +156,16 @@ class Narrator:
         room = self.width - (LABEL_WIDTH + 2) - 8 - 2 - max(self._name_width, name) - 2
         line = step_line(case, step, self._name_width, max(room, 20))
         return [line] if step.result is None else [line, *step_details(step.result)]
+
+
+def _tells_more_than_its_steps(case: CaseView, body: CaseFinished) -> bool:
+    plain = body.status in (Status.PASSED, Status.FAILED, Status.ERROR) and body.error is None
+    return not plain and not (body.status is Status.SKIPPED and case.steps)
+
+
+def _about(body: CaseFinished) -> list[str]:
+    recovered = [f"passed in attempt {body.attempts}"] if body.status is Status.FLAKY else []
+    return recovered if body.expect_fail is None else [*recovered, f"expected to fail: {safe_line(body.expect_fail)}"]
 
 
 def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
@@ -182,7 +194,8 @@ def _sum(view: RunView) -> Text:
 def _recap(view: RunView) -> list[Text]:
     bad = (Status.FAILED, Status.ERROR)
     cases = [case for plan in view.plans.values() for case in plan.cases if case.status is not Status.XFAILED]
-    wrong: list[tuple[Stage | Status, str]] = [(case.status, case.nodeid) for case in cases if case.status is Status.XPASSED]
+    odd = (Status.XPASSED, Status.FLAKY)
+    wrong: list[tuple[Stage | Status, str]] = [(case.status, case.nodeid) for case in cases if case.status in odd]
     wrong += [(step.status, step.nodeid) for case in cases for step in case.steps if step.status in bad]
     if len(wrong) < 2:
         return []

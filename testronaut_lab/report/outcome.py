@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from testronaut_lab.model.events import StepJudged
 from testronaut_lab.model.result import (
+    CaseAttempt,
     CaseResult,
     ErrorInfo,
     Exit,
@@ -19,7 +22,7 @@ from testronaut_lab.model.result import (
 from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 
 _CUT_OFF = "Interrupted"
-_JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSED})
+_JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSED, Status.FLAKY})
 
 
 def judged(step: StepView, verdict: StepJudged) -> StepResult:
@@ -38,7 +41,7 @@ def judged(step: StepView, verdict: StepJudged) -> StepResult:
 
 def plan_result(plan: PlanView) -> PlanResult:
     """The plan as it stands now: a case that never began is skipped, what was cut off in the middle is an error."""
-    cases = tuple(_case_result(case) for case in plan.cases)
+    cases = tuple(_case_result(case, plan.lines) for case in plan.cases)
     return PlanResult(
         name=plan.name,
         file=plan.file,
@@ -51,6 +54,7 @@ def plan_result(plan: PlanView) -> PlanResult:
         cell=plan.cell,
         error=plan.error,
         notes=plan_notes(plan),
+        started=None if plan.started_wall is None else iso_time(plan.started_wall),
     )
 
 
@@ -70,8 +74,13 @@ def plan_notes(plan: PlanView) -> tuple[str, ...]:
     return tuple(f"normalize {name!r} matched nothing in any golden of this plan" for name, count in fired.items() if not count)
 
 
-def _case_result(case: CaseView) -> CaseResult:
-    steps = tuple(_step_result(step) for step in case.steps)
+def iso_time(wall: float) -> str:
+    """Unix time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _case_result(case: CaseView, lines: Mapping[str, int]) -> CaseResult:
+    steps = _step_results(case.steps, lines)
     never_began = case.status is Stage.WAITING and case.planned
     unfinished = Status.SKIPPED if never_began else Status.ERROR if case.planned else combine(step.status for step in steps)
     return CaseResult(
@@ -84,7 +93,16 @@ def _case_result(case: CaseView) -> CaseResult:
         duration_s=case.duration_s,
         error=case.error,
         expect_fail=case.expect_fail,
+        earlier=tuple(
+            CaseAttempt(attempt.status, _step_results(attempt.steps, lines), attempt.duration_s, attempt.error)
+            for attempt in case.earlier
+        ),
+        line=lines.get(case.nodeid),
     )
+
+
+def _step_results(steps: Iterable[StepView], lines: Mapping[str, int]) -> tuple[StepResult, ...]:
+    return tuple(replace(_step_result(step), line=lines.get(step.nodeid)) for step in steps)
 
 
 def _step_result(step: StepView) -> StepResult:

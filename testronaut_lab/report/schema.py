@@ -19,6 +19,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT: JsonObject = {"type": "string"}
 _TEXT_OR_NULL: JsonObject = {"type": ["string", "null"]}
 _COUNT: JsonObject = {"type": "integer", "minimum": 0}
+_LINE: JsonObject = {"type": "integer", "minimum": 1}
 _COUNT_OR_NULL: JsonObject = {"type": ["integer", "null"], "minimum": 0}
 _SECONDS: JsonObject = {"type": "number", "minimum": 0}
 _FLAG: JsonObject = {"type": "boolean"}
@@ -41,6 +42,7 @@ def result_schema() -> JsonObject:
     parts: JsonObject = {
         "plan": _optional_error(_plan()),
         "case": _optional_error(_case()),
+        "attempt": _optional_error(_object(status=_one_of(Status), duration_s=_SECONDS, steps=_list(_ref("step")))),
         "step": _step(),
         "stream": _stream(),
         "change": _change(),
@@ -89,6 +91,7 @@ def _manifest() -> JsonObject:
                 plan=_COUNT,
                 nodeid=_TEXT,
                 attempt=_COUNT,
+                case_attempt=_COUNT,
                 status=_one_of(Status),
                 stdout=streams,
                 stderr=streams,
@@ -122,7 +125,7 @@ def _plan() -> JsonObject:
         status=_one_of(Status),
         cases=_list(_ref("case")),
     )
-    plan["properties"] = {**_properties(plan), "notes": _TEXTS}
+    plan["properties"] = {**_properties(plan), "started": _TEXT, "notes": _TEXTS}
     return plan
 
 
@@ -137,7 +140,8 @@ def _case() -> JsonObject:
         session={"enum": ["fresh", "recycled"]},
         steps=_list(_ref("step")),
     )
-    case["properties"] = {**_properties(case), "expect_fail": _TEXT}
+    earlier = _list(_ref("attempt"))
+    case["properties"] = {**_properties(case), "line": _LINE, "expect_fail": _TEXT, "earlier": earlier}
     return case
 
 
@@ -168,7 +172,8 @@ def _step() -> JsonObject:
         error=_or_null(_ref("error")),
         notes=_TEXTS,
     )
-    step["properties"] = {**_properties(step), "run": _TEXT, "argv": _TEXTS, "screen": _TEXT, "normalized": _normalized()}
+    optional: JsonObject = {"run": _TEXT, "argv": _TEXTS, "line": _LINE, "screen": _TEXT, "normalized": _normalized()}
+    step["properties"] = {**_properties(step), **optional}
     return step | {"oneOf": [{"required": ["run"]}, {"required": ["argv"]}]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -80,7 +81,19 @@ class StepView:
 
 
 @dataclass(slots=True)
+class AttemptView:
+    """One time that a case failed before it was run again."""
+
+    status: Status
+    steps: list[StepView]
+    duration_s: float = 0.0
+    error: ErrorInfo | None = None
+
+
+@dataclass(slots=True)
 class CaseView:
+    """`attempts` is the number of the attempt that runs or ran last, which is what all else is of but `earlier`."""
+
     id: str
     nodeid: str
     tags: tuple[str, ...] = ()
@@ -92,6 +105,7 @@ class CaseView:
     duration_s: float = 0.0
     error: ErrorInfo | None = None
     expect_fail: str | None = None
+    earlier: list[AttemptView] = field(default_factory=list)
 
     def step(self, nodeid: str) -> StepView | None:
         """The step that was started last under this node id."""
@@ -113,7 +127,10 @@ class CaseView:
 
 @dataclass(slots=True)
 class PlanView:
-    """`planned` is False for a session that no PlanStarted announced: its steps are not judged."""
+    """`planned` is False for a session that no PlanStarted announced: its steps are not judged.
+
+    `lines` are where in the plan's file cases and steps begin, by node id; `started_wall` is Unix time.
+    """
 
     number: int
     name: str
@@ -131,6 +148,8 @@ class PlanView:
     install_log: deque[InstallLogged] = field(default_factory=lambda: deque(maxlen=_INSTALL_LINES))
     cases: list[CaseView] = field(default_factory=list)
     error: ErrorInfo | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+    started_wall: float | None = None
 
     @property
     def title(self) -> str:
@@ -147,8 +166,9 @@ class PlanView:
         return found
 
 
-def announced(body: PlanStarted) -> PlanView:
+def announced(body: PlanStarted, wall: float) -> PlanView:
     """A plan whose cases are known and wait."""
     plan = PlanView(body.plan, body.name, body.file, body.image, body.network, body.user, body.cell, partial=body.partial)
+    plan.lines, plan.started_wall = dict(body.lines), wall
     plan.cases = [CaseView(case_id, nodeid, tags, count) for case_id, nodeid, tags, count in body.cases]
     return plan

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.events import (
+    AttemptFailed,
     CaseFinished,
     CaseStarted,
     EngineFound,
@@ -35,7 +36,7 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
 from testronaut_lab.report.outcome import judged, plan_result
-from testronaut_lab.report.state import TOUCHED_PATHS, CaseView, PlanView, Stage, StepView, Tail, announced
+from testronaut_lab.report.state import TOUCHED_PATHS, AttemptView, CaseView, PlanView, Stage, StepView, Tail, announced
 
 
 class RunView:
@@ -75,8 +76,8 @@ class RunView:
             case PlanRecorded():
                 pass  # for those who export a run
             case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
-                self._plan_event(body)
-            case CaseStarted() | CaseFinished() as body:
+                self._plan_event(body, event.wall)
+            case CaseStarted() | AttemptFailed() | CaseFinished() as body:
                 self._case_event(body)
             case StepStarted() | StepFinished() | StepJudged() as body:
                 self._step_event(body, event.mono)
@@ -148,9 +149,9 @@ class RunView:
             case _:
                 assert_never(hint)
 
-    def _plan_event(self, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished) -> None:
+    def _plan_event(self, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished, wall: float) -> None:
         if isinstance(body, PlanStarted):
-            self.current_plan = self.plans[body.plan] = announced(body)
+            self.current_plan = self.plans[body.plan] = announced(body, wall)
             return
         plan = self.plan(body.plan)
         match body:
@@ -167,16 +168,22 @@ class RunView:
                 assert_never(body)
         self.progress = None
 
-    def _case_event(self, body: CaseStarted | CaseFinished) -> None:
+    def _case_event(self, body: CaseStarted | AttemptFailed | CaseFinished) -> None:
         case = self.plan(body.plan).case(body.nodeid)
         for step in case.steps:
             self.running.pop(step.nodeid, None)
-        if isinstance(body, CaseFinished):
-            case.status, case.duration_s, case.attempts, case.error = body.status, body.duration_s, body.attempts, body.error
-            case.expect_fail = body.expect_fail
-            return
-        case.status, case.attempts, case.steps = Stage.RUNNING, body.attempt, []
-        self.current_plan, self.current_case, self.progress = self.plan(body.plan), case, None
+        match body:
+            case CaseFinished():
+                case.status, case.duration_s, case.attempts, case.error = body.status, body.duration_s, body.attempts, body.error
+                case.expect_fail = body.expect_fail
+            case AttemptFailed():
+                case.earlier.append(AttemptView(body.status, case.steps, body.duration_s, body.error))
+                case.steps = []
+            case CaseStarted():
+                case.status, case.attempts, case.steps = Stage.RUNNING, body.attempt, []
+                self.current_plan, self.current_case, self.progress = self.plan(body.plan), case, None
+            case _:
+                assert_never(body)
 
     def _step_event(self, body: StepStarted | StepFinished | StepJudged, mono: float) -> None:
         plan = self.plan(body.plan)

@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import Connection, Engine, delete, insert, update
+from sqlalchemy import Connection, Engine, delete, func, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
+    AttemptFailed,
     Body,
     CaseFinished,
+    CaseStarted,
     Event,
     PlanStarted,
     RunFinished,
@@ -139,6 +141,7 @@ class _RunRow:
         self._plans: list[str] = []
         self._totals: Counter[str] = Counter()
         self._unjudged: dict[str, int] = {}
+        self._began: dict[str, int] = {}
         self.finished = False
 
     def write(self, connection: Connection, batch: list[Event]) -> None:
@@ -159,6 +162,10 @@ class _RunRow:
                 name = body.file or body.name
                 if not (body.cell and name in self._plans):  # the cells of one matrix are one plan
                     self._plans.append(name)
+            case CaseStarted():
+                self._began[body.nodeid] = seq
+            case AttemptFailed():
+                self._attempt_failed(connection, body.nodeid)
             case CaseFinished():
                 self._totals[body.status] += 1
             case StepFinished():
@@ -188,6 +195,12 @@ class _RunRow:
                 duration_s=result.duration_s,
             )
         )
+
+    def _attempt_failed(self, connection: Connection, case: str) -> None:
+        """Like an attempt of a step: its steps are in the events only."""
+        steps, prefix = tables.steps, f"{case}::"
+        of_case = func.substr(steps.c.nodeid, 1, len(prefix)) == prefix  # LIKE would take `A` for `a`
+        connection.execute(delete(steps).where(steps.c.run_id == self._id, steps.c.seq > self._began.get(case, 0), of_case))
 
     def _step_judged(self, connection: Connection, seq: int, body: StepJudged) -> None:
         finished = self._unjudged.pop(body.nodeid, None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from testronaut_lab.errors import CaptureError, EngineError, InstallError, LabError, SessionLost, StepFailed, UsageError
     from testronaut_lab.lab import Session, run_plan
     from testronaut_lab.model.result import RunResult, StepResult
+    from testronaut_lab.model.undo import UndoResult
 
 _HOMES = {
     "CaptureError": "errors",
@@ -27,6 +28,7 @@ _HOMES = {
     "SessionLost": "errors",
     "StepFailed": "errors",
     "StepResult": "model.result",
+    "UndoResult": "model.undo",
     "UsageError": "errors",
     "run_plan": "lab",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "SessionLost",
     "StepFailed",
     "StepResult",
+    "UndoResult",
     "UsageError",
     "run_plan",
 ]

@@ -16,6 +16,7 @@ from typing import Literal
 from testronaut_lab.capture import overlay
 from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
+from testronaut_lab.capture.keep import Keep
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root
 from testronaut_lab.capture.stream import BlobSink
@@ -37,6 +38,7 @@ from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import RUN_DIR
 from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.runner import Emit, LiveSession
+from testronaut_lab.execution.undoing import History
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
 from testronaut_lab.model.normalizing import Facts
@@ -45,8 +47,8 @@ from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What a plan says of its sessions; the defaults are a plan's. `watch` is for Python only: whether the workspace is watched
-    live, beside the scans.
+    """What a plan says of its sessions; the defaults are a plan's. For Python only: `watch`, whether the workspace is watched
+    live, beside the scans, and `undo`, how many steps can be undone (at most 4; None: as many for a `Session`, none in a plan).
     """
 
     network: Literal["none", "internet"] = "none"
@@ -55,6 +57,7 @@ class SessionSettings:
     shell: str = "sh"
     limits: Limits = field(default_factory=Limits)
     watch: bool = True
+    undo: int | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> SessionSettings:
@@ -118,9 +121,10 @@ class Workbench:
             if self._watch and settings.watch:  # it gets ready while the container does
                 watch = LiveWatch(directory.workspace, directory.cookies, self._emit)
                 undo.callback(watch.close)
+            history = History(settings.undo, Keep(place.undo)) if settings.undo else None
             if succeeds is not None:
-                succeeds.hand_over(place)
-            session = self._open(image_id, settings, env, user, directory, place, watch)
+                history = succeeds.hand_over(place) or history
+            session = self._open(image_id, settings, env, user, directory, place, watch, history)
             undo.pop_all()
         return session
 
@@ -158,6 +162,7 @@ class Workbench:
         directory: SessionDir,
         place: SessionPlace,
         watch: LiveWatch | None,
+        history: History | None,
     ) -> LiveSession:
         network = "none"
         if settings.network == "internet":
@@ -188,7 +193,9 @@ class Workbench:
 
         root = self._root(container, settings, user)
         facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, self._versions.get(image_id, ()))
-        session = LiveSession(container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root)
+        session = LiveSession(
+            container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root, history
+        )
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
             session.start()
@@ -235,7 +242,7 @@ def _close_anyhow(session: LiveSession) -> None:
 
 def _place(directory: SessionDir, user: StepUser) -> SessionPlace:
     owner = (user.uid, user.gid) if os.getuid() == 0 else None
-    return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, owner)
+    return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, owner, directory.undo)
 
 
 def _network_name(session_id: str) -> str:
@@ -252,7 +259,7 @@ def _spec(image_id: str, settings: SessionSettings, user: StepUser, directory: S
         read_only=settings.rootfs == "read-only",
         memory_bytes=settings.limits.memory_bytes,
         cpus=settings.limits.cpus,
-        pids=settings.limits.pids,
+        pids=settings.limits.pids + (settings.undo or 0),  # each level is one parked copy of the shell more
         mounts=(
             BindMount(directory.run, RUN_DIR, read_only=True),
             BindMount(directory.workspace, WORKSPACE),

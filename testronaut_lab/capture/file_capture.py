@@ -93,10 +93,14 @@ EMPTY = Snapshot({})
 
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
-    """More than `entries` paths end the scan; a file above `file_bytes` is listed without its content."""
+    """More than `entries` paths end the scan; a file above `file_bytes` is listed without its content.
+
+    One above `stored_bytes` is hashed, and not stored.
+    """
 
     entries: int = 1_000_000
     file_bytes: int = 1024 * 1024 * 1024
+    stored_bytes: int = 1024 * 1024 * 1024
 
 
 class Scanner:
@@ -349,7 +353,7 @@ class _Walk:
     def _store(self, file: int, size: int) -> str:
         """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash."""
         digest = hashlib.sha256()
-        if self._blobs is None:
+        if self._blobs is None or size > self._limits.stored_bytes:
             for data in _pieces(file, size):
                 digest.update(data)
             return digest.hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError, EngineError
 from testronaut_lab.model.files import FileChange, path_bytes
 from testronaut_lab.model.result import OutsideChange
@@ -119,9 +120,11 @@ class OutsideLook:
 class Outside:
     """The places of one session outside its workspace. Close it before its container is removed."""
 
-    def __init__(self, places: Mapping[str, Path], limits: ScanLimits, root: Root | None = None) -> None:
-        """`places` are the host's directories by where they are mounted."""
-        self._scanners = {target: Scanner(path, None, limits) for target, path in places.items()}
+    def __init__(
+        self, places: Mapping[str, Path], limits: ScanLimits, root: Root | None = None, blobs: BlobSink | None = None
+    ) -> None:
+        """`places` are the host's directories by where they are mounted. With `blobs` the content of their files is stored."""
+        self._scanners = {target: Scanner(path, blobs, limits) for target, path in places.items()}
         self._seen: dict[str, Snapshot] = {}
         self._root = root
 
@@ -129,6 +132,16 @@ class Outside:
     def scanners(self) -> Iterable[Scanner]:
         """Those of the places that count for the limits."""
         return self._scanners.values()
+
+    @property
+    def places(self) -> Mapping[str, Scanner]:
+        """The same by where they are mounted."""
+        return self._scanners
+
+    @property
+    def seen(self) -> Mapping[str, Snapshot]:
+        """What the last look saw of them."""
+        return dict(self._seen)
 
     def close(self) -> None:
         for scanner in self._scanners.values():

@@ -5,6 +5,7 @@
                     workspace/ home/ tmp/    mounted writable, owned by the step's user
                     etc/        generated passwd and group
                     cookies/    not mounted: files by which the host orders what it hears of the workspace
+                    undo/       not mounted, made when it is needed: content of files, for a session that can be undone
 
 What the directories mean to a container is in `manager.py`.
 """
@@ -100,6 +101,10 @@ class SessionDir:
     def cookies(self) -> Path:
         """Nothing that runs in the session can see it."""
         return self.path / "cookies"
+
+    @property
+    def undo(self) -> Path:
+        return self.path / "undo"
 
     @property
     def home(self) -> Path:

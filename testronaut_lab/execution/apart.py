@@ -30,7 +30,7 @@ _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 _ARGUMENT_BYTES = 100 * 1024  # Linux takes 128 KiB in one argument
 
 # The engine gives an exec the image's variables too; those that the session's shell has are sourced after this.
-_FORGET = (
+FORGET = (
     "set -f; for n in $(export -p); do n=${n%%=*}; case $n in '' | [0-9]* | *[!A-Za-z0-9_]*) ;; *) unset \"$n\" ;; esac; done; "
     "set +f; unset n"
 )
@@ -209,7 +209,7 @@ class _Handshake:
 
 def _boot(command: Command, found: Surroundings, tty: Tty | None, nonce: str, name: str, shell: str) -> bytes:
     """What the exec's shell sources: it takes the session's environment and directory, says the mark, and becomes the command."""
-    lines = [f"__lab_sh=$(command -v {shell})", _FORGET, f"cd -- {quote(found.cwd)} || exit", "unset OLDPWD"]
+    lines = [f"__lab_sh=$(command -v {shell})", FORGET, f"cd -- {quote(found.cwd)} || exit", "unset OLDPWD"]
     after: list[str] = []
     if tty is None:
         after.append(f"exec <{RUN_DIR}/{name}.in" if command.stdin else "exec </dev/null")

@@ -72,6 +72,10 @@ class Beside:
             return end or _done(started, (Mismatch("stop", f"{request.stop} running", "it was not started"),))
         return _done(started, self._programs.signal(request.signal))
 
+    def end(self, name: str) -> None:
+        """Kill a background program, for nobody who asks how it ended. Raises SessionLost, EngineError."""
+        self._programs.stop(name, 0.0)
+
     @staticmethod
     def finish(request: StepRequest, result: StepResult, end: ApartEnd) -> StepResult:
         """The result with what is particular to these steps. How a stopped program ended is no verdict on stopping it."""

@@ -105,6 +105,7 @@ class SessionPlace:
     tmp: Path
     home_target: str
     owner: tuple[int, int] | None
+    undo: Path  # not mounted, made when it is needed: what undo may need of the files
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.keep import KeepToo
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
@@ -30,6 +31,7 @@ from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
+from testronaut_lab.execution.undoing import History, Undoing
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.files import FileChange, FileType, path_bytes, path_text
 from testronaut_lab.model.normalizing import Facts
@@ -44,6 +46,7 @@ from testronaut_lab.model.result import (
     StepResult,
     Usage,
 )
+from testronaut_lab.model.undo import UndoResult
 
 Emit = Callable[[Body], object]
 
@@ -73,6 +76,7 @@ class LiveSession:
         watch: LiveWatch | None = None,
         facts: Facts | None = None,
         root: Root | None = None,
+        history: History | None = None,
     ) -> None:
         self.facts = facts or Facts()
         self._container = container
@@ -84,15 +88,26 @@ class LiveSession:
         self._emit = emit
         self._release = release
         self._watch = watch
-        self._files = Scanner(place.workspace, blobs, ScanLimits(entries=limits.files * 10))
+        keep = None if history is None else history.keep
+        self._files = Scanner(
+            place.workspace, blobs if keep is None else KeepToo(blobs, keep), ScanLimits(entries=limits.files * 10)
+        )
         places = {"/tmp": place.tmp, place.home_target: place.home}
-        self._outside = Outside(places, ScanLimits(entries=limits.files * 10), root)
+        stored_bytes = 0 if keep is None else keep.limits.file_bytes
+        outside_limits = ScanLimits(entries=limits.files * 10, stored_bytes=stored_bytes)
+        self._outside = Outside(places, outside_limits, root, keep)
         self._seen: Snapshot = EMPTY
         self._placer = Placer(place.workspace, place.owner)
         # they start from what the session's shell has exported, which the plain driver does not keep at hand
         self._beside: Beside | None = None
         if isinstance(driver, ShellDriver):
             self._beside = Beside(container, driver, meter, place, blobs, lambda: StreamCapture(blobs, limits.output_bytes))
+        self._undoing: Undoing | None = None
+        if history is not None and self._beside is not None and isinstance(driver, ShellDriver):
+            roots = {WORKSPACE: place.workspace, **places}
+            scanners = {WORKSPACE: self._files, **self._outside.places}
+            trees = {target: (path, scanners[target]) for target, path in roots.items()}
+            self._undoing = Undoing(history, driver, self._beside, blobs, trees, emit)
         self._lost: str | None = None
         self._closed = False
 
@@ -138,13 +153,19 @@ class LiveSession:
         finally:
             self._release(keep)
 
-    def hand_over(self, to: SessionPlace) -> None:
-        """End this session like `close`, and move what is in its workspace, home and /tmp to another's directories."""
+    def hand_over(self, to: SessionPlace) -> History | None:
+        """End this session like `close`, and move what is in its workspace, home and /tmp to another's directories.
+
+        Its history is the other's then, if it has one.
+        """
         if self._closed:
-            return
+            return None
+        history = None if self._undoing is None else self._undoing.pack()
         self._container.kill()
         mine = self._place
         try:
+            if history is not None:
+                history.keep.move(to.undo)
             for source, target in ((mine.workspace, to.workspace), (mine.home, to.home), (mine.tmp, to.tmp)):
                 for child in source.iterdir():
                     child.rename(target / child.name)
@@ -152,6 +173,7 @@ class LiveSession:
             raise CaptureError(f"moving a session's files to {to.workspace.parent}: {error}") from error
         finally:
             self.close()
+        return history
 
     def interrupt(self) -> None:
         """End the step that runs, from any thread; the session lives."""
@@ -203,6 +225,7 @@ class LiveSession:
         self._emit(
             StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
         )
+        before = None if self._undoing is None else self._undoing.before(self._trees())
         if self._watch is not None:
             self._watch.begin(request.nodeid)
         started = time.monotonic()
@@ -215,7 +238,35 @@ class LiveSession:
         else:
             result = self._when_over(request, end, monitor.usage())
         self._emit(StepFinished(request.plan, request.case, result))
+        if self._undoing is not None and before is not None:
+            self._undoing.after(request, before, result)
         return result
+
+    def undo(self, steps: int, afresh: str | None = None) -> UndoResult:
+        """Undo the last steps; StepsUndone is emitted. `afresh` says why a session that succeeded another one does it for that.
+
+        Raises FreshContainerNeeded where such a session is needed, UsageError for what cannot be undone (nothing is changed
+        then), CaptureError and SessionLost for a session that must not go on.
+        """
+        if self._lost is not None:
+            raise SessionLost(f"the session was lost before this undo: {self._lost}")
+        if self._undoing is None:
+            raise UsageError(
+                f"undoing steps needs a session that was started for it, and the fast driver; this is {self._kind()}"
+            )
+        try:
+            if afresh is None:
+                return self._undoing.undo(steps, self._look_away)
+            return self._undoing.undo_afresh(steps, self._look_away, afresh)
+        except (CaptureError, EngineError) as error:
+            self._lost = f"undoing {steps} of its steps failed: {error.message}"
+            raise
+
+    def _kind(self) -> str:
+        return "the plain driver" if not isinstance(self._driver, ShellDriver) else "a session without undo"
+
+    def _trees(self) -> Mapping[str, Snapshot]:
+        return {WORKSPACE: self._seen, **self._outside.seen}
 
     def _drive(self, request: StepRequest, streams: tuple[StreamCapture, StreamCapture], bounds: Bounds) -> ShellEnd:
         command = self._command(request)

@@ -23,6 +23,7 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
+from testronaut_lab.model.undo import UndoHow
 
 _BASE64 = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -161,6 +162,18 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsUndone:
+    """The last steps of a session, by node id as they had run, are no part of it any more. Their node ids may come again."""
+
+    plan: int
+    case: str
+    nodeids: tuple[str, ...]
+    how: UndoHow
+    notes: tuple[str, ...] = ()
+    kind: Literal["steps_undone"] = "steps_undone"
+
+
+@dataclass(frozen=True, slots=True)
 class CaseFinished:
     """`expect_fail` is the plan's reason why the case was expected to fail."""
 
@@ -263,6 +276,7 @@ Fact = (
     | StepFinished
     | StepJudged
     | AttemptFailed
+    | StepsUndone
     | CaseFinished
     | PlanFinished
     | Problem

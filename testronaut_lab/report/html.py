@@ -21,6 +21,7 @@ from testronaut_lab.model.result import (
     Status,
     StepResult,
 )
+from testronaut_lab.model.undo import UndoResult
 from testronaut_lab.report.interleaved import interleaved
 from testronaut_lab.report.lines import WORDS, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
@@ -71,6 +72,12 @@ def session_html(image: str, tools: Sequence[str], state: str, results: Sequence
     count = f"{len(results)} step{'' if len(results) == 1 else 's'}"
     parts = [_line(_strong(image) + what, _dim(state), _dim(count))]
     return _box([*parts, *(_heading(result) for result in results[-_SESSION_STEPS:])])
+
+
+def undo_html(result: UndoResult) -> str:
+    """Which steps were undone and by what, then what could not be."""
+    notes = [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]
+    return _box([_line(_coloured("UNDONE", _AMBER), _strong(", ".join(result.steps)), _dim(result.how)), *notes])
 
 
 def _plan(plan: PlanResult) -> list[str]:

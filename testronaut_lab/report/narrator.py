@@ -25,6 +25,7 @@ from testronaut_lab.model.events import (
     StepFinished,
     StepJudged,
     StepStarted,
+    StepsUndone,
     ToolReady,
 )
 from testronaut_lab.model.result import ErrorInfo, Status
@@ -82,6 +83,8 @@ class Narrator:
                 case = view.plan(body.plan).case(body.case)
                 step = case.step(nodeid)
                 return [] if step is None else self._step_lines(case, step)
+            case StepsUndone() as undone:
+                return _undone_lines(undone)
             case EngineFound(engine=engine):
                 return [
                     labelled("engine", safe_line(f"{engine.name} {engine.version}, API {engine.api}, driver {engine.driver}"))
@@ -172,6 +175,12 @@ def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
     log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ == "InstallError" else []
     said = [labelled("│", safe_line(entry.line)) for entry in log]
     return [labelled(WORDS[status], safe_line(plan.title), STYLES[status]), *said, *error_lines(error)]
+
+
+def _undone_lines(undone: StepsUndone) -> list[Text]:
+    ids = ", ".join(safe_line(nodeid.rpartition("::")[2]) for nodeid in undone.nodeids)
+    first = labelled("undone", Text.assemble(ids, (f"  {undone.how}", "dim")), "yellow")
+    return [first, *(labelled("", Text(safe_line(note), "dim")) for note in undone.notes)]
 
 
 def _problem_lines(problem: Problem) -> list[Text]:

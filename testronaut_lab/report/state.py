@@ -120,6 +120,11 @@ class CaseView:
         again.touched.clear()
         return again
 
+    def drop(self, nodeid: str) -> None:
+        """The step that was started last under this node id is no part of the case any more."""
+        if (found := self.step(nodeid)) is not None:
+            self.steps = [step for step in self.steps if step is not found]
+
     def add(self, step: StepView) -> StepView:
         self.steps.append(step)
         return step

@@ -31,6 +31,7 @@ from testronaut_lab.model.events import (
     StepFinished,
     StepJudged,
     StepStarted,
+    StepsUndone,
     ToolReady,
     UsageSampled,
 )
@@ -81,6 +82,10 @@ class RunView:
                 self._case_event(body)
             case StepStarted() | StepFinished() | StepJudged() as body:
                 self._step_event(body, event.mono)
+            case StepsUndone(plan=plan, case=case, nodeids=nodeids):
+                for nodeid in reversed(nodeids):
+                    self.plan(plan).case(case).drop(nodeid)
+                    self.running.pop(nodeid, None)
             case _:
                 assert_never(event.body)
 

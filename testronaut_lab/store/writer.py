@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import Connection, Engine, delete, func, insert, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from testronaut_lab.errors import CaptureError
@@ -30,6 +30,7 @@ from testronaut_lab.model.events import (
     RunStarted,
     StepFinished,
     StepJudged,
+    StepsUndone,
     to_json,
 )
 from testronaut_lab.model.result import Status
@@ -172,6 +173,8 @@ class _RunRow:
                 self._step_finished(connection, seq, body)
             case StepJudged():
                 self._step_judged(connection, seq, body)
+            case StepsUndone():
+                self._steps_undone(connection, body)
             case RunFinished():
                 self._run_finished(connection, body)
             case _:
@@ -211,6 +214,14 @@ class _RunRow:
         steps = tables.steps
         where = (steps.c.run_id == self._id, steps.c.seq == finished)
         connection.execute(update(steps).where(*where).values(status=body.status.value))
+
+    def _steps_undone(self, connection: Connection, body: StepsUndone) -> None:
+        steps = tables.steps
+        for nodeid in reversed(body.nodeids):  # one that comes twice among them has a row each time
+            of_it = (steps.c.run_id == self._id, steps.c.nodeid == nodeid)
+            last = select(func.max(steps.c.seq)).where(*of_it).scalar_subquery()
+            connection.execute(delete(steps).where(*of_it, steps.c.seq == last))
+            self._unjudged.pop(nodeid, None)
 
     def _run_finished(self, connection: Connection, body: RunFinished) -> None:
         self.finished = True

@@ -7,7 +7,7 @@ processes are the driver's own it says with every call.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
@@ -44,6 +44,15 @@ class Bystanders:
     def known(self) -> frozenset[int]:
         """Jobs that steps have left behind and that may still run."""
         return frozenset(self._jobs)
+
+    @property
+    def jobs(self) -> Mapping[int, str]:
+        """Their names by pid."""
+        return dict(self._jobs)
+
+    def keep_only(self, pids: Iterable[int]) -> None:
+        """The others are nobody's any more: the next sweep does not spare them."""
+        self._jobs = {pid: self._jobs[pid] for pid in pids if pid in self._jobs}
 
     def forget(self) -> None:
         """They were killed with everything else."""

@@ -2,7 +2,8 @@
 
 A leader (the exec's own shell, runs nothing) starts the first driver. After each step the driver parks a forked copy of
 itself. When a driver ends, the copy is promoted: it forks the next driver and waits for it. When no shell is left a new
-leader starts with the last directory and exported environment. Running a step is `shell.py`'s business.
+leader starts with the last directory and exported environment. Older copies are kept where somebody wants them, to go back
+to by `rewind`. Running a step is `shell.py`'s business.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from testronaut_lab.container.protocol import Attached, Container
@@ -20,6 +21,7 @@ from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.records import Record, RecordReader
+from testronaut_lab.execution.driver.shelf import Shelf
 
 START_TIMEOUT_S = 20.0
 SETTLE_TIMEOUT_S = 3.0
@@ -63,10 +65,12 @@ class Lineage:
         self._leaving_pid = 0
         self._pids: dict[str, int] = {}
         self._environment = b""
+        self._shelf: Shelf | None = None
         self._starting = False
         self._stray = b""
         self._depth = 0
         self.cwd = spec.cwd
+        self.options = ""
         self.can_catch = True
 
     def start(self) -> None:
@@ -198,6 +202,49 @@ class Lineage:
             self._parking = None
 
     @property
+    def checkpoint(self) -> int | None:
+        """The number of the copy that is as the shell is now, also of one that is on its way; None while there is none."""
+        return self._parked if self._parking is None else self._parking
+
+    def want(self, number: int) -> None:
+        """Keep this copy also when a newer one stands. From the first call on, what a copy says it had exported is kept too."""
+        if self._shelf is None:
+            self._shelf = Shelf()
+            if self._parked is not None:
+                self._shelf.exported[self._parked] = self._environment
+        self._shelf.want(number)
+
+    def want_only(self, numbers: Iterable[int]) -> None:
+        """Let go of all copies that are kept but these."""
+        for number in self._shelf.want_only(numbers, self.checkpoint) if self._shelf is not None else ():
+            self._leaving_pid = self._pids.pop(_kept(number))
+            self._drop(number)
+
+    def heir(self, number: int | None) -> int | None:
+        """A copy that is promoted leaves its place to the one that is parked next, which is as it was."""
+        return number if self._shelf is None else self._shelf.heir(number)
+
+    def exported(self, number: int | None) -> bytes | None:
+        """What a wanted copy had exported, as shell text, also when it was killed since; None if it never came to stand."""
+        return None if self._shelf is None or number is None else self._shelf.exported.get(number)
+
+    def pid_of(self, number: int | None) -> int:
+        """0 for a copy that does not stand any more."""
+        return self._pids.get("parked" if number == self._parked else _kept(number), 0) if number is not None else 0
+
+    def rewind(self, number: int) -> None:
+        """The driver was killed: go on with a copy that `pid_of` knows, wanted or parked. Raises ShellsGone if it cannot."""
+        self._wait_for(lambda: self.take("D") is not None, SETTLE_TIMEOUT_S)
+        if number != self._parked:
+            self._retire()
+            self._dismiss()
+            assert self._shelf is not None
+            self._shelf.kept.discard(number)
+            self._parked = number
+            self._pids["parked"] = self._pids.pop(_kept(number))
+        self.promote()
+
+    @property
     def is_deep(self) -> bool:
         """Whether the shell is a copy of a copy so many times that the next one may have no room on its stack."""
         return self._depth >= MAX_DEPTH
@@ -207,6 +254,8 @@ class Lineage:
         assert self._parked is not None
         self._depth += 1
         self._dismiss()
+        if self._shelf is not None:
+            self._shelf.pass_on(self._parked, self._numbers + 1)
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
         self._starting = True
@@ -237,6 +286,9 @@ class Lineage:
             if number is not None:
                 self._channel.close_gate(f"k.{number}")
         self._parked = self._parking = self._retired = None
+        for number in self._shelf.clear() if self._shelf is not None else ():
+            self._channel.close_gate(f"k.{number}")
+        self._numbers += 1  # a copy that was promised this number was to be as the dead were
         self._channel.drain_commands()
         self._close_leader()
         self.pump()  # what the dead had still to say is of no use to the living
@@ -316,10 +368,16 @@ class Lineage:
         self._parked, self._parking = number, None
         self._pids["parked"] = pid
         self._environment = environment
+        if self._shelf is not None:
+            self._shelf.exported[number] = environment
 
     def _retire(self) -> None:
         """The parked copy is not needed any more. It waits until the step is counted: one that ends then blurs the count."""
         if self._parked is not None:
+            if self._shelf is not None and self._shelf.take(self._parked):
+                self._pids[_kept(self._parked)] = self._pids.pop("parked")
+                self._parked = None
+                return
             self._dismiss()
             self._retired, self._parked = self._parked, None
             self._pids["retired"] = self._pids.pop("parked")
@@ -341,3 +399,8 @@ class Lineage:
             self._leader.close()
             self._leader = None
         self._pids.pop("leader", None)
+
+
+def _kept(number: int) -> str:
+    """The role of a copy that is kept."""
+    return f"kept {number}"

@@ -97,6 +97,14 @@ def supervise(*, can_catch: bool) -> str:
     return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
 
+def reenter(cwd: str) -> str:
+    """Go into a directory anew where the one that the shell is in is not what has that name any more; OLDPWD stays as it is."""
+    enter = rf"\command cd -- {quote(cwd)} 2>/dev/null || :"
+    keep = rf"__lab_o=$OLDPWD; {enter}; OLDPWD=$__lab_o; \command unset __lab_o"
+    anew = rf"case ${{OLDPWD+x}} in x) {keep} ;; *) {enter}; \command unset OLDPWD ;; esac"
+    return rf"if \command [ . -ef {quote(cwd)} ]; then :; else {anew}; fi"
+
+
 DROP = r"\exit 0"
 MERGE = r"\command exec 2>&1; "
 

@@ -23,6 +23,7 @@ from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
 from testronaut_lab.execution.driver.records import Record
+from testronaut_lab.execution.driver.rewind import Rewinder
 from testronaut_lab.execution.driver.toll import Counters, Toll
 from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
 from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
@@ -92,11 +93,11 @@ class ShellDriver:
         self._meter = meter
         self._watchdog: Guard | None = None
         self._guests: Guests | None = None
+        self._rewinder: Rewinder | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._late = LateReader()
         self._bystanders: Bystanders | None = None
         self._toll = Toll(meter)
-        self._options = ""
         self._number = 0
 
     def start(self) -> None:
@@ -109,6 +110,7 @@ class ShellDriver:
             raise SessionLost(f"starting the session's watchdog: {error}; {self._container.state().describe()}") from error
         self._bystanders = Bystanders(self._container, self._watchdog)
         self._guests = Guests(self._container, self._watchdog)
+        self._rewinder = Rewinder(self._lineage, self._channel, self._bystanders, self._guests, self._watchdog)
         self._container.hurry()
 
     @property
@@ -116,6 +118,12 @@ class ShellDriver:
         """The programs beside the shell, once it has started."""
         assert self._guests is not None
         return self._guests
+
+    @property
+    def rewinder(self) -> Rewinder:
+        """The way back to earlier moments of the shell, once it has started."""
+        assert self._rewinder is not None
+        return self._rewinder
 
     def end_strangers(self) -> None:
         """Kill all but the shells, the guests and the jobs of earlier commands. Raises SessionLost when that cannot be done."""
@@ -214,7 +222,7 @@ class ShellDriver:
     def _begin(self, command: script.Command) -> str:
         nonce = secrets.token_hex(4)
         put = self._channel.put
-        text = script.step_text(command, traced="x" in self._options)
+        text = script.step_text(command, traced="x" in self._lineage.options)
         self._channel.write_step("step", text.encode(errors="surrogateescape"))
         stdin = "empty"
         if command.stdin:
@@ -318,7 +326,7 @@ class ShellDriver:
         record = over.record
         if over.by_itself and record is not None:
             self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
-            self._options = record.words[2]
+            self._lineage.options = record.words[2]
             try:
                 if self._lineage.leader_gone() or not (is_alone or self._is_supervised()):
                     self._adopt(notes)
@@ -328,7 +336,7 @@ class ShellDriver:
                 self._restart()
                 return ShellState.LOST
             return ShellState.KEPT
-        self._options = ""
+        self._lineage.options = ""
         if record is None and not over.is_orphan:
             notes.append("every shell of the session was killed")
         return self._restore(notes, ended=record is not None)

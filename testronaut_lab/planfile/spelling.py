@@ -118,7 +118,8 @@ class _Spelling:
         return text if mode is None else {"text": text, "mode": mode}
 
     def case(self, case: WrittenCase) -> Tree:
-        tree: Tree = {"id": case.id, "tags": list(case.tags), "expect_fail": case.expect_fail, "env": dict(case.env)}
+        tree: Tree = {"id": case.id, "tags": list(case.tags), "env": dict(case.env)}
+        tree["expect_fail"] = None if case.expect_fail is None else case.expect_fail.reason
         tree["golden"] = None if case.golden is None else _golden(case.golden)
         tree["expect"] = self.expectations(case.expect)
         return {**_filled(tree), "steps": [self.step(step) for step in case.steps]}

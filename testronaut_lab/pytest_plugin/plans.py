@@ -15,7 +15,7 @@ from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError
 from testronaut_lab.model.plan import Case, Plan
 from testronaut_lab.model.result import CaseResult, Status
-from testronaut_lab.planfile import load_plan
+from testronaut_lab.planfile import load_plans
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
 from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
 from testronaut_lab.pytest_plugin.telling import CaseText, told
@@ -94,7 +94,7 @@ class CaseItem(pytest.Item):
 
 
 def _plans(path: Path) -> list[Plan]:
-    return [load_plan(path, defaults=load_config(project_root(path)).defaults)]
+    return list(load_plans(path, defaults=load_config(project_root(path)).defaults))
 
 
 def _name(case: Case) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +46,7 @@ class Session:
     def __init__(
         self,
         image: str = DEFAULT_IMAGE,
-        *tools: str,
+        *tools: str | Mapping[str, object],
         settings: SessionSettings | None = None,
         env: Mapping[str, str] | None = None,
         root: Path | None = None,
@@ -111,17 +112,21 @@ class Session:
             self._bench.close()
             self.log.close()
 
-    def install(self, *specs: str) -> None:
-        """Add tools, each STRATEGY:SPEC. A session that has started starts anew: files stay, shell state and jobs do not.
+    def install(self, *specs: str | Mapping[str, object]) -> None:
+        """Add tools, each STRATEGY:SPEC, or in full as in a plan.
 
+        A session that has started starts anew: files stay, shell state and jobs do not.
         Raises InstallError; the session then goes on as it was.
         """
         added = tuple(parse_tool(spec) for spec in specs)
         names = {tool.name for tool in added}
         tools = (*(tool for tool in self._tools if tool.name not in names), *added)
         if self._live is None:
-            self._tools = tools
-            self.start()
+            before, self._tools = self._tools, tools
+            with ExitStack() as undo:
+                undo.callback(setattr, self, "_tools", before)
+                self.start()
+                undo.pop_all()
             return
         image_id = self._bench.prepare(0, self._image, tools)
         self._live = self._bench.session(image_id, self._settings, self._env, self._live)

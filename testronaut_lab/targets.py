@@ -40,6 +40,15 @@ def chosen_plans(
     return plans, chosen_steps(loaded, full) if full else None
 
 
+def installation(specs: list[str], image: str, root: Path) -> Plan:
+    """A plan of the project at `root` with tools and without cases. Raises UsageError for what is no spec, or one name twice."""
+    tools = tuple(map(parse_tool, specs))
+    names = [tool.name for tool in tools]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UsageError(f"installing {twice[0]} twice: each tool has a name of its own", hint="{name: NAME, install: SPEC}")
+    return Plan(f"install {' '.join(names)}", root, ImageSpec(image), (), tools=tools)
+
+
 def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
     """The plans whose cell has, of each key that is filtered by, one of the values given: KEY=VALUE, as written in the matrix.
 

@@ -149,7 +149,10 @@ class Workbench:
             def tell(tool: str, line: str) -> None:
                 self._emit(InstallLogged(plan, tool, line))
 
-            return install(self.engine, base, tools, tell, name_prefix=prefix)
+            def tell_progress(tool: str, text: str) -> None:
+                self._emit(Progress("install", f"{tool}: {text}"))
+
+            return install(self.engine, base, tools, tell, name_prefix=prefix, on_progress=tell_progress)
         finally:
             lease.remove()
 

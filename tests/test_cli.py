@@ -16,7 +16,7 @@ from testronaut_lab import cli
 from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus
 
 VERBS_TO_COME = (
-    "accept demo diff doctor import install pending prune record reject replay review shell".split()
+    "accept demo diff doctor import pending prune record reject replay review shell".split()
 )  # fmt: skip
 OPTIONS_TO_COME = [
     ["-j", "2"], ["-j2"], ["--jobs=2"], ["--junit", "x.xml"], ["--html", "x"], ["--markdown", "x"], ["--github"],

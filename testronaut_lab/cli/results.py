@@ -6,12 +6,16 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from testronaut_lab.cli.app import STORE, app, open_store
 from testronaut_lab.console import print_json, print_table, say, write_line
+from testronaut_lab.errors import UsageError
+
+if TYPE_CHECKING:
+    from testronaut_lab.store.database import Store
 
 
 @app.command()
@@ -34,6 +38,7 @@ def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
+    install_log: Annotated[bool, typer.Option("--install-log", help="What package managers wrote, in full.")] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
     """Print a stored run."""
@@ -43,8 +48,13 @@ def show(
     from testronaut_lab.report.view import RunView
     from testronaut_lab.store.blobs import BlobStore, with_paths
 
+    if json + events + install_log > 1:
+        raise UsageError("`show` takes one of --json, --events and --install-log")
     results = open_store(store)
     found = results.find(run_id)
+    if install_log:
+        _show_install_log(results, found)
+        return
     blobs = BlobStore(load_config(project_root(Path.cwd())).results / "blobs")
     stored = (with_paths(event, blobs) for event in results.events(found))
     if events:
@@ -60,6 +70,14 @@ def show(
     reporter.end(view)
     if json:
         sys.stdout.buffer.write(dumps(view.result()))
+
+
+def _show_install_log(results: Store, run_id: str) -> None:
+    from testronaut_lab.installation.keptlog import kept
+    from testronaut_lab.report.installing import log_lines
+    from testronaut_lab.report.text import write_lines
+
+    write_lines(write_line, log_lines(results.events(run_id), kept), color=sys.stdout.isatty())
 
 
 @app.command()

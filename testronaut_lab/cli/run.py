@@ -20,9 +20,10 @@ from testronaut_lab.errors import ExitStatus
 if TYPE_CHECKING:
     from testronaut_lab.headless import PlanRun
     from testronaut_lab.model.result import RunResult
+    from testronaut_lab.report.narrator import Narrator
 
-_JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
-_EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
+JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
+EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
 _FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
 _MATRIX = typer.Option(metavar="KEY=VALUE", help="Only cells of a matrix with this value; several of one key: any of them.")
@@ -41,8 +42,8 @@ _TARGETS = typer.Argument(
 @app.command()
 def run(
     targets: Annotated[list[str] | None, _TARGETS] = None,
-    json: Annotated[Path | None, _JSON] = None,
-    events: Annotated[Path | None, _EVENTS] = None,
+    json: Annotated[Path | None, JSON] = None,
+    events: Annotated[Path | None, EVENTS] = None,
     keyword: Annotated[str | None, _KEYWORD] = None,
     fail_fast: Annotated[bool, _FAIL_FAST] = False,
     matrix: Annotated[list[str] | None, _MATRIX] = None,
@@ -66,16 +67,16 @@ def run(
     in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky))
-    with _signals(plan_run):
-        result = _reported(plan_run, shown(location), again(store, plans[0].root), to_stderr="-" in (str(json), str(events)))
-    _write_files(plan_run, result, json, events)
+    with stopped_by_signals(plan_run):
+        result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr="-" in (str(json), str(events)))
+    write_files(plan_run, result, json, events)
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
 
 
 @contextmanager
-def _signals(plan_run: PlanRun) -> Iterator[None]:
+def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come."""
 
     told = False
@@ -95,22 +96,25 @@ def _signals(plan_run: PlanRun) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool) -> RunResult:
+def reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool, tells: type[Narrator] | None = None) -> RunResult:
+    """Run it, told on a terminal or in plain lines, by a narrator of the class `tells`."""
     from rich.console import Console
 
+    from testronaut_lab.report.narrator import Narrator
     from testronaut_lab.report.text import TextReporter
 
+    tells = tells or Narrator
     stream = sys.stderr if to_stderr else sys.stdout
     if stream.isatty():
         from testronaut_lab.report.live import LiveReporter
 
-        with LiveReporter(Console(file=stream), results=results, show=show) as live:
+        with LiveReporter(Console(file=stream), results=results, show=show, tells=tells) as live:
             return plan_run.run([live])
 
-    return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show)])
+    return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show, tells=tells)])
 
 
-def _write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
+def write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
     if json is not None:

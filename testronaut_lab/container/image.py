@@ -212,10 +212,10 @@ def _inspect(engine: Engine, ref: str, named: str, source: str, note: str | None
             said = engine.client.api.inspect_image(ref)
         except docker.errors.NotFound:
             return None
-    config = said.get("Config") or {}
+    config, layers = said.get("Config") or {}, tuple(said["RootFS"].get("Layers") or ())
     return ResolvedImage(
-        info=ImageInfo(ref=named, id=str(said["Id"]), source=source),
-        diff_ids=tuple(said["RootFS"].get("Layers") or ()),
+        info=ImageInfo(named, str(said["Id"]), source, digests=tuple(said.get("RepoDigests") or ()), diff_ids=layers),
+        diff_ids=layers,
         architecture=str(said["Architecture"]),
         config=ImageConfig(
             env=tuple(config.get("Env") or ()),

@@ -15,12 +15,14 @@ from testronaut_lab.container.builder import CA_BUNDLE_TARGET, Executed, Install
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
 from testronaut_lab.installation.faults import HINTS, Fault, classify
+from testronaut_lab.installation.inventory import Inventory
 from testronaut_lab.installation.payload import Payload
+from testronaut_lab.installation.progress import ProgressReader
 from testronaut_lab.installation.strategies import Argv, Strategy, Words, fill, matched, package_name, strategy_for
 from testronaut_lab.installation.trust import HostTrust
 from testronaut_lab.installation.verifier import Proof, verify
 from testronaut_lab.model.plan import InstallSpec, ToolSpec
-from testronaut_lab.model.result import ToolInfo
+from testronaut_lab.model.result import Package, ToolInfo
 
 INSTALL_TIMEOUT_S = 900.0
 # Tools without a package of the system are put below it, each in a folder of its own.
@@ -35,6 +37,14 @@ _LAST_LINES = 8
 _NOTHING_CHANGED = (Fault.NO_PACKAGE, Fault.NO_VERSION)
 
 Report = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who hears (tool, text): each `line` that is written, and now and then, for people who wait, what the `progress` is."""
+
+    line: Report
+    progress: Report = lambda _tool, _text: None
 
 
 class StartOver(Exception):
@@ -56,6 +66,7 @@ class Tried:
 
     failures: dict[InstallSpec, InstallError] = field(default_factory=dict)
     prepared: set[tuple[ToolSpec, ...]] = field(default_factory=set)
+    came_first: dict[InstallSpec, tuple[Package, ...]] = field(default_factory=dict)
 
 
 class Installation:
@@ -65,16 +76,18 @@ class Installation:
         self,
         container: InstallContainer,
         trust: HostTrust,
-        report: Report,
+        telling: Telling,
         payloads: Mapping[InstallSpec, Payload],
         tried: Tried,
     ) -> None:
         self._container = container
         self._trust = trust
-        self._report = report
+        self._report = telling.line
+        self._progress = telling.progress
         self._payloads = payloads
         self._failures = tried.failures
-        self._prepared = tried.prepared
+        self._tried = tried
+        self._inventory = Inventory(container)
         self._used: list[Strategy] = []
         self._there: set[Argv] = set()
         self._fresh: set[str] = set()
@@ -112,19 +125,28 @@ class Installation:
     def _install_by(self, tool: ToolSpec, spec: InstallSpec) -> ToolInfo:
         strategy = strategy_for(spec.strategy)
         self._require(tool, spec, strategy)
+        self._inventory.begin()
         self._used.append(strategy)
         words = self._words(tool, spec, strategy)
         what = f"installing {spec.strategy}:{spec.spec}"
         if strategy.index and strategy.index not in self._fresh:
+            self._progress(tool.name, f"refreshing the package index of {strategy.index}")
             self._run(tool, strategy, strategy.refresh, words, f"{what}: refreshing the package index of {strategy.index}")
             self._fresh.add(strategy.index)
         words = self._hand_over(tool, spec, strategy, words)
         for argv in strategy.install:
             self._run(tool, strategy, argv, words, what)
-        proof = Proof(self._container, tool, strategy, words, self._env(strategy, words), self._version_of(spec, strategy))
+        env = self._env(strategy, words)
+        proof = Proof(self._container, tool, strategy, words, env, self._version_of(spec, strategy))
         if strategy.linked:
             self._link(proof.brought(), what)
-        return ToolInfo(tool.name, verify(proof), strategy.name)
+        self._progress(tool.name, "looking whether it is there and starts")
+        verified = verify(proof)
+        came = self._inventory.added(strategy, words, env)
+        packages = sorted(
+            {*self._tried.came_first.get(spec, ()), *came}, key=lambda each: (each.manager, each.name, each.version)
+        )
+        return ToolInfo(tool.name, verified.version, strategy.name, spec.spec, verified.program, tuple(packages))
 
     def _version_of(self, spec: InstallSpec, strategy: Strategy) -> str:
         """Of what no manager knows and no program tells: the version in the file's name, else its hash."""
@@ -143,7 +165,7 @@ class Installation:
         for system, packages in strategy.needs:
             first = tuple(ToolSpec(name, (InstallSpec(system, name),)) for name in packages)
             manager = strategy_for(system).manager
-            if first not in self._prepared and self._container.run(manager, timeout_s=_QUERY_TIMEOUT_S).ok:
+            if first not in self._tried.prepared and self._container.run(manager, timeout_s=_QUERY_TIMEOUT_S).ok:
                 self._report(tool.name, f"{strategy.name} is not in the image; {' '.join(packages)} comes first, by {system}")
                 raise ManagerMissing(spec, first)
         ways = " or ".join(f"{system} could install {' '.join(packages)}" for system, packages in strategy.needs)
@@ -197,13 +219,19 @@ class Installation:
 
     def _run(self, tool: ToolSpec, strategy: Strategy, argv: Argv, words: Words, what: str) -> None:
         """Run a command of the package manager, again while it fails for reasons of the network."""
-        delays = retry_delays(random.Random())
+        delays, reader = retry_delays(random.Random()), ProgressReader(strategy)
+
+        def heard(line: str) -> None:
+            self._report(tool.name, line)
+            if doing := reader.heard(line):
+                self._progress(tool.name, doing)
+
         while True:
             ended = self._container.run(
                 fill(argv, words),
                 timeout_s=INSTALL_TIMEOUT_S,
                 env=self._env(strategy, words),
-                on_line=lambda line: self._report(tool.name, line),
+                on_line=heard,
             )
             if ended.ok:
                 return

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from testronaut_lab.container.builder import InstallContainer, find_tool_image, install_container, tool_tag
@@ -19,14 +20,13 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.errors import InstallError
-from testronaut_lab.installation.installation import Installation, ManagerMissing, Report, StartOver, Tried
+from testronaut_lab.installation import keptlog, provenance
+from testronaut_lab.installation.installation import Installation, ManagerMissing, Report, StartOver, Telling, Tried
 from testronaut_lab.installation.payload import Payload, packed
 from testronaut_lab.installation.strategies import package_name, strategy_for
 from testronaut_lab.installation.trust import HostTrust, host_trust
 from testronaut_lab.model.plan import InstallSpec, ToolSpec
-from testronaut_lab.model.result import ToolInfo
-
-TOOLS_LABEL = "org.testronaut.tools"
+from testronaut_lab.model.result import Package, ToolInfo
 
 Payloads = Mapping[InstallSpec, Payload]
 Failures = Mapping[InstallSpec, InstallError]
@@ -47,14 +47,32 @@ class _Job:
     """What all of one installation has in common."""
 
     engine: Engine
-    report: Report
+    telling: Telling
     name_prefix: str
+
+    def recorded(self, log: keptlog.Recorder) -> _Job:
+        """The same, with each line written down too."""
+        said = self.telling.line
+
+        def line(tool: str, text: str) -> None:
+            log.add(tool, text)
+            said(tool, text)
+
+        return replace(self, telling=Telling(line, self.telling.progress))
 
 
 def install(
-    engine: Engine, base: ResolvedImage, tools: tuple[ToolSpec, ...], report: Report, *, name_prefix: str
+    engine: Engine,
+    base: ResolvedImage,
+    tools: tuple[ToolSpec, ...],
+    report: Report,
+    *,
+    name_prefix: str,
+    on_progress: Report = lambda _tool, _text: None,
 ) -> InstalledImage:
     """The image of `base` with `tools`, from the cache or newly made; `report` gets (tool, line) as things happen.
+
+    `on_progress` gets (tool, what goes on) for people who wait.
 
     Without tools it is the base. The container and network of the installation are called NAME_PREFIX-install. Raises
     UsageError for a spec that cannot be one, InstallError with the package manager's own words when a tool cannot be had or
@@ -63,7 +81,7 @@ def install(
     for tool in tools:
         for spec in tool.install:
             package_name(strategy_for(spec.strategy), spec.spec)
-    job = _Job(engine, report, name_prefix)
+    job = _Job(engine, Telling(report, on_progress), name_prefix)
     with _payloads(tools) as (payloads, failures):
         return _install(job, base, tools, payloads, failures)
 
@@ -83,6 +101,7 @@ def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads
             for tool in tools
         ],
         "strategies": strategies,
+        "provenance": provenance.VERSION,
     }
     return hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()
 
@@ -118,8 +137,13 @@ def _install(
         return found
     names = ", ".join(tool.name for tool in tools)
     wait = "waiting for another process that is installing the same"
-    with exclusive(f"tool-{key[:24]}", lambda: job.report(names, wait)):
-        return _cached(job.engine, key) or _build(job, base, tools, payloads, Tried(dict(failures)), key)
+    with exclusive(f"tool-{key[:24]}", lambda: job.telling.line(names, wait)):
+        if found := _cached(job.engine, key):
+            return found
+        log = keptlog.Recorder()
+        made = _build(job.recorded(log), base, tools, payloads, Tried(dict(failures)), key)
+        keptlog.keep(key, log.lines)
+        return made
 
 
 def _cached(engine: Engine, key: str) -> InstalledImage | None:
@@ -127,10 +151,10 @@ def _cached(engine: Engine, key: str) -> InstalledImage | None:
     if found is None:
         return None
     labels = dict(found.config.labels)
-    if labels.get(KEY_LABEL) != key or TOOLS_LABEL not in labels:
+    made = provenance.of_labels(labels)
+    if labels.get(KEY_LABEL) != key or made is None:
         return None
-    tools = tuple(ToolInfo(**tool) for tool in json.loads(labels[TOOLS_LABEL]))
-    return InstalledImage(found.info.id, tools, cached=True, key=key)
+    return InstalledImage(found.info.id, made.tools, cached=True, key=key)
 
 
 def _build(
@@ -140,23 +164,27 @@ def _build(
     package manager in it, where that was missing. That base is an image of its own, so that the next tool has it at once."""
     for tool in tools:
         for failure in (tried.failures[spec] for spec in tool.install[:-1] if spec in tried.failures):
-            job.report(tool.name, failure.message)
+            job.telling.line(tool.name, failure.message)
     trust, ground = host_trust(os.environ), base
     while True:
         with trust.mounts() as mounts, _container(job, ground, mounts, trust) as container:
-            installation = Installation(container, trust, job.report, payloads, tried)
+            installation = Installation(container, trust, job.telling, payloads, tried)
             try:
                 infos = tuple(installation.install(tool) for tool in tools)
             except StartOver:
+                # what came first for a way that failed is not to be in the image of another one
+                ground, tried.prepared, tried.came_first = base, set(), {}
                 continue
             except ManagerMissing as error:
                 missing = error
             else:
                 installation.clean()
+                job.telling.progress(", ".join(tool.name for tool in tools), "making the image")
                 return _commit(container, base, infos, key)
         tried.prepared.add(missing.tools)
         try:
-            ground = _with_prerequisites(job, ground, missing.tools)
+            ground, packages = _with_prerequisites(job, ground, missing.tools)
+            tried.came_first[missing.spec] = (*tried.came_first.get(missing.spec, ()), *packages)
         except InstallError as error:
             tried.failures[missing.spec] = error
 
@@ -167,20 +195,24 @@ def _container(
     return install_container(job.engine, ground, job.name_prefix, mounts, trust.mask)
 
 
-def _with_prerequisites(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> ResolvedImage:
+def _with_prerequisites(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> tuple[ResolvedImage, tuple[Package, ...]]:
+    """The image with them, and all the packages that they brought."""
     installed = _install(job, base, tools, {}, {})
     found = find_tool_image(job.engine, installed.key)
     if found is None:
         raise InstallError(f"installing {', '.join(tool.name for tool in tools)}: the image with it is gone again")
     # What is built on it is to tell its containers what the base does.
-    return replace(found, info=replace(base.info, id=found.info.id), config=base.config)
+    packages = tuple(package for tool in installed.tools for package in tool.packages)
+    return replace(found, info=replace(base.info, id=found.info.id), config=base.config), packages
 
 
 def _commit(container: InstallContainer, base: ResolvedImage, infos: tuple[ToolInfo, ...], key: str) -> InstalledImage:
+    built = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    tools = tuple(replace(info, built=built, key=key) for info in infos)
     labels = {
         KIND_LABEL: "tool",
         KEY_LABEL: key,
         SPEC_LABEL: f"{base.info.ref} + {' '.join(f'{info.strategy}:{info.name}={info.version}' for info in infos)}",
-        TOOLS_LABEL: json.dumps([asdict(info) for info in infos], sort_keys=True),
+        **provenance.labels(base.info, tools, built),
     }
-    return InstalledImage(container.commit(tool_tag(key), labels), infos, cached=False, key=key)
+    return InstalledImage(container.commit(tool_tag(key), labels), tools, cached=False, key=key)

@@ -15,12 +15,53 @@ for file in importlib.metadata.distribution(sys.argv[1]).files or ():
         print(path)
 """
 
+# All that is in its environment.
+PYTHON_PACKAGES = """
+import importlib.metadata
+for found in importlib.metadata.distributions():
+    print("package", found.metadata["Name"], found.version)
+"""
+
 # The only package at the top of a folder of its own: npm's prefix holds what was asked for, all else is below it.
 NODE_VERSION = """
 const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");
 const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
 const all = below(top).flatMap((each) => path.basename(each).startsWith("@") ? below(each) : [each]);
 for (const each of all) console.log("installed " + JSON.parse(fs.readFileSync(path.join(each, "package.json"))).version);
+"""
+
+# That one and all below it, each as its own manifest names it.
+NODE_PACKAGES = """
+const fs = require("fs"), path = require("path");
+const names = (folder) => { try { return fs.readdirSync(folder); } catch (error) { return []; } };
+const walk = (folder) => {
+  for (const name of names(folder).filter((name) => !name.startsWith("."))) {
+    const each = path.join(folder, name);
+    if (name.startsWith("@")) { walk(each); continue; }
+    try {
+      const manifest = JSON.parse(fs.readFileSync(path.join(each, "package.json")));
+      console.log("package " + manifest.name + " " + manifest.version);
+    } catch (error) { continue; }
+    walk(path.join(each, "node_modules"));
+  }
+};
+walk(path.join(process.argv[1], "lib", "node_modules"));
+"""
+
+# The system's packages, by whichever manager has a database here.
+SYSTEM_PACKAGES = """
+if command -v dpkg-query >/dev/null; then
+    dpkg-query -W -f '${db:Status-Status} dpkg ${binary:Package} ${Version}\\n' | while read -r status line; do
+        [ "$status" = installed ] && printf '%s\\n' "$line"
+    done
+elif command -v rpm >/dev/null; then
+    rpm -qa --qf 'rpm %{NAME} %{VERSION}-%{RELEASE}.%{ARCH}\\n'
+elif [ -r /lib/apk/db/installed ]; then
+    while IFS= read -r line; do
+        case $line in P:*) name=${line#P:} ;; V:*) printf 'apk %s %s\\n' "$name" "${line#V:}" ;; esac
+    done </lib/apk/db/installed
+fi
+true
 """
 
 # For programs without a package manager: what can be executed, at the top of their folder and in bin.

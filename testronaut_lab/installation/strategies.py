@@ -32,8 +32,12 @@ class Strategy:
 
     `manager` ends well where the manager is there; where it is not, `needs` are packages that bring it, by the image's own
     manager. `refresh` is done once for each `index`. `installed` prints a line `installed VERSION` (a row without it tells the
-    version by the program's own `--version`), `files` the paths of what came along, `available` holds the versions there are,
-    as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for.
+    version by the program's own `--version`), `files` the paths of what came along, `packages` a line `package NAME VERSION` for
+    each that is in the tool's own folder (those of the system are found by other means), of an `ecosystem`. `available` holds the
+    versions there are, as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for.
+
+    `progress` finds in what the manager writes which package it is at: groups `doing` and `package`; or `total`, how many there
+    will be.
 
     `linked`: it is put into a folder of its own, `{home}`, and its programs are linked into the PATH. `rules` tell its errors.
     """
@@ -51,10 +55,13 @@ class Strategy:
     refresh: Argv = ()
     identify: Argv = ()
     installed: Argv = ()
+    packages: Argv = ()
+    ecosystem: str = ""
     available: Argv = ()
     listed: re.Pattern[str] = re.compile(r"(?!)")
     ascending: bool = False
     pin: str = "{}={}"
+    progress: re.Pattern[str] = re.compile(r"(?!)")
     clean: tuple[Argv, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     ca_options: Argv = ()
@@ -75,6 +82,14 @@ class Words:
     work: str = ""
     ca: str = ""
     options: tuple[str, ...] = ()
+
+
+def _of_file(row: Strategy, name: str, spec: str, accepts: str) -> Strategy:
+    """The row for a package that is a file of this machine: its manager is given the path, and knows no other versions of it."""
+    install = tuple(tuple("{file}" if word == "{spec}" else word for word in argv) for argv in row.install)
+    return replace(
+        row, name=name, takes="file", spec=re.compile(spec), accepts=accepts, install=install, available=(), hint=""
+    )  # fmt: skip
 
 
 # --- Debian's packages ---------------------------------------------------------------------------------------------------
@@ -102,6 +117,7 @@ _APT = Strategy(
     files=("dpkg", "-L", "{name}"),
     available=("apt-cache", "madison", "{name}"),
     listed=re.compile(r"^ *\S+ \| +(\S+) \|", re.MULTILINE),
+    progress=re.compile(r"(?P<doing>Unpacking|Setting up) (?P<package>[^\s:]+)|\d+ upgraded, (?P<total>\d+) newly installed, "),
     clean=(("apt-get", "clean"), ("find", "/var/lib/apt/lists", "-mindepth", "1", "-delete")),
     env=(("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8")),
     ca_options=("-o", "Acquire::https::CaInfo={ca}"),
@@ -117,96 +133,102 @@ _APT = Strategy(
     hint="check the name: apt-cache search {name}",
 )
 
-_DEB = Strategy(
-    name="deb",
-    version=1,
-    takes="file",
-    spec=re.compile(r"(?P<name>[^/\0_]+?)(?:_(?P<version>[^/\0_]+)(?:_[^/\0]*)?)?\.deb"),
-    accepts="the PATH of a package file, NAME_VERSION_ARCHITECTURE.deb",
-    manager=_APT.manager,
-    index="apt",
-    refresh=_APT.refresh,
+_DEB = replace(
+    _of_file(
+        _APT,
+        "deb",
+        r"(?P<name>[^/\0_]+?)(?:_(?P<version>[^/\0_]+)(?:_[^/\0]*)?)?\.deb",
+        "the PATH of a package file, NAME_VERSION_ARCHITECTURE.deb",
+    ),
     identify=("dpkg-deb", "-f", "{file}", "Package"),
-    install=((*_APT_INSTALL, "{file}"),),
-    installed=_APT.installed,
-    files=_APT.files,
-    clean=_APT.clean,
-    env=_APT.env,
-    ca_options=_APT.ca_options,
-    linked=False,
-    rules=_APT.rules,
 )
 
 # --- Python's ------------------------------------------------------------------------------------------------------------
 
 _PYTHON_NEEDS: tuple[tuple[str, Argv], ...] = (("apt", ("python3-venv",)),)
-_PIP: Argv = ("{home}/bin/python", "-m", "pip")
-# An environment of the tool's own: the system's Python is not to be changed (PEP 668), and two tools may need two versions.
-_VENV: Argv = ("python3", "-m", "venv", "{home}")
-_PIP_INSTALL: Argv = (*_PIP, "install", "--no-input", "--no-cache-dir", "--progress-bar", "off", "--no-color", "--")
 _PYTHON_NAME = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _PIP_VERSION = r"(?:===?|[<>~!]=|[<>])[A-Za-z0-9][A-Za-z0-9.+!*_-]*"
 
-_PIP_LISTED = re.compile(r"(?:Available versions:|,) ([0-9][^,\s]*)")
 
-_FROM_PYPI = Strategy(
-    name="pip",
-    version=1,
-    # What looks like a file would be taken for one.
-    spec=re.compile(
-        rf"(?!.*\.(?:whl|zip|tar|gz|bz2|xz|tgz|tbz|txz|lzma)\Z){_PYTHON_NAME}(?:\[[A-Za-z0-9._,-]+\])?"
-        rf"(?P<version>{_PIP_VERSION}(?:,{_PIP_VERSION})*)?"
+def _in_environment(row: Strategy, python: str, pip: str) -> Strategy:
+    """The questions about a package in an environment, to its `python`; about the index to one that has `pip`."""
+    return replace(
+        row,
+        installed=(python, "-c", scripts.PYTHON_VERSION, "{name}"),
+        files=(python, "-c", scripts.PYTHON_FILES, "{name}"),
+        packages=(python, "-c", scripts.PYTHON_PACKAGES),
+        available=(pip, "-m", "pip", "index", "versions", "--", "{name}"),
+    )
+
+
+_PYTHON = "{home}/bin/python"
+_PIP = _in_environment(
+    Strategy(
+        name="pip",
+        version=1,
+        # What looks like a file would be taken for one.
+        spec=re.compile(
+            rf"(?!.*\.(?:whl|zip|tar|gz|bz2|xz|tgz|tbz|txz|lzma)\Z){_PYTHON_NAME}(?:\[[A-Za-z0-9._,-]+\])?"
+            rf"(?P<version>{_PIP_VERSION}(?:,{_PIP_VERSION})*)?"
+        ),
+        accepts="NAME, NAME[EXTRA] or NAME==3.2.*, with one of == >= <= ~= != < > before each version",
+        manager=("python3", "-c", "import ensurepip, venv"),
+        needs=_PYTHON_NEEDS,
+        # An environment of the tool's own: the system's Python is not to be changed (PEP 668), and tools may need two versions.
+        install=(
+            ("python3", "-m", "venv", "{home}"),
+            (
+                _PYTHON, "-m", "pip", "install", "--no-input", "--no-cache-dir", "--progress-bar", "off", "--no-color", "--",
+                "{spec}",
+            ),
+        ),
+        files=(),
+        ecosystem="pip",
+        listed=re.compile(r"(?:Available versions:|,) ([0-9][^,\s]*)"),
+        pin="{}=={}",
+        progress=re.compile(
+            r"(?P<doing>Collecting|Building wheel for|Installing collected packages:) (?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)"
+        ),
+        env=(("LC_ALL", "C.UTF-8"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")),
+        rules=(
+            (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
+            (Fault.NO_VERSION, re.compile(r"from versions: ")),
+            (
+                Fault.CONFLICT,
+                re.compile(r"ResolutionImpossible|conflicting dependencies|is not a supported wheel on this platform"),
+            ),
+        ),
+        hint="check the name: pip index versions {name}",
     ),
-    accepts="NAME, NAME[EXTRA] or NAME==3.2.*, with one of == >= <= ~= != < > before each version",
-    manager=("python3", "-c", "import ensurepip, venv"),
-    needs=_PYTHON_NEEDS,
-    install=(_VENV, (*_PIP_INSTALL, "{spec}")),
-    installed=("{home}/bin/python", "-c", scripts.PYTHON_VERSION, "{name}"),
-    files=("{home}/bin/python", "-c", scripts.PYTHON_FILES, "{name}"),
-    available=(*_PIP, "index", "versions", "--", "{name}"),
-    listed=_PIP_LISTED,
-    pin="{}=={}",
-    env=(("LC_ALL", "C.UTF-8"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")),
-    rules=(
-        (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
-        (Fault.NO_VERSION, re.compile(r"from versions: ")),
-        (Fault.CONFLICT, re.compile(r"ResolutionImpossible|conflicting dependencies|is not a supported wheel on this platform")),
-    ),
-    hint="check the name: pip index versions {name}",
+    python=_PYTHON,
+    pip=_PYTHON,
+)  # fmt: skip
+
+_WHEEL = _of_file(
+    _PIP,
+    "wheel",
+    rf"{_PYTHON_NAME}-(?P<version>[A-Za-z0-9.+!_]+)(?:-[0-9][A-Za-z0-9_]*)?(?:-[A-Za-z0-9_.]+){{3}}\.whl",
+    "the PATH of a wheel, NAME-VERSION-PYTHON-ABI-PLATFORM.whl",
 )
 
-_WHEEL = replace(
-    _FROM_PYPI,
-    name="wheel",
-    takes="file",
-    spec=re.compile(rf"{_PYTHON_NAME}-(?P<version>[A-Za-z0-9.+!_]+)(?:-[0-9][A-Za-z0-9_]*)?(?:-[A-Za-z0-9_.]+){{3}}\.whl"),
-    accepts="the PATH of a wheel, NAME-VERSION-PYTHON-ABI-PLATFORM.whl",
-    install=(_VENV, (*_PIP_INSTALL, "{file}")),
-    available=(),
-    hint="",
-)
-
-_PIPX_PYTHON = "{home}/venvs/{canonical}/bin/python"
-_PIPX = replace(
-    _FROM_PYPI,
-    name="pipx",
-    manager=("pipx", "--version"),
-    needs=(("apt", ("pipx",)),),
-    install=(("pipx", "install", "--pip-args=--no-cache-dir --progress-bar=off", "--", "{spec}"),),
-    installed=(_PIPX_PYTHON, "-c", scripts.PYTHON_VERSION, "{name}"),
-    files=(_PIPX_PYTHON, "-c", scripts.PYTHON_FILES, "{name}"),
-    available=("{home}/shared/bin/python", "-m", "pip", "index", "versions", "--", "{name}"),
-    env=(
-        *_FROM_PYPI.env, ("PIPX_HOME", "{home}"), ("PIPX_BIN_DIR", "/usr/local/bin"), ("USE_EMOJI", "0"),
-        ("PIPX_DEFAULT_PYTHON", "python3"),
+_PIPX = _in_environment(
+    replace(
+        _PIP,
+        name="pipx",
+        manager=("pipx", "--version"),
+        needs=(("apt", ("pipx",)),),
+        install=(("pipx", "install", "--pip-args=--no-cache-dir --progress-bar=off", "--", "{spec}"),),
+        env=(
+            *_PIP.env, ("PIPX_HOME", "{home}"), ("PIPX_BIN_DIR", "/usr/local/bin"), ("USE_EMOJI", "0"),
+            ("PIPX_DEFAULT_PYTHON", "python3"),
+        ),
     ),
+    python="{home}/venvs/{canonical}/bin/python",
+    pip="{home}/shared/bin/python",
 )  # fmt: skip
 
 # --- npm's ---------------------------------------------------------------------------------------------------------------
 
-_NPM_INSTALL: Argv = (
-    "npm", "install", "--global", "--prefix", "{home}", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--",
-)  # fmt: skip
 _NPM_NAME = r"[a-z0-9][a-z0-9._-]*"
 
 _NPM = Strategy(
@@ -219,31 +241,38 @@ _NPM = Strategy(
     accepts="NAME, @SCOPE/NAME or NAME@VERSION, a version such as 1.5.0, ^1.5, ~1.5.1, >=1.5 or 1.x",
     manager=("npm", "--version"),
     needs=(("apt", ("npm",)),),
-    install=((*_NPM_INSTALL, "{spec}"),),
+    install=(
+        (
+            "npm", "install", "--global", "--prefix", "{home}", "--no-audit", "--no-fund", "--no-update-notifier",
+            "--no-progress", "--", "{spec}",
+        ),
+    ),
     installed=("node", "-e", scripts.NODE_VERSION, "{home}"),
     files=("find", "{home}/bin", "-mindepth", "1"),
+    packages=("node", "-e", scripts.NODE_PACKAGES, "{home}"),
+    ecosystem="npm",
     available=("npm", "view", "--json", "--", "{name}", "versions"),
     listed=re.compile(r'"([0-9][^"\s]*)"'),
     ascending=True,
     pin="{}@{}",
-    env=(("LC_ALL", "C.UTF-8"), ("npm_config_cache", "{work}/npm"), ("npm_config_loglevel", "notice")),
+    # What it fetches is all that it says before its end, and that only when asked for it.
+    progress=re.compile(
+        r"npm http (?P<doing>fetch) GET \d+ \S+?//[^/\s]+/(?:\S*/)??(?P<package>(?:@[^/\s]+(?:/|%2f))?[^/\s]+)(?:/-/\S*)? "
+    ),
+    env=(("LC_ALL", "C.UTF-8"), ("npm_config_cache", "{work}/npm"), ("npm_config_loglevel", "http")),
     rules=(
         (Fault.NO_VERSION, re.compile(r"\bETARGET\b")),
         (Fault.NO_PACKAGE, re.compile(r"\bE404\b")),
         (Fault.CONFLICT, re.compile(r"\b(?:ERESOLVE|EBADENGINE|EBADPLATFORM|EEXIST)\b")),
     ),
     hint="check the name: npm view {name}",
-)
+)  # fmt: skip
 
-_NPM_PACK = replace(
+_NPM_PACK = _of_file(
     _NPM,
-    name="npm-pack",
-    takes="file",
-    spec=re.compile(r"(?P<name>[^/\0]+?)(?:-(?P<version>[0-9][^/\0]*))?\.(?:tgz|tar\.gz)"),
-    accepts="the PATH of a package made by npm pack, NAME-VERSION.tgz",
-    install=((*_NPM_INSTALL, "{file}"),),
-    available=(),
-    hint="",
+    "npm-pack",
+    r"(?P<name>[^/\0]+?)(?:-(?P<version>[0-9][^/\0]*))?\.(?:tgz|tar\.gz)",
+    "the PATH of a package made by npm pack, NAME-VERSION.tgz",
 )
 
 # --- without a package manager -------------------------------------------------------------------------------------------
@@ -281,7 +310,7 @@ _SCRIPT = replace(
 )
 
 STRATEGIES: dict[str, Strategy] = {
-    strategy.name: strategy for strategy in (_APT, _FROM_PYPI, _PIPX, _NPM, _DEB, _WHEEL, _NPM_PACK, _ARCHIVE, _COPY, _SCRIPT)
+    strategy.name: strategy for strategy in (_APT, _PIP, _PIPX, _NPM, _DEB, _WHEEL, _NPM_PACK, _ARCHIVE, _COPY, _SCRIPT)
 }
 
 

@@ -60,9 +60,17 @@ class Proof:
         return sorted(line for line in lines if _PROGRAM.fullmatch(line))
 
 
-def verify(proof: Proof) -> str:
-    """The version. Raises InstallError with the evidence if the manager knows none, the tool's program is missing or does not
-    start, or its `verify` fails."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`program` is the path of what was started, None for a package that brings none."""
+
+    version: str
+    program: str | None
+
+
+def verify(proof: Proof) -> Verified:
+    """Raises InstallError with the evidence if the manager knows no version, the tool's program is missing or does not start, or
+    its `verify` fails."""
     version = installed_version(proof) if proof.strategy.installed else ""
     program = _program(proof)
     if program is not None:
@@ -70,7 +78,7 @@ def verify(proof: Proof) -> str:
         version = version or told
     if proof.tool.verify is not None:
         _check(proof, proof.tool.verify)
-    return version or proof.otherwise
+    return Verified(version or proof.otherwise, program)
 
 
 def installed_version(proof: Proof) -> str:

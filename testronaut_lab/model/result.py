@@ -244,18 +244,43 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """`ref` as the plan names it, `id` the local image, `source` how it was come by: local, pull, bootstrap …"""
+    """`ref` as the plan names it, `id` the local image, `source` how it was come by: local, pull, bootstrap …
+
+    `digests` are a registry's names for it, `REPOSITORY@sha256:…`, if it came from one; `diff_ids` the contents of its layers.
+    """
 
     ref: str
     id: str
     source: str
+    digests: tuple[str, ...] = ()
+    diff_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as the manager that knows it (dpkg, rpm, apk, pip, npm) tells it."""
+
+    manager: str
+    name: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
+    """An installed tool: `spec` is what was asked of `strategy`, `program` the path of what was started to prove it.
+
+    `packages` are all that its installation added to the image, those of a package manager that had to come first too. It was
+    `built` at that time (ISO 8601, UTC), into the image that is cached under `key`.
+    """
+
     name: str
     version: str
     strategy: str
+    spec: str = ""
+    program: str | None = None
+    packages: tuple[Package, ...] = ()
+    built: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

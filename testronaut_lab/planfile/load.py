@@ -26,6 +26,8 @@ from testronaut_lab.planfile.written import WrittenPlan
 MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
 SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
 
+_BY_HAND: Final = "the tool"
+
 # A default table that gives one of these takes the other one away: both say how a step has to end.
 _ENDS: Final = frozenset({"exit", "signal"})
 _MERGED: Final = frozenset({"env", "limits", "expect", "golden"})
@@ -86,14 +88,19 @@ def parse_plans(
     return tuple(replace(plan, text=source) for plan in plans) if isinstance(source, str) else plans
 
 
-def parse_tool(spec: str) -> ToolSpec:
-    """The tool that `STRATEGY:SPEC` names, as on the command line; paths are relative to where one stands. Raises UsageError."""
+def parse_tool(spec: str | Mapping[str, object]) -> ToolSpec:
+    """The tool that `STRATEGY:SPEC` names, or that is written in full as in a plan, `{name: …, install: …}`, as text or a tree.
+
+    As on the command line: paths are relative to where one stands. Raises UsageError.
+    """
     problems = Problems()
-    try:
-        tool = TOOL_BY_HAND.read(ScalarNode(Place(spec), spec), "", Reading(Path.cwd(), problems, UNSUPPORTED))
-    except Refused:
+    if isinstance(spec, str) and not spec.lstrip().startswith("{"):
+        tree: Node = ScalarNode(Place(spec), spec)
+    else:
+        tree = read_yaml(spec, _BY_HAND, problems) if isinstance(spec, str) else read_python(spec, _BY_HAND, problems)
         problems.raise_if_any()
-        raise
+    tool = _read(TOOL_BY_HAND, tree, "", Reading(Path.cwd(), problems, UNSUPPORTED))
+    problems.raise_if_any()
     assert isinstance(tool, ToolSpec)
     return tool
 

@@ -20,6 +20,7 @@ from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.tree import Node
 
 _TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
+_PROGRAM: Final = r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*"
 _STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 
 
@@ -97,16 +98,19 @@ class _Told:
 
 _SHA256: Final = Made(terms.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
 _STRIP: Final = Number("how many leading folders of an archive to leave out", 0, 64)
-_IN_FULL: Final = Table(
-    "install",
-    {
-        **{name: Spec(strategy) for name, strategy in STRATEGIES.items()},
-        "sha256": _Told(_SHA256, "what the file at PATH must have"),
-        "strip": _Told(_STRIP, _STRIP.words),
-    },
-    _install,
-    exactly_one=[tuple(STRATEGIES)],
-)
+
+
+def _in_full(*, anywhere: bool) -> Table:
+    return Table(
+        "install",
+        {
+            **{name: Spec(strategy, anywhere) for name, strategy in STRATEGIES.items()},
+            "sha256": _Told(_SHA256, "what the file at PATH must have"),
+            "strip": _Told(_STRIP, _STRIP.words),
+        },
+        _install,
+        exactly_one=[tuple(STRATEGIES)],
+    )
 
 
 def _only(spec: InstallSpec) -> tuple[InstallSpec]:
@@ -133,28 +137,34 @@ def _alone(spec: InstallSpec) -> ToolSpec:
 # It is run where the tool is installed, which is no cell's session.
 _VERIFY: Final = Text("a command", values.script, {"minLength": 1}, "nothing")
 
-TOOL: Final = Either(
-    text=Made(Spec(), _alone),
-    table=Table(
-        "tool",
-        {
-            "name": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
-            "command": terms.named(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*", "the name of a program"),
-            "install": Key(
-                Either(
-                    text=Made(Spec(), _only),
-                    items=ListOf(Either(text=Spec(), table=_IN_FULL), at_least=1),
-                    table=Made(_IN_FULL, _only),
+
+def _tool_of(*, anywhere: bool) -> Either:
+    one, in_full = Spec(anywhere=anywhere), _in_full(anywhere=anywhere)
+    return Either(
+        text=Made(one, _alone),
+        table=Table(
+            "tool",
+            {
+                "name": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
+                "command": terms.named(rf"{_PROGRAM}|(?:/{_PROGRAM})+", "the name of a program, or its whole path"),
+                "install": Key(
+                    Either(
+                        text=Made(one, _only),
+                        items=ListOf(Either(text=one, table=in_full), at_least=1),
+                        table=Made(in_full, _only),
+                    ),
+                    required=True,
                 ),
-                required=True,
-            ),
-            "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": terms.REGEX}, Verify),
-        },
-        _tool,
-    ),
-)
+                "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": terms.REGEX}, Verify),
+            },
+            _tool,
+        ),
+    )
+
+
+TOOL: Final = _tool_of(anywhere=False)
 # As it is typed, by somebody who stands somewhere.
-TOOL_BY_HAND: Final = Made(Spec(anywhere=True), _alone)
+TOOL_BY_HAND: Final = _tool_of(anywhere=True)
 
 
 def shorthand(tool: ToolSpec) -> InstallSpec | None:

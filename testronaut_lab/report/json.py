@@ -210,11 +210,23 @@ def _engine(engine: EngineInfo | None) -> JsonObject | None:
 
 
 def _image(image: ImageInfo | None) -> JsonObject | None:
-    return None if image is None else {"ref": image.ref, "id": image.id, "source": image.source}
+    if image is None:
+        return None
+    contents: JsonObject = {"digests": list(image.digests), "diff_ids": list(image.diff_ids)}
+    return {"ref": image.ref, "id": image.id, "source": image.source, **contents}
 
 
 def _tool(tool: ToolInfo) -> JsonObject:
-    return {"name": tool.name, "version": tool.version, "strategy": tool.strategy}
+    return {
+        "name": tool.name,
+        "version": tool.version,
+        "strategy": tool.strategy,
+        "spec": tool.spec,
+        "program": tool.program,
+        "packages": [{"manager": each.manager, "name": each.name, "version": each.version} for each in tool.packages],
+        "built": tool.built,
+        "key": tool.key,
+    }
 
 
 def _outside(change: OutsideChange) -> JsonObject:

@@ -36,13 +36,19 @@ class _Picture:
 
 
 class LiveReporter:
-    """A context manager: the terminal is as it was when the block is left, however that happens."""
+    """A context manager: the terminal is as it was when the block is left, however that happens. `tells` makes the lines."""
 
     def __init__(
-        self, console: Console, *, results: str = "", show: str = "", mono: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        *,
+        results: str = "",
+        show: str = "",
+        mono: Callable[[], float] = time.monotonic,
+        tells: type[Narrator] = Narrator,
     ) -> None:
         self._console = console
-        self._narrator = Narrator(console.width, results, show)
+        self._narrator = tells(console.width, results, show)
         self._mono = mono
         self._picture: _Picture | None = None
         self._spinner = Spinner("dots", style="cyan")
@@ -100,7 +106,7 @@ def _picture(view: RunView, now: float, before: _Picture | None) -> _Picture:
     since = before.since_mono if before is not None and before.where == where else now
     counts = view.step_counts
     done = sum(counts[status] for status in Status)
-    total = Text(f"{done}/{view.step_total} steps", "bold")
+    total = Text(f"{done}/{view.step_total} steps" if view.step_total else "", "bold")
     if done:
         total.append("  ").append_text(counts_text(counts))
     begun = now if view.first_mono is None else view.first_mono

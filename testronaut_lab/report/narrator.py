@@ -107,11 +107,15 @@ class Narrator:
         lines = [Text("")]
         lines += _recap(view)
         lines += [] if end is None or end.error is None else error_lines(end.error)
-        lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", _sum(view)))
+        lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", self.outcome(view)))
         if self._results:
             again = f"  (testronaut-lab show {safe_line(view.run)}{self._show})" if view.run else ""
             lines.append(Text(f"results in {self._results}{again}", "dim"))
         return lines
+
+    def outcome(self, view: RunView) -> Text:
+        """What came of it all, on a line."""
+        return _sum(view)
 
     def _plan_lines(
         self, plan: PlanView, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished

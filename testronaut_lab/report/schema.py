@@ -117,8 +117,8 @@ def _plan() -> JsonObject:
     plan = _object(
         name=_TEXT,
         file=_TEXT_OR_NULL,
-        image=_or_null(_object(ref=_TEXT, id=_TEXT, source=_TEXT)),
-        tools=_list(_object(name=_TEXT, version=_TEXT, strategy=_TEXT)),
+        image=_or_null(_object(ref=_TEXT, id=_TEXT, source=_TEXT, digests=_TEXTS, diff_ids=_TEXTS)),
+        tools=_list(_tool()),
         network=_TEXT,
         user=_TEXT,
         cell={"type": "object", "additionalProperties": {"type": "string"}},
@@ -127,6 +127,19 @@ def _plan() -> JsonObject:
     )
     plan["properties"] = {**_properties(plan), "started": _TEXT, "notes": _TEXTS}
     return plan
+
+
+def _tool() -> JsonObject:
+    return _object(
+        name=_TEXT,
+        version=_TEXT,
+        strategy=_TEXT,
+        spec=_TEXT,
+        program=_TEXT_OR_NULL,
+        packages=_list(_object(manager=_TEXT, name=_TEXT, version=_TEXT)),
+        built=_TEXT,
+        key=_TEXT,
+    )
 
 
 def _case() -> JsonObject:

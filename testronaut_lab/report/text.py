@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.text import Text
@@ -14,14 +14,21 @@ from testronaut_lab.report.view import RunView
 
 
 class TextReporter:
-    """Gives `write` one line at a time, newline included. `results` and `show` are the narrator's."""
+    """Gives `write` one line at a time, newline included. `results` and `show` are for `tells`, which makes the lines."""
 
     def __init__(
-        self, write: Callable[[str], None], color: bool = False, *, width: int = 120, results: str = "", show: str = ""
+        self,
+        write: Callable[[str], None],
+        color: bool = False,
+        *,
+        width: int = 120,
+        results: str = "",
+        show: str = "",
+        tells: type[Narrator] = Narrator,
     ) -> None:
         self._write = write
         self._color = color
-        self._narrator = Narrator(width, results, show)
+        self._narrator = tells(width, results, show)
 
     def event(self, view: RunView, event: Event) -> None:
         """Print what `event` calls for. `view` has taken it in already."""
@@ -32,8 +39,13 @@ class TextReporter:
         self._print(self._narrator.summary(view))
 
     def _print(self, lines: list[Text]) -> None:
-        for line in lines:
-            self._write(f"{to_ansi(line) if self._color else line.plain.rstrip()}\n")
+        write_lines(self._write, lines, color=self._color)
+
+
+def write_lines(write: Callable[[str], None], lines: Iterable[Text], *, color: bool) -> None:
+    """Each with its newline; without colours also without blanks at its end."""
+    for line in lines:
+        write(f"{to_ansi(line) if color else line.plain.rstrip()}\n")
 
 
 def to_ansi(text: Text) -> str:

@@ -1,0 +1,45 @@
+"""`install`: tools put into an image, or found in the cache, with all that package managers write and what was proved of each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testronaut_lab.cli.app import STORE, again, app, shown
+from testronaut_lab.cli.run import EVENTS, JSON, reported, stopped_by_signals, write_files
+from testronaut_lab.console import check_writable, say
+
+_SPECS = typer.Argument(metavar="SPEC...", help="STRATEGY:SPEC, like 'apt:jq=1.6*', or in full, as in a plan: '{name: …}'.")
+_IMAGE = typer.Option(metavar="REF", help="The image to install into.")
+
+
+@app.command()
+def install(
+    specs: Annotated[list[str], _SPECS],
+    image: Annotated[str, _IMAGE] = "debian:bookworm-slim",
+    json: Annotated[Path | None, JSON] = None,
+    events: Annotated[Path | None, EVENTS] = None,
+    store: Annotated[str | None, STORE] = None,
+) -> None:
+    """Install tools into an image, verify them, and keep it for the runs that want the same."""
+    from testronaut_lab.config import load_config, project_root
+    from testronaut_lab.headless import PlanRun, RunOptions
+    from testronaut_lab.housekeeping import keep_to_policy
+    from testronaut_lab.report.installing import InstallNarrator
+    from testronaut_lab.targets import installation
+
+    root = project_root(Path.cwd())
+    plan = installation(specs, image, root)
+    check_writable(json, events)
+    location = store or load_config(root).store_location
+    plan_run = PlanRun([plan], RunOptions(ci=True, store=location))
+    with stopped_by_signals(plan_run):
+        to_stderr = "-" in (str(json), str(events))
+        result = reported(plan_run, shown(location), again(store, root), to_stderr=to_stderr, tells=InstallNarrator)
+    write_files(plan_run, result, json, events)
+    if (removed := keep_to_policy(root, location)) is not None:
+        say(removed, sys.stderr)
+    raise typer.Exit(result.exit_status)

@@ -1,0 +1,125 @@
+"""How an installation is told: every line that package managers write, then what was proved of each tool and what came along.
+
+For the verb `install`, which is a run without cases, and for the stored log of any run. A run of plans tells of its tools in one
+line each, in `narrator.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from rich.text import Text
+
+from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, RunFinished, ToolReady
+from testronaut_lab.model.result import ErrorInfo, Package, ToolInfo
+from testronaut_lab.report.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
+from testronaut_lab.report.narrator import Narrator
+from testronaut_lab.report.safe import clipped, safe_line, safe_text
+from testronaut_lab.report.view import RunView
+
+_SHOWN_PACKAGES = 12
+Kept = Callable[[str], Sequence[tuple[str, str]] | None]
+
+
+class InstallNarrator(Narrator):
+    """Like a run's, with the log in full and more of each tool."""
+
+    def lines(self, view: RunView, event: Event) -> list[Text]:
+        match event.body:
+            case InstallLogged(line=line):
+                return [*super().lines(view, event), *_logged(line)]
+            case ToolReady(tool=ready, cached=cached):
+                return _tool_lines(ready, cached=cached)
+            case PlanFinished(status=status, error=ErrorInfo() as error) as body:
+                name = safe_line(view.plan(body.plan).name)
+                return [labelled(WORDS[status], name, STYLES[status]), *error_lines(error)]
+            case RunFinished():
+                return self.summary(view)
+            case _:
+                return super().lines(view, event)
+
+    def outcome(self, view: RunView) -> Text:
+        plans = list(view.plans.values())
+        tools = [tool for plan in plans for tool in plan.tools]
+        took = f" in {duration_text(view.elapsed_s())}"
+        if view.finished is None or any(plan.error is not None for plan in plans) or not tools:
+            return Text("not installed", "bold red").append(took, "not bold default")
+        ready = f"{len(tools)} tool{'s' if len(tools) > 1 else ''} ready"
+        return Text(ready, "bold green").append(
+            took + (", from the cache" if all(cached for _, cached in tools) else ""), "default"
+        )
+
+
+def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
+    """The stored log of a run's installations; of an image from the cache the one `kept`, by its key, when it was made."""
+    told: set[str] = set()
+    last = ""
+    for event in events:
+        match event.body:
+            case PlanStarted(name=name, file=file):
+                last = ""
+                yield Text(safe_line(name), "bold").append(f"  {safe_line(file or '')}", "not bold dim")
+            case ImageReady(image=image):
+                yield labelled("image", Text(safe_line(image.ref)).append(f"  {safe_line(image.source)}", "dim"))
+            case InstallLogged(tool=tool, line=line):
+                if tool != last:
+                    yield labelled("install", safe_line(tool))
+                last = tool
+                yield from _logged(line)
+            case ToolReady(tool=ready, cached=True):
+                yield from _tool_lines(ready, cached=True)
+                if ready.key not in told:
+                    told.add(ready.key)
+                    yield from _kept_lines(kept(ready.key))
+            case ToolReady(tool=ready):
+                yield from _tool_lines(ready, cached=False)
+            case PlanFinished(status=status, error=ErrorInfo() as error):
+                yield labelled(WORDS[status], "", STYLES[status])
+                yield from error_lines(error)
+            case _:
+                continue
+
+
+def _kept_lines(found: Sequence[tuple[str, str]] | None) -> Iterator[Text]:
+    if found is None:
+        yield Text(f"{INDENT}the log of that time is not kept any more", "dim italic")
+        return
+    yield Text(f"{INDENT}what was written at that time:", "dim italic")
+    last = ""
+    for tool, line in found:
+        if tool != last:
+            yield labelled("install", safe_line(tool))
+        last = tool
+        yield from _logged(line)
+
+
+def _logged(line: str) -> list[Text]:
+    shown = safe_text(clipped(line)).replace("\t", "    ").split("\n")
+    return [labelled("│", Text(each.rstrip(), "dim")) for each in shown]
+
+
+def _tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
+    way = f"{tool.strategy}:{tool.spec}" if tool.spec else tool.strategy
+    head = Text(safe_line(f"{tool.name} {tool.version}"), "bold").append(f"  {safe_line(way)}", "not bold dim")
+    lines = [labelled("tool", head.append(", from the cache" if cached else "", "not bold dim"), "green")]
+    if tool.program:
+        lines.append(_fact("starts", tool.program))
+    if tool.packages:
+        lines.append(_fact("added", _packages(tool.packages)))
+    if tool.built and cached:
+        lines.append(_fact("built", tool.built))
+    return lines
+
+
+def _fact(name: str, text: str) -> Text:
+    return Text(INDENT).append(f"{name:<8}", "dim").append(safe_line(text))
+
+
+def _packages(packages: Sequence[Package]) -> str:
+    """How many of each manager, and the first of them by name."""
+    counts = Counter(package.manager for package in packages)
+    many = " and ".join(f"{count} of {manager}" for manager, count in counts.items())
+    shown = ", ".join(f"{package.name} {package.version}" for package in packages[:_SHOWN_PACKAGES])
+    more = f" and {len(packages) - _SHOWN_PACKAGES} more" if len(packages) > _SHOWN_PACKAGES else ""
+    return f"{many}: {shown}{more}"

@@ -13,6 +13,7 @@ import time
 import growth
 import rootfs
 import scans
+import start
 import steps
 import throughput
 import timeouts
@@ -20,6 +21,7 @@ from table import Figure, print_figures
 
 IMAGE = "debian:bookworm-slim"
 PARTS = {
+    "start": start.measure,
     "steps": steps.measure,
     "throughput": throughput.measure,
     "timeouts": timeouts.measure,

@@ -54,8 +54,14 @@ class Config:
 def project_root(start: Path) -> Path:
     """The nearest folder upward from `start`, a file or folder, with a configuration or `.git`; else its own folder."""
     here = start.resolve()
+    return marked_root(here) or (here if here.is_dir() else here.parent)
+
+
+def marked_root(start: Path) -> Path | None:
+    """As `project_root`; None where nothing marks a project."""
+    here = start.resolve()
     folder = here if here.is_dir() else here.parent
-    return next((each for each in (folder, *folder.parents) if _is_root(each)), folder)
+    return next((each for each in (folder, *folder.parents) if _is_root(each)), None)
 
 
 def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:

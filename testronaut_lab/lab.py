@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakSet
 
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError, SessionLost, UsageError
@@ -18,10 +19,12 @@ from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undoing import FreshContainerNeeded
+from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.interaction import Interaction, Tty
-from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
+from testronaut_lab.model.normalizing import Facts
+from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_plans, parse_tool, slug
@@ -32,6 +35,7 @@ from testronaut_lab.workbench import SessionSettings, Workbench
 
 DEFAULT_IMAGE = "debian:bookworm-slim"
 
+_sessions: WeakSet[Session] = WeakSet()
 _open_sessions: set[Session] = set()  # held, so that a session which nobody remembers is closed at exit too
 
 
@@ -61,11 +65,14 @@ class Session:
         self._slugs: dict[str, str] = {}  # of the steps that were not given their ids, by id
         self.log = EventLog()
         root = root or project_root(Path.cwd())
-        self._bench = Workbench(self.log.emit, BlobStore(root / ".testronaut" / "blobs"), watch=load_config(root).watch)
+        self._blobs = BlobStore(root / ".testronaut" / "blobs")
+        self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
         self._live: LiveSession | None = None
         self._image_id = ""
         self._closed = False
+        self._facts = Facts()
         self.results: list[StepResult] = []
+        _sessions.add(self)
 
     def __enter__(self) -> Session:
         return self
@@ -97,6 +104,7 @@ class Session:
             _open_sessions.add(self)
             self._image_id = self._bench.prepare(0, self._image, self._tools)
             self._live = self._bench.session(self._image_id, self._settings, self._env)
+            self._facts = self._live.facts
 
     def close(self) -> None:
         """End what runs in the session and remove its container and directories; may be called twice."""
@@ -130,6 +138,7 @@ class Session:
             return
         image_id = self._bench.prepare(0, self._image, tools)
         self._live = self._bench.session(image_id, self._settings, self._env, self._live)
+        self._facts = self._live.facts
         self._tools, self._image_id = tools, image_id
         self.log.emit(Problem("the session was started anew to install tools: files are kept, shell state and jobs are gone"))
 
@@ -209,6 +218,16 @@ class Session:
         """
         return self._started().read(path)
 
+    def golden(self, result: StepResult, spec: GoldenSpec) -> GoldenTree:
+        """What a step of this session did, as the files of a golden; also when the session has gone on or is closed.
+
+        Raises CaptureError for what cannot be kept in one, UsageError for a rule of `spec.normalize` that is none.
+        """
+        kept = {change.path: change.sha256 for change in result.changes if change.sha256 is not None}
+        step = Step(result.id, result.nodeid, golden=spec)
+        facts = self._facts if spec.normalize else Facts()
+        return render(step, result, lambda path: self._blobs.read(kept[path]), facts).tree
+
     def interrupt(self) -> None:
         """End the step that runs, from any thread; the session lives."""
         live = self._live
@@ -266,6 +285,11 @@ def _bytes(content: str | bytes, what: str) -> bytes:
         return content.encode() if isinstance(content, str) else content
     except UnicodeEncodeError as error:
         raise UsageError(f"{what}: half a surrogate pair is no text") from error
+
+
+def session_of(result: StepResult) -> Session | None:
+    """The session of this process that a step was run in; None if there is none, or nobody remembers it."""
+    return next((each for each in list(_sessions) if any(known is result for known in each.results)), None)
 
 
 def run_plan(

@@ -9,7 +9,7 @@ import pytest
 
 from testronaut_lab.model.events import ImageReady, PlanStarted
 from testronaut_lab.planfile.load import SUFFIXES
-from testronaut_lab.pytest_plugin import PLAN_SUFFIXES
+from testronaut_lab.pytest_plugin.settings import PLAN_SUFFIXES
 from testronaut_lab.store.database import Store
 
 HEAD = "version: 1\nimage: debian:bookworm-slim\n"

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testronaut_lab.errors import LabError
-from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
+from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, PLAN_SUFFIXES, marker_names
+from testronaut_lab.pytest_plugin.unused import GoldenWatch
 
 if TYPE_CHECKING:
     from testronaut_lab.lab import Session
+    from testronaut_lab.pytest_plugin.golden import GoldenAssertion
     from testronaut_lab.pytest_plugin.plans import PlanFile
 
-PLAN_SUFFIXES = (".lab.yaml", ".lab.yml", ".lab.json")  # as `planfile` has them, which is not to be imported for nothing
 _COLLECT = "testronaut_lab_collect"
 
 
@@ -46,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)  # before other plugins register markers of theirs
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[OWN_MARKERS] = marker_names(config)
+    config.pluginmanager.register(GoldenWatch(config), "testronaut_lab_goldens")
     config.addinivalue_line("markers", "lab: runs commands in a container; deselect with -m 'not lab' where there is no engine")
 
 
@@ -102,7 +104,7 @@ def _close_runs(config: pytest.Config) -> LabError | None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make safe what is said of a test with sessions: `assert r.ok, r.err` and `print(r.out)` put a tool's bytes into it."""
     report = yield
-    if "lab" in getattr(item, "fixturenames", ()):
+    if not {"lab", "golden"}.isdisjoint(getattr(item, "fixturenames", ())):
         report.longrepr = _made_safe(report.longrepr)  # type: ignore[assignment]  # it is what it was, but for its text
         report.sections = [(name, _without_colours(text)) for name, text in report.sections]
     elif item.path.name.endswith(PLAN_SUFFIXES) and report.skipped and isinstance(report.longrepr, tuple):
@@ -135,3 +137,13 @@ def lab(request: pytest.FixtureRequest) -> Iterator[LabFactory]:
     """Sessions in containers: call it with an image and tools."""
     with ExitStack() as closing:
         yield LabFactory(request.config.rootpath, closing)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> GoldenAssertion:
+    """What a step did before: `assert lab("debian:bookworm-slim").run("ls") == golden`."""
+    if not request.config.pluginmanager.hasplugin("syrupy"):
+        raise pytest.UsageError("the fixture `golden` needs syrupy: pip install 'testronaut-lab[pytest]'")
+    from testronaut_lab.pytest_plugin.golden import golden_of
+
+    return golden_of(request.getfixturevalue("snapshot"))

@@ -13,7 +13,8 @@ import pytest
 
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError
-from testronaut_lab.model.plan import Case, Plan
+from testronaut_lab.golden.places import GoldenKey, golden_key
+from testronaut_lab.model.plan import Case, Plan, all_steps
 from testronaut_lab.model.result import CaseResult, Status
 from testronaut_lab.planfile import load_plans
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
@@ -91,6 +92,14 @@ class CaseItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, f"{self.path.name}::{self.name}"
+
+
+def golden_places(item: pytest.Item) -> tuple[str, list[str]]:
+    """The path of an item's plan without its suffix, and where all the goldens of that plan lie."""
+    assert isinstance(item, CaseItem)
+    keys = [golden_key(step) for step in all_steps(item.plan) if step.golden is not None]
+    stem = GoldenKey.of(f"{item.case.nodeid}::any").plan
+    return stem, [key.place for key in keys]
 
 
 def _plans(path: Path) -> list[Plan]:

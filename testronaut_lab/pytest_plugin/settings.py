@@ -8,6 +8,11 @@ import pytest
 
 OWN_MARKERS = pytest.StashKey[frozenset[str]]()
 """The markers that the project itself registered; those of plugins may make a test something else."""
+PLAN_SUFFIXES = (".lab.yaml", ".lab.yml", ".lab.json")
+"""As `planfile` has them, which is not to be imported for nothing."""
+
+USED_GOLDENS = pytest.StashKey[list[str]]()
+"""Of a test: the places of the goldens that it compared with."""
 
 
 def in_ci() -> bool:

@@ -1,0 +1,248 @@
+"""The fixture `golden`: `assert lab(…).run(…) == golden`. A thin extension of syrupy over the golden engine.
+
+syrupy counts, decides by its options what is written, and sums up. Reading, comparing, writing and what is pending are
+`golden/`; which goldens nobody uses any more is `unused.py`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.data import SnapshotCollections
+from syrupy.extensions.single_file import SingleFileSnapshotExtension
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.golden.compare import GoldenChange, compare
+from testronaut_lab.golden.pending import PendingStore
+from testronaut_lab.golden.places import GoldenKey
+from testronaut_lab.golden.render import GoldenTree
+from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.lab import session_of
+from testronaut_lab.model.plan import GoldenSpec, Normalizer, Stream
+from testronaut_lab.model.result import Status, StepResult
+from testronaut_lab.pytest_plugin.naming import origin_of
+from testronaut_lab.pytest_plugin.settings import USED_GOLDENS, in_ci
+from testronaut_lab.report.safe import clipped, safe_text
+
+if TYPE_CHECKING:
+    from syrupy.location import PyTestLocation
+
+_SHOWN_FILES = 20
+_SHOWN_LINES = 200
+_RUN = "pytest"  # who proposed what is pending: one test, whatever the run
+
+RuleGiven = str | Normalizer | Mapping[str, str]
+
+
+class GoldenExtension(SingleFileSnapshotExtension):
+    """A golden's folder as a snapshot of syrupy's. What it holds is a tree of files."""
+
+    file_extension = ""
+    write_immediately = True
+
+    @classmethod
+    def get_location(cls, *, test_location: PyTestLocation, index: str | int) -> str:
+        return str(_store(test_location.item).directory(_key(test_location.item, index)))
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: str | int = 0) -> str:
+        return f"{origin_of(test_location.item)[2]}[{_step(index)}]"
+
+    @classmethod
+    def dirname(cls, *, test_location: PyTestLocation) -> str:
+        return str(_store(test_location.item).root)
+
+    @classmethod
+    def matches_test_location(cls, *, test_location: PyTestLocation, snapshot_location: str) -> bool:
+        root, module, test = origin_of(test_location.item)
+        return Path(snapshot_location).is_relative_to(root / "snapshots" / module / test)
+
+    def discover_snapshots(
+        self,
+        *,
+        test_location: PyTestLocation,  # noqa: ARG002 - syrupy's
+        ignore_extensions: list[str] | None = None,  # noqa: ARG002
+    ) -> SnapshotCollections:
+        """None: syrupy cannot tell a test that failed before its second golden from one that has only one."""
+        return SnapshotCollections()
+
+    def serialize(self, data: Any, **_given: Any) -> Any:
+        return data
+
+    def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
+        return not compare(snapshot_data, serialized_data)
+
+    def read_snapshot(self, *, test_location: PyTestLocation, index: str | int, session_id: str) -> Any:  # noqa: ARG002
+        from syrupy.exceptions import SnapshotDoesNotExist
+
+        tree = _store(test_location.item).read(_key(test_location.item, index))
+        if tree is None:
+            raise SnapshotDoesNotExist
+        return tree
+
+    @classmethod
+    def write_snapshot(
+        cls,
+        *,
+        snapshot_location: str,  # noqa: ARG003 - the engine's store knows where
+        snapshots: list[tuple[Any, PyTestLocation, str | int]],
+        name_order: dict[str, int] | None = None,  # noqa: ARG003
+    ) -> None:
+        for tree, test_location, index in snapshots:
+            _store(test_location.item).write(_key(test_location.item, index), tree)
+
+
+@dataclass(eq=False, order=False, repr=False)
+class GoldenAssertion(SnapshotAssertion):
+    """What the fixture gives. Called, it says what the next comparison is about: its name, and what is kept of the step."""
+
+    _spec: GoldenSpec = field(init=False, default=GoldenSpec())
+
+    def __call__(  # type: ignore[override]  # syrupy's own options are about Python values
+        self,
+        *,
+        name: str | None = None,
+        files: str | Sequence[str] = (),
+        normalize: RuleGiven | Sequence[RuleGiven] = (),
+        streams: Stream | Sequence[Stream] = ("stdout", "stderr"),
+    ) -> GoldenAssertion:
+        """`files` are globs of changed files whose content is kept, `normalize` rules as a plan has them.
+
+        Raises UsageError for a name that no folder can have.
+        """
+        if name is not None:
+            if not name or name.isdigit():
+                raise UsageError(f"golden(name={name!r}): a name is not empty and not a number; those without one are numbered")
+            super().__call__(name=name)
+        kept = (streams,) if isinstance(streams, str) else tuple(streams)
+        if unknown := sorted(set(kept) - {"stdout", "stderr"}):
+            raise UsageError(f"golden(streams={list(kept)!r}): there is no stream {unknown[0]!r}", hint="stdout, stderr")
+        given = [normalize] if isinstance(normalize, str | Mapping | Normalizer) else normalize
+        globs = (files,) if isinstance(files, str) else tuple(files)
+        self._spec = GoldenSpec(streams=kept, files=globs, normalize=tuple(map(_rule, given)))
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """True if the step is as its golden, or becomes it.
+
+        Raises AssertionError else, of whose text pytest cuts nothing, and LabError for what cannot be compared.
+        """
+        __tracebackhide__ = True
+        return self._assert(other)
+
+    def _assert(self, data: Any) -> bool:
+        __tracebackhide__ = True
+        spec, self._spec = self._spec, GoldenSpec()
+        item, index = self.test_location.item, self.index
+        key = _key(item, index)
+        tree = self._claimed(item, key, data, spec)
+        if super()._assert(tree):
+            self._settle(item, key)
+            return True
+        result = self.executions[self.num_executions - 1]
+        if result.exception is not None:
+            raise result.exception
+        expected: GoldenTree | None = result.recalled_data  # type: ignore[assignment]  # what `read_snapshot` gave
+        raise AssertionError(self._said(item, key, expected, tree))
+
+    def _claimed(self, item: pytest.Item, key: GoldenKey, data: object, spec: GoldenSpec) -> GoldenTree:
+        """What the step did, as a golden, having made sure that this golden is one, and only this comparison's."""
+        used = item.stash.setdefault(USED_GOLDENS, [])
+        if key.place in used:
+            raise UsageError(f"golden(name={key.step!r}): this test has a golden of that name already")
+        used.append(key.place)
+        if not isinstance(data, StepResult):
+            raise TypeError(f"a golden is of what a step did: compare the result of `run`, not {type(data).__name__}")
+        if data.status is Status.ERROR or data.mismatches:
+            data.check()
+        session = session_of(data)
+        if session is None:
+            raise UsageError(f"comparing {data.id} with a golden: it is no result of a session of this process")
+        return session.golden(data, spec)
+
+    def _settle(self, item: pytest.Item, key: GoldenKey) -> None:
+        if not in_ci():
+            PendingStore(_store(item)).settle(key, nodeid=_nodeid(item, key), run=_RUN)
+
+    def _said(self, item: pytest.Item, key: GoldenKey, expected: GoldenTree | None, actual: GoldenTree) -> str:
+        where = _store(item).shown(key)
+        first = f"{where} is not there yet" if expected is None else f"the step is not as in {where}"
+        lines = [first, *actual["cmd.txt"].decode(errors="backslashreplace").splitlines()]
+        changes = compare(expected or {}, actual)
+        for change in changes[:_SHOWN_FILES]:
+            lines += _told(change, in_heading=expected is None and change.file == "cmd.txt")
+        if len(changes) > _SHOWN_FILES:
+            lines.append(f"… {len(changes) - _SHOWN_FILES} more files")
+        lines.append(self._advice(item, key, actual))
+        return safe_text("\n".join(lines))
+
+    def _advice(self, item: pytest.Item, key: GoldenKey, actual: GoldenTree) -> str:
+        """How this becomes the golden; outside CI it waits for that from now on."""
+        update = f"pytest --snapshot-update {shlex.quote(item.nodeid)}"
+        if in_ci():
+            return f"nothing is written under CI; to accept elsewhere: {update}"
+        if _is_to_fail(item):
+            return "cannot be accepted: the test is expected to fail"
+        nodeid = _nodeid(item, key)
+        PendingStore(_store(item)).propose(key, actual, nodeid=nodeid, run=_RUN)
+        return f"to accept: testronaut-lab accept {shlex.quote(nodeid)}, or {update}"
+
+
+def golden_of(snapshot: SnapshotAssertion) -> GoldenAssertion:
+    """The assertion of our kind for the test that syrupy's own was made for. Nothing is written under CI."""
+    writes = not in_ci() and not _is_to_fail(snapshot.test_location.item)
+    return GoldenAssertion(
+        session=snapshot.session,
+        extension_class=GoldenExtension,
+        test_location=snapshot.test_location,
+        update_snapshots=snapshot.update_snapshots and writes,
+        update_new_snapshots_only=snapshot.update_new_snapshots_only and writes,
+    )
+
+
+def _is_to_fail(item: pytest.Item) -> bool:
+    return item.get_closest_marker("xfail") is not None
+
+
+def _store(item: pytest.Item) -> GoldenStore:
+    return GoldenStore(origin_of(item)[0] / "snapshots")
+
+
+def _key(item: pytest.Item, index: str | int) -> GoldenKey:
+    _, module, test = origin_of(item)
+    return GoldenKey(module, test, _step(index), maker="pytest")
+
+
+def _step(index: str | int) -> str:
+    """A name as it is; those without one are numbered from 1, over all of the test's goldens."""
+    return index if isinstance(index, str) else str(index + 1)
+
+
+def _nodeid(item: pytest.Item, key: GoldenKey) -> str:
+    """As pytest has it, but relative to the project, with the golden's name or number behind it."""
+    return f"{key.plan}{item.path.suffix}::{item.nodeid.partition('::')[2]}::{key.step}"
+
+
+def _rule(given: RuleGiven) -> str | Normalizer:
+    if isinstance(given, str | Normalizer):
+        return given
+    if given.keys() != {"matches", "replace"} or not all(isinstance(value, str) for value in given.values()):
+        raise UsageError(f"golden(normalize=[{given!r}]): a rule is a name, or has `matches` and `replace`")
+    return Normalizer(given["matches"], given["replace"])
+
+
+def _told(change: GoldenChange, *, in_heading: bool) -> list[str]:
+    """One file and how it differs. A command that is new says so in the heading already."""
+    if in_heading:
+        return []
+    gone = "  (no longer there)" if change.actual is None else ""
+    new = "  (new)" if change.expected is None else ""
+    diff = clipped(change.diff or "").rstrip("\n").split("\n")
+    more = [f"  … {len(diff) - _SHOWN_LINES} more lines"] if len(diff) > _SHOWN_LINES else []
+    return [f"{change.file}{gone}{new}", *(f"  {line}" for line in diff[:_SHOWN_LINES]), *more]

@@ -194,6 +194,7 @@ class Session:
             undone = live.undo(steps)
         except FreshContainerNeeded as why:
             self._live = live = self._bench.session(self._image_id, self._settings, self._env, live)
+            self._facts = live.facts
             undone = live.undo(steps, afresh=str(why))
         if self._settings.network != "none":
             undone = replace(undone, notes=(*undone.notes, "what was sent over the network stays sent"))

@@ -253,3 +253,24 @@ def test_plans_whose_goldens_would_lie_in_one_folder_are_refused_in_words(pytest
     result = run(pytester)
     assert result.ret is pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: the goldens of a.lab.yaml::main::say and a.lab.yml::main::say *", "hint: rename *"])
+
+
+MATRIX = """version: 1
+matrix: {shell: [sh, bash]}
+image: debian:bookworm-slim
+shell: ${{matrix.shell}}
+cases:
+  - {id: a, steps: [{id: say, run: 'echo "${BASH_VERSION:+bash}"', golden: {per: [shell]}}]}
+  - {id: b, when: {shell: [bash]}, steps: ['test "$BASH_VERSION"']}
+"""
+
+
+@pytest.mark.engine
+def test_every_cell_of_a_matrix_is_an_item_of_its_own(pytester: pytest.Pytester) -> None:
+    write(pytester, MATRIX)
+    ids = ["a.lab.yaml::a[shell=sh]", "a.lab.yaml::a[shell=bash]", "a.lab.yaml::b[shell=bash]"]
+    assert collected(pytester) == ids
+    assert (collected(pytester, ids[1]), collected(pytester, "-k", "bash")) == ([ids[1]], ids[1:])
+    run(pytester, "--snapshot-update").assert_outcomes(passed=3)
+    run(pytester).assert_outcomes(passed=3)
+    assert sorted(path.name for path in (pytester.path / "snapshots/a/a").iterdir()) == ["say@shell=bash", "say@shell=sh"]

@@ -17,17 +17,18 @@ from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.config import load_config
-from testronaut_lab.errors import Cancelled, ExitStatus, UsageError, worst
+from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
-from testronaut_lab.golden.places import check_apart, golden_key
+from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.judge.ballot import Ballot
 from testronaut_lab.judge.judge import Judge
-from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted
+from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted, StepOverruled
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.plan_json import plan_json
-from testronaut_lab.model.result import Captured, RunResult, Status
+from testronaut_lab.model.result import Captured, RunResult, Status, combine
 from testronaut_lab.model.runs import new_run_id
 from testronaut_lab.report.view import RunView
 from testronaut_lab.store.blobs import BlobStore
@@ -79,7 +80,14 @@ class PlanRun:
         self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / "snapshots")
-        judge = Judge(goldens, options.update, options.ci, options.update_only, hold=options.retries > 0)
+        self._judge = judge = Judge(
+            goldens,
+            options.update,
+            options.ci,
+            options.update_only,
+            hold=options.retries > 0,
+            ballot=Ballot(_writers(plans, options)),
+        )
         retry = RetryPolicy(options.retries, options.allow_flaky)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast, retry=retry)
         self._stopped_by: ExitStatus | None = None
@@ -113,10 +121,32 @@ class PlanRun:
                 self._bench.close()
 
     def _finish(self, status: Status) -> None:
-        exits = [self._scheduler.exit_status, self._stopped_by or ExitStatus.OK]
+        settled = self._settle_goldens()
+        exits = [self._scheduler.exit_status, settled, self._stopped_by or ExitStatus.OK]
+        if settled is not ExitStatus.OK:
+            status = combine([status, Status.FAILED if settled is ExitStatus.FAILED else Status.ERROR])
         if self._stopped_by is not None:
             status = Status.ERROR
         self.log.emit(RunFinished(_now(), status, worst(exits)))
+
+    def _settle_goldens(self) -> ExitStatus:
+        """Of the goldens that cells share, now that none of them will do anything more."""
+        try:
+            settled = self._judge.settle(interrupted=self._stopped_by is not None)
+        except LabError as error:
+            self.log.emit(Problem(error.message, error.hint))
+            return error.exit_status
+        homes = {
+            step.nodeid: (number, case.nodeid)
+            for number, plan in enumerate(self._plans)
+            for case in plan.cases
+            for step in (*case.setup, *case.steps, *case.teardown)
+        }
+        for each in settled.overruled:
+            self.log.emit(StepOverruled(*homes[each.nodeid], each.nodeid, each.mismatches, (each.note,)))
+        for line in settled.said:
+            self.log.emit(Problem(line))
+        return ExitStatus.FAILED if settled.overruled else ExitStatus.OK
 
     @contextmanager
     def _stored(self) -> Iterator[StoreWriter | None]:
@@ -174,6 +204,16 @@ class PlanRun:
         self.log.emit(
             Problem(f"kept container {name}", hint=f"docker exec -it -w /workspace {name} sh; later: testronaut-lab clean --kept")
         )
+
+
+def _writers(plans: Sequence[Plan], options: RunOptions) -> Iterator[tuple[str, GoldenKey]]:
+    """The steps that may write their goldens, with the golden of each."""
+    if not options.update or options.ci:
+        return
+    for case in (case for plan in plans for case in plan.cases if case.expect_fail is None):
+        for step in (*case.setup, *case.steps, *case.teardown):
+            if step.golden is not None and (options.update_only is None or step.nodeid in options.update_only):
+                yield step.nodeid, golden_key(step)
 
 
 class _Studio:

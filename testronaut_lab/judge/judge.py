@@ -15,6 +15,7 @@ from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import golden_key
 from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.judge.ballot import Ballot, Question, cells_text
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
@@ -40,12 +41,29 @@ class Verdict:
     normalized: Normalized | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Overruled:
+    """A step that passed before another cell showed that it cannot: see `model.events.StepOverruled`."""
+
+    nodeid: str
+    mismatches: tuple[Mismatch, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of the goldens that cells share once all of them have run; `said` is in words."""
+
+    overruled: tuple[Overruled, ...] = ()
+    said: tuple[str, ...] = ()
+
+
 class Judge:
     """Judges the steps of the run `run`. With `update` a golden that differs is written; else what the step did is pending.
 
     Nothing is ever written under `ci`. `only` names the steps whose goldens may be written; None: all of them. Without
     `pending` nothing is kept of what differs. With `hold` goldens are written when their case has passed, and not before, so
-    that an attempt that failed writes none.
+    that an attempt that failed writes none. What the steps of the `ballot` do becomes a golden only if they agree.
     """
 
     def __init__(
@@ -58,6 +76,7 @@ class Judge:
         pending: PendingStore | None = None,
         run: str = "",
         hold: bool = False,
+        ballot: Ballot | None = None,
     ) -> None:
         self._goldens = goldens
         self._update = update
@@ -67,6 +86,8 @@ class Judge:
         self._run = run
         self._hold = hold
         self._held: list[tuple[Step, GoldenTree]] = []
+        self._ballot = ballot or Ballot()
+        self._cast: list[tuple[Question, str]] = []
 
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
@@ -86,8 +107,38 @@ class Judge:
     def case_ended(self, *, passed: bool) -> None:
         """What was held back since the last time is written, or forgotten. Raises CaptureError, UsageError."""
         held, self._held = self._held, []
+        cast, self._cast = self._cast, []
         for step, tree in held if passed else ():
             self._write(step, tree)
+        for question, nodeid in cast if self._hold and not passed else ():
+            question.votes.pop(nodeid, None)
+
+    def settle(self, *, interrupted: bool = False) -> Settled:
+        """Write what the cells agree on that have got far enough, now that no more will be run; nothing after an interruption.
+
+        Raises CaptureError, UsageError.
+        """
+        overruled: list[Overruled] = []
+        said: list[str] = []
+        for key, question in self._ballot.open():
+            shown = self._goldens.shown(key)
+            for nodeid in question.wrongly_passed:
+                other = question.against(nodeid)
+                assert other is not None
+                overruled.append(Overruled(nodeid, *question.clash(nodeid, other, shown)))
+            if question.agreed:
+                said += self._settled(key, question, interrupted=interrupted)
+        return Settled(tuple(overruled), tuple(said))
+
+    def _settled(self, key: GoldenKey, question: Question, *, interrupted: bool) -> list[str]:
+        shown, tree = self._goldens.shown(key), next(iter(question.votes.values()))
+        if not compare(self._goldens.read(key), tree):
+            return []
+        if interrupted:
+            return [f"golden not written: {shown}: the run ended before all cells that share it were run"]
+        self._goldens.write(key, tree)
+        voters, silent = cells_text(question.votes), cells_text(each for each in question.voters if each not in question.votes)
+        return [f"golden written: {shown}, by {voters}; {silent} did not get that far"] if silent else []
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace, *, may_write: bool) -> Verdict:
         saved = saved_values(step, result)
@@ -120,13 +171,17 @@ class Judge:
         """Mismatches and notes. A golden that is written now does not mismatch."""
         key = golden_key(step)
         different = compare(self._goldens.read(key), rendered.tree)
+        why_not = None if otherwise_good else "other expectations of this step do not hold"
+        why_not = why_not if may_write else "the case is expected to fail"
+        updating = self._update and not self._ci and (self._only is None or step.nodeid in self._only)
+        question = self._ballot.question(key, step.nodeid) if updating and why_not is None else None
+        if question is not None:
+            return self._by_ballot(step, question, rendered.tree, is_new=bool(different))
         if not different:
             self._settle(step, key)
             return (), ()
-        why_not = None if otherwise_good else "other expectations of this step do not hold"
-        why_not = why_not if may_write else "the case is expected to fail"
         notes: tuple[str, ...] = ()
-        if self._update and not self._ci and (self._only is None or step.nodeid in self._only):
+        if updating:
             if why_not is None:
                 return (), (self._written_now_or_later(step, rendered.tree),)
             notes = (f"golden not written: {why_not}",)
@@ -134,6 +189,28 @@ class Judge:
             self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run)
         where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
+
+    def _by_ballot(
+        self, step: Step, question: Question, tree: GoldenTree, *, is_new: bool
+    ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
+        """Mismatches and notes. It is written with the last cell that agrees, or when the run settles what is left."""
+        shown = self._goldens.shown(golden_key(step))
+        question.votes[step.nodeid] = tree
+        self._cast.append((question, step.nodeid))
+        other = question.against(step.nodeid)
+        if other is not None:
+            question.passed.discard(step.nodeid)
+            mismatches, note = question.clash(step.nodeid, other, shown)
+            return mismatches, (note,)
+        question.passed.add(step.nodeid)
+        if not is_new:
+            self._settle(step, golden_key(step))
+            return (), ()
+        if self._hold or not question.complete:
+            return (), (f"golden to be written if the other cells agree: {shown}",)
+        self._write(step, tree)
+        question.written = True
+        return (), (f"golden written: {shown}, {len(question.votes)} cells agree",)
 
     def _written_now_or_later(self, step: Step, tree: GoldenTree) -> str:
         if self._hold:

@@ -149,6 +149,21 @@ class StepJudged:
 
 
 @dataclass(frozen=True, slots=True)
+class StepOverruled:
+    """A step that had passed fails after all, by what was seen after it in another cell; its case and plan fail with it.
+
+    `mismatches` and `notes` stand behind those that it has.
+    """
+
+    plan: int
+    case: str
+    nodeid: str
+    mismatches: tuple[Mismatch, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["step_overruled"] = "step_overruled"
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """A case failed and is run again: what came of it is not this, but its CaseFinished."""
 
@@ -275,6 +290,7 @@ Fact = (
     | StepStarted
     | StepFinished
     | StepJudged
+    | StepOverruled
     | AttemptFailed
     | StepsUndone
     | CaseFinished

@@ -24,6 +24,7 @@ from testronaut_lab.model.events import (
     RunStarted,
     StepFinished,
     StepJudged,
+    StepOverruled,
     StepStarted,
     StepsUndone,
     ToolReady,
@@ -85,6 +86,8 @@ class Narrator:
                 return [] if step is None else self._step_lines(case, step)
             case StepsUndone() as undone:
                 return _undone_lines(undone)
+            case StepOverruled() as body:
+                return _overruled_lines(body)
             case EngineFound(engine=engine):
                 return [
                     labelled("engine", safe_line(f"{engine.name} {engine.version}, API {engine.api}, driver {engine.driver}"))
@@ -185,6 +188,12 @@ def _undone_lines(undone: StepsUndone) -> list[Text]:
     ids = ", ".join(safe_line(nodeid.rpartition("::")[2]) for nodeid in undone.nodeids)
     first = labelled("undone", Text.assemble(ids, (f"  {undone.how}", "dim")), "yellow")
     return [first, *(labelled("", Text(safe_line(note), "dim")) for note in undone.notes)]
+
+
+def _overruled_lines(body: StepOverruled) -> list[Text]:
+    """Only why: the difference has just been shown with the other cell."""
+    line = labelled(WORDS[Status.FAILED], safe_line(body.nodeid), STYLES[Status.FAILED]).append("  after all", "dim")
+    return [Text(""), line, *(indented("note:", safe_text(note), "yellow") for note in body.notes)]
 
 
 def _problem_lines(problem: Problem) -> list[Text]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from testronaut_lab.model.events import StepJudged
+from testronaut_lab.model.events import StepJudged, StepOverruled
 from testronaut_lab.model.result import (
     CaseAttempt,
     CaseResult,
@@ -37,6 +37,20 @@ def judged(step: StepView, verdict: StepJudged) -> StepResult:
         notes=result.notes + tuple(note for note in verdict.notes if note not in result.notes),
         normalized=verdict.normalized,
     )
+
+
+def overrule(plan: PlanView, body: StepOverruled) -> None:
+    """The step, its case and the plan fail, where nothing worse is known of them."""
+    case = plan.case(body.case)
+    step = case.step(body.nodeid)
+    if step is not None and step.result is not None:
+        mismatches, notes = (*step.result.mismatches, *body.mismatches), (*step.result.notes, *body.notes)
+        step.result = replace(step.result, status=Status.FAILED, mismatches=mismatches, notes=notes)
+        step.status = Status.FAILED
+    if case.status in (Status.PASSED, Status.FLAKY):
+        case.status = Status.FAILED
+    if isinstance(plan.status, Status):
+        plan.status = combine([plan.status, Status.FAILED])
 
 
 def plan_result(plan: PlanView) -> PlanResult:

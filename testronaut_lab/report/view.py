@@ -30,13 +30,14 @@ from testronaut_lab.model.events import (
     RunStarted,
     StepFinished,
     StepJudged,
+    StepOverruled,
     StepStarted,
     StepsUndone,
     ToolReady,
     UsageSampled,
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
-from testronaut_lab.report.outcome import judged, plan_result
+from testronaut_lab.report.outcome import judged, overrule, plan_result
 from testronaut_lab.report.state import TOUCHED_PATHS, AttemptView, CaseView, PlanView, Stage, StepView, Tail, announced
 
 
@@ -80,6 +81,8 @@ class RunView:
                 self._plan_event(body, event.wall)
             case CaseStarted() | AttemptFailed() | CaseFinished() as body:
                 self._case_event(body)
+            case StepOverruled() as body:
+                overrule(self.plan(body.plan), body)
             case StepStarted() | StepFinished() | StepJudged() as body:
                 self._step_event(body, event.mono)
             case StepsUndone(plan=plan, case=case, nodeids=nodeids):

@@ -30,6 +30,7 @@ from testronaut_lab.model.events import (
     RunStarted,
     StepFinished,
     StepJudged,
+    StepOverruled,
     StepsUndone,
     to_json,
 )
@@ -141,6 +142,7 @@ class _RunRow:
         self._made = False
         self._plans: list[str] = []
         self._totals: Counter[str] = Counter()
+        self._cases: dict[tuple[int, str], Status] = {}
         self._unjudged: dict[str, int] = {}
         self._began: dict[str, int] = {}
         self.finished = False
@@ -169,10 +171,13 @@ class _RunRow:
                 self._attempt_failed(connection, body.nodeid)
             case CaseFinished():
                 self._totals[body.status] += 1
+                self._cases[body.plan, body.nodeid] = body.status
             case StepFinished():
                 self._step_finished(connection, seq, body)
             case StepJudged():
                 self._step_judged(connection, seq, body)
+            case StepOverruled():
+                self._step_overruled(connection, body)
             case StepsUndone():
                 self._steps_undone(connection, body)
             case RunFinished():
@@ -222,6 +227,16 @@ class _RunRow:
             last = select(func.max(steps.c.seq)).where(*of_it).scalar_subquery()
             connection.execute(delete(steps).where(*of_it, steps.c.seq == last))
             self._unjudged.pop(nodeid, None)
+
+    def _step_overruled(self, connection: Connection, body: StepOverruled) -> None:
+        before = self._cases.get((body.plan, body.case))
+        if before in (Status.PASSED, Status.FLAKY):
+            self._totals[before] -= 1
+            self._totals[Status.FAILED] += 1
+            self._cases[body.plan, body.case] = Status.FAILED
+        steps = tables.steps
+        where = (steps.c.run_id == self._id, steps.c.nodeid == body.nodeid)
+        connection.execute(update(steps).where(*where).values(status=Status.FAILED.value))
 
     def _run_finished(self, connection: Connection, body: RunFinished) -> None:
         self.finished = True

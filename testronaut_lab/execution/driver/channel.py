@@ -1,8 +1,8 @@
 """The FIFOs and files in a session's run directory, through which the host and the session's shell talk.
 
 The host makes everything; the container sees the directory read-only. Commands go in by `cmd` (which no step can write),
-records come out by `ctl`, those of parked copies by `parked` (which no step can read), each step has its two output FIFOs
-(which only the host reads), each parked shell its `k.N`. What is said over them is in `script.py` and `records.py`.
+records come out by `ctl`, those of parked copies by `parked0` and `parked1` (which no step can read), each step has its two
+output FIFOs (which only the host reads), each parked shell its `k.N`. What is said over them is in `script.py` and `records.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ class Channel:
             # both ends held, so that neither side ever sees an end of file or blocks in open
             self._cmd = os.open(self._fifo("cmd", _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
             self.ctl = os.open(self._fifo("ctl", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-            # a copy tells of itself while its original may be telling of a step, and a record is more than one write
-            self.parked = os.open(self._fifo("parked", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            # a copy tells of itself while its original may be telling of a step, and the next copy of itself, and a record
+            # is more than one write: those with even and with odd numbers have each their own
+            self.parked = tuple(
+                os.open(self._fifo(name, _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK) for name in ("parked0", "parked1")
+            )
             self._texts = {name: self._text(name) for name in ("step", "line")}
         self._gates: dict[str, int] = {}
         self._streams: dict[int, tuple[int, int]] = {}
@@ -39,7 +42,7 @@ class Channel:
 
     def close(self) -> None:
         streams = (fd for pair in self._streams.values() for fd in pair)
-        for fd in (self._cmd, self.ctl, self.parked, *self._texts.values(), *self._gates.values(), *streams):
+        for fd in (self._cmd, self.ctl, *self.parked, *self._texts.values(), *self._gates.values(), *streams):
             os.close(fd)
         self._gates.clear()
         self._streams.clear()
@@ -68,9 +71,10 @@ class Channel:
         self._write(self._gates[name], line)
 
     def close_gate(self, name: str) -> None:
-        """Its name goes with the next `tidy`."""
-        os.close(self._gates.pop(name))
-        self._litter.append(name)
+        """Its name goes with the next `tidy`. Closing one that is not there does nothing."""
+        if name in self._gates:
+            os.close(self._gates.pop(name))
+            self._litter.append(name)
 
     def open_streams(self, number: int) -> tuple[int, int]:
         """Make a step's FIFOs and return their read ends (stdout, stderr), which the caller closes."""

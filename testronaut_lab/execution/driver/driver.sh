@@ -18,7 +18,7 @@ __lab_line() {
 
 # __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
 __lab_go() {
-  \command unset __lab_s __lab_f __lab_d __lab_i __c
+  \command unset __lab_s __lab_f __lab_d __lab_i __lab_n __c
   \command exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
 }
 
@@ -29,24 +29,36 @@ __lab_fin() {
   \unset -f command >|/dev/null
 }
 
-# __lab_end NONCE: leave the step's streams, list the fds it left open, report.
+# __lab_end NONCE COUNT: leave the step's streams, list the fds it left open, report, with how many processes there are (- where
+# the file COUNT does not tell): a moment later there are more, when the shell parks a copy of itself.
 __lab_end() {
-  \command exec </dev/null >|/dev/null 2>&1
-  __lab_d=-
+  \command exec <>/dev/null >&0 2>&0
+  __lab_d=- __lab_n=-
   case $- in *f*) \command set +f ;; esac
+  # The glob's own directory fd is listed too: the lowest that is free, 3 where nothing else is open. Asking for a closed one
+  # costs twice as much as the rest, so that is done only where there are others.
+  for __lab_i in /proc/self/fd/*; do
+    case $__lab_i in */[0123]) ;; *) __lab_d= ;; esac
+  done
+  case $__lab_d in '') \__lab_held ;; esac
+  case $__lab_f in *f*) \command set -f ;; esac
+  {
+    IFS= \command read -r __lab_n <"$2" || __lab_n=-
+    \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d $__lab_n"
+    \command pwd || \command printf '%s\n' "$PWD"
+    \__lab_rec .
+  } >|/run/lab/ctl
+}
+
+# __lab_held: the fds above 2 that are open, in __lab_d behind a dash, each after a comma.
+__lab_held() {
+  __lab_d=-
   for __lab_i in /proc/self/fd/*; do
     case $__lab_i in
       */[012]) ;;
-      # the glob's own directory fd is listed too, but is closed by now
       *) if \command [ -e "$__lab_i" ]; then __lab_d=$__lab_d,${__lab_i##*/}; fi ;;
     esac
   done
-  case $__lab_f in *f*) \command set -f ;; esac
-  {
-    \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d"
-    \command pwd || \command printf '%s\n' "$PWD"
-    \__lab_rec .
-  } 2>/dev/null >|/run/lab/ctl
 }
 
 # __lab_pid: this process's number in __lab_i, also in a forked copy. Reading /proc/self/stat would cost ten times as much.
@@ -59,14 +71,14 @@ __lab_pid() {
 }
 
 # __lab_parked N: what a parked copy says of itself: its pid, and the exported environment for a restart. It has a FIFO of its
-# own, since it says so while the next step may be reporting: two writers would mix their words.
+# own, since it says so while the next step may be reporting, and that step's copy too: two writers would mix their words.
 __lab_parked() {
   {
     \__lab_pid
     \__lab_rec "K $1 $__lab_i"
     \command export -p
     \__lab_rec .
-  } >|/run/lab/parked
+  } >|"/run/lab/parked$(($1 % 2))"
 }
 
 # __lab_ready: a new driver tells its pid.

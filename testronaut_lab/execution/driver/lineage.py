@@ -53,7 +53,7 @@ class Lineage:
         self._channel = channel
         self._spec = spec
         self._secret = secrets.token_hex(16)
-        self._readers = {fd: RecordReader(self._secret) for fd in (channel.ctl, channel.parked)}
+        self._readers = {fd: RecordReader(self._secret) for fd in (channel.ctl, *channel.parked)}
         self._inbox: deque[Record] = deque()
         self._leader: Attached | None = None
         self._leader_words = b""
@@ -61,6 +61,8 @@ class Lineage:
         self._numbers = 0
         self._parked: int | None = None
         self._parking: int | None = None
+        self._reserved: int | None = None
+        self._early: tuple[int, int, bytes] | None = None
         self._retired: int | None = None
         self._leaving_pid = 0
         self._pids: dict[str, int] = {}
@@ -156,10 +158,47 @@ class Lineage:
     def park(self) -> None:
         """Ask the driver for a parked copy. It forks before it reads another command, so nobody has to wait for it."""
         self._dismiss()
+        self.unreserve()
         self._numbers += 1
         self._parking = self._numbers
         self._channel.open_gate(f"k.{self._parking}")
         self._channel.send(script.park(self._parking))
+
+    def reserve(self) -> int:
+        """The number of a copy that the shell may fork by itself at the end of the step that is about to begin.
+
+        It may do so while the one before has yet to tell of itself. Their numbers are an even and an odd one.
+        """
+        self.unreserve()
+        self._numbers += 1
+        self._channel.open_gate(f"k.{self._numbers}")
+        self._reserved = self._numbers
+        return self._reserved
+
+    def unreserve(self) -> None:
+        """The number that was reserved is for no copy: one that was killed may have told of itself under it.
+
+        The next is two higher, and takes its place among even and odd ones.
+        """
+        if self._reserved is not None:
+            self._numbers = self._reserved + 1
+            for number in (self._reserved, self._numbers):
+                self._channel.close_gate(f"k.{number}")
+            self._reserved = self._early = None
+
+    def parks_itself(self) -> bool:
+        """The shell is forking the copy of the number that was reserved, if one was, as after `park`.
+
+        To be said once no other one is on its way.
+        """
+        if self._reserved is None:
+            return False
+        self._dismiss()
+        self._parking, self._reserved = self._reserved, None
+        if self._early is not None:
+            self._stands(*self._early)
+            self._early = None
+        return True
 
     def prepare_park(self) -> None:
         """Do what `park` will need while there is nothing else to do."""
@@ -186,7 +225,8 @@ class Lineage:
     def _wait_for_words(self, deadline: float) -> None:
         """Leader or driver may be gone, which says nothing of a copy that is about to say what the shell has exported."""
         poll = select.poll()
-        poll.register(self._channel.parked, select.POLLIN)
+        for fd in self._channel.parked:
+            poll.register(fd, select.POLLIN)
         while self._parking is not None and (left_ms := int((deadline - time.monotonic()) * 1000)) > 0:
             poll.poll(left_ms)
             self.pump()
@@ -254,6 +294,7 @@ class Lineage:
         assert self._parked is not None
         self._depth += 1
         self._dismiss()
+        self.unreserve()
         if self._shelf is not None:
             self._shelf.pass_on(self._parked, self._numbers + 1)
         gate = f"k.{self._parked}"
@@ -282,6 +323,7 @@ class Lineage:
 
         Raises SessionLost when the shell does not start.
         """
+        self.unreserve()
         for number in (self._parked, self._parking, self._retired):
             if number is not None:
                 self._channel.close_gate(f"k.{number}")
@@ -362,6 +404,8 @@ class Lineage:
                 self._stray += record.tag.encode()  # of our making, yet nobody was asked: a step called our functions
 
     def _stands(self, number: int, pid: int, environment: bytes) -> None:
+        if number == self._reserved:
+            self._early = number, pid, environment  # that of the step's end is still to be read
         if number != self._parking:
             return
         self._retire()

@@ -144,10 +144,14 @@ def after_text(command: Command, cwd: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_line(command: Command, number: int, *, stdin: str, can_catch: bool) -> str:
+def run_line(
+    command: Command, number: int, *, stdin: str, can_catch: bool, park: int | None = None, count: str = "/dev/null"
+) -> str:
     """What becomes of the line `run(nonce)`: a script that sets `__c`, which holds the nonce already, to what runs one step.
 
     The nonce comes by the FIFO and stands only in the text that is being run: no file and, while the step runs, no variable.
+    With `park` the shell then forks the copy of that number by itself, but only if it could tell from the file `count` how
+    many processes there were before, and holds nothing open that a copy would hold too.
     """
     source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
@@ -160,7 +164,11 @@ def run_line(command: Command, number: int, *, stdin: str, can_catch: bool) -> s
         rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {merge}"
         rf'{before}{source}; {{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
     )
-    return f"__c={quote(text)}${{__c#+}}\n"
+    rest = f" {count}"
+    if park is not None:
+        copy = rf'\__lab_parked {park}; IFS= \command read -r __c <{RUN_DIR}/k.{park}; {_catching(can_catch)}eval "$__c"'
+        rest += f"; case $__lab_d$__lab_n in -[0-9]*) ( ( {copy} ) </dev/null >/dev/null 2>&1 & ) ;; esac"
+    return f"__c={quote(text)}${{__c#+}}{quote(rest)}\n"
 
 
 def run(nonce: str) -> str:

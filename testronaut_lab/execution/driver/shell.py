@@ -36,6 +36,11 @@ PARK_TIMEOUT_S = 3.0
 class Meter(Counters, Protocol):
     """Counters of the container; None where they cannot be read."""
 
+    @property
+    def inner_count(self) -> str:
+        """The file in the container that holds how many processes it has; /dev/null where there is none."""
+        ...
+
     def processes(self) -> int | None: ...
     def pids(self) -> frozenset[int] | None: ...
 
@@ -73,6 +78,13 @@ class _Over:
     @property
     def by_itself(self) -> bool:
         return self.record is not None and self.record.tag == "S"
+
+    @property
+    def is_parking(self) -> bool:
+        """Whether the shell went on to fork a copy of itself, if it was told to: `script.run_line` has the same condition."""
+        if self.record is None or self.is_forged or not self.by_itself:
+            return False
+        return self.record.words[3] == "-" and self.record.words[4].isdecimal()
 
     @property
     def is_plain(self) -> bool:
@@ -143,6 +155,16 @@ class ShellDriver:
         assert self._bystanders is not None
         return self._bystanders
 
+    def _is_alone(self, record: Record | None, counted: int | None) -> bool:
+        """Whether the step left nothing behind, as far as that can be told at once.
+
+        `counted` is how many of ours the shell must have counted at the step's end, None if no copy is on its way: while one
+        is, only that count, from before, proves anything.
+        """
+        if counted is None or record is None:
+            return self._counts_as_ours()
+        return not self.guests.sessions and not self._others.known and int(record.words[4]) == counted + 2
+
     def _counts_as_ours(self) -> bool:
         """Whether all processes are ours, or jobs that are known, and no shell of ours is missing.
 
@@ -158,6 +180,8 @@ class ShellDriver:
         alive = self._meter.pids()
         if alive is None:
             return False
+        if not alive.issuperset(self._others.known):
+            self._others.keep_only(alive)
         return ours <= alive <= ours | self._others.known | {1, self._watchdog.pid, self._lineage.leaving_pid}
 
     def close(self) -> None:
@@ -198,14 +222,18 @@ class ShellDriver:
             over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
             began = over.by_itself or any(stream.touched for stream in streams)
             # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
-            is_early = over.is_plain and self._lineage.settled(PARK_TIMEOUT_S)
-            is_alone = is_early and self._counts_as_ours()
-            state = self._go_on(over, command, notes, is_alone=is_alone) if is_early else None
+            is_settled = over.by_itself and self._lineage.settled(PARK_TIMEOUT_S)
+            is_early = over.is_plain and is_settled
+            counted = len(self._lineage.pids)
+            is_parking = is_settled and over.is_parking and self._lineage.parks_itself()
+            is_alone = is_early and self._is_alone(over.record, counted if is_parking else None)
+            state = self._go_on(over, command, notes, is_alone=is_alone, is_parking=is_parking) if is_early else None
             watch.drain()
             error = self._doubt(over, began=began)
             notes += self._oom_note(over)
             left_behind = () if is_alone else self._left_behind(over)
-            state = state or self._go_on(over, command, notes, is_alone=False)
+            is_parking = is_parking or (over.is_parking and self._lineage.parks_itself())
+            state = state or self._go_on(over, command, notes, is_alone=False, is_parking=is_parking)
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
@@ -231,7 +259,10 @@ class ShellDriver:
         if script.needs_brackets(command):
             put("before", script.before_text(command).encode(errors="surrogateescape"))
             put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
-        line = script.run_line(command, self._number, stdin=stdin, can_catch=self._lineage.can_catch)
+        park = None if _leaves_shell(command) and self._lineage.checkpoint is not None else self._lineage.reserve()
+        line = script.run_line(
+            command, self._number, stdin=stdin, can_catch=self._lineage.can_catch, park=park, count=self._meter.inner_count
+        )
         self._channel.write_step("line", line.encode(errors="surrogateescape"))
         self._channel.send(script.run(nonce))
         return nonce
@@ -260,6 +291,9 @@ class ShellDriver:
         self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet would be taken for the step's
         self._sweep(self._lineage.others)
         record = watch.until_dead(KILL_TIMEOUT_S)
+        # a step that came to its end while it was being ended has told so, which is no forgery
+        late = self._lineage.take("S")
+        is_forged = is_forged or (late is not None and self._is_forged(late, nonce))
         if record is None and self._driver_lives():
             self._container.kill()
             raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
@@ -272,7 +306,7 @@ class ShellDriver:
     def _is_forged(self, record: Record, nonce: str) -> bool:
         """Whether a step wrote it by our own functions, and so may still run."""
         if record.tag == "S":
-            return len(record.words) != 4 or record.words[0] != nonce or not record.words[1].isdecimal()
+            return len(record.words) != 5 or record.words[0] != nonce or not record.words[1].isdecimal()
         return not (len(record.words) == 1 and record.words[0].isdecimal()) or self._driver_lives()
 
     def _kind_of_end(self, record: Record | None) -> ExitKind:
@@ -318,10 +352,12 @@ class ShellDriver:
 
     def _strangers(self, processes: list[Process], ours: frozenset[int]) -> dict[int, str]:
         assert self._watchdog is not None
-        not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | self.guests.of(processes)
+        # whoever forked a copy that stands already has yet to end, which on a busy machine takes a while
+        forking = {process.parent for process in processes if process.pid == self._lineage.parked_pid}
+        not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | forking | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
-    def _go_on(self, over: _Over, command: script.Command, notes: list[str], *, is_alone: bool) -> ShellState:
+    def _go_on(self, over: _Over, command: script.Command, notes: list[str], *, is_alone: bool, is_parking: bool) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
         record = over.record
         if over.by_itself and record is not None:
@@ -329,8 +365,11 @@ class ShellDriver:
             self._lineage.options = record.words[2]
             try:
                 if self._lineage.leader_gone() or not (is_alone or self._is_supervised()):
+                    self._lineage.stands(PARK_TIMEOUT_S)
                     self._adopt(notes)
-                self._keep_shell(record.words[3], command, notes)
+                    is_parking = False
+                if not is_parking:
+                    self._keep_shell(record.words[3], command, notes)
             except ShellsGone:
                 notes.append("the shell was killed at the step's end")
                 self._restart()
@@ -352,9 +391,7 @@ class ShellDriver:
 
     def _keep_shell(self, held: str, command: script.Command, notes: list[str]) -> None:
         if held == "-":
-            # a program that the shell only starts leaves it as it was: the copy from before is as good as a new one
-            is_as_it_was = command.argv is not None and not command.exports
-            if not (is_as_it_was and self._lineage.stands(0)):
+            if not (_leaves_shell(command) and self._lineage.stands(0)):
                 self._lineage.park()
             return
         self._lineage.release()
@@ -419,6 +456,11 @@ class ShellDriver:
             self._lineage.park()
         except ShellsGone as error:
             raise SessionLost("the session's shell could not be started again") from error
+
+
+def _leaves_shell(command: script.Command) -> bool:
+    """Whether it leaves the shell as it was, so that the copy from before is as good as a new one."""
+    return (command.argv is not None or command.isolated) and not command.exports
 
 
 def _code(over: _Over) -> int | None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import resource
+import select
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,3 +115,64 @@ def test_a_spool_that_cannot_be_opened_is_a_capture_error(tmp_path: Path) -> Non
     capture = StreamCapture(NoRoom(tmp_path), 10 * 2**20)
     with pytest.raises(CaptureError, match="opening a file"):
         capture.feed(b"x" * (2**20 + 1))
+
+
+@given(st.lists(st.integers(1, 300_000), min_size=1, max_size=8), st.sampled_from([2**21, 2**23, 2**25]))
+@settings(max_examples=25, deadline=None)
+def test_what_is_moved_from_a_pipe_unseen_is_kept_hashed_and_told_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], limit: int
+) -> None:
+    whole = bytes(range(256)) * 9000 + b"".join(bytes([i % 251]) * size for i, size in enumerate(sizes))
+    told: list[tuple[bytes, int]] = []
+    capture = StreamCapture(
+        BlobStore(tmp_path_factory.getbasetemp() / "poured"), limit, lambda data, offset, _s: told.append((data, offset))
+    )
+    out, into = os.pipe()
+    writer = threading.Thread(target=write_all, args=(into, whole))
+    writer.start()
+    while (moved := poured(capture, out)) != 0:
+        if moved is None:
+            data = os.read(out, 2**20)
+            if not data:
+                break
+            capture.feed(data)
+    writer.join()
+    os.close(out)
+    kept = capture.finish(open_=False)
+    head, tail = whole[:limit], whole[limit:][-TAIL:]
+    assert (kept.read(), kept.sha256) == (head + tail, hashlib.sha256(head + tail).hexdigest())
+    assert all(whole[offset : offset + len(data)] == data for data, offset in told)
+    assert told[-1][1] + len(told[-1][0]) == len(whole)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    with open(fd, "wb") as file:
+        file.write(data)
+
+
+def poured(capture: StreamCapture, pipe: int) -> int | None:
+    """`pour`, waiting for the pipe to have something."""
+    while True:
+        try:
+            return capture.pour(pipe)
+        except BlockingIOError:
+            select.select([pipe], [], [])
+
+
+def test_a_disk_that_takes_no_more_of_a_poured_stream_is_an_error(tmp_path: Path) -> None:
+    capture = StreamCapture(BlobStore(tmp_path), 2**30)
+    capture.feed(bytes(2**21))
+    out, into = os.pipe()
+    os.write(into, b"x" * 1000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal_before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, before[1]))
+    try:
+        with pytest.raises(CaptureError, match="writing a large stream"):
+            capture.pour(out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal_before)
+        os.close(out)
+        os.close(into)
+    assert capture.finish(open_=True).read() == bytes(2**21)

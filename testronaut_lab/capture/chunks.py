@@ -45,29 +45,48 @@ class Teller:
         self._tell = tell
         self._held = b""  # told with what follows: the beginning of a character, or bulk
         self._end = 0
+        self._told_end = 0
         self._told_s = 0.0
+        self._passed: Callable[[int], bytes] | None = None
 
     def feed(self, data: bytes, elapsed_s: float) -> None:
+        self._fetch()
         self._end += len(data)
-        self._held = self._held + data if len(data) < TOLD_TAIL_BYTES else (self._held if not self._is_bulk else b"") + data
-        if self._is_bulk:
+        self._held = self._held + data if len(data) < TOLD_TAIL_BYTES else (self._held if not self.is_bulk else b"") + data
+        if self.is_bulk:
             self._held = self._held[-TOLD_TAIL_BYTES:]
             if elapsed_s - self._told_s < TELL_EVERY_S:
                 return
         self._say(len(self._held) - incomplete(self._held), elapsed_s)
 
+    def passed(self, size_bytes: int, elapsed_s: float, last: Callable[[int], bytes]) -> None:
+        """So much of bulk has passed unseen; `last` gives so many of the last bytes, when they are to be told."""
+        self._end += size_bytes
+        self._passed = last
+        if elapsed_s - self._told_s >= TELL_EVERY_S:
+            self._fetch()
+            self._say(len(self._held) - incomplete(self._held), elapsed_s)
+
     def finish(self, elapsed_s: float) -> None:
         """No more comes: what was taken for the beginning of a character was none."""
+        self._fetch()
         self._say(len(self._held), elapsed_s)
 
     @property
-    def _is_bulk(self) -> bool:
+    def is_bulk(self) -> bool:
+        """Whether only the end of what comes will be told."""
         return self._end > TOLD_WHOLE_BYTES
+
+    def _fetch(self) -> None:
+        if self._passed is not None:
+            self._held = self._passed(min(TOLD_TAIL_BYTES, self._end - self._told_end))
+            self._passed = None
 
     def _say(self, size: int, elapsed_s: float) -> None:
         data, offset = self._held[:size], self._end - len(self._held)
         self._held = self._held[size:]
-        if self._is_bulk and len(data) == TOLD_TAIL_BYTES:
+        self._told_end = self._end - len(self._held)
+        if self.is_bulk and len(data) == TOLD_TAIL_BYTES:
             data = without_rest(data)
             offset += size - len(data)
         if data:

@@ -6,6 +6,8 @@ it is told while it comes, is in `chunks.py`.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -19,6 +21,7 @@ INLINE_BYTES = 16 * 1024
 _SPILL_BYTES = 1024 * 1024
 _DIRECT_BYTES = 64 * 1024  # from here on copying pieces together costs more than writing them one by one
 _TAIL_BYTES = 64 * 1024
+_POUR_BYTES = 1024 * 1024
 
 
 class BlobSink(Protocol):
@@ -48,6 +51,7 @@ class StreamCapture:
         self._digest = Digest()
         self._kept = 0
         self._seen = 0
+        self._pours = True
 
     @property
     def over_limit(self) -> bool:
@@ -72,6 +76,49 @@ class StreamCapture:
         if len(data) > room:
             self._tail += data[max(room, 0) :]
             del self._tail[:-_TAIL_BYTES]
+
+    def pour(self, pipe: int) -> int | None:
+        """Move what a pipe holds, up to 1 MiB, into the file without a copy in our memory; how much, 0 at the pipe's end.
+
+        None while it has to be read and fed: there is no file yet, or the limit is near. Raises BlockingIOError while the pipe is
+        empty, CaptureError when the disk takes no more.
+        """
+        if not self._can_pour():
+            return None
+        if self._head:
+            full, self._head = self._head, bytearray()
+            self._write_out(full)
+        assert self._file is not None
+        fd, offset = self._file.fileno(), self._kept
+        try:
+            size = os.splice(pipe, fd, _POUR_BYTES, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a file system that cannot
+                self._pours = False
+                return None
+            raise self._unwritten(error) from error
+        if size:
+            self._poured(fd, offset, size)
+        return size
+
+    def _can_pour(self) -> bool:
+        is_told = self._teller is not None and not self._teller.is_bulk
+        return self._pours and self._file is not None and not is_told and self._limit - self._kept >= _POUR_BYTES
+
+    def _poured(self, fd: int, offset: int, size_bytes: int) -> None:
+        elapsed_s = time.monotonic() - self._started
+        self._times.add(elapsed_s, self._seen)
+        self._seen += size_bytes
+        self._kept += size_bytes
+        self._digest.extend(fd, offset, size_bytes)
+        if self._teller is not None:
+            self._teller.passed(size_bytes, elapsed_s, self._last)
+
+    def _last(self, size_bytes: int) -> bytes:
+        assert self._file is not None
+        return os.pread(self._file.fileno(), size_bytes, self._kept - size_bytes)
 
     def finish(self, *, open_: bool) -> Captured:
         """The stream as captured; `open_` says that a process still holds it. Call once."""
@@ -104,7 +151,7 @@ class StreamCapture:
         if self._file is None:
             try:
                 self._spool = self._blobs.new_spool()
-                self._file = open(self._spool, "wb", buffering=0)
+                self._file = open(self._spool, "w+b", buffering=0)
             except OSError as error:
                 raise CaptureError(f"opening a file for a large stream: {error}", hint="df -h .") from error
         self._digest.update(data)
@@ -113,12 +160,18 @@ class StreamCapture:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            raise CaptureError(f"writing a large stream to {self._spool}: {error}", hint="df -h .") from error
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> CaptureError:
+        return CaptureError(f"writing a large stream to {self._spool}: {error}", hint="df -h .")
 
     def _to_blob(self) -> tuple[Path, str]:
         self._write_out(self._head)
         self._head = bytearray()
         assert self._file is not None and self._spool is not None
+        try:
+            sha = self._digest.hexdigest()
+        except OSError as error:
+            raise CaptureError(f"reading a large stream back from {self._spool}: {error}", hint="df -h .") from error
         self._file.close()
-        sha = self._digest.hexdigest()
         return self._blobs.adopt(self._spool, sha), sha

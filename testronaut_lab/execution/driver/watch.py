@@ -56,6 +56,9 @@ class Stream:
     def read(self) -> bool:
         """Take what is there; whether there was anything. Sets `ended` when no process holds the other end."""
         try:
+            if self.wide and (poured := self.capture.pour(self.fd)) is not None:
+                self.ended = not poured
+                return bool(poured)
             data = os.read(self.fd, _READ_BYTES if self.wide else _FULL_PIPE_BYTES)
         except BlockingIOError:
             return False

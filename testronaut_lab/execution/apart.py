@@ -17,8 +17,9 @@ from pathlib import Path
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, Container
 from testronaut_lab.errors import CaptureError, SessionLost
+from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.script import RUN_DIR, Command, quote
-from testronaut_lab.execution.driver.shell import ShellDriver, ShellEnd
+from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch

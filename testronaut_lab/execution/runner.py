@@ -25,9 +25,10 @@ from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLo
 from testronaut_lab.execution.apart import ApartEnd
 from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
+from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellDriver, ShellEnd
+from testronaut_lab.execution.driver.shell import Meter, ShellDriver
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer

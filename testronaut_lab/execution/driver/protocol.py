@@ -1,6 +1,6 @@
 """What a session asks of the one who runs its commands; `shell.py` is the fast driver, `plain.py` the other one.
 
-What a command is stands in `script.py`, how it may end in `shell.py`. Which driver a session gets is decided in `probe.py`.
+What a command is stands in `script.py`, how it may end in `outcome.py`. Which driver a session gets is decided in `probe.py`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
+from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import ShellEnd
 from testronaut_lab.execution.driver.watch import Bounds
 
 

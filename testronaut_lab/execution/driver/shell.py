@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
@@ -22,12 +21,13 @@ from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
+from testronaut_lab.execution.driver.outcome import Over, ShellEnd
 from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.execution.driver.rewind import Rewinder
 from testronaut_lab.execution.driver.toll import Counters, Toll
 from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
 from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
-from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
+from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
 PARK_TIMEOUT_S = 3.0
@@ -43,53 +43,6 @@ class Meter(Counters, Protocol):
 
     def processes(self) -> int | None: ...
     def pids(self) -> frozenset[int] | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ShellEnd:
-    """How a command ended. `code` is the shell's, None when there is none; `error` says what is in doubt."""
-
-    kind: ExitKind
-    code: int | None
-    stdout: Captured
-    stderr: Captured
-    duration_s: float
-    cwd: str
-    state: ShellState
-    left_behind: tuple[str, ...] = ()
-    error: ErrorInfo | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Over:
-    """A step that runs no more. `record` is None when nobody told of its shell's end, `was_ended` says that we brought it about.
-
-    `is_orphan`: the step killed who would have told, and then its shell ended, nobody knows how.
-    """
-
-    kind: ExitKind
-    record: Record | None
-    duration_s: float
-    is_forged: bool
-    was_ended: bool = False
-    is_orphan: bool = False
-
-    @property
-    def by_itself(self) -> bool:
-        return self.record is not None and self.record.tag == "S"
-
-    @property
-    def is_parking(self) -> bool:
-        """Whether the shell went on to fork a copy of itself, if it was told to: `script.run_line` has the same condition."""
-        if self.record is None or self.is_forged or not self.by_itself:
-            return False
-        return self.record.words[3] == "-" and self.record.words[4].isdecimal()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it ended as most do, and its shell goes on without anything having to be mended first."""
-        return self.by_itself and self.kind is ExitKind.EXITED and not self.is_forged
 
 
 class ShellDriver:
@@ -239,7 +192,7 @@ class ShellDriver:
             self._close_streams(streams)
         state = before if state is ShellState.KEPT else state
         cwd = self._lineage.cwd
-        return ShellEnd(over.kind, _code(over), out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
+        return ShellEnd(over.kind, over.code, out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
 
     def _forget_interrupt(self) -> None:
         try:
@@ -281,12 +234,12 @@ class ShellDriver:
             else:
                 self._late.take_over(stream.fd)
 
-    def _conclude(self, watch: StepWatch, over: Record | ExitKind | None, nonce: str, started: float) -> _Over:
+    def _conclude(self, watch: StepWatch, over: Record | ExitKind | None, nonce: str, started: float) -> Over:
         """Make sure that the step is over: kill what must be killed. The record is None when every shell is gone."""
         is_forged = isinstance(over, Record) and self._is_forged(over, nonce)
         if not isinstance(over, ExitKind) and not is_forged:
             duration_s = time.monotonic() - started
-            return _Over(self._kind_of_end(over), over, duration_s, is_forged, is_orphan=over is None and self._is_orphan())
+            return Over(self._kind_of_end(over), over, duration_s, is_forged, is_orphan=over is None and self._is_orphan())
         why = over if isinstance(over, ExitKind) else ExitKind.EXITED
         self._lineage.stands(PARK_TIMEOUT_S)  # a copy that has not told its number yet would be taken for the step's
         self._sweep(self._lineage.others)
@@ -297,7 +250,7 @@ class ShellDriver:
         if record is None and self._driver_lives():
             self._container.kill()
             raise SessionLost(f"the step had to be ended ({why.value}) and its shell did not die: the container was killed")
-        return _Over(why, record, time.monotonic() - started, is_forged, was_ended=True)
+        return Over(why, record, time.monotonic() - started, is_forged, was_ended=True)
 
     def _is_orphan(self) -> bool:
         alive = {process.pid for process in self._others.processes() if process.is_alive}
@@ -313,7 +266,7 @@ class ShellDriver:
         """What the container's own counters say of a step that ended by itself."""
         return self._toll.kind_of_end(went_well=record is not None and record.tag == "S" and record.words[1:2] == ("0",))
 
-    def _oom_note(self, over: _Over) -> list[str]:
+    def _oom_note(self, over: Over) -> list[str]:
         """A step may get over the loss of a process, but whoever reads its result has to know of it."""
         killed = self._toll.oom_killed
         if not killed or over.kind is ExitKind.OOM:
@@ -325,7 +278,7 @@ class ShellDriver:
         """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
         self._others.sweep(keep, self.guests.sessions)
 
-    def _doubt(self, over: _Over, *, began: bool) -> ErrorInfo | None:
+    def _doubt(self, over: Over, *, began: bool) -> ErrorInfo | None:
         """What makes this step an error whatever its exit status. It `began` if its shell came as far as its streams."""
         stopped = self._lineage.take("P")
         extra = self._lineage.take("SP")
@@ -340,7 +293,7 @@ class ShellDriver:
             return ErrorInfo("SessionLost", "the shell ended before the step began: it was killed, or had no room to fork")
         return None
 
-    def _left_behind(self, over: _Over) -> tuple[str, ...]:
+    def _left_behind(self, over: Over) -> tuple[str, ...]:
         """Names of the processes that this step started and that still run; they are known as background jobs from now on."""
         if not self._lineage.stands(PARK_TIMEOUT_S):
             self._lineage.give_up_parking()
@@ -357,7 +310,7 @@ class ShellDriver:
         not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | forking | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
-    def _go_on(self, over: _Over, command: script.Command, notes: list[str], *, is_alone: bool, is_parking: bool) -> ShellState:
+    def _go_on(self, over: Over, command: script.Command, notes: list[str], *, is_alone: bool, is_parking: bool) -> ShellState:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
         record = over.record
         if over.by_itself and record is not None:
@@ -461,14 +414,3 @@ class ShellDriver:
 def _leaves_shell(command: script.Command) -> bool:
     """Whether it leaves the shell as it was, so that the copy from before is as good as a new one."""
     return (command.argv is not None or command.isolated) and not command.exports
-
-
-def _code(over: _Over) -> int | None:
-    """The shell's exit status; None for a step that we ended because of what it did."""
-    if over.kind not in (ExitKind.EXITED, ExitKind.OOM, ExitKind.PIDS_LIMIT) or (over.was_ended and not over.is_forged):
-        return None
-    if over.is_orphan:
-        return None
-    if over.record is None:
-        return 137  # every shell was killed, and only SIGKILL does that
-    return int(over.record.words[1 if over.by_itself else 0])

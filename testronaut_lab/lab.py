@@ -16,18 +16,22 @@ from weakref import WeakSet
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
-from testronaut_lab.execution.context import StepRequest, check_environment
+from testronaut_lab.execution.context import StepRequest, check_environment, check_together
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undoing import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
-from testronaut_lab.model.interaction import Interaction, Tty
+from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_plans, parse_tool, slug
+from testronaut_lab.recording.draft import Making
+from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
+from testronaut_lab.recording.place import PlanPlace
+from testronaut_lab.recording.save import SavedPlan, save
 from testronaut_lab.report.html import session_html
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.targets import in_cells, with_image
@@ -67,6 +71,7 @@ class Session:
         root = root or project_root(Path.cwd())
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
+        self.journal = Journal()
         self._live: LiveSession | None = None
         self._image_id = ""
         self._closed = False
@@ -140,11 +145,12 @@ class Session:
         self._live = self._bench.session(image_id, self._settings, self._env, self._live)
         self._facts = self._live.facts
         self._tools, self._image_id = tools, image_id
+        self.journal.add(Restarted())
         self.log.emit(Problem("the session was started anew to install tools: files are kept, shell state and jobs are gone"))
 
     def run(
         self,
-        command: str | Sequence[str],
+        command: str | Sequence[str] | None = None,
         *,
         stdin: str | bytes = b"",
         env: Mapping[str, str] | None = None,
@@ -155,26 +161,32 @@ class Session:
         tty: bool | Tty = False,
         interact: Sequence[Interaction] = (),
         merge: bool = False,
+        background: str | None = None,
+        ready: Ready | None = None,
+        stop: str | None = None,
+        signal: Mapping[str, str] | None = None,
     ) -> StepResult:
         """Run one step: a string is a script for the session's shell, a list exact arguments. `timeout` is in seconds.
 
         What the step did is the result, also when it failed, was not found or had to be ended; with `check` anything but
         success raises StepFailed. `tty` gives it a terminal of its own, in which `interact` is done. With `merge` stdout and
-        stderr are one stream in exact order, which is the result's stdout. Raises UsageError for what no shell can be given,
-        SessionLost when there is none any more.
+        stderr are one stream in exact order, which is the result's stdout. `background` names a program that goes on, from when
+        it is `ready`; instead of a command, `stop` ends the one of that name, and `signal` sends signals to some, by name.
+
+        Raises UsageError for what no shell can be given, SessionLost when there is none any more.
         """
-        if interact and not tty:
-            raise UsageError("`interact` needs a terminal", hint="tty=True")
-        if stdin and tty:
-            raise UsageError("`stdin` and `tty` exclude each other: a terminal is its own input", hint="interact=[SendText(…)]")
-        if merge and tty:
-            raise UsageError("`merge` and `tty` exclude each other: a terminal has one stream anyway")
-        request = self._request(command, stdin, env or {}, cwd, timeout, id, merge=merge)
-        if tty:
-            request = replace(request, tty=tty if isinstance(tty, Tty) else Tty(), interact=tuple(interact))
+        asked = StepRequest(
+            "", "", command if isinstance(command, str) else None,
+            None if command is None or isinstance(command, str) else tuple(command), stdin=_bytes(stdin, "`stdin`"),
+            env=env or {}, cwd=cwd, timeout_s=timeout, merge=merge, tty=(tty if isinstance(tty, Tty) else Tty()) if tty else None,
+            interact=tuple(interact), background=background, ready=ready, stop=stop, signal=dict(signal or {}),
+        )  # fmt: skip
+        check_together(asked)
+        request = self._named(asked, id)
         live = self._started()
         result = live.run(request)
         self.results.append(result)
+        self.journal.add(Ran(request, Seen(result, live.facts, self._blobs.read), id))
         return result.check() if check else result
 
     def undo(self, steps: int = 1) -> UndoResult:
@@ -202,15 +214,30 @@ class Session:
         for step_id in undone.steps:
             if (name := self._slugs.pop(step_id, None)) is not None:
                 self._ids[name] -= 1
+        self.journal.undo(len(undone.steps))
         return undone
+
+    def save(self, path: str | Path, *, overwrite: bool = False, verify: bool = True) -> SavedPlan:
+        """Write what was done here as a plan (`*.lab.yaml`, `.lab.yml` or `.lab.json`), its goldens beside those of the project.
+
+        It is replayed in a fresh session first, and what differs from run to run is normalised or left out, which the notes of
+        what is returned say; a plan that is not `green` in the end is written all the same. Without `verify` it is not replayed.
+        The session goes on. Raises UsageError for a path that exists, unless `overwrite`, and for what no plan can say.
+        """
+        if not self.journal.steps:
+            raise UsageError(f"saving the session as {path}: no step was run in it yet")
+        return save(self._making(), self.journal.entries, PlanPlace.at(path, overwrite=overwrite), verify=verify)
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int | None = None) -> None:
         """Put a file into the workspace; a Path is a file or folder of the host. It counts as nobody's change."""
         live = self._started()
         if isinstance(content, Path):
             live.copy(path, content, mode)
+            self.journal.add(Put(path, source=content.absolute(), mode=mode))
         else:
-            live.put(path, _bytes(content, f"putting {path}"), mode)
+            data = _bytes(content, f"putting {path}")
+            live.put(path, data, mode)
+            self.journal.add(Put(path, data, mode=mode))
 
     def get(self, path: str) -> bytes:
         """A regular file of the workspace, or by an absolute path of /tmp, home or a writable root file system.
@@ -246,24 +273,17 @@ class Session:
             raise SessionLost("the session did not start")
         return self._live
 
-    def _request(
-        self,
-        command: str | Sequence[str],
-        stdin: str | bytes,
-        env: Mapping[str, str],
-        cwd: str | None,
-        timeout: float | None,
-        step_id: str | None,
-        *,
-        merge: bool,
-    ) -> StepRequest:
-        run = command if isinstance(command, str) else None
-        argv = None if isinstance(command, str) else tuple(command)
-        name = step_id or self._next_id(run if run is not None else " ".join(argv or ()))
-        data = _bytes(stdin, f"step {name}: `stdin`")
-        request = StepRequest(name, f"session::{name}", run, argv, stdin=data, env=env, cwd=cwd, timeout_s=timeout, merge=merge)
+    def _named(self, asked: StepRequest, step_id: str | None) -> StepRequest:
+        name = step_id or self._next_id(asked.command if asked.argv is None else " ".join(asked.argv))
+        request = replace(asked, id=name, nodeid=f"session::{name}")
         request.validate()
         return request
+
+    def _making(self) -> Making:
+        made = self._settings
+        usual = "writable" if made.user == "root" else "read-only"
+        rootfs = None if made.rootfs == usual else made.rootfs
+        return Making(self._image, self._tools, made.network, made.user, rootfs, made.shell, made.limits, self._env)
 
     def _next_id(self, text: str) -> str:
         base = slug(text)

@@ -13,7 +13,7 @@ from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, P
 from testronaut_lab.model.substitution import literally
 from testronaut_lab.planfile import parse_plan, parse_tool
 from testronaut_lab.planfile.write import plan_text
-from testronaut_lab.planfile.written import Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.written import ExpectFail, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
 IMAGE = ImageSpec("debian:bookworm-slim")
 HERE = Path("/project")
@@ -98,7 +98,9 @@ def test_every_setting_of_a_plan_reads_back() -> None:
 
 
 def test_cases_read_back() -> None:
-    case = WrittenCase(id="one", tags=("smoke",), expect_fail="why", env={"A": "b"}, steps=(WrittenStep(run="x"),), golden=True)
+    case = WrittenCase(
+        id="one", tags=("smoke",), expect_fail=ExpectFail("why"), env={"A": "b"}, steps=(WrittenStep(run="x"),), golden=True
+    )
     [found] = read(WrittenPlan(image=IMAGE, cases=(case,))).cases
     assert ("one", ("smoke",), "why", {"A": "b"}) == (found.id, found.tags, found.expect_fail, found.env)
 

@@ -17,6 +17,8 @@ WORKSPACE = "/workspace"
 MAX_TIMEOUT_S = 24 * 3600
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_PROGRAM = re.compile(r"[a-z0-9_-]{1,100}")
+
 # The same in every step unless the plan says otherwise; nothing of the host leaks.
 FIXED_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80", "TERM": "dumb", "TMPDIR": "/tmp"}
 
@@ -76,6 +78,29 @@ class StepRequest:
         if self.timeout_s is not None and not 0 < self.timeout_s <= MAX_TIMEOUT_S:
             bounds = f"above 0 and at most {MAX_TIMEOUT_S} seconds"
             raise UsageError(f"step {self.id}: `timeout` must be {bounds}, not {self.timeout_s}")
+
+
+def check_together(asked: StepRequest) -> None:
+    """Raises UsageError for parts of a step that exclude each other, or of which one needs another, as a plan does."""
+    whats = [name for name in ("run", "argv", "stop") if getattr(asked, name) is not None] + ["signal"] * bool(asked.signal)
+    if len(whats) != 1:
+        raise UsageError("a step is a command, or `stop`, or `signal`, and one of them only")
+    if asked.interact and asked.tty is None:
+        raise UsageError("`interact` needs a terminal", hint="tty=True")
+    if asked.stdin and asked.tty is not None:
+        raise UsageError("`stdin` and `tty` exclude each other: a terminal is its own input", hint="interact=[SendText(…)]")
+    if asked.merge and asked.tty is not None:
+        raise UsageError("`merge` and `tty` exclude each other: a terminal has one stream anyway")
+    if asked.ready is not None and asked.background is None:
+        raise UsageError("`ready` needs a program in the background", hint="background='NAME'")
+    if asked.background is not None and (asked.tty is not None or asked.merge):
+        raise UsageError("`background` excludes `tty` and `merge`")
+    for name in filter(None, (asked.background, asked.stop, *asked.signal)):
+        if not _PROGRAM.fullmatch(name):
+            raise UsageError(f"{name!r} is no name for a background program", hint="a-z, 0-9, - and _ only")
+    extra = [key for key in ("stdin", "env", "cwd", "background", "merge", "tty") if getattr(asked, key)]
+    if whats[0] in ("stop", "signal") and extra:
+        raise UsageError(f"`{whats[0]}` runs nothing, so it excludes `{extra[0]}`")
 
 
 def check_environment(where: str, env: Mapping[str, str]) -> None:

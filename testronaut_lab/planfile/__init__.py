@@ -1,6 +1,27 @@
 """Reading plan files. What a plan is once it is read is in `model/plan.py`; running it is in `execution/`."""
 
 from testronaut_lab.planfile.identity import slug
-from testronaut_lab.planfile.load import find_plans, load_plan, load_plans, parse_plan, parse_plans, parse_tool, plan_schema
+from testronaut_lab.planfile.load import (
+    SUFFIXES,
+    find_plans,
+    load_plan,
+    load_plans,
+    parse_plan,
+    parse_plans,
+    parse_tool,
+    plan_schema,
+    read_plans,
+)
 
-__all__ = ["find_plans", "load_plan", "load_plans", "parse_plan", "parse_plans", "parse_tool", "plan_schema", "slug"]
+__all__ = [
+    "SUFFIXES",
+    "find_plans",
+    "load_plan",
+    "load_plans",
+    "parse_plan",
+    "parse_plans",
+    "parse_tool",
+    "plan_schema",
+    "read_plans",
+    "slug",
+]

@@ -54,7 +54,9 @@ def command_of(step: WrittenStep) -> str:
 def _argv_as_written(step: WrittenStep) -> Sequence[str]:
     """Without a matrix's values in it: a step is called the same in all cells."""
     words = step.node.entries.get("argv") if isinstance(step.node, TableNode) else None
-    return [str(word.value) for word in words.items if isinstance(word, ScalarNode)] if isinstance(words, ListNode) else ()
+    if not isinstance(words, ListNode):
+        return step.argv or ()  # made, and not read
+    return [str(word.value) for word in words.items if isinstance(word, ScalarNode)]
 
 
 class _Names:

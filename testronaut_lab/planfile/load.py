@@ -63,12 +63,26 @@ def load_plans(path: Path, *, root: Path | None = None, defaults: Mapping[str, o
     Raises UsageError with every problem there is, each with file, line and key.
     """
     _check_is_plan(path)
-    text = _read_text(path)
+    return read_plans(_read_text(path), path, root=root, defaults=defaults)
+
+
+def read_plans(
+    text: str,
+    path: Path,
+    *,
+    root: Path | None = None,
+    defaults: Mapping[str, object] | None = None,
+    folder: Path | None = None,
+) -> tuple[Plan, ...]:
+    """Like `load_plans`, for a text that is not in its file yet. What lies beside the plan is looked for in `folder`, if given.
+
+    Raises UsageError.
+    """
     problems = Problems()
     tree = (read_json if path.suffix == ".json" else read_yaml)(text, str(path), problems)
     file = path.parent.resolve() / path.name
     origin = _origin_of(file, project_root(file) if root is None else root.resolve())
-    return tuple(replace(plan, text=text) for plan in _load(tree, origin, file.parent, defaults, problems))
+    return tuple(replace(plan, text=text) for plan in _load(tree, origin, folder or file.parent, defaults, problems))
 
 
 def parse_plan(

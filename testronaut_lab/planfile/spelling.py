@@ -1,6 +1,7 @@
 """A plan as written, back into the tree that its file holds: the inverse of the grammar, value by value.
 
-Only what differs from the default is spelled out. How the tree becomes YAML is in `write.py`.
+Only what differs from the default is spelled out. A matrix is not: of a plan with one, a cell is read at a time. How the tree
+becomes YAML is in `write.py`.
 """
 
 from __future__ import annotations
@@ -30,28 +31,39 @@ from testronaut_lab.model.plan import FileSpec, ImageSpec, InstallSpec, Limits, 
 from testronaut_lab.model.units import parse_duration, parse_size
 from testronaut_lab.planfile.identity import command_of, slug
 from testronaut_lab.planfile.tools import shorthand
-from testronaut_lab.planfile.written import Expectations, Golden, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.written import (
+    Expectations,
+    ExpectFail,
+    Golden,
+    Stdin,
+    When,
+    WrittenCase,
+    WrittenPlan,
+    WrittenStep,
+)
 
 Tree = dict[str, JsonValue]
 
-_SETTINGS: Final = ("isolation", "network", "user", "rootfs", "shell")
+# Keys of a plan that hold one word each.
+SETTINGS: Final = ("isolation", "network", "user", "rootfs", "shell")
 _SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -> Tree:
-    """What the file of `plan` in `folder` holds. Keys in `explicit` are spelled out also where they say the default."""
+    """What the file of `plan` in `folder` holds. Keys in `explicit` (`network`, `limits.timeout`) are spelled out also
+    where they say the default."""
     spell = _Spelling(folder)
     default = WrittenPlan(image=plan.image)
     settings: Tree = {
         key: value
-        for key in _SETTINGS
+        for key in SETTINGS
         if (value := getattr(plan, key)) is not None and (key in explicit or value != getattr(default, key))
     }
     tree: Tree = {"version": plan.version, "name": plan.name, "image": _image(plan.image)}
     tree |= {"tools": [spell.tool(tool) for tool in plan.tools], **settings, "env": dict(plan.env)}
     tree |= {
         "files": {path: spell.file(file) for path, file in plan.files.items()},
-        "limits": _limits(plan.limits),
+        "limits": _limits(plan.limits, explicit),
         "normalize": [_rule(rule) for rule in plan.normalize],
         "ignore": list(plan.ignore),
         "golden": None if plan.golden is None else _golden(plan.golden),
@@ -119,7 +131,7 @@ class _Spelling:
 
     def case(self, case: WrittenCase) -> Tree:
         tree: Tree = {"id": case.id, "tags": list(case.tags), "env": dict(case.env)}
-        tree["expect_fail"] = None if case.expect_fail is None else case.expect_fail.reason
+        tree |= {"when": _when(case.when), "expect_fail": _expect_fail(case.expect_fail)}
         tree["golden"] = None if case.golden is None else _golden(case.golden)
         tree["expect"] = self.expectations(case.expect)
         return {**_filled(tree), "steps": [self.step(step) for step in case.steps]}
@@ -131,6 +143,7 @@ class _Spelling:
         tree |= {"stop": step.stop, "signal": dict(step.signal), "stdin": self._stdin(step.stdin), "env": dict(step.env)}
         tree |= {"cwd": step.cwd, "timeout": None if step.timeout_s is None else duration(step.timeout_s)}
         tree |= {"continue": step.continue_ or None, "skip_if": step.skip_if, "retry": _retry(step.retry)}
+        tree |= {"when": _when(step.when)}
         tree |= {"merge": step.merge or None, "tty": None if step.tty is None else _tty(step.tty)}
         tree |= {"interact": [self._interaction(item) for item in step.interact], "ready": _ready(step.ready)}
         tree |= {"save": {name: _save(save) for name, save in step.save.items()}}
@@ -221,19 +234,35 @@ def _image(image: ImageSpec) -> JsonValue:
     return image.ref if image == ImageSpec(image.ref) else {"ref": image.ref, "pull": image.pull}
 
 
-def _limits(limits: Limits) -> Tree:
-    default = Limits()
-    tree: Tree = {
-        "timeout": None if limits.timeout_s == default.timeout_s else duration(limits.timeout_s),
-        "case_timeout": None if limits.case_timeout_s == default.case_timeout_s else duration(limits.case_timeout_s),
-        "memory": None if limits.memory_bytes == default.memory_bytes else size(limits.memory_bytes),
-        "cpus": None if limits.cpus == default.cpus else limits.cpus,
-        "pids": None if limits.pids == default.pids else limits.pids,
-        "output": None if limits.output_bytes == default.output_bytes else size(limits.output_bytes),
-        "workspace": None if limits.workspace_bytes == default.workspace_bytes else size(limits.workspace_bytes),
-        "files": None if limits.files == default.files else limits.files,
+def _limits(limits: Limits, explicit: Collection[str]) -> Tree:
+    default = _every_limit(Limits())
+    return {key: value for key, value in _every_limit(limits).items() if f"limits.{key}" in explicit or value != default[key]}
+
+
+def _every_limit(limits: Limits) -> Tree:
+    return {
+        "timeout": duration(limits.timeout_s),
+        "case_timeout": duration(limits.case_timeout_s),
+        "memory": size(limits.memory_bytes),
+        "cpus": limits.cpus,
+        "pids": limits.pids,
+        "output": size(limits.output_bytes),
+        "workspace": size(limits.workspace_bytes),
+        "files": limits.files,
     }
-    return _present(tree)
+
+
+def _when(when: When) -> Tree:
+    tree: Tree = {}
+    for key, values in when.items():
+        tree[key] = [*sorted(values)]
+    return tree
+
+
+def _expect_fail(expected: ExpectFail | None) -> JsonValue:
+    if expected is None or not expected.when:
+        return None if expected is None else expected.reason
+    return {"reason": expected.reason, "when": _when(expected.when)}
 
 
 def _rule(rule: Rule) -> JsonValue:

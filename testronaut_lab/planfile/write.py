@@ -6,6 +6,7 @@ What is spelled out, and how, is in `spelling.py`. Whatever is written here read
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -42,6 +43,11 @@ def plan_text(
     return yaml_text(tree, remarks or {})
 
 
+def plan_json(plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = ()) -> str:
+    """The same tree as JSON, for a `*.lab.json`."""
+    return json.dumps(plan_tree(plan, folder, explicit), indent=2, ensure_ascii=False) + "\n"
+
+
 def yaml_text(tree: Tree, remarks: Mapping[int, str]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.width = _NO_FOLDING
@@ -74,7 +80,7 @@ def _node(value: JsonValue, indent: int, *, opens: bool, inner: bool) -> object:
             made = CommentedSeq([_item(item, indent, opens=opens) for item in value])
         case _:
             return value
-    if not opens and _fits(value, indent):
+    if not opens and not _has_tables(value) and _fits(value, indent):
         _flow(made)
     return made
 
@@ -83,6 +89,17 @@ def _item(value: JsonValue, indent: int, *, opens: bool) -> object:
     if isinstance(value, dict) and opens:
         return _table(value, indent + 2)
     return _node(value, indent + 2, opens=False, inner=True)
+
+
+def _has_tables(value: JsonValue) -> bool:
+    """A list of tables reads better with each of them in a line of its own, as does a table that has such a list."""
+    match value:
+        case list():
+            return any(isinstance(each, dict) for each in value)
+        case dict():
+            return any(map(_has_tables, value.values()))
+        case _:
+            return False
 
 
 def _flow(made: CommentedMap | CommentedSeq) -> None:

@@ -1,0 +1,1 @@
+"""From what was done in a session to a plan with goldens that replays green."""

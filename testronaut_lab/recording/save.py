@@ -1,0 +1,218 @@
+"""A recorded session becomes a plan and its goldens: drafted, replayed until it is green, and only then written.
+
+What is in the plan is decided in `draft.py`, what its goldens hold in `stable.py`; running it is `replay.py`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from testronaut_lab.config import load_config
+from testronaut_lab.golden.render import GoldenTree
+from testronaut_lab.model.plan import Plan, Step
+from testronaut_lab.planfile import read_plans
+from testronaut_lab.planfile.spelling import SETTINGS
+from testronaut_lab.planfile.write import plan_json, plan_text
+from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
+from testronaut_lab.recording.journal import Entry, Put, Ran
+from testronaut_lab.recording.place import PlanPlace, lay_out
+from testronaut_lab.recording.replay import Replayed, replay
+from testronaut_lab.recording.stable import Mended, first_choice, golden, mended
+
+MAX_REPLAYS: Final = 6
+
+_WORKSHOP: Final = "plan"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan that was written. `notes` are by the id of the step they are about.
+
+    `green`: replayed in a fresh session, all of it passed; None where it was not replayed.
+    """
+
+    path: Path
+    steps: int
+    goldens: int
+    green: bool | None
+    replays: int = 0
+    duration_s: float = 0.0
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """In one line: `jq.lab.yaml: 10 steps, 9 goldens; replayed in 412 ms, all passed`."""
+        counts = f"{self.path.name}: {_count(self.steps, 'step')}, {_count(self.goldens, 'golden')}"
+        if self.green is None:
+            return f"{counts}; not replayed"
+        ended = "all passed" if self.green else "not all passed"
+        times = "" if self.replays == 1 else f" {self.replays} times, the last time"
+        return f"{counts}; replayed{times} in {self.duration_s:.1f} s, {ended}"
+
+
+@dataclass(slots=True)
+class _Outcome:
+    draft: Draft
+    choices: dict[str, Choice]
+    in_place: bool
+    goldens: Mapping[str, GoldenTree] = field(default_factory=dict)
+    green: bool | None = None
+    replays: int = 0
+    duration_s: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
+    mended: Mapping[str, Mended] = field(default_factory=dict)
+
+
+def save(
+    making: Making, entries: Sequence[Entry], place: PlanPlace, *, verify: bool = True, tell: Tell = lambda _line: None
+) -> SavedPlan:
+    """Write what was recorded as the plan at `place`, with its goldens; what is there is replaced.
+
+    Blocks for as long as running the plan takes, once if it does the same again and up to `MAX_REPLAYS` times if not; without
+    `verify` it is not run. A plan that is not green in the end is written all the same: what was recorded is not lost.
+
+    Raises UsageError for what no plan can say, CaptureError if something cannot be read or written, EngineError, InstallError.
+    """
+    with tempfile.TemporaryDirectory(prefix="testronaut-lab-") as scratch:
+        saving = _Saving(making, entries, place, Path(scratch), tell)
+        outcome = saving.settled() if verify else saving.unverified()
+        place.write(saving.text(outcome, place.folder), outcome.goldens, Path(scratch) / _WORKSHOP)
+    steps = len(outcome.draft.plan.steps)
+    return SavedPlan(
+        place.path, steps, len(outcome.goldens), outcome.green, outcome.replays, outcome.duration_s,
+        _notes(outcome),
+    )  # fmt: skip
+
+
+class _Saving:
+    def __init__(self, making: Making, entries: Sequence[Entry], place: PlanPlace, scratch: Path, tell: Tell) -> None:
+        self._making = making
+        self._entries = entries
+        self._place = place
+        self._scratch = scratch
+        self._workshop = scratch / _WORKSHOP
+        self._workshop.mkdir()
+        self._tell = tell
+        self._defaults = load_config(place.root).defaults
+        self._given = _given(entries)
+        self._replays = 0
+
+    def settled(self) -> _Outcome:
+        """What was put there late is put there from the beginning, unless that makes a difference."""
+        outcome = self._outcome(in_place=False)
+        stubborn = self._attempt(outcome)
+        if stubborn and outcome.draft.late:
+            other = self._outcome(in_place=True)
+            if self._attempt(other) < stubborn:
+                outcome = other
+        return self._settle(outcome)
+
+    def unverified(self) -> _Outcome:
+        outcome = self._outcome(in_place=False)
+        self._prepare(outcome)
+        return outcome
+
+    def text(self, outcome: _Outcome, folder: Path) -> str:
+        """The plan as its file in `folder` holds it."""
+        written = chosen(self._draft(folder, in_place=outcome.in_place), outcome.choices)
+        explicit = _explicit(self._defaults)
+        if self._place.path.suffix == ".json":
+            return plan_json(written, folder, explicit=explicit)
+        remarks = {
+            i: outcome.notes[step.id or ""]
+            for i, step in enumerate(written.steps)
+            if step.id in outcome.notes and not _is_by_rules(outcome.choices.get(step.id, Choice()))
+        }
+        return plan_text(written, folder, explicit=explicit, remarks=remarks)
+
+    def _draft(self, folder: Path, *, in_place: bool) -> Draft:
+        return draft(self._making, self._entries, folder, self._place.root, self._place.stem, in_place=in_place)
+
+    def _outcome(self, *, in_place: bool) -> _Outcome:
+        found = self._draft(self._workshop, in_place=in_place)
+        lay_out(found.beside, self._workshop)
+        now = datetime.now(UTC)
+        return _Outcome(found, {name: first_choice(ran.seen, self._given, now) for name, ran in found.steps.items()}, in_place)
+
+    def _settle(self, outcome: _Outcome) -> _Outcome:
+        """Mend and replay until it is green or nothing more can be done."""
+        while not outcome.green and self._replays < MAX_REPLAYS and self._mend(outcome):
+            self._attempt(outcome)
+        return outcome
+
+    def _attempt(self, outcome: _Outcome) -> frozenset[str]:
+        """Replay it; the steps that did not pass and that no rule can help."""
+        plan = self._prepare(outcome)
+        self._tell("replaying it again" if self._replays else "replaying it in a fresh session")
+        replayed = replay(plan, outcome.goldens, self._scratch)
+        self._replays += 1
+        outcome.replays, outcome.duration_s, outcome.green = self._replays, replayed.duration_s, replayed.green
+        if replayed.error is not None:
+            outcome.notes["replay"] = replayed.error.message
+        outcome.mended = {
+            step.id: self._mended(outcome, step, replayed, plan) for step in plan.cases[0].steps if step.id in replayed.failed
+        }
+        return frozenset(name for name, found in outcome.mended.items() if found.choice is None or not _is_by_rules(found.choice))
+
+    def _mended(self, outcome: _Outcome, step: Step, replayed: Replayed, plan: Plan) -> Mended:
+        ran = outcome.draft.steps.get(step.id)
+        if ran is None:
+            return Mended(None, "could not be done when it was replayed")
+        return mended(step, outcome.choices[step.id], ran.seen, replayed.steps[step.id], plan.ignore)
+
+    def _mend(self, outcome: _Outcome) -> bool:
+        """Take over what was found for the steps that failed; whether there is another choice to try."""
+        found = outcome.mended
+        outcome.notes |= {name: each.note for name, each in found.items()}
+        outcome.choices |= {name: each.choice for name, each in found.items() if each.choice is not None}
+        return any(each.choice is not None for each in found.values())
+
+    def _prepare(self, outcome: _Outcome) -> Plan:
+        """The plan as it would be read, and the goldens that its steps would have."""
+        text = self.text(outcome, self._workshop)
+        place, workshop = self._place, self._workshop
+        [plan] = read_plans(text, place.path, root=place.root, defaults=self._defaults, folder=workshop)
+        outcome.goldens = {
+            step.id: golden(step, outcome.choices[step.id].shown or outcome.draft.steps[step.id].seen, plan.ignore)
+            for step in plan.cases[0].steps
+            if step.golden is not None and step.id in outcome.draft.steps
+        }
+        return plan
+
+
+def _is_by_rules(choice: Choice) -> bool:
+    return choice == Choice(rules=choice.rules)
+
+
+def _explicit(defaults: Mapping[str, object]) -> set[str]:
+    """The settings of which the project has defaults of its own: where the session had others, the plan has to say so."""
+    limits = defaults.get("limits")
+    of_limits = {f"limits.{key}" for key in limits} if isinstance(limits, Mapping) else set()
+    return {*SETTINGS, "tools"} & defaults.keys() | of_limits
+
+
+def _notes(outcome: _Outcome) -> dict[str, str]:
+    return {**{name: f"not in the plan: {why}" for name, why in outcome.draft.skipped.items()}, **outcome.notes}
+
+
+def _given(entries: Sequence[Entry]) -> str:
+    """All text that the session was given, to tell what a tool made from what it was told."""
+    parts: list[bytes] = []
+    for entry in entries:
+        match entry:
+            case Put(content=bytes(content)):
+                parts.append(content)
+            case Ran(request=request):
+                words = [request.run or "", *(request.argv or ()), *request.env.values()]
+                parts += [request.stdin, *(word.encode(errors="surrogateescape") for word in words)]
+    return b"\n".join(parts).decode(errors="replace")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -56,6 +56,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         path.write_bytes(data)
 
 
+def append_text(path: Path, text: str) -> None:
+    with _writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:

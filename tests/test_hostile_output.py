@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from html import unescape
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from hostile import ATTACKS, BEGIN, between_marks, everything, marked, offences
@@ -53,9 +53,13 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.model.runs import RunSummary
+from testronaut_lab.report.github import annotation_lines
 from testronaut_lab.report.html import run_html, session_html, step_html
 from testronaut_lab.report.json import dumps, events_to_jsonl
+from testronaut_lab.report.junit import junit_xml
 from testronaut_lab.report.live import LiveReporter
+from testronaut_lab.report.markdown import markdown
+from testronaut_lab.report.page import run_page
 from testronaut_lab.report.safe import safe_text
 from testronaut_lab.report.tables import runs_table
 from testronaut_lab.report.text import TextReporter
@@ -193,6 +197,14 @@ def test_html(attack: bytes) -> None:
 
 
 @each_attack
+def test_a_page_junit_markdown_and_annotations(attack: bytes) -> None:
+    run = followed(run_of(attack)).result()
+    documents = [run_page(run), junit_xml(run).decode(), markdown(run), *annotation_lines(run, PurePath())]
+    assert [offences(unescape(document)) for document in documents] == [[]] * len(documents)
+    assert all(BEGIN in unescape(document) for document in documents)
+
+
+@each_attack
 def test_json_and_events(attack: bytes) -> None:
     view = followed(run_of(attack))
     log = EventLog()
@@ -252,7 +264,7 @@ def test_a_line_without_an_end_is_cut_in_every_list() -> None:
 def test_every_field_of_a_result_is_attacked_here() -> None:
     plain = StepResult("a", "b", Exit(ExitKind.EXITED), Status.PASSED)
     same = {field.name for field in fields(StepResult) if getattr(plain, field.name) == getattr(result_of(b"x"), field.name)}
-    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state", "merged"}
+    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state", "merged", "line"}
 
 
 # The same through real containers

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from recorded import EVERYTHING
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.lab import Session
@@ -29,6 +30,7 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.report.html import run_html, session_html, step_html
+from testronaut_lab.report.page import run_page
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>\"'&\x1b[31m\x00\u202e"
 OUT = Captured(6, data=b"hello\n")
@@ -147,6 +149,21 @@ def test_only_cases_that_did_not_pass_are_open() -> None:
 def test_the_error_of_a_run_is_shown_with_its_hint() -> None:
     html = run_html(run_of(status=Status.ERROR, error=ErrorInfo("EngineError", "no engine", "testronaut-lab engine up")))
     assert "error: no enginehint: testronaut-lab engine up" in Page(html).text
+
+
+def test_a_page_of_its_own_needs_nothing_from_elsewhere() -> None:
+    html = run_page(EVERYTHING)
+    page = Page(html.partition("<body>")[2].partition("</body>")[0])
+    assert page.open == [] and page.tags <= {"div", "span", "strong", "code", "pre", "br", "details", "summary"}
+    assert """http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';""" in html
+    assert re.findall(r"(?i)<script|<link|<img|src=|href=|url\(|@import", html) == []
+    assert f"<title>testronaut-lab {EVERYTHING.run}: error</title>" in html
+
+
+def test_attempts_that_failed_are_folded_away_beneath_their_case() -> None:
+    text = Page(run_html(EVERYTHING)).text
+    assert "FLAKY flaky 250 ms 1 step 2 attempts" in text
+    assert "FAIL attempt 1 500 ms 2 steps" in text
 
 
 def test_a_session_shows_its_last_steps() -> None:

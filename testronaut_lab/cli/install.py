@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, again, app, shown
-from testronaut_lab.cli.run import EVENTS, JSON, reported, stopped_by_signals, write_files
-from testronaut_lab.console import check_writable, say
+from testronaut_lab.cli.run import reported, stopped_by_signals
+from testronaut_lab.console import say
 
 _SPECS = typer.Argument(metavar="SPEC...", help="STRATEGY:SPEC, like 'apt:jq=1.6*', or in full, as in a plan: '{name: …}'.")
 _IMAGE = typer.Option(metavar="REF", help="The image to install into.")
@@ -20,8 +21,8 @@ _IMAGE = typer.Option(metavar="REF", help="The image to install into.")
 def install(
     specs: Annotated[list[str], _SPECS],
     image: Annotated[str, _IMAGE] = "debian:bookworm-slim",
-    json: Annotated[Path | None, JSON] = None,
-    events: Annotated[Path | None, EVENTS] = None,
+    json: Annotated[Path | None, reports.JSON] = None,
+    events: Annotated[Path | None, reports.EVENTS] = None,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
     """Install tools into an image, verify them, and keep it for the runs that want the same."""
@@ -33,13 +34,14 @@ def install(
 
     root = project_root(Path.cwd())
     plan = installation(specs, image, root)
-    check_writable(json, events)
+    wanted = reports.Reports(json, events)
+    wanted.check()
     location = store or load_config(root).store_location
     plan_run = PlanRun([plan], RunOptions(ci=True, store=location))
     with stopped_by_signals(plan_run):
-        to_stderr = "-" in (str(json), str(events))
+        to_stderr = wanted.take_stdout
         result = reported(plan_run, shown(location), again(store, root), to_stderr=to_stderr, tells=InstallNarrator)
-    write_files(plan_run, result, json, events)
+    wanted.write(result, plan_run.log.subscribe(hints=False), root)
     if (removed := keep_to_policy(root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)

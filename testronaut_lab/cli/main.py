@@ -21,7 +21,7 @@ app.registered_commands.sort(key=lambda verb: _VERBS.index(verb.name or getattr(
 
 # Of the contract and not there yet: refused by name, never ignored.
 _VERBS_TO_COME = frozenset("accept demo diff doctor import pending prune record reject replay review shell".split())
-_RUN_OPTIONS_TO_COME = frozenset("-j --jobs --junit --html --markdown --github --last-failed --shard".split())
+_RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())
 
 
 def main() -> NoReturn:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, app, open_store
+from testronaut_lab.config import load_config, project_root
 from testronaut_lab.console import print_json, print_table, say, write_line
 from testronaut_lab.errors import UsageError
 
 if TYPE_CHECKING:
+    from testronaut_lab.model.events import Event
+    from testronaut_lab.model.result import RunResult
     from testronaut_lab.store.database import Store
 
 
@@ -39,37 +44,53 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
     install_log: Annotated[bool, typer.Option("--install-log", help="What package managers wrote, in full.")] = False,
+    junit: Annotated[Path | None, reports.JUNIT] = None,
+    html: Annotated[Path | None, reports.HTML] = None,
+    markdown: Annotated[Path | None, reports.MARKDOWN] = None,
+    github: Annotated[bool, reports.GITHUB] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Print a stored run."""
-    from testronaut_lab.config import load_config, project_root
+    """Print a stored run, or write it as a run writes itself."""
     from testronaut_lab.report.json import dumps, events_to_jsonl
-    from testronaut_lab.report.text import TextReporter
-    from testronaut_lab.report.view import RunView
-    from testronaut_lab.store.blobs import BlobStore, with_paths
 
-    if json + events + install_log > 1:
-        raise UsageError("`show` takes one of --json, --events and --install-log")
+    wanted = reports.Reports(junit=junit, html=html, markdown=markdown, github=github)
+    if json + events + install_log + wanted.any > 1:
+        raise UsageError("`show` takes one of --json, --events and --install-log, or files and --github")
+    wanted.check()
     results = open_store(store)
     found = results.find(run_id)
     if install_log:
         _show_install_log(results, found)
-        return
-    blobs = BlobStore(load_config(project_root(Path.cwd())).results / "blobs")
-    stored = (with_paths(event, blobs) for event in results.events(found))
-    if events:
-        sys.stdout.buffer.writelines(events_to_jsonl(stored))
-        return
+    elif events:
+        sys.stdout.buffer.writelines(events_to_jsonl(_events(results, found)))
+    elif json:
+        sys.stdout.buffer.write(dumps(_told(results, found, lambda _line: None, store)))
+    else:
+        with wanted.guarded():
+            result = _told(results, found, (lambda _line: None) if wanted.take_stdout else write_line, store)
+        wanted.write(result, (), project_root(Path.cwd()))
+
+
+def _told(results: Store, run_id: str, write: Callable[[str], None], store: str | None) -> RunResult:
+    """What came of a stored run, once `write` has been given its lines."""
+    from testronaut_lab.report.text import TextReporter
+    from testronaut_lab.report.view import RunView
+
     view = RunView()
-    write = (lambda _line: None) if json else write_line
     again = "" if store is None else f" --store {shlex.quote(store)}"
     reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again)
-    for event in stored:
+    for event in _events(results, run_id):
         view.apply(event)
         reporter.event(view, event)
     reporter.end(view)
-    if json:
-        sys.stdout.buffer.write(dumps(view.result()))
+    return view.result()
+
+
+def _events(results: Store, run_id: str) -> Iterator[Event]:
+    from testronaut_lab.store.blobs import BlobStore, with_paths
+
+    blobs = BlobStore(load_config(project_root(Path.cwd())).results / "blobs")
+    return (with_paths(event, blobs) for event in results.events(run_id))
 
 
 def _show_install_log(results: Store, run_id: str) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, again, app, shown
-from testronaut_lab.console import Printer, check_writable, say, write_bytes
+from testronaut_lab.console import Printer, say
 from testronaut_lab.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from testronaut_lab.model.result import RunResult
     from testronaut_lab.report.narrator import Narrator
 
-JSON = typer.Option(metavar="FILE", help="Write the result as JSON; - is standard output.")
-EVENTS = typer.Option(metavar="FILE", help="Write the stored facts as JSON lines; - is standard output.")
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
 _FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
 _MATRIX = typer.Option(metavar="KEY=VALUE", help="Only cells of a matrix with this value; several of one key: any of them.")
@@ -34,6 +33,7 @@ _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
 _RETRIES = typer.Option(min=0, metavar="N", help="Run a case that fails up to N more times, each in a fresh session.")
 _ALLOW_FLAKY = typer.Option("--allow-flaky", help="A case that passes in a later attempt does not fail the run.")
+_LAST_FAILED = typer.Option("--last-failed", help="Only cases that did not end well in the newest stored run.")
 _TARGETS = typer.Argument(
     metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
 )
@@ -42,8 +42,12 @@ _TARGETS = typer.Argument(
 @app.command()
 def run(
     targets: Annotated[list[str] | None, _TARGETS] = None,
-    json: Annotated[Path | None, JSON] = None,
-    events: Annotated[Path | None, EVENTS] = None,
+    json: Annotated[Path | None, reports.JSON] = None,
+    events: Annotated[Path | None, reports.EVENTS] = None,
+    junit: Annotated[Path | None, reports.JUNIT] = None,
+    html: Annotated[Path | None, reports.HTML] = None,
+    markdown: Annotated[Path | None, reports.MARKDOWN] = None,
+    github: Annotated[bool, reports.GITHUB] = False,
     keyword: Annotated[str | None, _KEYWORD] = None,
     fail_fast: Annotated[bool, _FAIL_FAST] = False,
     matrix: Annotated[list[str] | None, _MATRIX] = None,
@@ -55,21 +59,27 @@ def run(
     ci: Annotated[bool, _CI] = False,
     retries: Annotated[int, _RETRIES] = 0,
     allow_flaky: Annotated[bool, _ALLOW_FLAKY] = False,
+    last_failed: Annotated[bool, _LAST_FAILED] = False,
 ) -> None:
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab.config import load_config
     from testronaut_lab.headless import PlanRun, RunOptions
     from testronaut_lab.housekeeping import keep_to_policy
+    from testronaut_lab.lastfailed import narrowed_to_failed
     from testronaut_lab.targets import chosen_plans
 
+    wanted = reports.Reports(json, events, junit, html, markdown, github)
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [])
-    check_writable(json, events)
-    in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     location = store or load_config(plans[0].root).store_location
+    wanted.check()
+    if last_failed:
+        plans, told = narrowed_to_failed(plans, location)
+        say(told, sys.stderr if wanted.take_stdout else sys.stdout)
+    in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky))
-    with stopped_by_signals(plan_run):
-        result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr="-" in (str(json), str(events)))
-    write_files(plan_run, result, json, events)
+    with stopped_by_signals(plan_run), wanted.guarded():
+        result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr=wanted.take_stdout)
+    wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
@@ -112,12 +122,3 @@ def reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool, tel
             return plan_run.run([live])
 
     return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show, tells=tells)])
-
-
-def write_files(plan_run: PlanRun, result: RunResult, json: Path | None, events: Path | None) -> None:
-    from testronaut_lab.report.json import dumps, events_to_jsonl
-
-    if json is not None:
-        write_bytes(json, dumps(result))
-    if events is not None:
-        write_bytes(events, b"".join(events_to_jsonl(plan_run.log.subscribe(hints=False))))

@@ -29,11 +29,16 @@ def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -
     chosen = [_by_ids(plan, named) for plan in plans] if nodeids else list(plans)
     if keyword is not None:
         matches = parse_keyword(keyword)
-        chosen = [_narrowed(plan, (case for case in plan.cases if matches(case))) for plan in chosen]
+        chosen = [narrowed(plan, matches) for plan in chosen]
     left = [plan for plan in chosen if plan.cases]
     if not left:
         raise UsageError(f"nothing was selected{f' by -k {keyword!r}' if keyword else ''}", hint="testronaut-lab run --help")
     return left
+
+
+def narrowed(plan: Plan, matches: Matches) -> Plan:
+    """The plan with only the cases that match; it may have none left."""
+    return _with_cases(plan, (case for case in plan.cases if matches(case)))
 
 
 def chosen_steps(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
@@ -82,10 +87,10 @@ def _named(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
 
 def _by_ids(plan: Plan, nodeids: frozenset[str]) -> Plan:
     cases = (case if case.nodeid in nodeids else _up_to(case, nodeids) for case in plan.cases)
-    return _narrowed(plan, (case for case in cases if case is not None))
+    return _with_cases(plan, (case for case in cases if case is not None))
 
 
-def _narrowed(plan: Plan, cases: Iterable[Case]) -> Plan:
+def _with_cases(plan: Plan, cases: Iterable[Case]) -> Plan:
     left = tuple(cases)
     return replace(plan, cases=left, partial=plan.partial or left != plan.cases)
 

@@ -1,7 +1,7 @@
 """Results as HTML, for notebooks: one self-contained piece for a step, a run or a session. Pure, and no script in it.
 
 Everything foreign goes through `safe_text` and is then escaped. Colours are readable on white and on black, for a page that
-says nothing of which it is. A whole report as a file of its own is not here.
+says nothing of which it is. What a file of its own needs around it is in `page.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from html import escape
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.result import (
     Captured,
+    CaseAttempt,
     CaseResult,
     ErrorInfo,
     Mismatch,
@@ -90,10 +91,23 @@ def _plan(plan: PlanResult) -> list[str]:
 
 def _case(case: CaseResult) -> str:
     is_open = "" if case.status in (Status.PASSED, Status.SKIPPED, Status.XFAILED) else " open"
-    facts = [_dim(duration_text(case.duration_s)), _dim(_count(case))]
+    facts = [_dim(duration_text(case.duration_s)), _dim(_count(case.steps))]
+    facts += [_dim(f"{case.attempts} attempts")] if case.attempts > 1 else []
     facts += [] if case.expect_fail is None else [_dim(f"expected to fail: {case.expect_fail}")]
     summary = _line(_badge(case.status), _text(case.id), *facts, tag="span")
-    inner = "".join(_error(case.error)) + "".join(_step(step) for step in case.steps)
+    inner = "".join(_attempt(number, attempt) for number, attempt in enumerate(case.earlier, 1))
+    inner += "".join(_error(case.error)) + "".join(_step(step) for step in case.steps)
+    return _folded(summary, inner, is_open)
+
+
+def _attempt(number: int, attempt: CaseAttempt) -> str:
+    """One before the last, folded away."""
+    facts = (_dim(duration_text(attempt.duration_s)), _dim(_count(attempt.steps)))
+    summary = _line(_badge(attempt.status), _text(f"attempt {number}"), *facts, tag="span")
+    return _folded(summary, "".join(_error(attempt.error)) + "".join(_step(step) for step in attempt.steps))
+
+
+def _folded(summary: str, inner: str, is_open: str = "") -> str:
     body = f'<div style="margin-left:1.25em">{inner}</div>'
     return f'<details{is_open} style="margin-left:1em"><summary>{summary}</summary>{body}</details>'
 
@@ -107,8 +121,8 @@ def _step(step: StepResult) -> str:
     return f"<details{is_open}><summary>{_heading(step, tag='span')}</summary>{details}</details>"
 
 
-def _count(case: CaseResult) -> str:
-    return f"{len(case.steps)} step{'' if len(case.steps) == 1 else 's'}"
+def _count(steps: Sequence[StepResult]) -> str:
+    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _heading(result: StepResult, tag: str = "div") -> str:

@@ -1,0 +1,67 @@
+"""`run --last-failed`: which cases did not end well in the newest stored run, and plans narrowed to those.
+
+A run that another process still writes is not the newest, nor is one without cases, as an installation is; one that was
+interrupted is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from testronaut_lab.errors import UsageError
+from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.result import PlanResult, RunResult, Status
+from testronaut_lab.model.selection import narrowed
+from testronaut_lab.report.view import RunView
+from testronaut_lab.store.database import Store
+
+_NOT_WELL = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})
+
+
+def narrowed_to_failed(plans: Sequence[Plan], location: str | Path) -> tuple[list[Plan], str]:
+    """The plans with only the cases left that did not end well in the newest run in the database at `location`; a line on it.
+
+    Raises UsageError when there is no such run, nothing in it went wrong, or nothing of that is among `plans`; CaptureError.
+    """
+    store = Store.open(location)
+    newest = _newest(store)
+    if newest is None:
+        raise UsageError(f"--last-failed: there is no earlier run in {store.file}", hint="testronaut-lab run")
+    failed = frozenset(nodeid for plan in newest.plans for nodeid in _not_well(plan))
+    if not failed:
+        raise UsageError(f"--last-failed: nothing failed in the newest run, {newest.run}", hint="testronaut-lab run")
+    left = [each for plan in plans if (each := narrowed(plan, lambda case: case.nodeid in failed)).cases]
+    count = sum(len(plan.cases) for plan in left)
+    if not left:
+        named = f"{', '.join(sorted(failed)[:5])}{' …' if len(failed) > 5 else ''}"
+        raise UsageError(
+            f"--last-failed: none of what failed in run {newest.run} was selected: {named}",
+            hint=f"testronaut-lab show {newest.run}",
+        )
+    return left, f"last failed: {_of(count, len(failed))} of run {newest.run}"
+
+
+def _newest(store: Store) -> RunResult | None:
+    for run in store.runs():
+        if run.status == "running":
+            continue
+        view = RunView()
+        for event in store.events(run.id):
+            view.apply(event)
+        if any(plan.cases for plan in view.plans.values()):
+            return view.result()
+    return None
+
+
+def _not_well(plan: PlanResult) -> Iterator[str]:
+    """Where a plan as a whole went wrong, also the cases that were not run for it."""
+    for case in plan.cases:
+        if case.status in _NOT_WELL or (plan.error is not None and case.status is Status.SKIPPED):
+            yield case.nodeid
+
+
+def _of(count: int, total: int) -> str:
+    if count == total:
+        return f"the {count} cases that failed" if count > 1 else "the one case that failed"
+    return f"{count} of the {total} cases that failed"

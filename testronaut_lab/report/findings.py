@@ -1,0 +1,118 @@
+"""What of a run somebody should look at, as a flat list in the order of the run: for reports that point at single places.
+
+How a finding reads in Markdown or as an annotation is in `markdown.py` and `github.py`; JUnit has cases instead of findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from testronaut_lab.model.result import CaseResult, ErrorInfo, PlanResult, RunResult, Status, StepResult
+from testronaut_lab.report.lines import step_details
+from testronaut_lab.report.safe import safe_line
+
+_BAD = frozenset({Status.FAILED, Status.ERROR})
+_WIDTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`name` is a node id, or else the name of a plan; `step` the step that it is about, `message` what else is to be said.
+
+    `attempt` is that of the case in which it was found, None if the case was run once. One of a flaky case is no failure:
+    the case passed in the end. Nothing in it is safe to show yet.
+    """
+
+    status: Status
+    name: str
+    file: str | None = None
+    line: int | None = None
+    step: StepResult | None = None
+    message: str = ""
+    attempt: int | None = None
+
+
+def findings(run: RunResult) -> Iterator[Finding]:
+    """Errors of the run, its plans and cases, each step that went wrong, and cases that passed though they were not to.
+
+    Of a case that was run again without success the last attempt, of one that recovered those before it.
+    """
+    if run.error is not None:
+        yield Finding(Status.ERROR, run.run, message=_said(run.error))
+    for plan in run.plans:
+        if plan.error is not None:
+            yield Finding(plan.status, plan.name, plan.file, message=_said(plan.error))
+        for case in plan.cases:
+            yield from _of_case(plan, case)
+
+
+def why(step: StepResult) -> str:
+    """In one line, safe: `exit: expected 3, got 5, and 1 more`; or the error's message."""
+    if step.error is not None:
+        return safe_line(step.error.message, 3 * _WIDTH)
+    if not step.mismatches:
+        return step.exit.describe()
+    first, *others = step.mismatches
+    what = first.aspect if first.path is None else f"{first.aspect} {safe_line(first.path)}"
+    more = f", and {len(others)} more" if others else ""
+    return f"{what}: expected {safe_line(first.expected, _WIDTH)}, got {safe_line(first.actual, _WIDTH)}{more}"
+
+
+def details(step: StepResult) -> list[str]:
+    """What stands beneath a step in a text report, without its indentation: mismatches, differences, errors. Safe to show."""
+    lines = [line.plain.rstrip() for line in step_details(step)]
+    indentation = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
+    return [line[indentation:] for line in lines]
+
+
+def command_lines(step: StepResult) -> list[str]:
+    """As it would stand in a terminal; not safe to show."""
+    first, *rest = step.command.rstrip("\n").split("\n")
+    return [f"$ {first}", *(f"> {line}" for line in rest)]
+
+
+def skipped_because(case: CaseResult) -> str:
+    """Why a case came to nothing, not safe to show: the reason of its first step that has one."""
+    notes = (note for step in case.steps if step.status is Status.SKIPPED for note in step.notes)
+    return next(notes, "it was not run")
+
+
+def took_s(run: RunResult) -> float:
+    """How long all cases took together, every attempt of them."""
+    cases = [case for plan in run.plans for case in plan.cases]
+    return sum(case.duration_s + sum(attempt.duration_s for attempt in case.earlier) for case in cases)
+
+
+def _of_case(plan: PlanResult, case: CaseResult) -> Iterator[Finding]:
+    match case.status:
+        case Status.XFAILED:
+            return
+        case Status.XPASSED:
+            message = f"passed, but was expected to fail: {case.expect_fail}"
+            yield Finding(case.status, case.nodeid, plan.file, case.line, message=message)
+        case Status.FLAKY:
+            for attempt, earlier in enumerate(case.earlier, 1):
+                yield from _of_attempt(plan, case, Status.FLAKY, earlier.steps, earlier.error, attempt)
+        case _:
+            attempt_or_none = case.attempts if case.attempts > 1 else None
+            yield from _of_attempt(plan, case, None, case.steps, case.error, attempt_or_none)
+
+
+def _of_attempt(
+    plan: PlanResult,
+    case: CaseResult,
+    status: Status | None,
+    steps: tuple[StepResult, ...],
+    error: ErrorInfo | None,
+    attempt: int | None,
+) -> Iterator[Finding]:
+    for step in steps:
+        if step.status in _BAD:
+            yield Finding(status or step.status, step.nodeid, plan.file, step.line, step, attempt=attempt)
+    if error is not None:
+        yield Finding(status or case.status, case.nodeid, plan.file, case.line, message=_said(error), attempt=attempt)
+
+
+def _said(error: ErrorInfo) -> str:
+    return error.message if error.hint is None else f"{error.message}\nhint: {error.hint}"

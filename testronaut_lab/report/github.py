@@ -1,0 +1,65 @@
+"""Annotations for GitHub's job log, one for each finding, at the step in the plan's file; and how a log is kept free of others.
+
+Workflow commands are lines that begin with `::`. Whatever a tool wrote is printed between `stop_commands` and `resume_commands`,
+where the runner takes no line for one, indented or not.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from testronaut_lab.model.result import RunResult, Status
+from testronaut_lab.report.findings import Finding, details, findings, why
+from testronaut_lab.report.safe import safe_line, safe_text
+
+_LINES = 60
+_CHARACTERS = 8000
+
+
+def stop_commands(token: str) -> str:
+    """A line; from it on no other is a command. `token` must be one that nobody can guess."""
+    return f"::stop-commands::{token}\n"
+
+
+def resume_commands(token: str) -> str:
+    return f"::{token}::\n"
+
+
+def annotation_lines(run: RunResult, folder: PurePath) -> list[str]:
+    """Lines without their newlines. `folder` is the project's, relative to where GitHub's checkout is."""
+    return [_annotation(finding, folder) for finding in findings(run)]
+
+
+def _annotation(finding: Finding, folder: PurePath) -> str:
+    level = "warning" if finding.status is Status.FLAKY else "error"
+    properties: dict[str, str] = {}
+    if finding.file is not None:
+        properties["file"] = (folder / finding.file).as_posix()
+    if finding.line is not None:
+        properties["line"] = str(finding.line)
+    properties["title"] = _title(finding)
+    settings = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{level} {settings}::{_message(finding)}"
+
+
+def _title(finding: Finding) -> str:
+    """The file is told anyhow, so a node id is without its path."""
+    again = "" if finding.attempt is None else f" (attempt {finding.attempt})"
+    return f"{finding.name.partition('::')[2] or finding.name}: {finding.status.value}{again}"
+
+
+def _message(finding: Finding) -> str:
+    if finding.step is None:
+        return _data(finding.message)
+    lines = [f"$ {safe_line(finding.step.command, 200)}", why(finding.step), *details(finding.step)]
+    shown = "\n".join([*lines[:_LINES], *(["…"] if len(lines) > _LINES else [])])
+    return _data(shown if len(shown) <= _CHARACTERS else f"{shown[:_CHARACTERS]}…")
+
+
+def _data(text: str) -> str:
+    """As the runner reads a message; `%` first, for it begins the others."""
+    return safe_text(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

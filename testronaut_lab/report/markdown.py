@@ -1,0 +1,198 @@
+"""A run as a Markdown summary for people: sums, a table of cases, and each step that went wrong. GitHub's flavour. Pure.
+
+Foreign text stands in code spans and fences only, each longer than any run of backticks in it, so that nothing in it is markup, a
+link, a mention or an image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from testronaut_lab.model.result import CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
+from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
+from testronaut_lab.report.lines import duration_text
+from testronaut_lab.report.safe import clipped, safe_line, safe_text
+
+_MARKS = {
+    Status.PASSED: "✅",
+    Status.FAILED: "❌",
+    Status.ERROR: "💥",
+    Status.SKIPPED: "⏭️",
+    Status.XFAILED: "☑️",
+    Status.XPASSED: "❗",
+    Status.FLAKY: "⚠️",
+}
+_ROWS = 300
+_FENCE_LINES = 100
+_STDERR_LINES = 20
+LIMIT_BYTES = 900_000  # GitHub takes no summary of more than 1 MiB
+
+
+def markdown(run: RunResult, limit_bytes: int = LIMIT_BYTES) -> str:
+    """The document, with a trailing newline; of findings that do not fit into `limit_bytes` the number is told.
+
+    Reads the files of large streams, of which the end is shown.
+    """
+    head = "\n".join([*_heading(run), *_table(run)]) + "\n"
+    foot = "\n".join(_environment(run)) + "\n"
+    room = limit_bytes - len(head.encode()) - len(foot.encode())
+    parts = []
+    for i, finding in enumerate(found := list(findings(run))):
+        part = "\n".join(["", *_finding(finding)]).rstrip("\n") + "\n"
+        room -= len(part.encode())
+        if room < 0:
+            parts.append(f"\n… and {_many(len(found) - i, 'more finding')}, for which there is no room here.\n")
+            break
+        parts.append(part)
+    return "".join([head, *parts, foot])
+
+
+def _heading(run: RunResult) -> list[str]:
+    totals = {status: count for status in Status if (count := run.totals[status.value])}
+    count = sum(totals.values())
+    wrong = sum(totals.get(status, 0) for status in (Status.FAILED, Status.ERROR, Status.XPASSED))
+    flaky = totals.get(Status.FLAKY, 0)
+    what = f"{wrong} of {_many(count, 'case')} failed" if wrong else f"{flaky} of {_many(count, 'case')} flaky" if flaky else ""
+    unfinished = run.finished is None or run.status is Status.ERROR
+    title = what or ("The run did not end well" if unfinished else f"{_many(count, 'case')}, none failed")
+    sums = ", ".join(f"{number} {status.value}" for status, number in totals.items()) or "no cases"
+    return [f"## {_MARKS[run.status]} {title}", "", f"**{sums}** in {duration_text(_elapsed_s(run))}, run {_code(run.run)}", ""]
+
+
+def _table(run: RunResult) -> list[str]:
+    cases = [case for plan in run.plans for case in plan.cases]
+    shown = cases if len(cases) <= _ROWS else [case for case in cases if case.status is not Status.PASSED][:_ROWS]
+    if not cases:
+        return []
+    rows = ["| | case | steps | took |", "|:--|:--|--:|--:|", *map(_row, shown)]
+    return rows if len(shown) == len(cases) else [*rows, "", f"… and {_many(len(cases) - len(shown), 'more case')}."]
+
+
+def _row(case: CaseResult) -> str:
+    took = duration_text(case.duration_s + sum(attempt.duration_s for attempt in case.earlier))
+    again = f", {case.attempts} attempts" if case.attempts > 1 else ""
+    about = [_code(case.nodeid)]
+    if case.expect_fail is not None:
+        about.append(f"expected to fail: {_code(safe_line(case.expect_fail))}")
+    elif case.status is Status.SKIPPED:
+        about.append(_code(safe_line(skipped_because(case))))
+    cells = (f"{_MARKS[case.status]} {case.status.value}{again}", "<br>".join(map(_in_cell, about)), f"{len(case.steps)}", took)
+    return f"| {' | '.join(cells)} |"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    again = "" if finding.attempt is None else f", attempt {finding.attempt}"
+    yield f"### {_MARKS[finding.status]} {_code(finding.name)}{again}"
+    yield ""
+    if finding.file is not None:
+        yield _code(finding.file) + (f", line {finding.line}" if finding.line is not None else "")
+        yield ""
+    if finding.message:
+        yield from _fence(finding.message)
+    if finding.step is not None:
+        yield from _step(finding.step)
+
+
+def _step(step: StepResult) -> Iterator[str]:
+    yield from _fence("\n".join(command_lines(step)), "console")
+    yield f"{step.exit.describe()} after {duration_text(step.duration_s)}"
+    yield ""
+    if step.error is not None:
+        yield from _fence(step.error.message if step.error.hint is None else f"{step.error.message}\nhint: {step.error.hint}")
+    for mismatch in step.mismatches:
+        yield from _mismatch(mismatch)
+    if not any(mismatch.aspect.startswith("stderr") for mismatch in step.mismatches):
+        yield from _errors(step)
+    for note in step.notes:
+        yield f"- note: {_code(safe_line(note))}"
+    yield ""
+
+
+def _mismatch(mismatch: Mismatch) -> Iterator[str]:
+    where = "" if mismatch.path is None else f" of {_code(mismatch.path)}"
+    yield f"**{_code(mismatch.aspect)}**{where}"
+    yield ""
+    long = "\n" in mismatch.expected.rstrip("\n") or "\n" in mismatch.actual.rstrip("\n")
+    if mismatch.diff is not None and long:
+        yield from _fence(mismatch.diff, "diff")
+        return
+    yield from _fence(f"expected: {mismatch.expected.rstrip()}\nactual:   {mismatch.actual.rstrip()}")
+    if mismatch.diff is not None:
+        yield from _fence(mismatch.diff, "diff")
+
+
+def _errors(step: StepResult) -> Iterator[str]:
+    """The end of stderr, or of the one stream of a merged step."""
+    name, stream = ("stdout and stderr", step.stdout_stream) if step.merged else ("stderr", step.stderr_stream)
+    if stream.size_bytes == 0:
+        return
+    try:
+        lines = stream.text.rstrip("\n").split("\n")
+    except FileNotFoundError:
+        yield f"{name}: {stream.size_bytes} bytes, no longer on disk"
+    else:
+        yield name if len(lines) <= _STDERR_LINES else f"{name}, the last {_STDERR_LINES} of {len(lines)} lines"
+        yield ""
+        yield from _fence("\n".join(lines[-_STDERR_LINES:]))
+
+
+def _environment(run: RunResult) -> Iterator[str]:
+    """Folded away: what the cases ran on."""
+    yield ""
+    yield "<details><summary>Engine, images and tools</summary>"
+    yield ""
+    if run.engine is not None:
+        yield f"- engine: {_code(f'{run.engine.name} {run.engine.version}, API {run.engine.api}, driver {run.engine.driver}')}"
+    for plan in run.plans:
+        yield f"- {_code(plan.name)}: {', '.join(_ran_on(plan))}"
+        yield from (f"  - note: {_code(safe_line(note))}" for note in plan.notes)
+    yield ""
+    yield "</details>"
+
+
+def _ran_on(plan: PlanResult) -> Iterable[str]:
+    yield from (_code(f"{key}={value}") for key, value in plan.cell)
+    yield "no image" if plan.image is None else f"{_code(plan.image.ref)} by {_code(plan.image.source)}"
+    yield from (f"{_code(f'{tool.name} {tool.version}')} by {_code(tool.strategy)}" for tool in plan.tools)
+
+
+def _fence(text: str, language: str = "text") -> Iterator[str]:
+    """A block that ends where it is to end: its fence is longer than any in the text."""
+    lines = safe_text(clipped(text)).rstrip("\n").split("\n")
+    shown = [*lines[:_FENCE_LINES], *([f"… {len(lines) - _FENCE_LINES} more lines"] if len(lines) > _FENCE_LINES else [])]
+    fence = "`" * max(3, _longest_run(text) + 1)
+    yield f"{fence}{language}"
+    yield from shown
+    yield fence
+    yield ""
+
+
+def _code(text: str) -> str:
+    """A code span, on one line whatever stands in it."""
+    shown = safe_text(text).replace("\n", r"\n").replace("\t", " ") or " "
+    ticks = "`" * (_longest_run(shown) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") or (shown[0] == shown[-1] == " " and shown.strip()) else ""
+    return f"{ticks}{pad}{shown}{pad}{ticks}"
+
+
+def _in_cell(text: str) -> str:
+    r"""A bar would end the cell; behind a backslash, where `\|` would be read differently by different readers, it is `\x7c`."""
+    return re.sub(r"(?<!\\)\|", r"\\|", re.sub(r"(?<=\\)\|", r"\\x7c", text))
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _elapsed_s(run: RunResult) -> float:
+    """From the run's beginning to its end; of one without an end, what its cases took."""
+    try:
+        return (datetime.fromisoformat(run.finished or "") - datetime.fromisoformat(run.started)).total_seconds()
+    except (ValueError, TypeError):
+        return took_s(run)
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

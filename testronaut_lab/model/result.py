@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from testronaut_lab.errors import ExitStatus, StepFailed
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Normalized
+
+if TYPE_CHECKING:
+    from testronaut_lab.model.sidebyside import SideBySide
 
 
 class Status(StrEnum):
@@ -354,6 +357,14 @@ class RunResult:
         """How many cases ended in which status; every status is a key."""
         counts = Counter(case.status for plan in self.plans for case in plan.cases)
         return {status.value: counts[status] for status in Status}
+
+    def side_by_side(self) -> tuple[SideBySide, ...]:
+        """For each plan with a matrix: its cells beside each other, and where the same step did something else.
+
+        Reads what steps wrote, and compares it normalised, as their goldens are. Empty without a matrix.
+        """
+        beside: tuple[SideBySide, ...] = import_module("testronaut_lab.sidebyside").side_by_side(self)
+        return beside
 
     def _repr_html_(self) -> str:
         """How a notebook shows it, as for a step."""

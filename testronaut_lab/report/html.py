@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.result import (
     Captured,
@@ -23,6 +24,7 @@ from testronaut_lab.model.result import (
     StepResult,
 )
 from testronaut_lab.model.undo import UndoResult
+from testronaut_lab.report.cell_tables import beside_html
 from testronaut_lab.report.interleaved import interleaved
 from testronaut_lab.report.lines import WORDS, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
@@ -64,6 +66,8 @@ def run_html(result: RunResult) -> str:
     parts += _error(result.error)
     for plan in result.plans:
         parts += _plan(plan)
+    if any(plan.cell for plan in result.plans):
+        parts += [part for beside in result.side_by_side() for part in beside_html(beside)]
     return _box(parts)
 
 
@@ -84,7 +88,8 @@ def undo_html(result: UndoResult) -> str:
 def _plan(plan: PlanResult) -> list[str]:
     image = "" if plan.image is None else _dim(f"{plan.image.ref} ({plan.image.source})")
     tools = _dim(", ".join(f"{tool.name} {tool.version}" for tool in plan.tools))
-    heading = _line(_badge(plan.status), _strong(plan.name), _dim(plan.file or ""), image, tools)
+    cell = _text(bracketed(plan.cell))
+    heading = _line(_badge(plan.status), _strong(plan.name), cell, _dim(plan.file or ""), image, tools)
     notes = [_line(_coloured("note:", _AMBER), _text(note)) for note in plan.notes]
     return [heading, *_error(plan.error), *(_case(case) for case in plan.cases), *notes]
 

@@ -30,6 +30,7 @@ from testronaut_lab.model.events import (
     ToolReady,
 )
 from testronaut_lab.model.result import ErrorInfo, Status
+from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.lines import (
     LABEL_WIDTH,
     STYLES,
@@ -108,6 +109,8 @@ class Narrator:
         self._summed = True
         end = view.finished
         lines = [Text("")]
+        for beside in view.result().side_by_side() if view.has_cells else ():
+            lines += [*side_by_side_lines(beside, self.width), Text("")]
         lines += _recap(view)
         lines += [] if end is None or end.error is None else error_lines(end.error)
         lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", self.outcome(view)))

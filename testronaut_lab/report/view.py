@@ -129,6 +129,11 @@ class RunView:
         return sum(max(case.step_count, len(case.steps)) for plan in self.plans.values() for case in plan.cases)
 
     @property
+    def has_cells(self) -> bool:
+        """Whether there is anything of a matrix in it."""
+        return any(plan.cell for plan in self.plans.values())
+
+    @property
     def exit_status(self) -> ExitStatus | None:
         return None if self.finished is None else self.finished.exit_status
 

@@ -1,0 +1,58 @@
+"""What a run's cells did, side by side, compared as their goldens would be: with the normalising rules of each step.
+
+Here the normalising of `golden/` and the comparison of `report/cells.py` meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from testronaut_lab.errors import LabError
+from testronaut_lab.golden.normalize import Normalizing
+from testronaut_lab.golden.render import sorted_changes
+from testronaut_lab.model.normalizing import Facts
+from testronaut_lab.model.result import Captured, RunResult, StepResult
+from testronaut_lab.model.sidebyside import SideBySide
+from testronaut_lab.report.cells import Seen, compare_cells
+
+_MAX_BYTES = 1 << 20  # of more, only whether it is the same is looked at
+
+
+def side_by_side(result: RunResult) -> tuple[SideBySide, ...]:
+    """One for each plan that ran in more than one cell of its matrix."""
+    return compare_cells(result, _seen)
+
+
+def _seen(step: StepResult) -> Mapping[str, Seen]:
+    known = step.normalized
+    pen = Normalizing((), Facts()) if known is None else Normalizing(known.rules, known.facts)
+    pen.words(step.command)  # values are numbered in the order of a golden
+    seen = {"exit": Seen(step.exit.describe(), step.exit.describe())}
+    if step.screen is None:
+        seen["stdout"] = _stream(step.stdout_stream, pen)
+    else:
+        seen["screen"] = _text(step.screen.encode(errors="surrogateescape"))
+    seen["stderr"] = _stream(step.stderr_stream, pen)
+    seen["changes"] = _text("".join(f"{line}\n" for line in sorted_changes(step.changes, pen.words)).encode(errors="replace"))
+    contents = {change.path: change for change in step.changes if change.sha256 is not None}
+    for path, change in sorted(contents.items()):
+        assert change.sha256 is not None
+        seen[f"content of {path}"] = Seen(change.sha256, f"{change.size_bytes} bytes, sha256 {change.sha256[:12]}…")
+    return seen
+
+
+def _stream(stream: Captured, pen: Normalizing) -> Seen:
+    if stream.size_bytes <= _MAX_BYTES:
+        try:
+            return _text(pen.content(stream.read()))
+        except (LabError, FileNotFoundError):  # a pattern too slow for it, or no longer on disk
+            pass
+    return Seen(stream.sha256, f"{stream.size_bytes} bytes, sha256 {stream.sha256[:12]}…")
+
+
+def _text(data: bytes) -> Seen:
+    text = data.decode(errors="backslashreplace")
+    *whole, rest = text.split("\n")
+    lines = (*(f"{line}\n" for line in whole), *([rest] if rest else []))
+    return Seen(hashlib.sha256(data).hexdigest(), text, lines)

@@ -87,10 +87,10 @@ def test_a_steps_line_is_the_same_whatever_its_node_id_holds_and_ends_with_the_n
     assert became.endswith(r"\__lab_end n0 /dev/null")
 
 
-def test_a_steps_line_parks_a_copy_only_where_the_shell_could_count_and_holds_nothing_open() -> None:
-    line = script.run_line(Command("n", run="x"), 1, stdin="empty", can_catch=True, park=7, count="/count")
+def test_a_steps_line_parks_a_copy_only_where_the_shell_could_list_processes_and_holds_nothing_open() -> None:
+    line = script.run_line(Command("n", run="x"), 1, stdin="empty", can_catch=True, park=7, procs="/procs")
     became = sh(f'__c={script.quote(script.run("n0"))}\n{line}printf %s "$__c"').decode()
-    assert became.partition(r"\__lab_end ")[2].startswith("n0 /count; case $__lab_d$__lab_n in -[0-9]*) ( ( ")
+    assert became.partition(r"\__lab_end ")[2].startswith("n0 /procs; case $__lab_d$__lab_n in --,*) ( ( ")
     assert "k.7" in became
     assert "n0" not in line
 

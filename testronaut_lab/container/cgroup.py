@@ -38,7 +38,7 @@ class CgroupMeter:
         pids = where("pids")
         self._procs = None if pids is None else str(pids / "cgroup.procs")
         # as engines show a container its own group; what it says is believed only where it can prove something
-        self.inner_count = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if unified else '/pids'}/pids.current"
+        self.inner_procs = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if unified else '/pids'}/cgroup.procs"
         self._pids_events = _open(where("pids"), "pids.events")
         self._oom = _open(where("memory"), "memory.events" if unified else "memory.oom_control")
         self._cpu = _open(where("cpuacct"), "cpu.stat" if unified else "cpuacct.usage")

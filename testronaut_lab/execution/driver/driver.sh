@@ -29,8 +29,8 @@ __lab_fin() {
   \unset -f command >|/dev/null
 }
 
-# __lab_end NONCE COUNT: leave the step's streams, list the fds it left open, report, with how many processes there are (- where
-# the file COUNT does not tell): a moment later there are more, when the shell parks a copy of itself.
+# __lab_end NONCE PROCS: leave the step's streams, list the fds it left open, report, with the numbers of all processes, each
+# after a comma, where the file PROCS tells them: a moment later there are more, when the shell parks a copy of itself.
 __lab_end() {
   \command exec <>/dev/null >&0 2>&0
   __lab_d=- __lab_n=-
@@ -42,8 +42,8 @@ __lab_end() {
   done
   case $__lab_d in '') \__lab_held ;; esac
   case $__lab_f in *f*) \command set -f ;; esac
+  while IFS= \command read -r __lab_i; do __lab_n=$__lab_n,$__lab_i; done <"$2" || :
   {
-    IFS= \command read -r __lab_n <"$2" || __lab_n=-
     \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d $__lab_n"
     \command pwd || \command printf '%s\n' "$PWD"
     \__lab_rec .

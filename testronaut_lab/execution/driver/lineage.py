@@ -28,6 +28,7 @@ SETTLE_TIMEOUT_S = 3.0
 # Each shell that is promoted or adopted stands 2.6 KiB deeper on its stack than the one it was copied from; 3,000 fill it.
 MAX_DEPTH = 1000
 _LAST_WORDS_S = 0.1
+_LEAVING = 8
 _RECORD_BYTES = 64 * 1024
 
 
@@ -64,7 +65,7 @@ class Lineage:
         self._reserved: int | None = None
         self._early: tuple[int, int, bytes] | None = None
         self._retired: int | None = None
-        self._leaving_pid = 0
+        self._leaving: deque[int] = deque(maxlen=_LEAVING)
         self._pids: dict[str, int] = {}
         self._environment = b""
         self._shelf: Shelf | None = None
@@ -90,9 +91,9 @@ class Lineage:
         return frozenset(self._pids.values())
 
     @property
-    def leaving_pid(self) -> int:
-        """A copy that was told to go and may still be ending; 0 before there was one."""
-        return self._leaving_pid
+    def leaving(self) -> frozenset[int]:
+        """Copies that were told to go and may still be ending, as far as that can take on a busy machine."""
+        return frozenset(self._leaving)
 
     @property
     def others(self) -> frozenset[int]:
@@ -257,7 +258,7 @@ class Lineage:
     def want_only(self, numbers: Iterable[int]) -> None:
         """Let go of all copies that are kept but these."""
         for number in self._shelf.want_only(numbers, self.checkpoint) if self._shelf is not None else ():
-            self._leaving_pid = self._pids.pop(_kept(number))
+            self._leaving.append(self._pids.pop(_kept(number)))
             self._drop(number)
 
     def heir(self, number: int | None) -> int | None:
@@ -430,7 +431,7 @@ class Lineage:
         if self._retired is not None:
             self._drop(self._retired)
             self._retired = None
-            self._leaving_pid = self._pids.pop("retired")
+            self._leaving.append(self._pids.pop("retired"))
 
     def _drop(self, number: int) -> None:
         self._channel.pass_gate(f"k.{number}", script.DROP)

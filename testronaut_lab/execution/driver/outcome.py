@@ -50,7 +50,7 @@ class Over:
         """Whether the shell went on to fork a copy of itself, if it was told to: `script.run_line` has the same condition."""
         if self.record is None or self.is_forged or not self.by_itself:
             return False
-        return self.record.words[3] == "-" and self.record.words[4].isdecimal()
+        return self.record.words[3] == "-" and self.record.words[4].startswith("-,")
 
     @property
     def is_plain(self) -> bool:

@@ -107,7 +107,7 @@ class Rewinder:
 
     def _halt(self, to: Checkpoint) -> Rewound:
         listed = [process for process in self._others.processes() if process.is_alive]
-        ours = self._lineage.pids | {1, self._watchdog.pid, self._lineage.leaving_pid} | self._guests.of(listed)
+        ours = self._lineage.pids | {1, self._watchdog.pid} | self._lineage.leaving | self._guests.of(listed)
         alive = {process.pid: f"{process.name} ({process.pid})" for process in listed if process.pid not in ours}
         self._others.keep_only(to.jobs)
         self._others.sweep(self._lineage.others, self._guests.sessions)

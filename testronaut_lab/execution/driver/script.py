@@ -145,13 +145,13 @@ def after_text(command: Command, cwd: str) -> str:
 
 
 def run_line(
-    command: Command, number: int, *, stdin: str, can_catch: bool, park: int | None = None, count: str = "/dev/null"
+    command: Command, number: int, *, stdin: str, can_catch: bool, park: int | None = None, procs: str = "/dev/null"
 ) -> str:
     """What becomes of the line `run(nonce)`: a script that sets `__c`, which holds the nonce already, to what runs one step.
 
     The nonce comes by the FIFO and stands only in the text that is being run: no file and, while the step runs, no variable.
-    With `park` the shell then forks the copy of that number by itself, but only if it could tell from the file `count` how
-    many processes there were before, and holds nothing open that a copy would hold too.
+    With `park` the shell then forks the copy of that number by itself, but only if it could tell from the file `procs` which
+    processes there were before, and holds nothing open that a copy would hold too.
     """
     source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
     if command.isolated:
@@ -164,10 +164,10 @@ def run_line(
         rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {merge}"
         rf'{before}{source}; {{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
     )
-    rest = f" {count}"
+    rest = f" {procs}"
     if park is not None:
         copy = rf'\__lab_parked {park}; IFS= \command read -r __c <{RUN_DIR}/k.{park}; {_catching(can_catch)}eval "$__c"'
-        rest += f"; case $__lab_d$__lab_n in -[0-9]*) ( ( {copy} ) </dev/null >/dev/null 2>&1 & ) ;; esac"
+        rest += f"; case $__lab_d$__lab_n in --,*) ( ( {copy} ) </dev/null >/dev/null 2>&1 & ) ;; esac"
     return f"__c={quote(text)}${{__c#+}}{quote(rest)}\n"
 
 

@@ -37,8 +37,8 @@ class Meter(Counters, Protocol):
     """Counters of the container; None where they cannot be read."""
 
     @property
-    def inner_count(self) -> str:
-        """The file in the container that holds how many processes it has; /dev/null where there is none."""
+    def inner_procs(self) -> str:
+        """The file in the container that lists its processes by their numbers there; /dev/null where there is none."""
         ...
 
     def processes(self) -> int | None: ...
@@ -108,22 +108,27 @@ class ShellDriver:
         assert self._bystanders is not None
         return self._bystanders
 
-    def _is_alone(self, record: Record | None, counted: int | None) -> bool:
+    def _is_alone(self, record: Record | None, ours: frozenset[int] | None) -> bool:
         """Whether the step left nothing behind, as far as that can be told at once.
 
-        `counted` is how many of ours the shell must have counted at the step's end, None if no copy is on its way: while one
-        is, only that count, from before, proves anything.
+        `ours` are those that were ours at the step's end, None if no copy is on its way: while one is, only the shell's own list,
+        from before, proves anything.
         """
-        if counted is None or record is None:
+        if ours is None or record is None:
             return self._counts_as_ours()
-        return not self.guests.sessions and not self._others.known and int(record.words[4]) == counted + 2
+        return not self.guests.sessions and self._are_ours(frozenset(map(int, record.words[4].split(",")[1:])), ours)
+
+    def _are_ours(self, alive: frozenset[int], ours: frozenset[int]) -> bool:
+        assert self._watchdog is not None
+        if not alive.issuperset(self._others.known):
+            self._others.keep_only(alive)
+        return ours <= alive <= ours | self._others.known | self._lineage.leaving | {1, self._watchdog.pid}
 
     def _counts_as_ours(self) -> bool:
         """Whether all processes are ours, or jobs that are known, and no shell of ours is missing.
 
         Not to be asked while a copy is being parked. False also where it takes a longer look to know.
         """
-        assert self._watchdog is not None
         if self.guests.sessions:  # how many processes a guest has is not known
             return False
         ours = self._lineage.pids
@@ -131,11 +136,7 @@ class ShellDriver:
         if not self._others.known and self._meter.processes() == len(ours) + 2:
             return True
         alive = self._meter.pids()
-        if alive is None:
-            return False
-        if not alive.issuperset(self._others.known):
-            self._others.keep_only(alive)
-        return ours <= alive <= ours | self._others.known | {1, self._watchdog.pid, self._lineage.leaving_pid}
+        return alive is not None and self._are_ours(alive, ours)
 
     def close(self) -> None:
         self._late.close()
@@ -177,9 +178,9 @@ class ShellDriver:
             # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
             is_settled = over.by_itself and self._lineage.settled(PARK_TIMEOUT_S)
             is_early = over.is_plain and is_settled
-            counted = len(self._lineage.pids)
+            ours = self._lineage.pids
             is_parking = is_settled and over.is_parking and self._lineage.parks_itself()
-            is_alone = is_early and self._is_alone(over.record, counted if is_parking else None)
+            is_alone = is_early and self._is_alone(over.record, ours if is_parking else None)
             state = self._go_on(over, command, notes, is_alone=is_alone, is_parking=is_parking) if is_early else None
             watch.drain()
             error = self._doubt(over, began=began)
@@ -214,7 +215,7 @@ class ShellDriver:
             put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
         park = None if _leaves_shell(command) and self._lineage.checkpoint is not None else self._lineage.reserve()
         line = script.run_line(
-            command, self._number, stdin=stdin, can_catch=self._lineage.can_catch, park=park, count=self._meter.inner_count
+            command, self._number, stdin=stdin, can_catch=self._lineage.can_catch, park=park, procs=self._meter.inner_procs
         )
         self._channel.write_step("line", line.encode(errors="surrogateescape"))
         self._channel.send(script.run(nonce))
@@ -307,7 +308,7 @@ class ShellDriver:
         assert self._watchdog is not None
         # whoever forked a copy that stands already has yet to end, which on a busy machine takes a while
         forking = {process.parent for process in processes if process.pid == self._lineage.parked_pid}
-        not_theirs = ours | {1, self._watchdog.pid, self._lineage.leaving_pid} | forking | self.guests.of(processes)
+        not_theirs = ours | {1, self._watchdog.pid} | self._lineage.leaving | forking | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
 
     def _go_on(self, over: Over, command: script.Command, notes: list[str], *, is_alone: bool, is_parking: bool) -> ShellState:

@@ -168,7 +168,7 @@ class Lineage:
     def reserve(self) -> int:
         """The number of a copy that the shell may fork by itself at the end of the step that is about to begin.
 
-        It may do so while the one before has yet to tell of itself. Their numbers are an even and an odd one.
+        The one before may have yet to tell of itself then: their numbers are an even and an odd one.
         """
         self.unreserve()
         self._numbers += 1
@@ -188,10 +188,7 @@ class Lineage:
             self._reserved = self._early = None
 
     def parks_itself(self) -> bool:
-        """The shell is forking the copy of the number that was reserved, if one was, as after `park`.
-
-        To be said once no other one is on its way.
-        """
+        """The shell is forking the copy whose number was reserved, if one was, as after `park`; no other one is on its way."""
         if self._reserved is None:
             return False
         self._dismiss()

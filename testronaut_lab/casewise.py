@@ -84,11 +84,11 @@ class CasewiseRun(PlanRun):
         opened = self._open[number]
         assert opened.studio is not None
         cases = tuple(case for case in opened.plan.cases if case.id in ids)
+        statuses = [Status.ERROR]  # of what ends with an exception, be it a test runner's own that a time is up
         try:
-            opened.statuses += self._scheduler.run_cases(number, replace(opened.plan, cases=cases), opened.studio)
-        except LabError:
-            opened.statuses.append(Status.ERROR)
-            raise
+            statuses = self._scheduler.run_cases(number, replace(opened.plan, cases=cases), opened.studio)
+        finally:
+            opened.statuses += statuses
         self._witness.wait(self.log.last_fact())
         if self._witness.gave_up:
             self.close()

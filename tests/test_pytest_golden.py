@@ -6,6 +6,7 @@ import pytest
 
 from testronaut_lab.golden.pending import Pending, PendingStore
 from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.pytest_plugin import assertion, plans  # noqa: F401 - an inner pytest forgets what it was the first to import
 from testronaut_lab.pytest_plugin.naming import folder_of
 
 pytestmark = pytest.mark.engine
@@ -33,7 +34,7 @@ def write(pytester: pytest.Pytester, *tests: str, name: str = "test_it.py") -> N
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:cacheprovider", "--strict-markers", *arguments)
+    return pytester.runpytest_inprocess("-p", "no:asyncio", "-p", "no:cacheprovider", "--strict-markers", *arguments)
 
 
 def update(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
@@ -156,6 +157,27 @@ def test_nothing_is_written_under_ci(pytester: pytest.Pytester, monkeypatch: pyt
     assert (goldens(pytester), pending(pytester)) == (before, [])
 
 
+def test_differences_are_left_out_where_syrupys_option_says_so(pytester: pytest.Pytester) -> None:
+    write(pytester, ONE)
+    result = run(pytester, "--snapshot-diff-mode=disabled")
+    result.stdout.fnmatch_lines(["E * stdout.txt  (new)", "E * to accept: *"])
+    result.stdout.no_fnmatch_line("*+one*")
+
+
+def test_a_comparison_that_came_to_nothing_leaves_nothing_to_the_next(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        """
+def test_again(run, golden):
+    with pytest.raises(TypeError):
+        assert 1 == golden("wrong", streams="stderr")
+    assert run("echo right") == golden
+""",
+    )
+    update(pytester)
+    assert set(goldens(pytester)) == {"test_it/test_again/1/cmd.txt", "test_it/test_again/1/stdout.txt"}
+
+
 def test_what_a_tool_writes_reaches_no_terminal_as_it_is(pytester: pytest.Pytester) -> None:
     write(pytester, "\ndef test_red(run, golden):\n    assert run(\"printf '\\\\033[31mred\\\\n'\") == golden\n")
     result = run(pytester)
@@ -175,24 +197,23 @@ def test_a_golden_directory_that_is_a_link_is_refused(pytester: pytest.Pytester)
     assert (away / "stdout.txt").read_bytes() == b"one\n"
 
 
-@pytest.mark.parametrize(
-    ("test", "said"),
-    [
-        ("assert run('true') == golden(name='a/b')", "*UsageError: looking for a golden under the name 'a/b'*"),
-        ("assert run('true') == golden(name='../x')", "*UsageError: looking for a golden under the name '../x'*"),
-        ("assert run('true') == golden(name='2')", "*UsageError: golden(name='2'): a name is not empty and not a number*"),
-        ("r = run('true'); r == golden(name='a'); assert r == golden(name='a')", "*this test has a golden of that name already"),
-        ("assert run('true').out == golden", "*TypeError: a golden is of what a step did*not str"),
-        ("assert run('true') == golden(normalize='clock')", "*UsageError: normalize 'clock': there is no normaliser*"),
-        ("assert run('true') == golden(streams='both')", "*UsageError: golden(streams=?'both'?): there is no stream 'both'"),
-        ("import dataclasses; assert dataclasses.replace(run('true')) == golden", "*no result of a session of this process"),
-    ],
-)
-def test_what_cannot_be_a_golden_is_refused_by_name(pytester: pytest.Pytester, test: str, said: str) -> None:
-    write(pytester, f"\ndef test_it(run, golden):\n    {test}\n")
+REFUSED = {
+    "assert run('true') == golden('a/b')": "*UsageError: looking for a golden under the name 'a/b'*",
+    "assert run('true') == golden('../x')": "*UsageError: looking for a golden under the name '../x'*",
+    "assert run('true') == golden('2')": "*UsageError: golden(name='2'): a name is not empty and not a number*",
+    "r = run('true'); r == golden('a'); assert r == golden('a')": "*this test has a golden of that name already",
+    "assert run('true').out == golden": "*TypeError: a golden is of what a step did*not str",
+    "assert run('true') == golden(normalize='clock')": "*UsageError: normalize 'clock': there is no normaliser*",
+    "assert run('true') == golden(streams='both')": "*UsageError: golden(streams=?'both'?): there is no stream 'both'",
+    "import dataclasses; assert dataclasses.replace(run('true')) == golden": "*no result of a session of this process",
+}
+
+
+def test_what_cannot_be_a_golden_is_refused_by_name(pytester: pytest.Pytester) -> None:
+    write(pytester, *(f"\ndef test_{i}(run, golden):\n    {test}\n" for i, test in enumerate(REFUSED)))
     result = run(pytester, "--snapshot-update")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"E {said}"])
+    result.assert_outcomes(failed=len(REFUSED))
+    result.stdout.fnmatch_lines([f"E {said}" for said in REFUSED.values()])
 
 
 def test_a_test_that_is_expected_to_fail_writes_nothing(pytester: pytest.Pytester) -> None:
@@ -237,11 +258,11 @@ def test_a_module_that_is_gone_or_has_no_tests_left_leaves_unused_goldens(pytest
     result.stdout.fnmatch_lines(["Unused snapshots/tests/test_empty/test_one/1", "Unused snapshots/tests/test_gone/test_one/1"])
 
 
-@pytest.mark.parametrize("chosen", ["-k two", "test_it.py::test_two", "-m lab", "--deselect test_it.py::test_two"])
+@pytest.mark.parametrize("chosen", ["-k two", "test_it.py::test_two", "-m usefixtures", "--deselect test_it.py::test_two"])
 def test_a_choice_of_tests_leaves_the_others_goldens_alone(pytester: pytest.Pytester, chosen: str) -> None:
-    write(pytester, ONE, TWO, "\n@pytest.mark.lab\ndef test_three(): pass\n")
+    write(pytester, ONE, TWO, "\n@pytest.mark.usefixtures('run')\ndef test_three(): pass\n")
     update(pytester)
-    write(pytester, TWO, "\n@pytest.mark.lab\ndef test_three(): pass\n")
+    write(pytester, TWO, "\n@pytest.mark.usefixtures('run')\ndef test_three(): pass\n")
     before = goldens(pytester)
     result = run(pytester, "--snapshot-update", *chosen.split())
     assert (result.ret, goldens(pytester)) == (pytest.ExitCode.OK, before)

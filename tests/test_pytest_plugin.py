@@ -80,3 +80,18 @@ def test_the_marker_is_registered(pytester: pytest.Pytester) -> None:
 def test_loading_the_plugin_imports_nothing_heavy() -> None:
     code = f"import sys, testronaut_lab.pytest_plugin; print([name for name in {HEAVY} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_a_pytest_that_has_nothing_to_do_with_us_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(): pass\n")
+    pytester.makeconftest(
+        f"import sys\ndef pytest_unconfigure(): print('heavy:', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["heavy: [[][]]"])
+
+
+def test_a_test_with_sessions_has_the_marker(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(lab): pass\n\ndef test_b(): pass\n")
+    run(pytester, "--strict-markers", "-m", "not lab").assert_outcomes(passed=1, deselected=1)

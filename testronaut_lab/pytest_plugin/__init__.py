@@ -21,7 +21,7 @@ from testronaut_lab.pytest_plugin.unused import GoldenWatch
 
 if TYPE_CHECKING:
     from testronaut_lab.lab import Session
-    from testronaut_lab.pytest_plugin.golden import GoldenAssertion
+    from testronaut_lab.pytest_plugin.assertion import GoldenAssertion
     from testronaut_lab.pytest_plugin.plans import PlanFile
 
 _COLLECT = "testronaut_lab_collect"
@@ -61,6 +61,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PlanFile |
 
     collector: PlanFile = PlanFile.from_parent(parent, path=file_path)
     return collector
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What needs an engine can be left out where there is none: `-m 'not lab'`."""
+    if "lab" in getattr(item, "fixturenames", ()):
+        item.add_marker("lab")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -144,6 +150,6 @@ def golden(request: pytest.FixtureRequest) -> GoldenAssertion:
     """What a step did before: `assert lab("debian:bookworm-slim").run("ls") == golden`."""
     if not request.config.pluginmanager.hasplugin("syrupy"):
         raise pytest.UsageError("the fixture `golden` needs syrupy: pip install 'testronaut-lab[pytest]'")
-    from testronaut_lab.pytest_plugin.golden import golden_of
+    from testronaut_lab.pytest_plugin.assertion import golden_of
 
     return golden_of(request.getfixturevalue("snapshot"))

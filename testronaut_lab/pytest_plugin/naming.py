@@ -29,6 +29,7 @@ def folder_of(nodeid: str) -> str:
     return f"{name[:_MAX_NAME]}~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
+@lru_cache(maxsize=4096)
 def module_of(path: Path, rootpath: Path) -> tuple[Path, str]:
     """The root of a test module's project, and the module's path in it without the suffix.
 
@@ -44,6 +45,11 @@ def module_of(path: Path, rootpath: Path) -> tuple[Path, str]:
 def origin_of(item: pytest.Item) -> tuple[Path, str, str]:
     """Project root, module and folder of a test."""
     return (*module_of(item.path, item.config.rootpath), folder_of(item.nodeid))
+
+
+def has_goldens_above(folder: Path) -> bool:
+    """Whether there may be goldens of tests in this folder. Cheap, unlike reading a project's configuration."""
+    return any((each / "snapshots").is_dir() for each in (folder, *folder.parents))
 
 
 @lru_cache(maxsize=1024)

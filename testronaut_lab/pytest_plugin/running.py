@@ -19,7 +19,7 @@ import pytest
 
 from testronaut_lab.casewise import CasewiseRun
 from testronaut_lab.config import load_config
-from testronaut_lab.errors import CaptureError
+from testronaut_lab.errors import LabError
 from testronaut_lab.headless import RunOptions
 from testronaut_lab.housekeeping import keep_to_policy
 from testronaut_lab.model.plan import Plan
@@ -94,13 +94,13 @@ class PlanRuns:
         return self._places[id(item.plan)][0].run.id
 
     def close(self) -> None:
-        """Raises CaptureError for the first of the runs whose store failed."""
-        failed: list[CaptureError] = []
+        """Raises LabError for the first of the runs that could not be stored, or whose project's policy could not be kept."""
+        failed: list[LabError] = []
         for project in {id(project): project for project, _ in self._places.values()}.values():
             try:
                 if project.run.close() is not None:
                     keep_to_policy(project.root, project.location)
-            except CaptureError as error:
+            except LabError as error:
                 failed.append(error)
         self._places.clear()
         if failed:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testronaut_lab.errors import LabError
-from testronaut_lab.pytest_plugin.naming import folder_of, module_of
+from testronaut_lab.pytest_plugin.naming import folder_of, has_goldens_above, module_of
 from testronaut_lab.pytest_plugin.settings import PLAN_SUFFIXES, USED_GOLDENS, in_ci, is_worker, wants_update
 from testronaut_lab.report.safe import safe_text
 
@@ -69,7 +69,8 @@ class GoldenWatch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        setattr(report, _REPORTED, list(item.stash.get(USED_GOLDENS, ())))
+        if used := item.stash.get(USED_GOLDENS, None):
+            setattr(report, _REPORTED, list(used))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -131,6 +132,8 @@ class GoldenWatch:
     def _collected(self, session: pytest.Session) -> Iterator[tuple[Path, Collected]]:
         """By project, for those that keep goldens."""
         found: dict[Path, Collected] = {}
+        if not any(map(has_goldens_above, {path.parent for path in (*self._modules, *(item.path for item in session.items))})):
+            return
         for path, whole in self._modules.items():
             root, module = module_of(path, self._config.rootpath)
             found.setdefault(root, Collected()).modules[module] = whole

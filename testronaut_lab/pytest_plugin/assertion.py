@@ -6,6 +6,7 @@ syrupy counts, decides by its options what is written, and sums up. Reading, com
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from syrupy.assertion import SnapshotAssertion
+from syrupy.assertion import DiffMode, SnapshotAssertion
 from syrupy.data import SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension
 
@@ -106,8 +107,8 @@ class GoldenAssertion(SnapshotAssertion):
 
     def __call__(  # type: ignore[override]  # syrupy's own options are about Python values
         self,
-        *,
         name: str | None = None,
+        *,
         files: str | Sequence[str] = (),
         normalize: RuleGiven | Sequence[RuleGiven] = (),
         streams: Stream | Sequence[Stream] = ("stdout", "stderr"),
@@ -138,10 +139,17 @@ class GoldenAssertion(SnapshotAssertion):
 
     def _assert(self, data: Any) -> bool:
         __tracebackhide__ = True
-        spec, self._spec = self._spec, GoldenSpec()
-        item, index = self.test_location.item, self.index
-        key = _key(item, index)
-        tree = self._claimed(item, key, data, spec)
+        try:
+            return self._compared(data)
+        finally:
+            self._spec = GoldenSpec()
+            self._post_assert()  # what was said for this comparison is over, also where it did not come to one
+
+    def _compared(self, data: object) -> bool:
+        __tracebackhide__ = True
+        item = self.test_location.item
+        key = _key(item, self.index)
+        tree = self._claimed(item, key, data)
         if super()._assert(tree):
             self._settle(item, key)
             return True
@@ -151,9 +159,9 @@ class GoldenAssertion(SnapshotAssertion):
         expected: GoldenTree | None = result.recalled_data  # type: ignore[assignment]  # what `read_snapshot` gave
         raise AssertionError(self._said(item, key, expected, tree))
 
-    def _claimed(self, item: pytest.Item, key: GoldenKey, data: object, spec: GoldenSpec) -> GoldenTree:
+    def _claimed(self, item: pytest.Item, key: GoldenKey, data: object) -> GoldenTree:
         """What the step did, as a golden, having made sure that this golden is one, and only this comparison's."""
-        used = item.stash.setdefault(USED_GOLDENS, [])
+        used = item.stash[USED_GOLDENS]
         if key.place in used:
             raise UsageError(f"golden(name={key.step!r}): this test has a golden of that name already")
         used.append(key.place)
@@ -164,7 +172,7 @@ class GoldenAssertion(SnapshotAssertion):
         session = session_of(data)
         if session is None:
             raise UsageError(f"comparing {data.id} with a golden: it is no result of a session of this process")
-        return session.golden(data, spec)
+        return session.golden(data, self._spec)
 
     def _settle(self, item: pytest.Item, key: GoldenKey) -> None:
         if not in_ci():
@@ -175,8 +183,10 @@ class GoldenAssertion(SnapshotAssertion):
         first = f"{where} is not there yet" if expected is None else f"the step is not as in {where}"
         lines = [first, *actual["cmd.txt"].decode(errors="backslashreplace").splitlines()]
         changes = compare(expected or {}, actual)
+        whole = item.config.getoption("diff_mode", DiffMode.DETAILED) != DiffMode.DISABLED
         for change in changes[:_SHOWN_FILES]:
-            lines += _told(change, in_heading=expected is None and change.file == "cmd.txt")
+            if expected is not None or change.file != "cmd.txt":  # a new command is in the heading
+                lines += _told(change, whole=whole)
         if len(changes) > _SHOWN_FILES:
             lines.append(f"… {len(changes) - _SHOWN_FILES} more files")
         lines.append(self._advice(item, key, actual))
@@ -184,7 +194,8 @@ class GoldenAssertion(SnapshotAssertion):
 
     def _advice(self, item: pytest.Item, key: GoldenKey, actual: GoldenTree) -> str:
         """How this becomes the golden; outside CI it waits for that from now on."""
-        update = f"pytest --snapshot-update {shlex.quote(item.nodeid)}"
+        again = f"{os.path.relpath(item.path)}::{item.nodeid.partition('::')[2]}"
+        update = f"pytest --snapshot-update {shlex.quote(again)}"
         if in_ci():
             return f"nothing is written under CI; to accept elsewhere: {update}"
         if _is_to_fail(item):
@@ -196,7 +207,9 @@ class GoldenAssertion(SnapshotAssertion):
 
 def golden_of(snapshot: SnapshotAssertion) -> GoldenAssertion:
     """The assertion of our kind for the test that syrupy's own was made for. Nothing is written under CI."""
-    writes = not in_ci() and not _is_to_fail(snapshot.test_location.item)
+    item = snapshot.test_location.item
+    item.stash[USED_GOLDENS] = []  # a test that is run again begins anew
+    writes = not in_ci() and not _is_to_fail(item)
     return GoldenAssertion(
         session=snapshot.session,
         extension_class=GoldenExtension,
@@ -237,12 +250,10 @@ def _rule(given: RuleGiven) -> str | Normalizer:
     return Normalizer(given["matches"], given["replace"])
 
 
-def _told(change: GoldenChange, *, in_heading: bool) -> list[str]:
-    """One file and how it differs. A command that is new says so in the heading already."""
-    if in_heading:
-        return []
+def _told(change: GoldenChange, *, whole: bool) -> list[str]:
+    """One file, and unless syrupy's option forbids it how it differs."""
     gone = "  (no longer there)" if change.actual is None else ""
     new = "  (new)" if change.expected is None else ""
-    diff = clipped(change.diff or "").rstrip("\n").split("\n")
+    diff = clipped(change.diff or "").rstrip("\n").split("\n") if whole else []
     more = [f"  … {len(diff) - _SHOWN_LINES} more lines"] if len(diff) > _SHOWN_LINES else []
     return [f"{change.file}{gone}{new}", *(f"  {line}" for line in diff[:_SHOWN_LINES]), *more]

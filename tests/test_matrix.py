@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from testronaut_lab.errors import UsageError
-from testronaut_lab.model.plan import Plan
+from testronaut_lab.golden.places import golden_key
+from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.planfile import load_plan, load_plans, parse_plan, parse_plans, plan_schema
 
 ROOT = Path("/nonexistent")
@@ -397,3 +398,11 @@ def test_the_schema_says_what_include_and_exclude_do() -> None:
     matrix = plan_schema()["$defs"]["plan"]["properties"]["matrix"]  # type: ignore[index,call-overload]
     assert "it is a cell of its own" in matrix["properties"]["include"]["description"]  # type: ignore[index,call-overload,operator]
     assert "left out" in matrix["properties"]["exclude"]["description"]  # type: ignore[index,call-overload,operator]
+
+
+def test_the_example_has_a_golden_for_each_cell_that_needs_one() -> None:
+    project = Path(__file__).parents[1]
+    found = load_plans(project / "examples" / "systems.lab.yaml")
+    keys = {golden_key(step).place for plan in found for step in all_steps(plan) if step.golden is not None}
+    assert 3 == len(keys)
+    assert [True] * 3 == [(project / "snapshots" / place / "cmd.txt").is_file() for place in keys]

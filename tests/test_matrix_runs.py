@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from commandline import Project
+from harness import Listener
 
 from testronaut_lab import run_plan
 from testronaut_lab.errors import ExitStatus
@@ -14,8 +16,6 @@ from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.events import OutputChunk, Problem, StepOverruled
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plans
-from tests.commandline import Project
-from tests.harness import Listener
 
 IMAGE = "debian:bookworm-slim"
 

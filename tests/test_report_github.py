@@ -44,6 +44,11 @@ def test_each_finding_is_one_annotation_at_its_place() -> None:
     ]
 
 
+def test_of_the_attempts_of_a_flaky_case_the_last_one_that_failed_is_told() -> None:
+    flaky = replace(CASES[7], attempts=4, earlier=CASES[7].earlier * 3)
+    assert [properties["title"] for _, properties, _ in read(run_of(flaky))] == ["flaky::second: flaky (attempt 3)"]
+
+
 def test_a_message_has_command_reason_and_difference() -> None:
     ((_, _, message),) = read(run_of(CASES[1]))
     assert message.startswith("$ cat list …\nexit: expected exit 0, got exit 3, and 1 more\nexit\n")

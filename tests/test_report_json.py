@@ -8,7 +8,7 @@ import pytest
 
 from testronaut_lab.errors import ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
-from testronaut_lab.model.events import CaseFinished, OutputChunk, PlanStarted, Problem, RunStarted, StepFinished
+from testronaut_lab.model.events import AttemptFailed, CaseFinished, OutputChunk, PlanStarted, Problem, RunStarted, StepFinished
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.result import (
     Captured,
@@ -198,7 +198,8 @@ def events() -> list:
     log = EventLog()
     started = PlanStarted(0, "p", "f", "debian", "none", "lab", (("c", "p::c", ("t",), 1),), (("k", "v"),))
     bodies = (RunStarted("r", "s"), started, OutputChunk("n", "stdout", b"x", 0.0), StepFinished(0, "p::c", STEP), Problem("x"))
-    return [log.emit(body) for body in (*bodies, CaseFinished(0, "p::c", Status.PASSED, 0.1))]
+    failed = AttemptFailed(0, "p::c", 1, Status.FAILED, 0.1, ErrorInfo("CaseTimeout", "too long"))
+    return [log.emit(body) for body in (*bodies, failed, CaseFinished(0, "p::c", Status.FLAKY, 0.1, 2))]
 
 
 def test_stored_facts_are_one_json_line_each():
@@ -209,7 +210,8 @@ def test_stored_facts_are_one_json_line_each():
         (2, "plan_started"),
         (4, "step_finished"),
         (5, "problem"),
-        (6, "case_finished"),
+        (6, "attempt_failed"),
+        (7, "case_finished"),
     ]
 
 

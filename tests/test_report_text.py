@@ -243,6 +243,11 @@ def test_a_flaky_case_says_when_it_passed_and_is_named_again_at_the_end():
     assert "0 passed, 0 failed, 0 skipped, 1 flaky in 0 ms  (1 case, 1 step)" in said
 
 
+def test_a_case_that_failed_in_all_its_attempts_says_how_many_there_were():
+    said = report(PLAN, CaseStarted(0, CASE, 3), *step("a", status=Status.FAILED), CaseFinished(0, CASE, Status.FAILED, 0.5, 3))
+    assert said.endswith("    FAIL            select  (3 attempts)\n")
+
+
 def test_a_further_attempt_is_announced():
     assert report(PLAN, CaseStarted(0, CASE, 2)).endswith("   again            select  attempt 2\n")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,13 @@ def test_the_store_has_the_facts_of_all_attempts_and_lists_the_steps_of_the_last
     run = store.find("last")
     ended = [event.body.result.nodeid for event in store.events(run) if isinstance(event.body, StepFinished)]
     assert [nodeid.rpartition("::")[2] for nodeid in ended] == ["before", "second", "before", "second", "true"]
+    with closing(sqlite3.connect(store.file)) as database:
+        rows = database.execute("SELECT nodeid, status FROM steps ORDER BY seq").fetchall()
+    assert [(nodeid.rpartition("::")[2], status) for nodeid, status in rows] == [
+        ("before", "passed"),
+        ("second", "passed"),
+        ("true", "passed"),
+    ]
     assert unsteady.here("show", run).out.splitlines()[:-1] == ran.out.splitlines()[:-1]
     assert unsteady.here("export", run, "-o", "evidence").status == 0
     steps = json.loads((unsteady.root / "evidence/manifest.json").read_text())["steps"]

@@ -36,7 +36,7 @@ class Finding:
 def findings(run: RunResult) -> Iterator[Finding]:
     """Errors of the run, its plans and cases, each step that went wrong, and cases that passed though they were not to.
 
-    Of a case that was run again without success the last attempt, of one that recovered those before it.
+    Of a case that was run again without success the last attempt, of one that recovered the last one before that.
     """
     if run.error is not None:
         yield Finding(Status.ERROR, run.run, message=_said(run.error))
@@ -92,8 +92,8 @@ def _of_case(plan: PlanResult, case: CaseResult) -> Iterator[Finding]:
             message = f"passed, but was expected to fail: {case.expect_fail}"
             yield Finding(case.status, case.nodeid, plan.file, case.line, message=message)
         case Status.FLAKY:
-            for attempt, earlier in enumerate(case.earlier, 1):
-                yield from _of_attempt(plan, case, Status.FLAKY, earlier.steps, earlier.error, attempt)
+            for last in case.earlier[-1:]:
+                yield from _of_attempt(plan, case, Status.FLAKY, last.steps, last.error, len(case.earlier))
         case _:
             attempt_or_none = case.attempts if case.attempts > 1 else None
             yield from _of_attempt(plan, case, None, case.steps, case.error, attempt_or_none)

@@ -172,13 +172,15 @@ class Narrator:
 
 
 def _tells_more_than_its_steps(case: CaseView, body: CaseFinished) -> bool:
-    plain = body.status in (Status.PASSED, Status.FAILED, Status.ERROR) and body.error is None
+    plain = body.status in (Status.PASSED, Status.FAILED, Status.ERROR) and body.error is None and body.attempts == 1
     return not plain and not (body.status is Status.SKIPPED and case.steps)
 
 
 def _about(body: CaseFinished) -> list[str]:
     recovered = [f"passed in attempt {body.attempts}"] if body.status is Status.FLAKY else []
-    return recovered if body.expect_fail is None else [*recovered, f"expected to fail: {safe_line(body.expect_fail)}"]
+    tried = [f"{body.attempts} attempts"] if body.attempts > 1 and not recovered else []
+    expected = [] if body.expect_fail is None else [f"expected to fail: {safe_line(body.expect_fail)}"]
+    return [*recovered, *tried, *expected]
 
 
 def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +117,25 @@ def test_diff_names_at_least_as_many_lines_as_the_lengths_differ_by(expected: li
     shown = diff(b"".join(expected), b"".join(actual)) or ""
     minus, plus = (sum(line.startswith(sign) for line in shown.splitlines()) for sign in "-+")
     assert plus - minus == len(actual) - len(expected)
+
+
+TEN_MIB = 10 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        (b"a\n" * (TEN_MIB // 2), b"b\n" * (TEN_MIB // 2)),
+        (b"\n" * TEN_MIB, b"\n" * (TEN_MIB - 5) + b"x\n"),
+        (b"\xff" * TEN_MIB, b"\xfe" * TEN_MIB),
+        (b"a" * TEN_MIB, b"a" * (TEN_MIB - 1) + b"b"),
+        (b"", b"line\n" * (TEN_MIB // 5)),
+        (b"\0" * TEN_MIB, b"\0" * (TEN_MIB - 1) + b"1"),
+    ],
+    ids=["all lines", "empty lines", "not UTF-8", "one line", "new", "binary"],
+)
+def test_ten_mebibytes_take_less_than_two_seconds(expected: bytes, actual: bytes) -> None:
+    began = time.process_time()
+    told = diff(expected, actual)
+    assert time.process_time() - began < 2.0
+    assert told is not None and len(told) < 300 * 1000

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 MAX_LINES = 2000  # difflib is quadratic: on more differing lines than these only the first difference is shown
 MAX_SHOWN = 200
 MAX_COLUMNS = 400
 WINDOW_CHARS = 2000
+_WINDOW_BYTES = 8 * MAX_COLUMNS  # of a long line, on either side of what is shown of it
 _CONTEXT = 3
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -24,7 +25,7 @@ def diff(expected: bytes, actual: bytes) -> str | None:
         return None
     if b"\0" in expected or b"\0" in actual:
         return _hex_diff(expected, actual)
-    lines = list(_line_diff(_lines(expected), _lines(actual)))
+    lines = list(_line_diff(expected, actual))
     if len(lines) > MAX_SHOWN:
         lines[MAX_SHOWN:] = [f"… {len(lines) - MAX_SHOWN} more lines of this diff are left out"]
     removed, added = ([line[1:] for line in lines if line[0] == sign] for sign in "-+")
@@ -77,38 +78,71 @@ def _lines(data: bytes) -> list[bytes]:
     return re.findall(rb"[^\n]*\n|[^\n]+", data)
 
 
-def _line_diff(expected: Sequence[bytes], actual: Sequence[bytes]) -> Iterable[str]:
-    """The diff's lines. What both share at either end is put aside first, so a small change in a huge text stays cheap."""
-    head = _shared(expected, actual)
-    tail = _shared(expected[head:][::-1], actual[head:][::-1])
-    start = max(0, head - _CONTEXT)
-    left, right = (lines[start : len(lines) - max(0, tail - _CONTEXT)] for lines in (expected, actual))
-    column = _column(expected[head:], actual[head:])
-    if len(left) + len(right) > 2 * MAX_LINES:
-        yield f"@@ line {head + 1} is the first to differ; too many lines differ to compare them all @@"
-        left, right = left[: 2 * _CONTEXT + 4], right[: 2 * _CONTEXT + 4]
-        start = -1
+def _line_diff(expected: bytes, actual: bytes) -> Iterable[str]:
+    """The diff's lines. What both share at either end is put aside before anything is split, so that a small change in a
+    huge text stays cheap: 10 MiB of the shortest lines take 0.1 s."""
+    first = expected.rfind(b"\n", 0, common_prefix(expected, actual)) + 1
+    tail = _shared_tail(expected[first:], actual[first:])
+    start = _back(expected, first, _CONTEXT)
+    ends = [_forth(data, len(data) - tail, _CONTEXT) for data in (expected, actual)]
+    parts = [data[start:end] for data, end in zip((expected, actual), ends, strict=True)]
+    begins = expected.count(b"\n", 0, start)
+    at = common_prefix(expected[first:], actual[first:])
+    too_many = sum(part.count(b"\n") for part in parts) > 2 * MAX_LINES
+    if too_many:
+        line = begins + expected.count(b"\n", start, first) + 1
+        yield f"@@ line {line} is the first to differ; too many lines differ to compare them all @@"
+        parts = [part[: _forth(part, 0, 2 * _CONTEXT + 4)] for part in parts]
+    left, right = map(_lines, parts)
     for group in difflib.SequenceMatcher(None, left, right, autojunk=True).get_grouped_opcodes(_CONTEXT):
-        if start >= 0:
+        if not too_many:
             (_, i1, _, j1, _), (_, _, i2, _, j2) = group[0], group[-1]
-            yield f"@@ -{_span(start + i1, start + i2)} +{_span(start + j1, start + j2)} @@"
+            yield f"@@ -{_span(begins + i1, begins + i2)} +{_span(begins + j1, begins + j2)} @@"
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
-                yield from _signed(" ", left[i1:i2], column)
+                yield from _signed(" ", left[i1:i2], at)
             else:
-                yield from _signed("-", left[i1:i2], column)
-                yield from _signed("+", right[j1:j2], column)
+                yield from _signed("-", left[i1:i2], at)
+                yield from _signed("+", right[j1:j2], at)
 
 
-def _shared(left: Sequence[bytes], right: Sequence[bytes]) -> int:
-    """How many lines at the beginning are the same."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))
+def _shared_tail(left: bytes, right: bytes) -> int:
+    """How many bytes at the end are the same whole lines."""
+    low, high = 0, min(len(left), len(right))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[len(left) - middle :] == right[len(right) - middle :]:
+            low = middle
+        else:
+            high = middle - 1
+    if all(len(data) == low or data[len(data) - low - 1 : len(data) - low] == b"\n" for data in (left, right)):
+        return low
+    newline = left.find(b"\n", len(left) - low)
+    return 0 if newline < 0 else len(left) - newline - 1
 
 
-def _signed(sign: str, lines: Iterable[bytes], column: int) -> Iterable[str]:
+def _back(data: bytes, at: int, lines: int) -> int:
+    """Where the line begins that is so many lines before the one that begins at `at`."""
+    for _ in range(lines):
+        if at == 0:
+            break
+        at = data.rfind(b"\n", 0, at - 1) + 1
+    return at
+
+
+def _forth(data: bytes, at: int, lines: int) -> int:
+    """Where so many lines behind `at` end."""
+    for _ in range(lines):
+        newline = data.find(b"\n", at)
+        if newline < 0:
+            return len(data)
+        at = newline + 1
+    return at
+
+
+def _signed(sign: str, lines: Iterable[bytes], at: int) -> Iterable[str]:
     for line in lines:
-        yield sign + _cut(visible(_text(line.removesuffix(b"\n"))), column)
+        yield sign + _cut(line.removesuffix(b"\n"), at)
         if not line.endswith(b"\n"):
             yield _NO_NEWLINE
 
@@ -119,17 +153,16 @@ def _span(start: int, stop: int) -> str:
     return str(start + 1) if length == 1 else f"{start + 1 if length else start},{length}"
 
 
-def _column(expected: Sequence[bytes], actual: Sequence[bytes]) -> int:
-    """Where in the first pair of differing lines the difference is, so that a long line is cut around it."""
-    return len(_text(expected[0][: common_prefix(expected[0], actual[0])])) if expected and actual else 0
-
-
-def _cut(line: str, column: int) -> str:
-    if len(line) <= MAX_COLUMNS:
-        return line
-    start = max(0, min(column - MAX_COLUMNS // 4, len(line) - MAX_COLUMNS))
-    shown = line[start : start + MAX_COLUMNS]
-    return ("…" if start else "") + shown + ("…" if start + len(shown) < len(line) else "")
+def _cut(line: bytes, at: int) -> str:
+    """The line as text; a long one is cut around its byte `at`, which is where the first two lines differ."""
+    at = min(at, len(line))
+    low, high = max(0, at - _WINDOW_BYTES), at + _WINDOW_BYTES
+    text, column = visible(_text(line[low:high])), len(_text(line[low:at]))
+    if len(text) <= MAX_COLUMNS and len(line) <= high and not low:
+        return text
+    start = max(0, min(column - MAX_COLUMNS // 4, len(text) - MAX_COLUMNS))
+    shown = text[start : start + MAX_COLUMNS]
+    return ("…" if start or low else "") + shown + ("…" if start + len(shown) < len(text) or high < len(line) else "")
 
 
 def _hex_diff(expected: bytes, actual: bytes) -> str:

@@ -64,6 +64,11 @@ def marked_root(start: Path) -> Path | None:
     return next((each for each in (folder, *folder.parents) if _is_root(each)), None)
 
 
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether no golden is to be written: `CI` is set, and not empty, `0` or `false`."""
+    return environ.get("CI", "") not in ("", "0", "false")
+
+
 def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration of the project in `root`. Raises UsageError naming the file and the key."""
     environ = os.environ if environ is None else environ

@@ -21,6 +21,7 @@ from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, w
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
+from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.ballot import Ballot
@@ -87,6 +88,8 @@ class PlanRun:
             options.update_only,
             hold=options.retries > 0,
             ballot=Ballot(_writers(plans, options)),
+            pending=PendingStore(goldens),
+            run=self.id,
         )
         retry = RetryPolicy(options.retries, options.allow_flaky)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast, retry=retry)

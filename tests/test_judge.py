@@ -134,6 +134,17 @@ def test_step_that_agrees_again_drops_what_was_pending(store: GoldenStore, works
     assert pending(store) == []
 
 
+@pytest.mark.parametrize("first", ["1", "2"])
+def test_what_one_cell_agrees_with_and_another_not_cannot_be_accepted(store: GoldenStore, workspace: Folder, first: str) -> None:
+    judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
+    judge = Judge(store, update=False, ci=False, pending=PendingStore(store), run="r2")
+    for word in (first, {"1": "2", "2": "1"}[first]):
+        cell = step(golden=GOLDEN, nodeid=f"plans/p.lab.yaml::c[k={word}]::s")
+        judge.judge(cell, step_result(f"{word}\n".encode()), workspace)
+    (entry,) = PendingStore(store).pending()
+    assert entry.problem == "plans/p.lab.yaml::c[k=1]::s gave something else for the same golden in the same run"
+
+
 def test_update_drops_what_was_pending(store: GoldenStore, workspace: Folder) -> None:
     judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"))
     judged(store, workspace, step(golden=GOLDEN), step_result(b"2\n"), update=True)

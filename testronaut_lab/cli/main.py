@@ -7,7 +7,18 @@ import traceback
 from io import TextIOWrapper
 from typing import NoReturn
 
-from testronaut_lab.cli import engine, images, install, results, run, schema, tui  # noqa: F401 - each hangs its verbs on the app
+from testronaut_lab.cli import (  # noqa: F401 - each hangs its verbs on the app
+    engine,
+    goldens,
+    images,
+    install,
+    prune,
+    results,
+    review,
+    run,
+    schema,
+    tui,
+)
 from testronaut_lab.cli.app import app
 from testronaut_lab.console import complain, leave, say
 from testronaut_lab.errors import ExitStatus, LabError, UsageError
@@ -20,7 +31,7 @@ _VERBS = (
 app.registered_commands.sort(key=lambda verb: _VERBS.index(verb.name or getattr(verb.callback, "__name__", "")))
 
 # Of the contract and not there yet: refused by name, never ignored.
-_VERBS_TO_COME = frozenset("accept demo diff doctor import pending prune record reject replay review shell".split())
+_VERBS_TO_COME = frozenset("demo doctor import record replay shell".split())
 _RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())
 
 

@@ -15,6 +15,7 @@ import typer
 
 from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, again, app, shown
+from testronaut_lab.cli.goldens import tell_pending
 from testronaut_lab.console import Printer, say
 from testronaut_lab.errors import ExitStatus
 
@@ -62,7 +63,7 @@ def run(
     last_failed: Annotated[bool, _LAST_FAILED] = False,
 ) -> None:
     """Run plans headless: live progress on a terminal, plain lines elsewhere."""
-    from testronaut_lab.config import load_config
+    from testronaut_lab import config
     from testronaut_lab.headless import PlanRun, RunOptions
     from testronaut_lab.housekeeping import keep_to_policy
     from testronaut_lab.lastfailed import narrowed_to_failed
@@ -70,16 +71,18 @@ def run(
 
     wanted = reports.Reports(json, events, junit, html, markdown, github)
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [])
-    location = store or load_config(plans[0].root).store_location
+    location = store or config.load_config(plans[0].root).store_location
     wanted.check()
     if last_failed:
         plans, told = narrowed_to_failed(plans, location)
         say(told, sys.stderr if wanted.take_stdout else sys.stdout)
-    in_ci = ci or os.environ.get("CI", "") not in ("", "0", "false")
+    in_ci = ci or config.in_ci(os.environ)
     plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky))
     with stopped_by_signals(plan_run), wanted.guarded():
         result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr=wanted.take_stdout)
     wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)
+    if not in_ci:
+        tell_pending(plans[0].root, Printer(sys.stderr if wanted.take_stdout else sys.stdout))
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)

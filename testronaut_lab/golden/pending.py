@@ -65,6 +65,10 @@ class Pending:
         return self.origin.id
 
     @property
+    def is_of_plan(self) -> bool:
+        return self.origin.maker == "plan"
+
+    @property
     def changes(self) -> tuple[GoldenChange, ...]:
         """File by file; of a golden that does not exist yet every file is one that is added."""
         return compare(self.expected or {}, self.actual)
@@ -94,10 +98,13 @@ class PendingStore:
         self._goldens = goldens
         self.root = goldens.root.parent / ".testronaut" / "pending"
 
-    def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str) -> None:
+    def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str, clash: str | None = None) -> None:
         """Keeps `actual` until it is accepted or rejected, in place of what was pending for this golden.
 
-        What is the golden already is not kept, as with `settle`. Raises UsageError, CaptureError as `GoldenStore.write` does.
+        What is the golden already is not kept, as with `settle`. `clash` is the node id of another cell of the run that agrees
+        with the golden as it is: then it cannot be accepted, as where this store finds such a cell itself.
+
+        Raises UsageError, CaptureError as `GoldenStore.write` does.
         """
         place = key.place
         check_tree(place, actual)
@@ -107,8 +114,7 @@ class PendingStore:
                 self._settle(place, nodeid, run)
                 return
             before = self._entry(place)
-            clash = None
-            if isinstance(before, Pending) and before.origin.run == run and before.nodeid != nodeid:
+            if clash is None and isinstance(before, Pending) and before.origin.run == run and before.nodeid != nodeid:
                 clash = before.nodeid if before.origin.sha256 != sha256 else before.origin.clash
             when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             self._put(Origin(place, nodeid, run, when, base, sha256, key.maker, clash), actual)

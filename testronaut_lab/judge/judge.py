@@ -88,6 +88,7 @@ class Judge:
         self._held: list[tuple[Step, GoldenTree]] = []
         self._ballot = ballot or Ballot()
         self._cast: list[tuple[Question, str]] = []
+        self._agreed: dict[str, str] = {}  # place of a golden -> the step that did just that
 
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
@@ -137,6 +138,8 @@ class Judge:
         if interrupted:
             return [f"golden not written: {shown}: the run ended before all cells that share it were run"]
         self._goldens.write(key, tree)
+        if self._pending is not None:
+            self._pending.settle(key, nodeid=next(iter(question.votes)), run=self._run)
         voters, silent = cells_text(question.votes), cells_text(each for each in question.voters if each not in question.votes)
         return [f"golden written: {shown}, by {voters}; {silent} did not get that far"] if silent else []
 
@@ -178,6 +181,7 @@ class Judge:
         if question is not None:
             return self._by_ballot(step, question, rendered.tree, is_new=bool(different))
         if not different:
+            self._agreed[key.place] = step.nodeid
             self._settle(step, key)
             return (), ()
         notes: tuple[str, ...] = ()
@@ -186,7 +190,9 @@ class Judge:
                 return (), (self._written_now_or_later(step, rendered.tree),)
             notes = (f"golden not written: {why_not}",)
         elif why_not is None and self._pending is not None:
-            self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run)
+            other = self._agreed.get(key.place, step.nodeid)
+            clash = None if other == step.nodeid else other
+            self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run, clash=clash)
         where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
 

@@ -121,7 +121,7 @@ def mismatch_lines(mismatch: Mismatch) -> list[Text]:
 def diff_lines(diff: str) -> list[Text]:
     """A unified diff, removed lines red and added ones green."""
     lines = safe_text(clipped(diff)).rstrip("\n").split("\n")
-    shown = [Text(f"{INDENT}  ").append(line, _diff_style(line)) for line in lines[:_DIFF_LINES]]
+    shown = [Text(f"{INDENT}  ").append(line, diff_style(line)) for line in lines[:_DIFF_LINES]]
     return shown + _left_out(len(lines) - _DIFF_LINES)
 
 
@@ -186,7 +186,6 @@ def _left_out(count: int) -> list[Text]:
     return [Text(f"{INDENT}  … {count} more lines", "dim")] if count > 0 else []
 
 
-def _diff_style(line: str) -> str:
-    if line.startswith(("+++", "---")):
-        return "bold"
+def diff_style(line: str) -> str:
+    """By its first character: our diffs have no heads, and a line that says `--` is one that was removed like any other."""
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")

@@ -1,4 +1,4 @@
-"""Lists for people: the stored runs and the cached images. Columns of plain text where the output is not a terminal."""
+"""Lists for people: stored runs, cached images, what is pending. Columns of plain text where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def images_table(images: Sequence[ImageRow], *, plain: bool) -> RenderableType:
     header = ("image", "kind", "of", "size", "created")
     rows = [(image.tag, image.kind, image.spec, size_text(image.size_bytes), _when(image.created)) for image in images]
     return _table(header, rows, plain=plain, empty="no images yet")
+
+
+def pending_table(rows: Sequence[tuple[str, str, str, str]], *, plain: bool) -> RenderableType:
+    """What is pending: name, what differs, when it was seen (ISO 8601), what keeps it from being accepted."""
+    header = ("step", "differs in", "seen", "problem")
+    shown = [(name, what, _when(when), problem) for name, what, when, problem in rows]
+    columns = 4 if any(problem for *_, problem in rows) else 3
+    return _table(header[:columns], [row[:columns] for row in shown], plain=plain, empty="nothing is pending")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool, empty: str) -> RenderableType:

@@ -1,0 +1,196 @@
+"""`pending`, `diff`, `accept`, `reject`: what differs from goldens, listed, shown and decided without a terminal.
+
+What is pending is `golden/pending.py`, what a glob names `golden/choosing.py`, how it reads `cli/goldentext.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testronaut_lab.cli.app import app
+from testronaut_lab.console import Printer, complain, print_json, print_table, say, write_line
+from testronaut_lab.errors import LabError, UsageError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from testronaut_lab.golden.choosing import Choice
+    from testronaut_lab.golden.pending import Broken, Pending, PendingStore
+
+_GLOBS = typer.Argument(metavar="[GLOB]...", help="Node ids or paths of goldens, with * and ?; all if none is given.")
+_SOME = typer.Argument(metavar="GLOB...", help="Node ids or paths of goldens or of single files in them, with * and ?.")
+
+
+@app.command()
+def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List what steps did that their goldens do not say."""
+    from testronaut_lab.report.tables import pending_table
+
+    found = open_pending().pending()
+    if json:
+        print_json([_as_json(entry) for entry in found])
+        return
+    print_table(pending_table([table_row(entry) for entry in found], plain=not sys.stdout.isatty()))
+    if found:
+        say(f"{len(found)} pending: testronaut-lab review")
+
+
+@app.command()
+def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
+    """Show what differs: the golden's lines with -, what the step did now with +."""
+    chosen = _chosen(globs or [])
+    if not chosen:
+        say("nothing is pending")
+    for i, choice in enumerate(chosen):
+        write_lines([*_gap(i), *shown(choice.entry, choice.files)])
+
+
+@app.command()
+def accept(globs: Annotated[list[str], _SOME]) -> None:
+    """Make what is pending the golden."""
+    from testronaut_lab.golden.pending import Pending
+
+    refuse_in_ci("accepting goldens")
+    store, chosen = open_pending(), _chosen(globs)
+    for choice in chosen:
+        if not isinstance(choice.entry, Pending):
+            place = f"snapshots/{choice.entry.place}"
+            raise UsageError(f"accepting {place}: {choice.entry.problem}", hint=f"testronaut-lab reject {shlex.quote(place)}")
+    good = [(choice.entry, choice.files) for choice in chosen if isinstance(choice.entry, Pending)]
+    store.accept([entry for entry, files in good if files is None])
+    for entry, files in good:
+        if files is not None:
+            store.accept_files(entry, files)
+        say(f"accepted {entry.nodeid}{_only(files)}: snapshots/{entry.place}")
+    _say_left(store)
+
+
+@app.command()
+def reject(globs: Annotated[list[str], _SOME]) -> None:
+    """Drop what is pending; the golden stays as it is."""
+    from testronaut_lab.cli.goldentext import name_of
+
+    refuse_in_ci("rejecting what is pending")
+    store, chosen = open_pending(), _chosen(globs)
+    for choice in chosen:
+        if choice.files is not None:
+            raise UsageError(
+                f"rejecting {', '.join(sorted(choice.files))} of {name_of(choice.entry)}: what is pending is rejected as a whole",
+                hint=f"testronaut-lab reject {shlex.quote(name_of(choice.entry))}",
+            )
+    store.reject([choice.entry for choice in chosen])
+    for choice in chosen:
+        say(f"rejected {name_of(choice.entry)}")
+    _say_left(store)
+
+
+def open_pending(root: Path | None = None) -> PendingStore:
+    """What is pending in the project at `root`; None: the one that one stands in."""
+    from testronaut_lab.config import project_root
+    from testronaut_lab.golden.pending import PendingStore
+    from testronaut_lab.golden.store import GoldenStore
+
+    return PendingStore(GoldenStore((root or project_root(Path.cwd())) / "snapshots"))
+
+
+def tell_pending(root: Path, printer: Printer) -> None:
+    """After a run: how much waits in the project at `root`. What cannot be read is told, and changes nothing of the run."""
+    try:
+        count = len(open_pending(root).pending())
+    except LabError as error:
+        complain(error)
+        return
+    if count:
+        printer.write(f"{count} pending: testronaut-lab review\n")
+
+
+def refuse_in_ci(doing: str) -> None:
+    """Goldens are for people to decide about."""
+    from testronaut_lab.config import in_ci
+
+    if in_ci(os.environ):
+        raise UsageError(
+            f"{doing}: nothing is written where CI is set", hint=f"CI= {shlex.join(['testronaut-lab', *sys.argv[1:]])}"
+        )
+
+
+def shown(entry: Pending | Broken, files: frozenset[str] | None = None) -> list[Text]:
+    """All there is to see of an entry."""
+    from testronaut_lab.cli.goldentext import differences, heading
+
+    return [*heading(entry), *differences(entry, files)]
+
+
+def write_lines(lines: Sequence[Text]) -> None:
+    """Coloured on a terminal, plain elsewhere."""
+    from testronaut_lab.report.text import to_ansi
+
+    colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for line in lines:
+        write_line(f"{to_ansi(line) if colored else line.plain}\n")
+
+
+def _chosen(globs: Sequence[str]) -> list[Choice]:
+    from testronaut_lab.config import project_root
+    from testronaut_lab.golden.choosing import choose
+
+    here = Path.cwd().resolve()
+    inside = here.relative_to(project_root(here)).as_posix()
+    return choose(open_pending().pending(), globs, "" if inside == "." else inside)
+
+
+def _gap(number: int) -> list[Text]:
+    from rich.text import Text
+
+    return [Text("")] if number else []
+
+
+def _only(files: frozenset[str] | None) -> str:
+    return "" if files is None else f" ({', '.join(sorted(files))})"
+
+
+def _say_left(store: PendingStore) -> None:
+    left = len(store.pending())
+    say(f"{left} pending: testronaut-lab review" if left else "nothing is pending any more")
+
+
+def table_row(entry: Pending | Broken) -> tuple[str, str, str, str]:
+    """What a list has of it: name, what differs, when it was seen, what keeps it from being accepted."""
+    from testronaut_lab.cli.goldentext import name_of, summary_of
+    from testronaut_lab.golden.pending import Pending
+
+    when = entry.origin.when if isinstance(entry, Pending) else ""
+    return name_of(entry), summary_of(entry), when, entry.problem or ""
+
+
+def _as_json(entry: Pending | Broken) -> dict[str, object]:
+    from testronaut_lab.golden.pending import Pending
+
+    common = {"id": entry.place, "golden": f"snapshots/{entry.place}", "problem": entry.problem}
+    if not isinstance(entry, Pending):
+        return {**common, "status": "broken"}
+    origin = entry.origin
+    return {
+        **common,
+        "status": "new" if entry.expected is None else "changed",
+        "nodeid": entry.nodeid,
+        "run": origin.run,
+        "when": origin.when,
+        "base_sha256": origin.base_sha256,
+        "sha256": origin.sha256,
+        "files": [
+            {
+                "file": change.file,
+                "change": "added" if change.expected is None else "deleted" if change.actual is None else "modified",
+                "diff": change.diff,
+            }
+            for change in entry.changes
+        ],
+    }

@@ -1,0 +1,57 @@
+"""`prune`: goldens that no step has any more. Whether that can be said, and which they are, is `pruning.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testronaut_lab.cli.app import STORE, app
+from testronaut_lab.cli.goldens import refuse_in_ci
+from testronaut_lab.console import say
+
+if TYPE_CHECKING:
+    from testronaut_lab.pruning import Leftovers
+
+_YES = typer.Option("--yes", "-y", help="Remove them without asking.")
+_DRY_RUN = typer.Option("--dry-run", help="List them, ask nothing and remove nothing.")
+
+
+@app.command()
+def prune(
+    yes: Annotated[bool, _YES] = False,
+    dry_run: Annotated[bool, _DRY_RUN] = False,
+    store: Annotated[str | None, STORE] = None,
+) -> None:
+    """Remove goldens that no step has any more; only after a complete run of all plans."""
+    from testronaut_lab.config import project_root
+    from testronaut_lab.pruning import leftovers, remove
+
+    refuse_in_ci("pruning goldens")
+    root = project_root(Path.cwd())
+    found = leftovers(root, store)
+    _list(found)
+    count = len(found.removable) + len(found.pending)
+    if not count:
+        say("nothing to prune")
+    elif not dry_run and (yes or _agreed(count)):
+        remove(root, found)
+        say(f"removed {count}")
+    else:
+        say(f"{count} to remove, by run {found.run}: testronaut-lab prune --yes")
+
+
+def _list(found: Leftovers) -> None:
+    for orphan in found.goldens:
+        say(f"snapshots/{orphan.place}" if orphan.strange is None else f"kept snapshots/{orphan.place}: {orphan.strange}")
+    for entry in found.pending:
+        say(f"snapshots/{entry.place} (pending)")
+
+
+def _agreed(count: int) -> bool:
+    """Asks on a terminal; elsewhere nobody has agreed."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return typer.confirm(f"remove {'this one' if count == 1 else f'these {count}'}?", default=False)

@@ -1,0 +1,113 @@
+"""Which goldens no step has any more, and whether that can be said: only after a run of everything there is.
+
+Goldens that tests made are none of this file's business, and how they are removed is `golden/store.py`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testronaut_lab.config import load_config
+from testronaut_lab.errors import UsageError
+from testronaut_lab.golden.pending import Broken, Pending, PendingStore
+from testronaut_lab.golden.places import GoldenKey, golden_key
+from testronaut_lab.golden.store import GoldenStore, Orphan
+from testronaut_lab.model.events import Body, CaseFinished, PlanRecorded, PlanStarted, RunFinished
+from testronaut_lab.model.plan import Plan, all_steps
+from testronaut_lab.model.result import Status
+from testronaut_lab.planfile import find_plans, load_plans
+from testronaut_lab.store.database import Store
+
+_LOOK_BACK = 20  # runs; an older complete one is hardly of the plans as they are now
+
+Cell = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What no step of any plan has: goldens and what waits to become one. `run` is the complete run that says so."""
+
+    goldens: tuple[Orphan, ...]
+    pending: tuple[Pending | Broken, ...]
+    run: str
+
+    @property
+    def removable(self) -> tuple[str, ...]:
+        return tuple(orphan.place for orphan in self.goldens if orphan.strange is None)
+
+
+def leftovers(root: Path, location: str | None = None) -> Leftovers:
+    """What could be pruned in the project at `root`. `location` names another results database.
+
+    Raises UsageError where no stored run is one of all plans as they are now, run to their ends; and for a plan that is wrong.
+    """
+    config = load_config(root)
+    plans = [plan for path in find_plans([root]) for plan in load_plans(path, root=root, defaults=config.defaults)]
+    run = _complete_run(Store.open(location or config.store_location), plans)
+    known = [golden_key(step) for plan in plans for step in all_steps(plan) if step.golden is not None]
+    goldens = GoldenStore(root / "snapshots")
+    return Leftovers(tuple(goldens.orphans(known)), tuple(_unasked(PendingStore(goldens), known)), run)
+
+
+def remove(root: Path, found: Leftovers) -> None:
+    """Removes them, but for goldens that hold what is not theirs. Raises UsageError, CaptureError."""
+    goldens = GoldenStore(root / "snapshots")
+    goldens.remove(found.removable)
+    PendingStore(goldens).reject(found.pending)
+
+
+def _unasked(pending: PendingStore, known: Iterable[GoldenKey]) -> list[Pending | Broken]:
+    places = {key.place for key in known}
+    return [each for each in pending.pending() if isinstance(each, Pending) and each.is_of_plan and each.place not in places]
+
+
+def _complete_run(store: Store, plans: Sequence[Plan]) -> str:
+    """The newest run of all of them, as they are now, unfiltered, every case to its end."""
+    first = None
+    for run in store.runs()[:_LOOK_BACK]:
+        missing = _missing((event.body for event in store.events(run.id)), plans)
+        if missing is None:
+            return run.id
+        first = first or f"run {run.id} {missing}"
+    raise UsageError(
+        f"pruning goldens: no complete run of all plans as they are now is stored; {first or 'there are no runs yet'}",
+        hint="testronaut-lab run; testronaut-lab prune",
+    )
+
+
+def _missing(facts: Iterable[Body], plans: Sequence[Plan]) -> str | None:
+    """What the run lacks, in words that go on from its name; None if nothing."""
+    begun: dict[int, PlanStarted] = {}
+    texts: dict[int, str] = {}
+    ends: dict[str, Status] = {}
+    ended = False
+    for fact in facts:
+        match fact:
+            case PlanStarted(plan=number):
+                begun[number] = fact
+            case PlanRecorded(plan=number, written=written) if written is not None:
+                texts[number] = written.sha256
+            case CaseFinished(nodeid=nodeid, status=status):
+                ends[nodeid] = status
+            case RunFinished():
+                ended = True
+    if not ended:
+        return "was interrupted"
+    numbers: dict[tuple[str | None, Cell], int] = {(each.file, each.cell): number for number, each in begun.items()}
+    for plan in plans:
+        file = None if plan.file is None else plan.file.relative_to(plan.root).as_posix()
+        found = numbers.get((file, plan.cell))
+        where = f"{file}{''.join(f' [{name}={value}]' for name, value in plan.cell)}"
+        if found is None:
+            return f"left out {where}"
+        if begun[found].partial:
+            return f"left out a part of {where}"
+        if texts.get(found) != hashlib.sha256((plan.text or "").encode()).hexdigest():
+            return f"was not of {where} as it is now"
+        for case in plan.cases:
+            if ends.get(case.nodeid, Status.ERROR) is Status.ERROR:
+                return f"did not bring {case.nodeid} to its end"
+    return None

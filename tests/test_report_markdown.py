@@ -11,8 +11,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from recorded import CASES, EVERYTHING, FILE, LOST, RUN, captured, case, failing, run_of, step
 
+from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status
-from testronaut_lab.report.markdown import markdown
+from testronaut_lab.report.markdown import LIMIT_BYTES, markdown
 
 READER = MarkdownIt("gfm-like")
 
@@ -40,6 +41,17 @@ def rows(run: RunResult) -> list[str]:
 )
 def test_the_heading_is_the_verdict(cases, status, title) -> None:
     assert markdown(run_of(*cases, status=status)).startswith(f"{title}\n")
+
+
+@pytest.mark.parametrize(("cases", "title"), [(CASES, "4 of 9 cases failed"), (CASES[:1], "")])
+def test_a_run_that_was_interrupted_says_so(cases, title) -> None:
+    text = markdown(run_of(*cases, exit_status=ExitStatus.INTERRUPTED))
+    assert text.startswith(f"## 💥 Interrupted{': ' if title else ''}{title}\n")
+
+
+def test_a_name_without_an_end_is_cut() -> None:
+    many = [replace(CASES[1], nodeid=f"{FILE}::{'x' * 10_000}")] * 300
+    assert len(markdown(run_of(*many)).encode()) < LIMIT_BYTES
 
 
 def test_the_sums_stand_beneath_it() -> None:

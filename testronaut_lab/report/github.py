@@ -51,7 +51,9 @@ def _title(finding: Finding) -> str:
 def _message(finding: Finding) -> str:
     if finding.step is None:
         return _data(finding.message)
-    lines = [f"$ {safe_line(finding.step.command, 200)}", why(finding.step), *details(finding.step)]
+    step = finding.step
+    reason = [] if step.error is not None else [why(step)]  # an error is the first of its details
+    lines = [f"$ {safe_line(step.command, 200)}", *reason, *details(step)]
     shown = "\n".join([*lines[:_LINES], *(["…"] if len(lines) > _LINES else [])])
     return _data(shown if len(shown) <= _CHARACTERS else f"{shown[:_CHARACTERS]}…")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
 from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
 from testronaut_lab.report.lines import duration_text
@@ -27,6 +28,7 @@ _MARKS = {
 _ROWS = 300
 _FENCE_LINES = 100
 _STDERR_LINES = 20
+_SPAN = 400
 LIMIT_BYTES = 900_000  # GitHub takes no summary of more than 1 MiB
 
 
@@ -55,8 +57,10 @@ def _heading(run: RunResult) -> list[str]:
     wrong = sum(totals.get(status, 0) for status in (Status.FAILED, Status.ERROR, Status.XPASSED))
     flaky = totals.get(Status.FLAKY, 0)
     what = f"{wrong} of {_many(count, 'case')} failed" if wrong else f"{flaky} of {_many(count, 'case')} flaky" if flaky else ""
-    unfinished = run.finished is None or run.status is Status.ERROR
-    title = what or ("The run did not end well" if unfinished else f"{_many(count, 'case')}, none failed")
+    if run.exit_status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+        title = f"Interrupted{f': {what}' if what else ''}"
+    else:
+        title = what or ("The run did not end well" if run.status is Status.ERROR else f"{_many(count, 'case')}, none failed")
     sums = ", ".join(f"{number} {status.value}" for status, number in totals.items()) or "no cases"
     return [f"## {_MARKS[run.status]} {title}", "", f"**{sums}** in {duration_text(_elapsed_s(run))}, run {_code(run.run)}", ""]
 
@@ -172,6 +176,7 @@ def _fence(text: str, language: str = "text") -> Iterator[str]:
 def _code(text: str) -> str:
     """A code span, on one line whatever stands in it."""
     shown = safe_text(text).replace("\n", r"\n").replace("\t", " ") or " "
+    shown = shown if len(shown) <= _SPAN else f"{shown[:_SPAN]}…"
     ticks = "`" * (_longest_run(shown) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") or (shown[0] == shown[-1] == " " and shown.strip()) else ""
     return f"{ticks}{pad}{shown}{pad}{ticks}"

@@ -100,6 +100,13 @@ def test_errors_come_with_their_hint() -> None:
     assert ("text", "the container went away\nhint: testronaut-lab engine status\n") in fences(replace(RUN, error=LOST))
 
 
+def test_the_cells_of_a_matrix_stand_side_by_side() -> None:
+    cells = [replace(run_of(CASES[0]).plans[0], cell=(("image", name),)) for name in ("old", "new")]
+    text = markdown(replace(RUN, plans=(replace(cells[0], cases=(CASES[1],)), cells[1])))
+    assert "\n### Cells of `jq basics` side by side\n\n```text\n" in text
+    assert re.search(r"^ +old +new$", text, re.M)
+
+
 def test_what_it_ran_on_is_folded_away() -> None:
     text = markdown(EVERYTHING)
     assert text.endswith(

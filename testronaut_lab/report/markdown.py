@@ -12,6 +12,7 @@ from datetime import datetime
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
+from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
 from testronaut_lab.report.lines import duration_text
 from testronaut_lab.report.safe import clipped, safe_line, safe_text
@@ -29,6 +30,7 @@ _ROWS = 300
 _FENCE_LINES = 100
 _STDERR_LINES = 20
 _SPAN = 400
+_WIDTH = 110
 LIMIT_BYTES = 900_000  # GitHub takes no summary of more than 1 MiB
 
 
@@ -38,7 +40,7 @@ def markdown(run: RunResult, limit_bytes: int = LIMIT_BYTES) -> str:
     Reads the files of large streams, of which the end is shown.
     """
     head = "\n".join([*_heading(run), *_table(run)]) + "\n"
-    foot = "\n".join(_environment(run)) + "\n"
+    foot = "\n".join([*_cells(run), *_environment(run)]) + "\n"
     room = limit_bytes - len(head.encode()) - len(foot.encode())
     parts = []
     for i, finding in enumerate(found := list(findings(run))):
@@ -140,6 +142,16 @@ def _errors(step: StepResult) -> Iterator[str]:
         yield name if len(lines) <= _STDERR_LINES else f"{name}, the last {_STDERR_LINES} of {len(lines)} lines"
         yield ""
         yield from _fence("\n".join(lines[-_STDERR_LINES:]))
+
+
+def _cells(run: RunResult) -> Iterator[str]:
+    """Of each matrix, which cases came to what in which cell, and where the cells differ."""
+    for beside in run.side_by_side():
+        yield ""
+        yield f"### Cells of {_code(beside.name)} side by side"
+        yield ""
+        lines = [line.plain.rstrip() for line in side_by_side_lines(beside, _WIDTH)]
+        yield from _fence("\n".join(lines[1:]))
 
 
 def _environment(run: RunResult) -> Iterator[str]:

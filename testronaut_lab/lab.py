@@ -321,18 +321,21 @@ def run_plan(
     image: str | None = None,
     keep: bool = False,
     matrix: Mapping[str, str | Sequence[str]] | None = None,
+    retries: int = 0,
+    allow_flaky: bool = False,
 ) -> RunResult:
     """Run one plan headless, in every cell of its matrix, and return what came of it; a plan that fails is a result.
 
-    `update` writes goldens. `matrix` leaves only cells that have, of each key, the value or one of the values. Raises UsageError
-    for a plan that is wrong, CaptureError when results cannot be stored.
+    `update` writes goldens. `matrix` leaves only cells that have, of each key, the value or one of the values. A case that fails
+    is run up to `retries` more times, and one that passes then fails the run unless `allow_flaky`. Raises UsageError for a plan
+    that is wrong, CaptureError when results cannot be stored.
     """
     filters = [f"{key}={value}" for key, values in (matrix or {}).items() for value in _each(values)]
     plans = in_cells(_loaded(plan), filters)
     if image is not None:
         plans = [with_image(each, image) for each in plans]
-    root = plans[0].root
-    return run_plans(plans, RunOptions(update=update, store=load_config(root).store_location if store else None, keep=keep))
+    location = load_config(plans[0].root).store_location if store else None
+    return run_plans(plans, RunOptions(update=update, store=location, keep=keep, retries=retries, allow_flaky=allow_flaky))
 
 
 def _each(values: str | Sequence[str]) -> Sequence[str]:

@@ -15,6 +15,7 @@ from testronaut_lab.errors import CaptureError, EngineError, ExitStatus, UsageEr
 from testronaut_lab.execution import scheduler
 from testronaut_lab.execution.scheduler import RetryPolicy
 from testronaut_lab.headless import PlanRun, RunOptions
+from testronaut_lab.lab import run_plan
 from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted, StepFinished
 from testronaut_lab.model.plan import Case, FileSpec, Save, Step
 from testronaut_lab.model.result import Status
@@ -193,6 +194,12 @@ def test_a_flaky_case_ends_with_1_and_keeps_both_attempts(unsteady: Project) -> 
 def test_a_flaky_case_that_is_allowed_ends_with_0(unsteady: Project) -> None:
     said = unsteady.here("run", "--retries", "1", "--allow-flaky", "-u")
     assert (said.status, "1 passed, 0 failed, 0 skipped, 1 flaky" in said.out) == (ExitStatus.OK, True), said.out
+
+
+@pytest.mark.engine
+def test_the_same_from_python(unsteady: Project) -> None:
+    run = run_plan(unsteady.root / "a.lab.yaml", update=True, retries=1, allow_flaky=True)
+    assert (run.status, run.exit_status, run.totals["flaky"]) == (Status.FLAKY, ExitStatus.OK, 1)
 
 
 @pytest.mark.engine

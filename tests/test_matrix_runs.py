@@ -130,6 +130,16 @@ def test_a_cell_that_fails_otherwise_has_no_part_in_the_golden(matrix: Matrix) -
     assert ["golden written: snapshots/m/main/s, by [v=1], [v=3]; [v=2] did not get that far"] == matrix.problems
 
 
+def test_with_retries_an_attempt_that_failed_has_no_part_in_the_golden(matrix: Matrix) -> None:
+    steps = [SAME, {"id": "f", "run": "test $MATRIX_V != 2"}]
+    tree = {"image": IMAGE, "matrix": {"v": [1, 2]}, "steps": steps}
+    plans = parse_plans(tree, root=matrix.root, name="m")
+    result = PlanRun(plans, RunOptions(update=True, retries=1)).run([matrix.listener])
+    assert ExitStatus.FAILED == result.exit_status
+    assert {"s": "same\n"} == matrix.goldens
+    assert ["golden written: snapshots/m/main/s, by [v=1]; [v=2] did not get that far"] == matrix.problems
+
+
 def test_an_interrupted_update_of_a_shared_golden_writes_nothing(matrix: Matrix) -> None:
     step = {**SAME, "run": "echo same; test $MATRIX_V = 1 || sleep 60"}
     plans = parse_plans({"image": IMAGE, "matrix": {"v": [1, 2]}, "steps": [step]}, root=matrix.root, name="m")

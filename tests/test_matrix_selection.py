@@ -111,6 +111,13 @@ def test_an_image_from_the_matrix_is_not_replaced(celled: list[Plan]) -> None:
     assert "--matrix image=debian:bookworm-slim" == raised.value.hint
 
 
+def test_an_image_that_is_not_from_the_matrix_is_replaced_in_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.lab.yaml").write_text("image: a\nmatrix: {v: [1, 2]}\nsteps: ['echo $MATRIX_V']\n")
+    plans, _ = chosen_plans(["."], None, "b", [])
+    assert ["b", "b"] == [plan.image.ref for plan in plans]
+
+
 def test_a_tool_is_replaced_unless_it_comes_from_the_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = "image: ${{matrix.i}}\nmatrix: {i: [a, b], v: [1.6, 1.7]}\ntools: ['apt:jq=${{matrix.v}}', apt:ripgrep]\nsteps: [x]\n"

@@ -167,6 +167,7 @@ def test_no_text_raises_anything_but_a_usage_error(text: str) -> None:
 
 KEYS = st.sampled_from(
     "version name image tools matrix env files limits normalize golden setup cases steps id run argv stdin save expect stdout "
+    "a b when per include exclude "
     "exit signal json_path matches contains changes text source mode timeout memory tty interact retry install ref".split()
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | KEYS | st.just("${{matrix.x}} ${{y}}")
@@ -182,6 +183,24 @@ TREES = st.recursive(
 def test_no_tree_raises_anything_but_a_usage_error(tree: dict[str, object]) -> None:
     problem = problem_of({"image": "debian", "steps": ["true"], **tree})
     assert problem is None or problem.hint == "testronaut-lab schema plan"
+
+
+WITH_MATRIX = st.recursive(
+    SCALARS | st.sampled_from(["${{matrix.a}}", "x${{ matrix.b }}", "${{matrix.c}}", "$MATRIX_A $MATRIX_B", "a", "1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.just("${{matrix.a}}"), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS, WITH_MATRIX, max_size=4), WITH_MATRIX, WITH_MATRIX)
+def test_no_tree_with_a_matrix_raises_anything_but_a_usage_error(tree: dict[str, object], more: object, step: object) -> None:
+    matrix = {"a": [1, "a", True], "b": ["${"], "include": [{"a": 2, "c": "x"}]}
+    uses = {"env": {"A": "${{matrix.a}}", "B": "$MATRIX_B"}, "when": {"a": [1]}}
+    steps = [{"run": "true", **uses}, step, {"argv": ["x"], "expect": more, "stdin": more, "timeout": more}]
+    for each in (matrix, {**matrix, "exclude": more}, more):
+        problem = problem_of({"image": "debian", "matrix": each, "steps": steps, **tree})
+        assert problem is None or problem.hint == "testronaut-lab schema plan"
 
 
 @settings(deadline=None)

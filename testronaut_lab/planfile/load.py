@@ -24,6 +24,7 @@ from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
 from testronaut_lab.planfile.written import WrittenPlan
 
 MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
+_HINT: Final = "testronaut-lab schema plan"
 SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
 
 _BY_HAND: Final = "the tool"
@@ -159,7 +160,7 @@ def _load(
             if not part.found:
                 raise
         if sum(map(_step_count, plans)) > MAX_STEPS:
-            raise UsageError(f"{origin.name}: over all cells of its matrix the plan has more than {MAX_STEPS} steps")
+            raise UsageError(f"{origin.name}: over all cells of its matrix the plan has more than {MAX_STEPS} steps", hint=_HINT)
     problems.gather(parts)
     problems.raise_if_any()
     return tuple(plans)
@@ -185,7 +186,7 @@ def _step_count(plan: Plan) -> int:
 
 def _only(plans: tuple[Plan, ...]) -> Plan:
     if len(plans) > 1:
-        raise UsageError(f"{plans[0].name}: one plan was expected, and its matrix makes {len(plans)} of it")
+        raise UsageError(f"{plans[0].name}: one plan was expected, and its matrix makes {len(plans)} of it", hint=_HINT)
     return plans[0]
 
 

@@ -27,7 +27,7 @@ from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
 from testronaut_lab.model.result import RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
-from testronaut_lab.planfile import load_plans, parse_plans, parse_tool, slug
+from testronaut_lab.planfile import load_plans, parse_image, parse_plans, parse_tool, slug
 from testronaut_lab.recording.draft import Making
 from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
 from testronaut_lab.recording.place import PlanPlace
@@ -47,20 +47,21 @@ class Session:
     """A container and a shell in it that keep their state from step to step.
 
     Starts on first use. Use it as a context manager, or `close()` it; it is closed at exit too. From one thread at a time,
-    but for `interrupt()`. `log` is where everything that happens can be read, live or from the start. `undo` is how many of
-    its last steps can be undone, at most and by default 4, which costs a tenth of a millisecond a step; 0 for none.
+    but for `interrupt()`. `image` is a reference, or as in a plan, {"build": DIR} …; `log` is where everything that happens can
+    be read, live or from the start. `undo` is how many of its last steps can be undone, at most and by default 4, which costs a
+    tenth of a millisecond a step; 0 for none.
     """
 
     def __init__(
         self,
-        image: str = DEFAULT_IMAGE,
+        image: str | Mapping[str, object] | ImageSpec = DEFAULT_IMAGE,
         *tools: str | Mapping[str, object],
         settings: SessionSettings | None = None,
         env: Mapping[str, str] | None = None,
         root: Path | None = None,
         undo: int | None = None,
     ) -> None:
-        self._image = ImageSpec(image)
+        self._image = _image(image)
         self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
         self._settings = _with_undo(settings or SessionSettings(), undo)
         self._env = dict(env or {})
@@ -291,6 +292,12 @@ class Session:
         step_id = base if count == 1 else f"{base}-{count}"
         self._slugs[step_id] = base
         return step_id
+
+
+def _image(image: str | Mapping[str, object] | ImageSpec) -> ImageSpec:
+    if isinstance(image, ImageSpec):
+        return image
+    return ImageSpec(image) if isinstance(image, str) else parse_image(image)
 
 
 def _with_undo(settings: SessionSettings, undo: int | None) -> SessionSettings:

@@ -21,9 +21,12 @@ from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.container import manager, security
+from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import ResolvedImage, resolve
+from testronaut_lab.container.image import origin_of, resolve
+from testronaut_lab.container.imageuse import image_uses
+from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
 from testronaut_lab.container.rootfs import ContainerRoot
@@ -43,6 +46,8 @@ from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
+
+_HOLD_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Workbench:
         self._blobs = blobs
         self._watch = watch
         self._driver: str | None = None
+        self._held: dict[str, int] = {}  # the images that are in use until the end, and the files that say so
         self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
 
     @cached_property
@@ -85,17 +91,19 @@ class Workbench:
         return engine
 
     def close(self) -> None:
+        while self._held:
+            os.close(self._held.popitem()[1])
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.close()
 
     def prepare(self, plan: int, image: ImageSpec, tools: tuple[ToolSpec, ...]) -> str:
         """The id of the image with the tools in it. Raises EngineError, InstallError."""
-        base = resolve(self.engine, image, self._tell_image)
+        base = self._held_base(image)
         self._emit(ImageReady(plan, base.info, base.note))
         if not tools:
             return base.info.id
-        installed = self._install(plan, base, tools)
+        installed = self._held_tools(plan, base, tools)
         for tool in installed.tools:
             self._emit(ToolReady(plan, tool, installed.cached))
         versions = {tool.name: tool.version for tool in installed.tools}
@@ -137,6 +145,29 @@ class Workbench:
             return
         finally:
             directory.remove()
+
+    def _held_base(self, image: ImageSpec) -> ResolvedImage:
+        for _ in range(_HOLD_ATTEMPTS):
+            base = resolve(self.engine, image, self._tell_image)
+            if not base.tag or self._hold(base.tag, origin_of(image)):
+                return base
+        raise _removed_again(image.ref)
+
+    def _held_tools(self, plan: int, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> InstalledImage:
+        for _ in range(_HOLD_ATTEMPTS):
+            installed = self._install(plan, base, tools)
+            if self._hold(tool_tag(installed.key)):
+                return installed
+        raise _removed_again(", ".join(tool.name for tool in tools))
+
+    def _hold(self, tag: str, origin: str = "") -> bool:
+        """Whether the image is in use now and still there: until it is held, another process may remove it."""
+        file = image_uses(self.engine).hold(tag, origin)
+        if file is not None:
+            if tag in self._held:
+                os.close(self._held[tag])
+            self._held[tag] = file
+        return inspect(self.engine, tag) is not None
 
     def _tell_image(self, line: str) -> None:
         self._emit(Progress("image", line))
@@ -235,6 +266,12 @@ class Workbench:
         if driver.name != self.engine.info.driver:
             self._emit(EngineFound(replace(self.engine.info, driver=driver.name)))
         return driver
+
+
+def _removed_again(what: str) -> EngineError:
+    return EngineError(
+        f"getting the image of {what} ready: each time it was made, another process removed it", hint="testronaut-lab images"
+    )
 
 
 def _close_anyhow(session: LiveSession) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness import Lab, open_lab
 
-from testronaut_lab.container import image
+from testronaut_lab.container import image, localimage
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
@@ -59,12 +59,12 @@ def base_image(engine: Engine) -> str:
 def busybox_image(engine: Engine, own_sessions_root: Path) -> str:
     """The id of an image with nothing but busybox in it; the binary is Debian's."""
     with exclusive("test-busybox", lambda: None):
-        found = image.inspect(engine, _BUSYBOX_TAG)
+        found = localimage.inspect(engine, _BUSYBOX_TAG)
         if found is None:
             said = engine.client.api.import_image_from_data(
                 _busybox_root(_busybox_binary(engine)), *_BUSYBOX_TAG.split(":"), changes=["ENV PATH=/bin"]
             )
-            found = image.inspect(engine, _BUSYBOX_TAG)
+            found = localimage.inspect(engine, _BUSYBOX_TAG)
             assert found is not None, said
     return found.info.id
 

@@ -198,7 +198,7 @@ def test_engine_status_names_the_engine_and_where_it_is(
 def test_images_lists_the_base(base_image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert called(monkeypatch, "images") == ExitStatus.OK
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["image", "kind", "of", "size", "created"]
+    assert header.split() == ["image", "of", "size", "own", "made", "used"]
     assert rows
 
 

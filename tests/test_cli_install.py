@@ -16,7 +16,7 @@ import pytest
 from commandline import ARGV, HELLO, Project, environment
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import list_images, remove_images
+from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.errors import ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.lab import Session

@@ -11,7 +11,7 @@ import workshop
 
 from testronaut_lab.container.builder import CA_BUNDLE_TARGET, install_container
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import inspect
+from testronaut_lab.container.localimage import inspect
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import hostconfig
 from testronaut_lab.installation.hostconfig import apt_settings, npm_settings, pip_settings

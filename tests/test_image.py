@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
-import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from registry import Registry, serving
 
 from testronaut_lab.container import bootstrap as bootstrap_module
 from testronaut_lab.container import image as image_module
+from testronaut_lab.container import pull as pull_module
 from testronaut_lab.container.bootstrap import AptSource, Release, archive_sources, read_sources, release_of
 from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import inspect, list_images, remove_images, resolve
+from testronaut_lab.container.image import resolve
+from testronaut_lab.container.imagecache import list_images, remove_images
+from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.plan import ImageSpec
@@ -49,60 +47,10 @@ def quiet(line: str) -> None:
 # --- a registry
 
 
-class Registry:
-    """As much of a registry as a pull needs; it has the one image `thing:1`, which is an empty layer."""
-
-    def __init__(self) -> None:
-        layer = io.BytesIO()
-        tarfile.open(fileobj=layer, mode="w").close()
-        packed = gzip.compress(layer.getvalue())
-        diff_id = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
-        config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}, "config": {}}
-        self._answers: dict[str, tuple[str, bytes]] = {"/v2/": ("application/json", b"{}")}
-        kind = "application/vnd.docker.{}".format
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": kind("distribution.manifest.v2+json"),
-            "config": self._blob(kind("container.image.v1+json"), json.dumps(config).encode()),
-            "layers": [self._blob(kind("image.rootfs.diff.tar.gzip"), packed)],
-        }
-        text = json.dumps(manifest).encode()
-        for name in ("1", f"sha256:{hashlib.sha256(text).hexdigest()}"):
-            self._answers[f"/v2/thing/manifests/{name}"] = (manifest["mediaType"], text)
-
-    def _blob(self, kind: str, data: bytes) -> dict[str, object]:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        self._answers[f"/v2/thing/blobs/{digest}"] = (kind, data)
-        return {"mediaType": kind, "size": len(data), "digest": digest}
-
-    def handler(self) -> type[BaseHTTPRequestHandler]:
-        answers = self._answers
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, data = answers.get(self.path, ("application/json", b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'))
-                self.send_response(200 if self.path in answers else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(data)
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        return Handler
-
-
 @pytest.fixture(scope="module")
 def registry() -> Iterator[str]:
-    """HOST:PORT of a registry on this machine; engines speak plain HTTP to those."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry().handler()) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Registry()) as address:
+        yield address
 
 
 @pytest.mark.engine
@@ -148,29 +96,29 @@ def test_a_reference_that_is_none_is_an_engine_error(engine: Engine) -> None:
 
 def test_an_error_in_the_middle_of_a_pull_is_not_a_pulled_image() -> None:
     messages = [{"status": "Pulling", "id": "x"}, {"error": "unexpected EOF"}]
-    progress = image_module._progress(messages)
+    progress = pull_module.progress(messages)
     assert next(progress) == "x Pulling"
-    with pytest.raises(image_module._Refused, match="unexpected EOF") as caught:
+    with pytest.raises(pull_module.PullRefused, match="unexpected EOF") as caught:
         next(progress)
     assert caught.value.unreachable
 
 
 def test_how_far_a_download_is_shows_only_now_and_then() -> None:
     messages = [{"status": "Downloading", "id": "x", "progress": f"{n}%"} for n in range(100)]
-    assert list(image_module._progress(messages)) == ["x Downloading 0%"]
+    assert list(pull_module.progress(messages)) == ["x Downloading 0%"]
 
 
 # --- a bootstrap
 
 
 @pytest.fixture(scope="module")
-def base(engine: Engine) -> image_module.ResolvedImage:
+def base(engine: Engine) -> ResolvedImage:
     """debian:bookworm-slim: whatever this machine can get; bootstrapped once where there is no registry."""
     return resolve(engine, ImageSpec("debian:bookworm-slim"), quiet)
 
 
 @pytest.mark.engine
-def test_the_base_image_is_a_debian_that_runs_programs(engine: Engine, base: image_module.ResolvedImage) -> None:
+def test_the_base_image_is_a_debian_that_runs_programs(engine: Engine, base: ResolvedImage) -> None:
     said = engine.client.containers.run(base.info.id, ["cat", "/etc/os-release"], remove=True)
     assert b"VERSION_CODENAME=bookworm" in said
     assert any(variable.startswith("PATH=") for variable in base.config.env)
@@ -183,9 +131,9 @@ def fake_mmdebstrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     """A machine with no registry in reach whose mmdebstrap makes an empty file system in no time, and notes its arguments."""
 
     def unreachable(engine: Engine, ref: str, report: object) -> None:
-        raise image_module._Refused("dial tcp: lookup registry: no such host")
+        raise pull_module.PullRefused("dial tcp: lookup registry: no such host")
 
-    monkeypatch.setattr(image_module, "_pull", unreachable)
+    monkeypatch.setattr(image_module, "pull", unreachable)
     monkeypatch.setattr(bootstrap_module, "read_sources", lambda: HOST_SOURCES)
     monkeypatch.setattr(bootstrap_module, "_host_release", lambda: ("debian", "bookworm"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -16,13 +16,15 @@ from commandline import HELLO, Project
 from workshop import Workshop, open_workshop
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import inspect
+from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
 from testronaut_lab.errors import ExitStatus, InstallError, UsageError
 from testronaut_lab.installation import installation
 from testronaut_lab.installation.faults import HINTS, Fault
+from testronaut_lab.installation.installer import image_key
 from testronaut_lab.installation.payload import packed
 from testronaut_lab.installation.strategies import STRATEGIES
-from testronaut_lab.model.plan import InstallSpec
+from testronaut_lab.model.plan import InstallSpec, ToolSpec
+from testronaut_lab.model.result import ImageInfo
 
 pytestmark = pytest.mark.engine
 PREFIX = "tlabtest-files"
@@ -179,6 +181,16 @@ def test_a_changed_file_makes_another_image_and_a_moved_one_does_not(shop: Works
     write(shop.folder / "one/tool", packages.program("two"))
     second = shop.install("copy:one/tool")
     assert (second.cached, shop.run(first, "tool"), shop.run(second, "tool")) == (False, "one\n", "two\n")
+
+
+def test_another_content_of_a_wheel_is_another_key(tmp_path: Path) -> None:
+    spec, keys = InstallSpec("wheel", "a-1-py3-none-any.whl", tmp_path / "a-1-py3-none-any.whl"), set[str]()
+    base = ResolvedImage(ImageInfo("x", "sha256:1", "local"), ("sha256:2",), "amd64", ImageConfig())
+    for content in (b"one", b"two", b"one"):
+        (tmp_path / "a-1-py3-none-any.whl").write_bytes(content)
+        with packed(spec, STRATEGIES["wheel"], "a") as payload:
+            keys.add(image_key(base, [ToolSpec("a", (spec,))], {spec: payload}))
+    assert len(keys) == 2
 
 
 def test_a_wrong_sha256_is_an_error_before_anything_is_started(shop: Workshop) -> None:

@@ -13,7 +13,8 @@ from workshop import Workshop, open_workshop
 
 from testronaut_lab.container.builder import install_container, tool_tag
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import ResolvedImage, inspect, list_images, remove_images
+from testronaut_lab.container.imagecache import list_images, remove_images
+from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.errors import InstallError, UsageError
 from testronaut_lab.installation.faults import Fault
 from testronaut_lab.installation.strategies import STRATEGIES

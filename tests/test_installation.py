@@ -11,7 +11,9 @@ import pytest
 
 from testronaut_lab.container.builder import CA_BUNDLE_TARGET, InstallContainer, find_tool_image, install_container, tool_tag
 from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import ImageConfig, ResolvedImage, inspect, list_images, remove_images, resolve
+from testronaut_lab.container.image import resolve
+from testronaut_lab.container.imagecache import list_images, remove_images
+from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import installation, installer
 from testronaut_lab.installation.faults import Fault

@@ -30,7 +30,6 @@ from testronaut_lab.model.plan import (
 )
 from testronaut_lab.model.result import Phase
 from testronaut_lab.planfile import find_plans, load_plan, parse_plan, parse_tool, plan_schema, slug
-from testronaut_lab.planfile.grammar import UNSUPPORTED
 
 EVERY_KEY = r"""
 version: 1
@@ -403,13 +402,6 @@ def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:
         parse_plan(text, root=Path("/"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(tree_of(text), plan_schema())
-
-
-def test_the_schema_says_what_is_not_supported_yet() -> None:
-    definitions = plan_schema()["$defs"]
-    assert isinstance(definitions, dict)
-    shapes = [definitions[table]["properties"][key] for table, _, key in (name.partition(".") for name in UNSUPPORTED)]  # type: ignore[index,call-overload]
-    assert all(shape["description"] == "not supported yet" for shape in shapes)  # type: ignore[index,call-overload]
 
 
 def test_named_rules_stand_on_the_plan_in_its_defaults_and_on_a_step() -> None:

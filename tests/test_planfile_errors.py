@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from testronaut_lab.errors import ExitStatus, UsageError
 from testronaut_lab.planfile import load_plan, parse_plan
-from testronaut_lab.planfile.grammar import UNSUPPORTED
 
 ROOT = Path("/nonexistent")
 STEP = {"run": "jq .x a.json"}
@@ -237,29 +237,32 @@ def test_a_case_that_is_expected_to_fail_has_a_reason() -> None:
     assert message_for(empty) == "cases[0].expect_fail: expected text that is not empty, found ''"
 
 
-UNSUPPORTED_USES: dict[str, dict[str, object]] = {
-    "image.bootstrap": plan(image={"bootstrap": "bookworm"}),
-}
-
-
-@pytest.mark.parametrize("key", UNSUPPORTED_USES)
-def test_what_is_not_supported_yet_is_refused_by_name_alone(key: str) -> None:
-    message = message_for(UNSUPPORTED_USES[key])
-    assert message.endswith(f": `{key.partition('.')[2]}` is not supported yet")
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("key", ["build", "load", "rootfs"])
-def test_images_from_files_are_refused_by_name_alone(key: str, tmp_path: Path) -> None:
-    (tmp_path / "base").mkdir() if key == "build" else (tmp_path / "base").touch()
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"build": "gone"}, "image.build: there is no file or folder 'gone' beside the plan"),
+        ({"build": "a.tar"}, "image.build: expected the path of a folder with a Dockerfile, and 'a.tar' is a file"),
+        ({"build": "/etc"}, "image.build: expected the path of a folder with a Dockerfile, found '/etc'"),
+        ({"load": "folder"}, "image.load: expected a file, 'folder' is a folder"),
+        ({"rootfs": "pipe"}, "image.rootfs: expected a file, 'pipe' is a pipe"),
+        ({"rootfs": "dangling"}, "image.rootfs: expected a file, 'dangling' is a link to nothing of that kind"),
+        ({"rootfs": "a.tar", "pull": "never"}, "image: 'pull' is for 'ref': 'rootfs' is never pulled"),
+        ({"rootfs": "a.tar", "load": "a.tar"}, "image: 'load' and 'rootfs' exclude each other"),
+        ({"pull": "never"}, "image: expected one of the keys 'ref', 'build', 'load', 'rootfs', 'bootstrap'"),
+        ({"bootstrap": "bookwrm"}, "image.bootstrap: expected the codename of a release that can be bootstrapped (bullseye, "
+         "bookworm, trixie, forky, sid, focal, jammy, noble, plucky, questing, resolute), found 'bookwrm'"),
+        ({"bootstrap": "noble-slim"}, "image.bootstrap: expected the codename of a release that can be bootstrapped (bullseye, "
+         "bookworm, trixie, forky, sid, focal, jammy, noble, plucky, questing, resolute), found 'noble-slim'"),
+    ],
+)  # fmt: skip
+def test_an_image_that_cannot_be_made_is_told_with_its_key(image: dict[str, object], message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.tar").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError) as raised:
-        parse_plan(plan(image={key: "base"}), root=tmp_path, name="x")
-    assert raised.value.message == f"x: image.{key}: `{key}` is not supported yet"
-
-
-def test_every_unsupported_key_has_its_test() -> None:
-    from_files = {"image.build", "image.load", "image.rootfs"}
-    assert set(UNSUPPORTED) == UNSUPPORTED_USES.keys() | from_files
+        parse_plan(plan(image=image), root=tmp_path, name="x")
+    assert raised.value.message == f"x: {message}"
 
 
 def test_the_shape_of_what_is_not_supported_yet_is_checked_too() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -222,3 +224,24 @@ def test_text_that_looks_like_a_reference_is_written_so_that_it_stands_for_itsel
     written = WrittenStep(argv=("x", literally(text)), env={"A": literally(text)}, stdin=Stdin(literally(text).encode(), True))
     found = substitute(step(written), {})
     assert (("x", text), {"A": text}, text.encode()) == (found.argv, found.env, found.stdin)
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ({"ref": "debian", "pull": "never"}, "image: {ref: debian, pull: never}"),
+        ({"build": "box"}, "image: {build: box}"),
+        ({"load": "../a.tar"}, "image: {load: ../a.tar}"),
+        ({"rootfs": "./sub/../a.tar"}, "image: {rootfs: a.tar}"),
+        ({"bootstrap": "bookworm-slim"}, "image: {bootstrap: bookworm-slim}"),
+    ],
+)
+def test_an_image_of_any_source_is_written_as_it_is_read(written: dict[str, object], line: str, tmp_path: Path) -> None:
+    (tmp_path / "plans" / "box").mkdir(parents=True)
+    (tmp_path / "plans" / "sub").mkdir()
+    (tmp_path / "a.tar").touch()
+    (tmp_path / "plans" / "a.tar").touch()
+    image = parse_plan({"image": written, "steps": ["true"]}, root=tmp_path / "plans").image
+    plan = WrittenPlan(image=image, steps=(WrittenStep(run="true"),))
+    assert plan_text(plan, tmp_path / "plans").splitlines()[1] == line
+    assert replace(read(plan, tmp_path / "plans").image, ref=image.ref) == image

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from workshop import Workshop, open_workshop
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import inspect
+from testronaut_lab.container.localimage import inspect
 from testronaut_lab.installation.provenance import PROVENANCE_LABEL, Provenance, labels, of_labels
 from testronaut_lab.model.result import ImageInfo, Package, ToolInfo
 from testronaut_lab.report.schema import result_schema

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
@@ -368,13 +369,15 @@ def test_runs_are_a_table_on_a_terminal():
 
 
 class Image:
-    tag, kind, spec, size_bytes, created = "testronaut-lab/tool:abc", "tool", "apt:jq", 5_000_000, "2026-11-22T18:45:12Z"
+    tag, spec, size_bytes, own_bytes = "testronaut-lab/tool:abc", f"sha256:{'ab' * 32} + apt:jq", 5_000_000, 1000
+    created, last_used, used_by = "2026-11-22T18:45:12Z", "2026-11-23T08:00:00Z", ()
 
 
 def test_images_are_plain_columns_outside_a_terminal():
-    assert str(images_table([Image()], plain=True)).split("\n") == [
-        "image                    kind  of      size     created",
-        "testronaut-lab/tool:abc  tool  apt:jq  4.8 MiB  2026-11-22 18:45:12",
+    now = datetime(2026, 11, 23, 9, 1, tzinfo=UTC)
+    assert str(images_table([Image()], plain=True, now=now)).split("\n") == [
+        "image                    of                             size     own     made     used",
+        "testronaut-lab/tool:abc  sha256:abababababab… + apt:jq  4.8 MiB  1000 B  14h ago  1h ago",
     ]
 
 

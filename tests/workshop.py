@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import ResolvedImage, list_images, remove_images
+from testronaut_lab.container.imagecache import list_images, remove_images
+from testronaut_lab.container.localimage import ResolvedImage
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.plan import ToolSpec
 from testronaut_lab.planfile import parse_plan

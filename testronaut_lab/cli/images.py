@@ -8,20 +8,49 @@ from typing import Annotated
 import typer
 
 from testronaut_lab.cli.app import STORE, app
-from testronaut_lab.console import print_table, say
+from testronaut_lab.console import print_json, print_table, say
 from testronaut_lab.errors import UsageError
 
 _OLDER_THAN = typer.Option(metavar="AGE", help="With --artifacts: runs that began before 30d, 12h …")
 
 
-@app.command()
-def images() -> None:
-    """List the images that were made here: bases and bases with tools."""
+images_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(images_app, name="images", invoke_without_command=True)
+
+
+@images_app.callback()
+def images(
+    context: typer.Context, json: Annotated[bool, typer.Option("--json", help="As JSON, with every package in them.")] = False
+) -> None:
+    """List the images that were made here, what they take and when they were last used; `prune` removes some."""
+    if context.invoked_subcommand is not None:
+        if json:
+            raise UsageError(f"`images {context.invoked_subcommand}` has no --json", hint="testronaut-lab images --json")
+        return
     from testronaut_lab.container.engine import connect
-    from testronaut_lab.container.image import list_images
+    from testronaut_lab.container.imagecache import list_images
+    from testronaut_lab.imagekeeping import images_json
     from testronaut_lab.report.tables import images_table
 
-    print_table(images_table(list_images(connect()), plain=not sys.stdout.isatty()))
+    found = list_images(connect())
+    if json:
+        print_json(images_json(found))
+    else:
+        print_table(images_table(found, plain=not sys.stdout.isatty()))
+
+
+@images_app.command("prune")
+def images_prune(
+    keep: Annotated[str | None, typer.Option(metavar="SIZE", help="Until they take no more than 5GiB, 500MB …")] = None,
+    older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Those not used for 30d, 12h …")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+) -> None:
+    """Remove images that were made here, the one not used for longest first. Those in use stay, and others' are not touched."""
+    from testronaut_lab.container.engine import connect
+    from testronaut_lab.imagekeeping import prune_images
+
+    for line in prune_images(connect(), keep, older_than, dry_run=dry_run):
+        say(line)
 
 
 @app.command()
@@ -44,7 +73,7 @@ def clean(
     if older_than is not None or dry_run or store is not None:
         raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
     from testronaut_lab.container.engine import connect
-    from testronaut_lab.container.image import list_images, remove_images
+    from testronaut_lab.container.imagecache import list_images, remove_images
     from testronaut_lab.container.manager import reap
 
     engine = connect()

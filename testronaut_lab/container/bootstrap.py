@@ -81,6 +81,19 @@ def release_of(ref: str) -> Release | None:
     return Release(match[1], codename, slim=bool(match[3])) if codename in codenames.values() else None
 
 
+def release_called(codename: str) -> str:
+    """The reference of the release with that codename, for instance debian:bookworm-slim for bookworm-slim.
+
+    Raises ValueError for one that cannot be bootstrapped.
+    """
+    for distribution, codenames in _CODENAMES.items():
+        ref = f"{distribution}:{codename}"
+        if codename.removesuffix("-slim") in codenames.values() and release_of(ref) is not None:
+            return ref
+    known = ", ".join(name for codenames in _CODENAMES.values() for name in codenames.values())
+    raise ValueError(f"expected the codename of a release that can be bootstrapped ({known}), found {codename!r}")
+
+
 def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:
     """The root file system of a release as an open temporary tar file, at its start; the caller closes it.
 

@@ -22,7 +22,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
 from testronaut_lab.container.hijack import HijackedExec, start_exec
-from testronaut_lab.container.image import TOOL_REPOSITORY, ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.localimage import TOOL_REPOSITORY, ImageConfig, ResolvedImage, inspect
 from testronaut_lab.container.network import install_network
 from testronaut_lab.container.process import LineSplitter
 from testronaut_lab.errors import EngineError

@@ -48,6 +48,13 @@ _FAULTS = (
     _Fault(_API, "no such exec", SessionLost, "the command's container is gone"),
     _Fault(_API, "is not running", SessionLost, "the container does not run any more"),
     _Fault(_API, "is paused", SessionLost, "the container is paused"),
+    _Fault(
+        _API,
+        'exec: "/bin/sh"',
+        EngineError,
+        "the image has no /bin/sh that starts, and what keeps a session alive is run by it",
+        "testronaut-lab images",
+    ),
     _Fault(_API, "no space left", EngineError, "the engine's disk is full", "testronaut-lab clean"),
     _Fault(_API, "is too old", EngineError, "engine and client do not speak the same version of the API"),
     _Fault(_API, "is too new", EngineError, "engine and client do not speak the same version of the API"),

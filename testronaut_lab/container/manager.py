@@ -135,6 +135,7 @@ def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContain
             tmpfs=security.step_tmpfs(spec.memory_bytes),
             ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],
             mounts=[Mount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
+            healthcheck={"test": ["NONE"]},  # it would run beside the steps, as one of their processes
             init=False,
             log_config=docker.types.LogConfig(type="none"),
         )

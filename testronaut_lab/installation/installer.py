@@ -17,7 +17,7 @@ from pathlib import Path
 
 from testronaut_lab.container.builder import InstallContainer, find_tool_image, install_container, tool_tag
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
+from testronaut_lab.container.localimage import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import keptlog, provenance

@@ -30,9 +30,42 @@ Stream = Literal["stdout", "stderr"]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Build:
+    """By the engine, from the Dockerfile in a folder (absolute, on the host)."""
+
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Load:
+    """From a file that `docker save` wrote (absolute, on the host)."""
+
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Rootfs:
+    """From a tar of a root file system (absolute, on the host)."""
+
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class Bootstrap:
+    """From a distribution's package archive; which release is the reference by which others pull it: `debian:bookworm`."""
+
+
+ImageSource = Build | Load | Rootfs | Bootstrap
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ImageSpec:
+    """`ref` is what people are shown: a reference, or the path of a `source` as it was written. None: the engine's or a
+    registry's image of that name, pulled as `pull` says."""
+
     ref: str
     pull: Literal["missing", "always", "never"] = "missing"
+    source: ImageSource | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

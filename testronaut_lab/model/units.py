@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 MAX_DURATION_S: Final = 24 * 3600.0
@@ -61,3 +62,15 @@ def size_text(size_bytes: int) -> str:
             break
         size /= 1024
     return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def age_text(iso: str, now: datetime | None = None) -> str:
+    """How long ago that was, in the largest whole unit: `now`, `5m ago`, `3h ago`, `12d ago`; `-` for what is no time."""
+    try:
+        seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(iso)).total_seconds()
+    except (ValueError, TypeError):
+        return "-"
+    for unit, length_s in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length_s:
+            return f"{int(seconds // length_s)}{unit} ago"
+    return "now"

@@ -21,12 +21,6 @@ from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.tools import TOOL
 from testronaut_lab.planfile.written import ExpectFail, Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
-# What the format has and the rest of the program does not do yet: checked for its shape, then refused by name, TABLE.KEY.
-# Install strategies are known by the table that holds them.
-UNSUPPORTED: Final = frozenset({
-    "image.build", "image.load", "image.rootfs", "image.bootstrap",
-})  # fmt: skip
-
 VERSION: Final = 1
 MAX_STDIN_BYTES: Final = 64 * 2**20
 

@@ -7,6 +7,7 @@ defaults, references) is left to `resolve.py`.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,12 @@ Schema = dict[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of one plan, for the cell of its matrix that `filler` fills in. Paths in it are relative to `folder`; what it
-    uses of `unsupported` is refused by name. What is not `varying` is `known` from the cell before.
+    """One reading of one plan, for the cell of its matrix that `filler` fills in. Paths in it are relative to `folder`.
+    What is not `varying` is `known` from the cell before.
     """
 
     folder: Path
     problems: Problems
-    unsupported: frozenset[str] = frozenset()
     filler: Filler = field(default_factory=Filler)
     varying: frozenset[int] = frozenset()
     known: dict[tuple[int, int], object] = field(default_factory=dict)
@@ -147,11 +147,25 @@ class PlanPath:
         except OSError as error:
             raise reading.refuse(node, at, f"cannot look at {path}: {error.strerror}") from error
         if not is_there:
-            raise reading.refuse(node, at, f"there is no {'file or folder' if self.folders else 'file'} {text!r} beside the plan")
+            what = "file or folder" if self.folders else "file"
+            other = _what_is_at(path)
+            raise reading.refuse(
+                node, at, f"expected a {what}, {text!r} is {other}" if other else f"there is no {what} {text!r} beside the plan"
+            )
         return path.resolve()
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         return {"type": "string", "description": self.words}
+
+
+def _what_is_at(path: Path) -> str | None:
+    """In words, for what is neither a file nor where nothing is."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    kinds = ((stat.S_ISLNK, "a link to nothing of that kind"), (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"))
+    return next((words for is_one, words in kinds if is_one(mode)), "a socket or a device")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from typing import Final
 from testronaut_lab.config import project_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.cells import bracketed
-from testronaut_lab.model.plan import Plan, ToolSpec
+from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
 from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
-from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, UNSUPPORTED
+from testronaut_lab.planfile.grammar import DEFAULTS, PLAN
 from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
 from testronaut_lab.planfile.matrix import read_matrix
 from testronaut_lab.planfile.problems import Place, Problems
 from testronaut_lab.planfile.resolve import Origin, resolve
+from testronaut_lab.planfile.setting import IMAGE_BY_HAND
 from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
 from testronaut_lab.planfile.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
@@ -114,23 +115,30 @@ def parse_tool(spec: str | Mapping[str, object]) -> ToolSpec:
     else:
         tree = read_yaml(spec, _BY_HAND, problems) if isinstance(spec, str) else read_python(spec, _BY_HAND, problems)
         problems.raise_if_any()
-    tool = _read(TOOL_BY_HAND, tree, "", Reading(Path.cwd(), problems, UNSUPPORTED))
+    tool = _read(TOOL_BY_HAND, tree, "", Reading(Path.cwd(), problems))
     problems.raise_if_any()
     assert isinstance(tool, ToolSpec)
     return tool
 
 
+def parse_image(image: Mapping[str, object]) -> ImageSpec:
+    """The image that is written in full as in a plan, `{build: DIR}` and so on; paths are relative to where one stands.
+
+    Raises UsageError.
+    """
+    problems = Problems()
+    tree = read_python(image, "the image", problems)
+    problems.raise_if_any()
+    spec = _read(IMAGE_BY_HAND, tree, "", Reading(Path.cwd(), problems))
+    problems.raise_if_any()
+    assert isinstance(spec, ImageSpec)
+    return spec
+
+
 def plan_schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of a plan file; what is not supported yet says so."""
+    """The JSON Schema (draft 2020-12) of a plan file."""
     definitions: Schema = {}
     reference = PLAN.schema(definitions)
-    for name in sorted(UNSUPPORTED):
-        table, _, key = name.partition(".")
-        definition = definitions.get(table)
-        properties = definition.get("properties") if isinstance(definition, dict) else None
-        shape = properties.get(key) if isinstance(properties, dict) else None
-        if isinstance(shape, dict):
-            shape["description"] = "not supported yet"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "testronaut-lab plan, version 1",
@@ -142,7 +150,7 @@ def plan_schema() -> Schema:
 def _load(
     tree: Node, origin: Origin, folder: Path, defaults: Mapping[str, object] | None, problems: Problems
 ) -> tuple[Plan, ...]:
-    reading = Reading(folder, problems, UNSUPPORTED)
+    reading = Reading(folder, problems)
     if defaults:
         tree = _merged(_read_defaults(defaults, reading), tree)
     matrix = _read_matrix(tree, reading)

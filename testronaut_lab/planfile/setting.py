@@ -5,33 +5,77 @@ The tools in the image are in `tools.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits
+from testronaut_lab.container.bootstrap import release_called
+from testronaut_lab.model.plan import Bootstrap, Build, FileSpec, ImageSource, ImageSpec, Limits, Load, Rootfs
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, MapOf
-from testronaut_lab.planfile.kinds import Number, PlanPath, Text, choice
+from testronaut_lab.planfile.kinds import Number, PlanPath, Reading, Schema, Text, choice
 from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.tree import Node
 
 _REF: Final = Text("an image such as debian:bookworm-slim", values.image_ref, {"pattern": "^[A-Za-z0-9]"})
 
-IMAGE: Final = Either(
-    text=Text(_REF.words, lambda value: ImageSpec(values.image_ref(value)), _REF.shape),
-    table=Table(
-        "image",
-        {
-            "ref": _REF,
-            "pull": choice("missing", "always", "never"),
-            "build": PlanPath(folders=True),
-            "load": PlanPath(),
-            "rootfs": PlanPath(),
-            "bootstrap": terms.FILLED,
-        },
-        ImageSpec,
-        exactly_one=[("ref", "build", "load", "rootfs", "bootstrap")],
-    ),
-)
+
+@dataclass(frozen=True, slots=True)
+class _FromPath:
+    """An image made of a file, or of a folder with a Dockerfile, at a path relative to the plan; `anywhere` also elsewhere."""
+
+    words: str
+    source: Callable[[Path], ImageSource]
+    folder: bool = False
+    anywhere: bool = False
+
+    def read(self, node: Node, at: str, reading: Reading) -> ImageSpec:
+        text = str(Text(self.words).read(node, at, reading))
+        path = PlanPath(self.words, folders=self.folder, anywhere=self.anywhere).find(text, node, at, reading)
+        if self.folder and not path.is_dir():
+            raise reading.refuse(node, at, f"expected {self.words}, and {text!r} is a file")
+        return ImageSpec(text, source=self.source(path))
+
+    def schema(self, _definitions: Schema, /) -> Schema:
+        return {"type": "string", "minLength": 1, "description": self.words}
+
+
+def _bootstrap(value: str) -> ImageSpec:
+    return ImageSpec(release_called(value), source=Bootstrap())
+
+
+def _image(ref: str | None = None, pull: str | None = None, **source: ImageSpec) -> ImageSpec:
+    if ref is not None:
+        return ImageSpec(ref) if pull is None else ImageSpec(ref, pull)  # type: ignore[arg-type]
+    [(key, spec)] = source.items()
+    if pull is not None:
+        raise ValueError(f"'pull' is for 'ref': {key!r} is never pulled")
+    return spec
+
+
+def _image_of(*, anywhere: bool) -> Either:
+    return Either(
+        text=Text(_REF.words, lambda value: ImageSpec(values.image_ref(value)), _REF.shape),
+        table=Table(
+            "image",
+            {
+                "ref": _REF,
+                "pull": choice("missing", "always", "never"),
+                "build": _FromPath("the path of a folder with a Dockerfile", Build, folder=True, anywhere=anywhere),
+                "load": _FromPath("the path of a tar that `docker save` wrote", Load, anywhere=anywhere),
+                "rootfs": _FromPath("the path of a tar of a root file system", Rootfs, anywhere=anywhere),
+                "bootstrap": Text("a release such as bookworm, bookworm-slim or noble", _bootstrap, {"minLength": 1}),
+            },
+            _image,
+            exactly_one=[("ref", "build", "load", "rootfs", "bootstrap")],
+        ),
+    )
+
+
+IMAGE: Final = _image_of(anywhere=False)
+# As it is said in Python, by somebody who stands somewhere.
+IMAGE_BY_HAND: Final = _image_of(anywhere=True)
 
 LIMITS: Final = Table(
     "limits",

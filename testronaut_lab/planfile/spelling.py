@@ -27,7 +27,19 @@ from testronaut_lab.model.interaction import (
     Tty,
 )
 from testronaut_lab.model.normalizing import Normalizer, Rule
-from testronaut_lab.model.plan import FileSpec, ImageSpec, InstallSpec, Limits, Retry, Save, ToolSpec
+from testronaut_lab.model.plan import (
+    Bootstrap,
+    Build,
+    FileSpec,
+    ImageSpec,
+    InstallSpec,
+    Limits,
+    Load,
+    Retry,
+    Rootfs,
+    Save,
+    ToolSpec,
+)
 from testronaut_lab.model.units import parse_duration, parse_size
 from testronaut_lab.planfile.identity import command_of, slug
 from testronaut_lab.planfile.tools import shorthand
@@ -59,7 +71,7 @@ def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -
         for key in SETTINGS
         if (value := getattr(plan, key)) is not None and (key in explicit or value != getattr(default, key))
     }
-    tree: Tree = {"version": plan.version, "name": plan.name, "image": _image(plan.image)}
+    tree: Tree = {"version": plan.version, "name": plan.name, "image": spell.image(plan.image)}
     tree |= {"tools": [spell.tool(tool) for tool in plan.tools], **settings, "env": dict(plan.env)}
     tree |= {
         "files": {path: spell.file(file) for path, file in plan.files.items()},
@@ -218,6 +230,21 @@ class _Spelling:
             return expect.contains[0]
         return {"equals": expect.equals} if expect == TextExpect(equals=expect.equals) else self._matchers(expect)
 
+    def image(self, image: ImageSpec) -> JsonValue:
+        match image.source:
+            case None:
+                return image.ref if image == ImageSpec(image.ref) else {"ref": image.ref, "pull": image.pull}
+            case Build(folder):
+                return {"build": self._path(folder)}
+            case Load(file):
+                return {"load": self._path(file)}
+            case Rootfs(file):
+                return {"rootfs": self._path(file)}
+            case Bootstrap():
+                return {"bootstrap": image.ref.partition(":")[2]}
+            case _:
+                assert_never(image.source)
+
     def _path(self, path: Path) -> str:
         return os.path.relpath(path, self._folder)
 
@@ -228,10 +255,6 @@ def _present(tree: Tree) -> Tree:
 
 def _filled(tree: Tree) -> Tree:
     return {key: value for key, value in tree.items() if value not in (None, {}, [])}
-
-
-def _image(image: ImageSpec) -> JsonValue:
-    return image.ref if image == ImageSpec(image.ref) else {"ref": image.ref, "pull": image.pull}
 
 
 def _limits(limits: Limits, explicit: Collection[str]) -> Tree:

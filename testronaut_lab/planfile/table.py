@@ -1,4 +1,4 @@
-"""A table of a plan whose keys are known: which may stand, which must, which exclude each other, which are still refused."""
+"""A table of a plan whose keys are known: which may stand, which must, which exclude each other."""
 
 from __future__ import annotations
 
@@ -57,20 +57,16 @@ class Table:
 
     def _check_names(self, node: TableNode, at: str, reading: Reading) -> bool:
         """Whether the keys that are there can stand together; those that cannot are added as problems."""
-        complaints = [*self._unknown(node, at, reading), *self._grouped(node), *self._missing(node)]
+        complaints = [*self._unknown(node, at), *self._grouped(node), *self._missing(node)]
         for place_node, path, message in complaints:
             reading.problems.add(place_node.place, path or at, message)
         return not complaints
 
-    def _unknown(self, node: TableNode, at: str, reading: Reading) -> list[tuple[Node, str, str]]:
+    def _unknown(self, node: TableNode, at: str) -> list[tuple[Node, str, str]]:
         complaints: list[tuple[Node, str, str]] = []
         for key in node.entries:
-            message = None
             if key not in self.keys:
                 message = f"unknown key {key!r}{did_you_mean(key, self.keys)}"
-            elif f"{self.name}.{key}" in reading.unsupported:
-                message = f"`{key}` is not supported yet"
-            if message:
                 complaints.append((ScalarNode(node.keys[key], key), below(at, key), message))
         return complaints
 

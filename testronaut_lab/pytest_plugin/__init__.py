@@ -7,7 +7,7 @@ is a plan. Plans as tests are in `plans.py`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class LabFactory:
         self._root = root
         self._closing = closing
 
-    def __call__(self, image: str, *tools: str) -> Session:
+    def __call__(self, image: str | Mapping[str, object], *tools: str) -> Session:
         from testronaut_lab.lab import Session
 
         return self._closing.enter_context(Session(image, *tools, root=self._root))

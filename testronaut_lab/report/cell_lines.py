@@ -6,7 +6,6 @@ What is compared with what is decided in `cells.py`. Everything foreign is made 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -134,20 +133,12 @@ def _one_line(text: str) -> str:
 
 def _fitting(texts: Sequence[str], room: int) -> list[str]:
     """Each in its room. Of what is too long the end is left out, and what all begin with, so that the difference is seen."""
-    if max(map(cell_len, texts)) <= room:
+    if max(map(len, texts)) <= room:
         return list(texts)
     common = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
     start = common - _CONTEXT if common > room // 2 else 0
     cut = [f"…{text[start:]}" if start > 0 else text for text in texts]
-    return [_cut(text, room) for text in cut]
-
-
-def _cut(text: str, room: int) -> str:
-    """What fits into so many columns; some characters take two."""
-    if cell_len(text) <= room:
-        return text
-    ends = accumulate(map(cell_len, text))
-    return f"{text[: sum(end < room for end in ends)]}…"
+    return [text if len(text) <= room else f"{text[: room - 1]}…" for text in cut]
 
 
 def _cells(variant: Variant, room: int) -> str:

@@ -29,11 +29,9 @@ from testronaut_lab.model.result import (
     ToolInfo,
     Usage,
 )
-from testronaut_lab.model.sidebyside import SideBySide
 from testronaut_lab.report.safe import safe_json
 
 VERSION = 1
-_VARIANT_CHARACTERS = 4096  # of the line that differs; the streams are whole
 JsonObject = dict[str, JsonValue]
 
 
@@ -78,27 +76,7 @@ def run_to_dict(result: RunResult) -> JsonObject:
         "plans": [_plan(plan) for plan in result.plans],
         "totals": dict[str, JsonValue](result.totals),
     }
-    if any(plan.cell for plan in result.plans):
-        tree["side_by_side"] = [_side_by_side(each) for each in result.side_by_side()]
     return tree | _error_if_set(result.error)
-
-
-def _side_by_side(beside: SideBySide) -> JsonObject:
-    """Where the cells of one plan differ; what came of each is with `plans`."""
-    differences: list[JsonValue] = [
-        {
-            "case": each.case,
-            "step": each.step,
-            "aspect": each.aspect,
-            "line": each.line,
-            "variants": [
-                {"cells": [dict(cell) for cell in variant.cells], "text": variant.text[:_VARIANT_CHARACTERS]}
-                for variant in each.variants
-            ],
-        }
-        for each in beside.differences
-    ]
-    return {"name": beside.name, "file": beside.file, "cells": [dict(cell) for cell in beside.cells], "differences": differences}
 
 
 def _plan(plan: PlanResult) -> JsonObject:

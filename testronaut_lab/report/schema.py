@@ -39,7 +39,6 @@ def result_schema() -> JsonObject:
         plans=_list(_ref("plan")),
         totals=_totals(),
     )
-    root["properties"] = {**_properties(root), "side_by_side": _list(_side_by_side())}
     parts: JsonObject = {
         "plan": _optional_error(_plan()),
         "case": _optional_error(_case()),
@@ -104,14 +103,6 @@ def _manifest() -> JsonObject:
             _object(path={"type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"}, size=_COUNT, sha256=_SHA256)
         ),
     )
-
-
-def _side_by_side() -> JsonObject:
-    """Of a run with a matrix, for each plan: where the same step did something else; `line` is the first that differs."""
-    cell: JsonObject = {"type": "object", "additionalProperties": _TEXT}
-    variant = _object(cells=_list(cell), text=_TEXT)
-    difference = _object(case=_TEXT, step=_TEXT, aspect=_TEXT, line=_COUNT_OR_NULL, variants=_list(variant))
-    return _object(name=_TEXT, file=_TEXT_OR_NULL, cells=_list(cell), differences=_list(difference))
 
 
 def _engine() -> JsonObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -13,24 +14,30 @@ from rich.text import Text
 
 from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunSummary
-from testronaut_lab.model.units import size_text
+from testronaut_lab.model.units import age_text, size_text
 from testronaut_lab.report.lines import STYLES, duration_text
 from testronaut_lab.report.safe import safe_line
 
+_LONG_ID = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+
 
 class ImageRow(Protocol):
-    """What the list of images shows of each; `created` is ISO 8601."""
+    """What the list of images shows of each; times are ISO 8601."""
 
     @property
     def tag(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
     @property
     def spec(self) -> str: ...
     @property
     def size_bytes(self) -> int: ...
     @property
+    def own_bytes(self) -> int: ...
+    @property
     def created(self) -> str: ...
+    @property
+    def last_used(self) -> str: ...
+    @property
+    def used_by(self) -> Sequence[str]: ...
 
 
 def runs_table(runs: Sequence[RunSummary], *, plain: bool) -> RenderableType:
@@ -40,10 +47,20 @@ def runs_table(runs: Sequence[RunSummary], *, plain: bool) -> RenderableType:
     return _table(header, rows, plain=plain, empty="no runs yet")
 
 
-def images_table(images: Sequence[ImageRow], *, plain: bool) -> RenderableType:
-    """Cached images in the order given; `plain` as in `runs_table`."""
-    header = ("image", "kind", "of", "size", "created")
-    rows = [(image.tag, image.kind, image.spec, size_text(image.size_bytes), _when(image.created)) for image in images]
+def images_table(images: Sequence[ImageRow], *, plain: bool, now: datetime | None = None) -> RenderableType:
+    """Cached images in the order given; `plain` as in `runs_table`. `own` is what an image has beyond the one it stands on."""
+    header = ("image", "of", "size", "own", "made", "used")
+    rows = [
+        (
+            image.tag,
+            _LONG_ID.sub(r"\1…", image.spec),
+            size_text(image.size_bytes),
+            size_text(image.own_bytes),
+            age_text(image.created, now),
+            "in use" if image.used_by else age_text(image.last_used, now),
+        )
+        for image in images
+    ]
     return _table(header, rows, plain=plain, empty="no images yet")
 
 

@@ -1,0 +1,153 @@
+"""Images built from a folder with a Dockerfile, by the engine: no program beside it is needed.
+
+What has been built before is the engine's own build cache to know, by the content of the folder and of what it stands on; so a
+build is asked for each time, and one that changes nothing takes a moment. Files in `.dockerignore` are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Final
+
+import docker.errors
+from docker.utils import tar
+
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.faults import explanation, translated
+from testronaut_lab.container.localimage import BUILD_REPOSITORY, KIND_LABEL, SOURCE_LABEL, ResolvedImage, look_up
+from testronaut_lab.container.lock import exclusive
+from testronaut_lab.errors import EngineError, UsageError
+
+BUILD_TIMEOUT_S = 1800.0
+SILENCE_TIMEOUT_S = 900
+_SHOWN_LINES = 8
+_LABELS: Final = {KIND_LABEL: "build", SOURCE_LABEL: "build"}
+_NO_SUCH_BASE: Final = re.compile(r"no such host|connection refused|manifest unknown|pull access denied", re.IGNORECASE)
+
+Report = Callable[[str], None]
+
+
+class _Failed(Exception):
+    """The build ended without an image."""
+
+
+def built(engine: Engine, named: str, folder: Path, report: Report) -> ResolvedImage:
+    """The image of `folder/Dockerfile`; each line of the build is reported.
+
+    Raises UsageError for a folder that cannot be sent or a Dockerfile that cannot be read, EngineError with the last lines of a
+    build that failed or took longer than half an hour.
+    """
+    what = f"building the image {named}"
+    _check_folder(folder, what)
+    wait = f"waiting for another process that is building {named}"
+    with exclusive(f"build-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}", lambda: report(wait)):
+        report(f"building {named}")
+        image_id = _build(engine, folder, what, report)
+        name = image_id.removeprefix("sha256:")[:24]
+        tag = f"{BUILD_REPOSITORY}:{name}"
+        with translated(what):
+            engine.client.api.tag(image_id, BUILD_REPOSITORY, name)
+    image = look_up(engine, tag, named, "build", tag=tag)
+    if image is None:
+        raise EngineError(f"{what}: the engine has no {tag} afterwards", hint="testronaut-lab images")
+    return image
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    """Raises UsageError unless there is a Dockerfile to read; what is no file would be waited for."""
+    for name, needed in (("Dockerfile", True), (".dockerignore", False)):
+        path = folder / name
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError as error:
+            if not needed and not path.is_symlink():
+                continue
+            raise UsageError(f"{what}: there is no {name} in {folder}", hint=f"ls -l {shlex.quote(str(folder))}") from error
+        except OSError as error:
+            raise UsageError(f"{what}: cannot look at {path}: {error.strerror}") from error
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{what}: {path} is not a file", hint=f"ls -ld {shlex.quote(str(path))}")
+
+
+def _build(engine: Engine, folder: Path, what: str, report: Report) -> str:
+    """The id of what was built."""
+    last_lines: deque[str] = deque(maxlen=_SHOWN_LINES)
+
+    def tell(line: str) -> None:
+        last_lines.append(line)
+        report(line)
+
+    with translated(what):
+        try:
+            with tar(str(folder), exclude=_ignored(folder)) as context:
+                with closing(_messages(engine, context)) as messages:
+                    return _followed(messages, tell)
+        except docker.errors.APIError as error:
+            if error.status_code == 400:
+                raise UsageError(f"{what}: {explanation(error)}", hint=_look_at(folder)) from error
+            raise
+        except _Failed as failed:
+            said = "; its last lines:\n  " + "\n  ".join(last_lines) if last_lines else ""
+            raise EngineError(f"{what}: {failed}{said}", hint=_hint(str(failed), folder)) from failed
+        except (OSError, UnicodeError) as error:  # what docker's client finds in the folder
+            raise UsageError(f"{what}: cannot send {folder} to the engine: {error}", hint=_look_at(folder)) from error
+
+
+def _ignored(folder: Path) -> list[str]:
+    """The patterns of `.dockerignore`, as docker's client reads them."""
+    try:
+        text = (folder / ".dockerignore").read_text()
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def _messages(engine: Engine, context: IO[bytes]) -> Generator[Mapping[str, object]]:
+    """What docker's own `build` does, which does not let go of a connection whose end it has not read."""
+    api = engine.client.api
+    headers = {"Content-Type": "application/tar"}
+    api._set_auth_headers(headers)
+    params = {"rm": True, "forcerm": True, "labels": json.dumps(_LABELS)}
+    response = api._post(api._url("/build"), data=context, params=params, headers=headers, stream=True, timeout=SILENCE_TIMEOUT_S)
+    with response:
+        api._raise_for_status(response)
+        yield from api._stream_helper(response, decode=True)
+
+
+def _followed(messages: Iterable[Mapping[str, object]], tell: Report) -> str:
+    deadline = time.monotonic() + BUILD_TIMEOUT_S
+    image_id = ""
+    for message in messages:
+        if "error" in message:
+            raise _Failed(" ".join(str(message["error"]).split()))
+        aux = message.get("aux")
+        if isinstance(aux, dict) and "ID" in aux:
+            image_id = str(aux["ID"])
+        for line in str(message.get("stream", message.get("status", ""))).splitlines():
+            if line.strip() and "progress" not in message:
+                tell(line.rstrip())
+        if time.monotonic() > deadline:
+            raise _Failed(f"it took longer than {BUILD_TIMEOUT_S:.0f} s, and was given up")
+    if not image_id:
+        raise _Failed("the engine did not say what it built")
+    return image_id
+
+
+def _look_at(folder: Path) -> str:
+    return f"less {shlex.quote(str(folder / 'Dockerfile'))}"
+
+
+def _hint(said: str, folder: Path) -> str:
+    if _NO_SUCH_BASE.search(said):
+        return "FROM one of the images that `testronaut-lab images` lists, or that `docker images` does"
+    return _look_at(folder)

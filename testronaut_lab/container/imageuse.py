@@ -1,0 +1,102 @@
+"""When each image that was made here was last used, and by whom it is used now: files in the cache, one set for each engine.
+
+The time is that of an empty file; who uses the image holds a shared lock on it, which the kernel frees when its owner dies.
+An image whose lock is held is not removed, also between two cases when no container of it is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from testronaut_lab.container.engine import Engine
+
+_MAX_NOTE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUses:
+    """What is known of one engine's images, by their tags."""
+
+    folder: Path
+
+    def hold(self, tag: str, origin: str = "") -> int | None:
+        """An open file: until it is closed the image is in use, and it was last used now. `origin` is what it was made of.
+
+        None where nothing can be written: that the engine keeps images of containers has to do then.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._path(tag), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return None
+        try:
+            os.utime(fd)
+            # whoever holds it alone is removing the image, which takes a moment
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if origin and self.origin(tag) != origin:
+                self._write_origin(tag, origin)
+        except OSError:
+            os.close(fd)
+            return None
+        return fd
+
+    def last_used_s(self, tag: str) -> float | None:
+        """Unix time; None where it is not known."""
+        try:
+            return self._path(tag).stat(follow_symlinks=False).st_mtime
+        except OSError:
+            return None
+
+    def origin(self, tag: str) -> str:
+        """What the image was made of when it was last used, empty where that is not known."""
+        try:
+            with self._path(tag, ".json").open("rb") as file:
+                said = json.loads(file.read(_MAX_NOTE_BYTES))
+        except (OSError, ValueError):
+            return ""
+        origin = said.get("origin") if isinstance(said, dict) else None
+        return origin if isinstance(origin, str) else ""
+
+    @contextmanager
+    def unused(self, tag: str) -> Iterator[bool]:
+        """Whether nobody uses the image; inside the `with` nobody begins to."""
+        try:
+            fd = os.open(self._path(tag), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            yield True
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(fd)
+
+    def _write_origin(self, tag: str, origin: str) -> None:
+        text = json.dumps({"origin": origin, "tag": tag, "version": 1}, sort_keys=True) + "\n"
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, self._path(tag, ".json"))
+
+    def _path(self, tag: str, suffix: str = ".use") -> Path:
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', tag)[:200]}{suffix}"
+
+
+def image_uses(engine: Engine) -> ImageUses:
+    """Those of an engine, which is told apart by this machine's name and the engine's socket."""
+    place = sha256(f"{platform.node()}:{engine.socket_path}".encode()).hexdigest()[:16]
+    return ImageUses(user_cache_path("testronaut-lab") / "images" / place)

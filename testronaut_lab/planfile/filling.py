@@ -116,7 +116,7 @@ class Filler:
             case "script":
                 raise ValueError(f"`{_shown(key)}` cannot stand in a script; its value is in ${variable(key)}")
             case "nothing":
-                raise ValueError(f"`{_shown(key)}` cannot stand here: this is the same in all cells")
+                raise ValueError(f"`{_shown(key)}` cannot stand here: what does is the same in all cells")
             case "regex":
                 return re.escape(value.text)
             case "template":

@@ -196,6 +196,16 @@ def test_updating_writes_the_goldens_of_plans(pytester: pytest.Pytester) -> None
 
 
 @pytest.mark.engine
+def test_only_goldens_that_are_missing_are_written_where_syrupys_option_says_so(pytester: pytest.Pytester) -> None:
+    write(pytester, GOLDEN)
+    run(pytester, "--snapshot-update-new-only").assert_outcomes(passed=1)
+    kept = pytester.path / "snapshots/a/main/say/stdout.txt"
+    kept.write_bytes(b"edited\n")
+    run(pytester, "--snapshot-update-new-only").assert_outcomes(failed=1)
+    assert kept.read_bytes() == b"edited\n"
+
+
+@pytest.mark.engine
 def test_nothing_is_written_under_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     write(pytester, GOLDEN)

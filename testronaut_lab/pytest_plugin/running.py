@@ -20,11 +20,13 @@ import pytest
 from testronaut_lab.casewise import CasewiseRun
 from testronaut_lab.config import load_config
 from testronaut_lab.errors import LabError
+from testronaut_lab.golden.places import golden_key
+from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.headless import RunOptions
 from testronaut_lab.housekeeping import keep_to_policy
-from testronaut_lab.model.plan import Plan
+from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.result import CaseResult
-from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_update
+from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_new_only, wants_update
 from testronaut_lab.pytest_plugin.telling import CaseLines
 
 if TYPE_CHECKING:
@@ -109,7 +111,9 @@ class PlanRuns:
     def _project(self, root: Path, plans: list[Plan]) -> _Project:
         location = load_config(root).store_location
         lines = CaseLines()
-        options = RunOptions(update=wants_update(self._config), ci=in_ci(), store=location)
+        new = _without_golden(root, plans) if wants_new_only(self._config) else None
+        update = wants_update(self._config) or new is not None
+        options = RunOptions(update=update, ci=in_ci(), store=location, update_only=new)
         run = CasewiseRun(plans, options, [lines])
         return _Project(run, lines, location, root, [{case.id for case in plan.cases} for plan in plans])
 
@@ -125,6 +129,13 @@ class PlanRuns:
             ids = [case.id for case in project.run.plans[number].cases]
             results |= {result.id: result for result in project.run.run_cases(number, ids)}
         return _only([results.pop(item.case.id)] if item.case.id in results else [])
+
+
+def _without_golden(root: Path, plans: Sequence[Plan]) -> frozenset[str]:
+    """The steps that ask for a golden and have none."""
+    store = GoldenStore(root / "snapshots")
+    steps = [step for plan in plans for step in all_steps(plan) if step.golden is not None]
+    return frozenset(step.nodeid for step in steps if store.read(golden_key(step)) is None)
 
 
 def _only(results: list[CaseResult]) -> CaseResult:

@@ -25,6 +25,11 @@ def wants_update(config: pytest.Config) -> bool:
     return bool(config.getoption("update_snapshots", False))
 
 
+def wants_new_only(config: pytest.Config) -> bool:
+    """Whether goldens that are missing are to be written, and none that differs."""
+    return bool(config.getoption("update_new_snapshots_only", False)) and not wants_update(config)
+
+
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process is one of several of xdist, each of which runs a part of the tests."""
     return hasattr(config, "workerinput")

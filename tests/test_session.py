@@ -8,6 +8,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import lineage
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 
@@ -292,3 +293,10 @@ def test_a_shell_that_ends_after_its_supervisor_was_killed_is_an_error_and_no_gu
     assert (result.status, result.exit.code, result.state) == (Status.ERROR, None, ShellState.LOST)
     assert result.error is not None and "supervisor" in result.error.message
     assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
+
+
+def test_a_step_that_is_unwanted_before_it_begins_is_ended(fresh: Lab) -> None:
+    request = StepRequest("step", "x.lab.yaml::case::step", run="echo go; sleep 60", timeout_s=30, is_unwanted=lambda: True)
+    result = fresh.session.run(request)
+    assert (result.exit.kind, result.out) == (ExitKind.CANCELLED, "go\n")
+    assert result.duration_s < 5

@@ -238,6 +238,7 @@ class CaseRun:
             stop=step.stop,
             signal=step.signal,
             merge=step.merge,
+            is_unwanted=(lambda: False) if _always_runs(step) else self._stopped,
         )
 
     def _timeout_s(self, step: Step) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +23,17 @@ _PROGRAM = re.compile(r"[a-z0-9_-]{1,100}")
 FIXED_ENVIRONMENT: Mapping[str, str] = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80", "TERM": "dumb", "TMPDIR": "/tmp"}
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class StepRequest:
     """One step to run. `run` is a script for the session's shell, `argv` exact arguments; the other one is None.
 
     `env` and `cwd` (relative to the workspace, or absolute in the container) end with the step, `exports` stay in the
-    session. `timeout_s` None means the session's own limit. The rest is as in a `model.plan.Step`.
+    session. `timeout_s` None means the session's own limit. `is_unwanted` is asked while the step runs: an interruption
+    that came before it began must end it too. The rest is as in a `model.plan.Step`.
     """
 
     id: str
@@ -51,6 +56,7 @@ class StepRequest:
     stop: str | None = None
     signal: Mapping[str, str] = field(default_factory=dict)
     merge: bool = False
+    is_unwanted: Callable[[], bool] = field(default=_never, compare=False, repr=False)
 
     @property
     def command(self) -> str:

@@ -232,8 +232,12 @@ class LiveSession:
         started = time.monotonic()
         out, err = self._capture(request, StdoutCapture, started), self._capture(request, StderrCapture, started)
         monitor = StepMonitor(request.nodeid, self._meter, self._outgrown, self._emit)
+
+        def check() -> ExitKind | None:
+            return ExitKind.CANCELLED if request.is_unwanted() else monitor.check()
+
         try:
-            end = self._drive(request, (out, err), Bounds(self._timeout_s(request), monitor.check))
+            end = self._drive(request, (out, err), Bounds(self._timeout_s(request), check))
         except EngineError as error:
             result = self._when_lost(request, error, out, err, time.monotonic() - started)
         else:

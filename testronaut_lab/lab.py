@@ -6,7 +6,7 @@ Screens, notebooks and tests read what happens from a session's or a run's event
 from __future__ import annotations
 
 import atexit
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,14 @@ from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undoing import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
+from testronaut_lab.judge.expect import check
+from testronaut_lab.judge.usage import check_usage
 from testronaut_lab.model.events import Problem
+from testronaut_lab.model.expect import Expect
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
-from testronaut_lab.model.result import RunResult, StepResult
+from testronaut_lab.model.result import Mismatch, RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_image, parse_plans, parse_tool, slug
 from testronaut_lab.recording.draft import Making
@@ -218,16 +221,29 @@ class Session:
         self.journal.undo(len(undone.steps))
         return undone
 
-    def save(self, path: str | Path, *, overwrite: bool = False, verify: bool = True) -> SavedPlan:
+    def mismatches(self, expect: Expect, result: StepResult) -> tuple[Mismatch, ...]:
+        """What of this does not hold for a step that did `result`, the workspace being as it is now. Raises CaptureError."""
+        return (*check(expect, result, self._started()), *check_usage(expect.max, result))
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        verify: bool = True,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> SavedPlan:
         """Write what was done here as a plan (`*.lab.yaml`, `.lab.yml` or `.lab.json`), its goldens beside those of the project.
 
         It is replayed in a fresh session first, and what differs from run to run is normalised or left out, which the notes of
         what is returned say; a plan that is not `green` in the end is written all the same. Without `verify` it is not replayed.
-        The session goes on. Raises UsageError for a path that exists, unless `overwrite`, and for what no plan can say.
+        `tell` is given a line for each time that it is. The session goes on. Raises UsageError for a path that exists, unless
+        `overwrite`, and for what no plan can say.
         """
         if not self.journal.steps:
             raise UsageError(f"saving the session as {path}: no step was run in it yet")
-        return save(self._making(), self.journal.entries, PlanPlace.at(path, overwrite=overwrite), verify=verify)
+        place = PlanPlace.at(path, overwrite=overwrite)
+        return save(self._making(), self.journal.entries, place, verify=verify, tell=tell)
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int | None = None) -> None:
         """Put a file into the workspace; a Path is a file or folder of the host. It counts as nobody's change."""

@@ -15,7 +15,7 @@ from commandline import ARGV, Project, environment
 from testronaut_lab import cli
 from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus
 
-VERBS_TO_COME = "demo doctor import record replay shell".split()
+VERBS_TO_COME = "demo doctor import replay shell".split()
 OPTIONS_TO_COME = [["-j", "2"], ["-j2"], ["--jobs=2"], ["--shard", "1/2"]]
 
 

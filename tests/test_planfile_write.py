@@ -60,6 +60,10 @@ def test_quotes_stand_where_yaml_would_read_something_else() -> None:
     )
 
 
+def test_a_command_with_quotes_of_both_kinds_needs_none_of_yaml() -> None:
+    assert body(of(WrittenStep(run="echo '{\"x\": 1}'"))) == "steps:\n  - |-\n    echo '{\"x\": 1}'\n"
+
+
 def test_what_is_short_stands_in_one_line() -> None:
     written = WrittenStep(run="x", env={"A": "1"}, expect={"exit": ExitExpect((3,))}, golden={"normalize": ("timestamp",)})
     assert body(of(written)) == (

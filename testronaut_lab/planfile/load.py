@@ -12,6 +12,7 @@ from testronaut_lab.config import project_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
+from testronaut_lab.planfile.expectation import EXPECT
 from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
 from testronaut_lab.planfile.grammar import DEFAULTS, PLAN
 from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
@@ -22,7 +23,7 @@ from testronaut_lab.planfile.setting import IMAGE_BY_HAND
 from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
 from testronaut_lab.planfile.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
-from testronaut_lab.planfile.written import WrittenPlan
+from testronaut_lab.planfile.written import Expectations, WrittenPlan
 
 MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
 _HINT: Final = "testronaut-lab schema plan"
@@ -133,6 +134,14 @@ def parse_image(image: Mapping[str, object]) -> ImageSpec:
     problems.raise_if_any()
     assert isinstance(spec, ImageSpec)
     return spec
+
+
+def parse_expectations(tree: Mapping[str, object], folder: Path) -> Expectations:
+    """What an `expect:` of a step would say that holds this tree; paths are relative to `folder`. Raises UsageError."""
+    problems = Problems()
+    written = _read(EXPECT, read_python(tree, "expect", problems), "", Reading(folder, problems))
+    assert isinstance(written, dict)
+    return written
 
 
 def plan_schema() -> Schema:

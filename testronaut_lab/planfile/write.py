@@ -32,6 +32,7 @@ _UNSEEN: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff"
 _BLOCK: Final = re.compile(rf"[^ \t\n{_UNSEEN}][^{_UNSEEN}]*")
 # What would begin something else than text if it stood at its beginning.
 _INDICATOR: Final = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`]""")
+_NOT_PLAIN: Final = re.compile(rf"^{_INDICATOR.pattern}|: | #|:$")
 _TRAILING_BLANK: Final = re.compile(r"[ \t](?:\n|\Z)")
 
 
@@ -119,7 +120,7 @@ def _fits(value: JsonValue, indent: int) -> bool:
 def _length(value: JsonValue) -> int:
     match value:
         case str():
-            return _WIDTH if "\n" in value.rstrip("\n") else len(value) + 2
+            return _WIDTH if "\n" in value and isinstance(_scalar(value, block=True), LiteralScalarString) else len(value) + 2
         case dict():
             return 2 + sum(len(key) + _length(each) + 4 for key, each in value.items())
         case list():
@@ -131,7 +132,8 @@ def _length(value: JsonValue) -> int:
 def _scalar(text: str, *, block: bool) -> object:
     """In the style that shows it best and reads back as itself."""
     many = "\n" in text.rstrip("\n") or ("\n" in text and ('"' in text or "\\" in text))
-    if block and many and _BLOCK.fullmatch(text) and not _TRAILING_BLANK.search(text):
+    quotes = "'" in text and '"' in text and _NOT_PLAIN.search(text) is not None
+    if block and (many or quotes) and _BLOCK.fullmatch(text) and not _TRAILING_BLANK.search(text):
         return LiteralScalarString(text)
     if not text.isprintable():
         return DoubleQuotedScalarString(text)

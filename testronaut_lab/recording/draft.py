@@ -277,12 +277,12 @@ def _not_in_a_plan(result: StepResult) -> str | None:
 
 
 def _expected(asked: StepRequest, ran: Ran) -> dict[str, object]:
-    end = _end(ran.result.exit, stopped=asked.stop is not None)
+    end = end_of(ran.result.exit, stopped=asked.stop is not None)
     own = {name: _literal_expectation(wanted) for name, wanted in ran.expect.items()}
     return {**({} if end is None else {"exit": end}), **own}
 
 
-def _end(end: Exit, *, stopped: bool) -> ExitExpect | None:
+def end_of(end: Exit, *, stopped: bool = False) -> ExitExpect | None:
     """What a plan has to say for the step to pass; nothing where it ended as one does."""
     if end.kind is ExitKind.TIMEOUT:
         return ExitExpect(timeout=True)

@@ -94,7 +94,7 @@ class PlanPlace:
             what = "there are goldens of a plan of that name" if there[0].is_relative_to(store.root) else "it exists"
             raise UsageError(
                 f"saving a plan as {self.path}: {what}: {there[0]}",
-                hint="another name; to replace it: overwrite=True, or --force",
+                hint="to replace it: --force, or overwrite=True from Python",
             )
 
     def _goldens(self, store: GoldenStore) -> list[str]:

@@ -1,0 +1,246 @@
+"""`record`: a session at a prompt, or fed from a pipe, that is written down as a plan. What lines mean is in `recording/`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from testronaut_lab.cli.app import app, shown
+from testronaut_lab.console import complain, say
+from testronaut_lab.errors import ExitStatus, LabError, UsageError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from testronaut_lab.lab import Session
+    from testronaut_lab.model.result import StepResult
+    from testronaut_lab.recording.recorder import Recorder
+    from testronaut_lab.recording.save import SavedPlan
+    from testronaut_lab.workbench import SessionSettings
+
+_SHOWN_LINES = 200
+
+
+@app.command()
+def record(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN", help="The plan to write: NAME.lab.yaml.")],
+    image: Annotated[str, typer.Option(metavar="REF", help="The image to work in.")] = "debian:bookworm-slim",
+    install: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="Tools to install first, like apt:jq.")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Environment of all steps.")] = None,
+    user: Annotated[str, typer.Option(metavar="lab|root", help="Who steps are.")] = "lab",
+    network: Annotated[str, typer.Option(metavar="none|internet", help="What steps can reach.")] = "none",
+    shell: Annotated[str, typer.Option(metavar="SHELL", help="What runs the commands.")] = "sh",
+    force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there, and its goldens.")] = False,
+) -> None:
+    """Work in a session by hand and get a plan with goldens out of it: each command becomes a step."""
+    from testronaut_lab.lab import Session
+    from testronaut_lab.recording.place import PlanPlace
+
+    settings = _settings(user, network, shell)
+    place = PlanPlace.at(output, overwrite=force)
+    with _ended_by_signals(), Session(image, *(install or ()), settings=settings, env=_env(env), root=place.root) as session:
+        say(f"starting a session in {' with '.join([image, *session.tools])}")
+        session.start()
+        status = _recorded(session, output, force=force)
+    raise typer.Exit(status)
+
+
+def _recorded(session: Session, output: Path, *, force: bool) -> ExitStatus:
+    from testronaut_lab.recording.recorder import Ended, Recorder
+
+    at_hand = sys.stdin.isatty()
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is refused where it can be named
+    recorder = Recorder(session, _Screen())
+    if at_hand:
+        say("each command becomes a step; ctrl-d writes the plan, :help says more")
+    try:
+        for text in _commands(recorder, at_hand=at_hand):
+            with _interrupting(session.interrupt):
+                recorder.take(text)
+        save = True
+    except Ended as ended:
+        save = ended.save
+    if not save:
+        say("nothing was written")
+        return ExitStatus.OK
+    if not session.journal.steps:
+        raise UsageError(f"recording {output}: no step was run, so nothing was written")
+    saved = _saved(session, output, force=force)
+    return ExitStatus.FAILED if saved.green is not True or (recorder.refused and not at_hand) else ExitStatus.OK
+
+
+def _saved(session: Session, output: Path, *, force: bool) -> SavedPlan:
+    try:
+        saved = session.save(output, overwrite=force, tell=say)
+    except KeyboardInterrupt:
+        saved = session.save(output, overwrite=force, verify=False)  # what was recorded is not lost by that
+    for name, note in saved.notes.items():
+        say(f"note: {name}: {note}")
+    say(saved.describe())
+    say(f"run it: testronaut-lab run {shown(saved.path)}")
+    return saved
+
+
+def _commands(recorder: Recorder, *, at_hand: bool) -> Iterator[str]:
+    """What is typed, or comes from a pipe, in whole commands."""
+    from testronaut_lab.recording.lines import unfinished
+
+    read = _typed if at_hand else _piped
+    lines: list[str] = []
+    while True:
+        prompt = "> " if lines else "".join(f"[{key}] " for key in recorder.next_keys) + "$ "
+        try:
+            line = read(prompt)
+        except KeyboardInterrupt:
+            say("")
+            lines.clear()
+            continue
+        if line is None:
+            break
+        lines.append(line)
+        if lines[0].startswith(":") or not unfinished("\n".join(lines)):
+            yield "\n".join(lines)
+            lines.clear()
+    if lines and not at_hand:
+        yield "\n".join(lines)  # as a shell does it; it will say what is missing
+
+
+def _typed(prompt: str) -> str | None:
+    try:
+        import readline  # noqa: F401 - editing and a history, for the lines that `input` reads
+    except ModuleNotFoundError:
+        pass
+    try:
+        return input(prompt)
+    except EOFError:
+        say("")
+        return None
+
+
+def _piped(prompt: str) -> str | None:
+    line = sys.stdin.readline()
+    if not line:
+        return None
+    say(f"{prompt}{line.removesuffix(chr(10))}")
+    return line.removesuffix("\n")
+
+
+class _Screen:
+    """Lines on standard output, complaints on standard error."""
+
+    def say(self, line: str) -> None:
+        say(line)
+
+    def complain(self, error: LabError) -> None:
+        complain(error)
+
+    def show(self, result: StepResult) -> None:
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        for line in result_lines(result):
+            console.print(line, markup=False)
+
+
+def result_lines(result: StepResult) -> list[Text]:
+    """What it wrote, then in one line how it ended and what it changed."""
+    from rich.text import Text
+
+    from testronaut_lab.report.lines import duration_text
+    from testronaut_lab.report.safe import safe_text
+
+    if result.screen is not None:
+        lines = _stream_lines(result.screen, "")
+    else:
+        lines = [*_stream_lines(result.out, ""), *_stream_lines(result.err, "yellow")]
+    end = Text(safe_text(result.exit.describe()), "dim" if result.ok else "red")
+    end.append(f" · {duration_text(result.duration_s)}", "dim")
+    changes = [f"{change.change.letter} {change.path}" for change in result.changes]
+    if changes:
+        more = f" … {len(changes) - 10} more" if len(changes) > 10 else ""
+        end.append(safe_text(f" · {', '.join(changes[:10])}{more}").replace("\n", "\\n"), "cyan")
+    lines.append(end)
+    lines += [Text(safe_text(f"{mismatch.aspect}: {mismatch.actual}"), "red") for mismatch in result.mismatches]
+    if result.error is not None:
+        lines.append(Text(safe_text(f"error: {result.error.message}"), "bold red"))
+    return lines + [Text(safe_text(f"note: {note}"), "dim") for note in result.notes]
+
+
+def _stream_lines(text: str, style: str) -> list[Text]:
+    from rich.text import Text
+
+    from testronaut_lab.report.safe import clipped
+    from testronaut_lab.report.styled import styled_text
+
+    lines = clipped(text).removesuffix("\n").split("\n") if text else []
+    left_out = len(lines) - _SHOWN_LINES
+    if left_out > 0:
+        lines = lines[:_SHOWN_LINES]
+    found = [styled_text(line) for line in lines]
+    for line in found:
+        line.stylize_before(style)
+    return found if left_out <= 0 else [*found, Text(f"… {left_out} more lines", "dim")]
+
+
+def _settings(user: str, network: str, shell: str) -> SessionSettings:
+    """As a plan would have them: for root the root file system is writable."""
+    from testronaut_lab.planfile import values
+    from testronaut_lab.workbench import SessionSettings
+
+    try:
+        values.shell(shell)
+    except ValueError as error:
+        raise UsageError(f"--shell: {error}") from error
+    match user, network:
+        case ("lab" | "root") as who, ("none" | "internet") as reach:
+            return SessionSettings(reach, who, "writable" if who == "root" else "read-only", shell)
+    wrong = (
+        f"--user {user}: expected lab or root"
+        if user not in ("lab", "root")
+        else f"--network {network}: expected none or internet"
+    )
+    raise UsageError(wrong, hint="testronaut-lab record --help")
+
+
+def _env(pairs: list[str] | None) -> dict[str, str]:
+    found = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--env {pair}: expected NAME=VALUE", hint=f"--env {pair}=VALUE")
+        found[name] = value
+    return found
+
+
+@contextmanager
+def _interrupting(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-c ends the step that runs, and not the recorder."""
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: interrupt())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP remove the session before they end us; nothing is written then."""
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(ExitStatus.TERMINATED)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

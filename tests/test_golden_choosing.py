@@ -51,6 +51,11 @@ def test_glob_names_steps_and_goldens(glob: str, places: list[Pending | Broken])
     assert named(glob) == [each.place for each in places]
 
 
+def test_every_cell_that_shares_it_names_it() -> None:
+    shared = Pending(Origin("a/c/s", "a.lab.yaml::c[k=2]::s", "r", "", "none", "", also=("a.lab.yaml::c[k=1]::s",)), None, {})
+    assert [choice.entry for choice in choose([shared], ["a.lab.yaml::c[k=1]::s"])] == [shared]
+
+
 def test_several_globs_name_each_entry_once_in_its_order() -> None:
     assert named("b.lab.yaml", "*::plain") == [PLAIN.place, OTHER.place]
 

@@ -69,6 +69,7 @@ def test_what_is_pending_has_the_shape_of_its_golden(store: PendingStore, golden
         "sha256": tree_sha256(NEW),
         "maker": "plan",
         "clash": None,
+        "also": [],
     }
 
 
@@ -211,6 +212,20 @@ def test_cells_of_one_run_that_differ_cannot_be_accepted(
 def test_cells_that_find_the_same_are_accepted(store: PendingStore, goldens: GoldenStore) -> None:
     for image in "ab":
         propose(store, NEW, f"examples/jq.lab.yaml::select[image={image}]::plain")
+    assert the_one(store).nodeids == tuple(f"examples/jq.lab.yaml::select[image={image}]::plain" for image in "ba")
+    store.accept([the_one(store)])
+    assert goldens.read(KEY) == NEW
+
+
+def test_cells_of_an_earlier_run_are_not_among_those_of_the_latest(store: PendingStore) -> None:
+    propose(store, NEW, "examples/jq.lab.yaml::select[image=a]::plain", "r1")
+    propose(store, NEW, "examples/jq.lab.yaml::select[image=b]::plain", "r2")
+    assert the_one(store).nodeids == ("examples/jq.lab.yaml::select[image=b]::plain",)
+
+
+def test_second_attempt_of_a_step_does_not_clash_with_its_first(store: PendingStore, goldens: GoldenStore) -> None:
+    propose(store, OLD)
+    propose(store, NEW)
     store.accept([the_one(store)])
     assert goldens.read(KEY) == NEW
 
@@ -265,6 +280,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "link": (lambda folder: (folder / "stderr.txt").symlink_to("/etc/passwd"), "'stderr.txt' is a symbolic link"),
     "no index": (lambda folder: (folder / "pending.json").unlink(), "it has no pending.json"),
     "no JSON": (edit("pending.json", b"{"), "its pending.json is no JSON"),
+    "deep": (edit("pending.json", b"[" * 200_000), "its pending.json is no JSON"),
     "no object": (edit("pending.json", b"[]"), "its pending.json is not of version 1"),
     "newer": (set_index(version=2), "its pending.json is not of version 1"),
     "other id": (set_index(id="../../etc"), "its pending.json is of another golden"),
@@ -272,6 +288,8 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no node id": (set_index(nodeid="x"), "it is not PATH::CASE::STEP"),
     "other maker": (set_index(maker="me"), "its pending.json is of another golden"),
     "no text": (set_index(run=1), "does not have the fields"),
+    "no list": (set_index(also="x"), "does not have the fields"),
+    "no texts": (set_index(also=[1]), "does not have the fields"),
     "more": (set_index(more="1"), "does not have the fields"),
 }
 
@@ -397,7 +415,8 @@ store = PendingStore(GoldenStore(pathlib.Path(sys.argv[1])))
 left, entries = int(sys.argv[2]), store.pending()
 def dying(event, args):
     global left
-    if event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree", "open") and "plain" in str(args[0]):
+    written = event in ("os.rename", "os.mkdir", "open") and "plain" in str(args[0])
+    if written or event in ("os.rmdir", "os.remove", "shutil.rmtree"):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         left -= 1

@@ -181,6 +181,7 @@ def _as_json(entry: Pending | Broken) -> dict[str, object]:
         **common,
         "status": "new" if entry.expected is None else "changed",
         "nodeid": entry.nodeid,
+        "also": list(origin.also),
         "run": origin.run,
         "when": origin.when,
         "base_sha256": origin.base_sha256,

@@ -49,8 +49,8 @@ def _chosen(entry: Pending | Broken, globs: Sequence[str], here: str) -> Choice 
 
 def _names(entry: Pending | Broken) -> Iterator[str]:
     """Every name that means all of the entry: its own, and those of what it is in."""
-    if isinstance(entry, Pending):
-        plan, *inner = entry.nodeid.split("::")
+    for nodeid in entry.nodeids if isinstance(entry, Pending) else ():
+        plan, *inner = nodeid.split("::")
         yield from ("::".join([plan, *inner[:depth]]) for depth in range(len(inner) + 1))
     parts = [SNAPSHOTS, *entry.place.split("/")]
     for depth in range(1, len(parts) + 1):

@@ -35,7 +35,8 @@ _TEXTS: Final = frozenset({"id", "nodeid", "run", "when", "base_sha256", "sha256
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What `pending.json` says. `id` is the golden's place, `base_sha256` of the whole golden it was compared with, or
-    `none`; `sha256` is of the files beside it. `clash` is the node id of another cell that gave something else for the same
+    `none`; `sha256` is of the files beside it. `also` are the node ids of other cells that wait for the same golden since the
+    same run. `clash` is the node id of another cell that gave something else for the same
     golden in the same run; None if there is none."""
 
     id: str
@@ -46,6 +47,7 @@ class Origin:
     sha256: str
     maker: Maker = "plan"
     clash: str | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Pending:
     @property
     def nodeid(self) -> str:
         return self.origin.nodeid
+
+    @property
+    def nodeids(self) -> tuple[str, ...]:
+        """Every step that was told to be accepted by this."""
+        return (self.origin.nodeid, *self.origin.also)
 
     @property
     def place(self) -> str:
@@ -114,10 +121,13 @@ class PendingStore:
                 self._settle(place, nodeid, run)
                 return
             before = self._entry(place)
-            if clash is None and isinstance(before, Pending) and before.origin.run == run and before.nodeid != nodeid:
-                clash = before.nodeid if before.origin.sha256 != sha256 else before.origin.clash
+            also: tuple[str, ...] = ()
+            if isinstance(before, Pending) and before.origin.run == run:
+                also = tuple(each for each in before.nodeids if each != nodeid)
+                differs = before.nodeid != nodeid and before.origin.sha256 != sha256
+                clash = clash or (before.nodeid if differs else before.origin.clash if also else None)
             when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            self._put(Origin(place, nodeid, run, when, base, sha256, key.maker, clash), actual)
+            self._put(Origin(place, nodeid, run, when, base, sha256, key.maker, clash, also), actual)
 
     def settle(self, key: GoldenKey, *, nodeid: str, run: str) -> None:
         """The step agrees with its golden: what an earlier run, or an earlier attempt, left pending for it is dropped.
@@ -255,14 +265,15 @@ def _origin(place: str, index: bytes | None, tree: GoldenTree) -> Origin:
         raise UsageError(f"it has no {_INDEX}")
     try:
         fields = json.loads(index)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"its {_INDEX} is no JSON: {error}") from error
     if not isinstance(fields, dict) or fields.pop("version", None) != _VERSION:
         raise UsageError(f"its {_INDEX} is not of version {_VERSION}")
-    clash = fields.pop("clash", None)
-    if fields.keys() != _TEXTS or not all(isinstance(value, str) for value in (*fields.values(), clash or "")):
+    clash, also = fields.pop("clash", None), fields.pop("also", [])
+    texts = (*fields.values(), clash or "", *(also if isinstance(also, list) else [None]))
+    if fields.keys() != _TEXTS or not all(isinstance(value, str) for value in texts):
         raise UsageError(f"its {_INDEX} does not have the fields that it must have")
-    origin = Origin(**fields, clash=clash)
+    origin = Origin(**fields, clash=clash, also=tuple(also))
     if origin.maker not in get_args(Maker) or not _is_of(origin, place):
         raise UsageError(f"its {_INDEX} is of another golden: {origin.nodeid}, {origin.id}")
     if origin.sha256 != tree_sha256(tree):

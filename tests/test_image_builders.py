@@ -63,6 +63,40 @@ def test_two_processes_that_need_the_same_tool_install_it_once_and_the_second_sa
     assert len(mine(engine)) == before + 1
 
 
+RESOLVING = """
+import sys
+from pathlib import Path
+from testronaut_lab.container.engine import connect
+from testronaut_lab.container.image import resolve
+from testronaut_lab.model.plan import ImageSpec, Rootfs
+engine = connect()
+print("ready", flush=True)
+sys.stdin.readline()
+print(resolve(engine, ImageSpec("it", source=Rootfs(Path(sys.argv[1]))), print).info.id)
+"""
+
+
+def test_processes_that_need_the_same_root_file_system_import_it_once(engine: Engine, busybox_image: str, tmp_path: Path) -> None:
+    files = {"bin/busybox": busybox_of(engine, busybox_image), "salt": str(tmp_path).encode()}
+    command = [sys.executable, "-c", RESOLVING, str(write_tar(tmp_path / "root.tar", files, LINKS))]
+    started = [
+        subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0].splitlines() for process in started]
+    try:
+        assert len({lines[-1] for lines in said}) == 1
+        assert sum("importing it" in lines for lines in said) == 1
+    finally:
+        assert remove_images(engine, [image for image in list_images(engine) if image.id == said[0][-1]]) == []
+
+
 # --- killed while a tool is installed
 
 # The command line, in which one method kills its own process instead of what it does, or after it.

@@ -15,11 +15,13 @@ import pytest
 from commandline import Project, environment
 from roots import LINKS, busybox_of, write_tar
 
-from testronaut_lab import Session
+from testronaut_lab import Session, workbench
 from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.image import resolve
 from testronaut_lab.container.imagecache import ManagedImage, evictions, list_images, remove_images, taken_bytes
 from testronaut_lab.container.imageuse import ImageUses, image_uses
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.errors import EngineError
 from testronaut_lab.model.units import age_text
 
 
@@ -232,3 +234,39 @@ def test_an_image_of_others_without_a_name_outlives_the_tools_put_into_it(engine
 def test_a_prune_that_says_nothing_to_go_by_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
     said = Project(tmp_path).here("images", "prune", *words)
     assert (said.status, message in said.err, "hint: testronaut-lab images prune" in said.err) == (2, True, True)
+
+
+@pytest.mark.engine
+def test_an_image_that_is_removed_just_before_it_is_used_is_made_again(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def resolve_and_lose(*args: object) -> ResolvedImage:
+        found = resolve(*args)  # type: ignore[arg-type]
+        made.append(found.tag)
+        if len(made) == 1:
+            engine.client.images.remove(found.tag)  # as a prune in another process would
+        return found
+
+    monkeypatch.setattr(workbench, "resolve", resolve_and_lose)
+    with Session({"rootfs": str(root)}, root=root.parent) as session:
+        assert session.run("echo hi").out == "hi\n"
+    assert len(made) == 2
+
+
+@pytest.mark.engine
+def test_an_image_that_is_removed_again_and_again_is_an_error(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve_and_lose(*args: object) -> ResolvedImage:
+        found = resolve(*args)  # type: ignore[arg-type]
+        engine.client.images.remove(found.tag)
+        return found
+
+    monkeypatch.setattr(workbench, "resolve", resolve_and_lose)
+    with (
+        Session({"rootfs": str(root)}, root=root.parent) as session,
+        pytest.raises(EngineError, match="another process removed it"),
+    ):
+        session.run("true")

@@ -23,6 +23,7 @@ from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.installation.installer import image_key
+from testronaut_lab.model.files import path_text
 from testronaut_lab.model.plan import Bootstrap, Build, ImageSource, ImageSpec, InstallSpec, Load, Rootfs, ToolSpec
 from testronaut_lab.planfile import parse_image, parse_plan
 
@@ -430,3 +431,25 @@ def test_paths_are_resolved_from_the_plan(tmp_path: Path) -> None:
     (tmp_path / "box").mkdir()
     plan = parse_plan({"image": {"build": "box"}, "steps": ["true"]}, root=tmp_path)
     assert plan.image == ImageSpec("box", source=Build(tmp_path / "box"))
+
+
+@pytest.mark.parametrize("key", ["rootfs", "load", "build"])
+def test_names_that_are_no_text_or_would_move_the_cursor_are_told_harmlessly(key: str, folder: Folder) -> None:
+    odd = Path(os.fsdecode(os.fsencode(folder.path) + b"/\xff\x1b[31m"))
+    odd.mkdir()
+    project, name = Project(odd), "a\x1b[2J\n[bold]"
+    match key:
+        case "rootfs":
+            folder.root().rename(odd / name)
+        case "load":
+            folder.saved("tlabtest/saved:6").rename(odd / name)
+        case _:
+            folder.dockerfile(f"FROM {BASE}").rename(odd / name)
+    project.write(json.dumps({"image": {key: name}, "steps": ["true"]}), "a.lab.json")
+    said = project.here("run", "a.lab.json")
+    assert (said.status, "\x1b" in said.out + said.err) == (0, False)
+    assert rf"a\x1b[2J …  {key}" in said.out
+    told = project.here("images", "--json").json
+    [listed] = [each for each in told["images"] if each["spec"] == path_text(os.fsencode(odd / name))]  # type: ignore[index,call-overload,union-attr]
+    folder.tags.add(listed["tag"])  # type: ignore[arg-type,index,call-overload]
+    assert "\x1b" not in project.here("images").out

@@ -27,6 +27,7 @@ from testronaut_lab.container.faults import explanation, translated
 from testronaut_lab.container.localimage import BUILD_REPOSITORY, KIND_LABEL, SOURCE_LABEL, ResolvedImage, look_up
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.errors import EngineError, UsageError
+from testronaut_lab.model.files import path_text
 
 BUILD_TIMEOUT_S = 1800.0
 SILENCE_TIMEOUT_S = 900
@@ -72,11 +73,11 @@ def _check_folder(folder: Path, what: str) -> None:
         except FileNotFoundError as error:
             if not needed and not path.is_symlink():
                 continue
-            raise UsageError(f"{what}: there is no {name} in {folder}", hint=f"ls -l {shlex.quote(str(folder))}") from error
+            raise UsageError(f"{what}: there is no {name} in {_shown(folder)}", hint=f"ls -l {_quoted(folder)}") from error
         except OSError as error:
-            raise UsageError(f"{what}: cannot look at {path}: {error.strerror}") from error
+            raise UsageError(f"{what}: cannot look at {_shown(path)}: {error.strerror}") from error
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{what}: {path} is not a file", hint=f"ls -ld {shlex.quote(str(path))}")
+            raise UsageError(f"{what}: {_shown(path)} is not a file", hint=f"ls -ld {_quoted(path)}")
 
 
 def _build(engine: Engine, folder: Path, what: str, report: Report) -> str:
@@ -100,7 +101,7 @@ def _build(engine: Engine, folder: Path, what: str, report: Report) -> str:
             said = "; its last lines:\n  " + "\n  ".join(last_lines) if last_lines else ""
             raise EngineError(f"{what}: {failed}{said}", hint=_hint(str(failed), folder)) from failed
         except (OSError, UnicodeError) as error:  # what docker's client finds in the folder
-            raise UsageError(f"{what}: cannot send {folder} to the engine: {error}", hint=_look_at(folder)) from error
+            raise UsageError(f"{what}: cannot send {_shown(folder)} to the engine: {error}", hint=_look_at(folder)) from error
 
 
 def _ignored(folder: Path) -> list[str]:
@@ -144,7 +145,15 @@ def _followed(messages: Iterable[Mapping[str, object]], tell: Report) -> str:
 
 
 def _look_at(folder: Path) -> str:
-    return f"less {shlex.quote(str(folder / 'Dockerfile'))}"
+    return f"less {_quoted(folder / 'Dockerfile')}"
+
+
+def _shown(path: Path) -> str:
+    return path_text(os.fsencode(path))
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(_shown(path))
 
 
 def _hint(said: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ A name is the engine's own, an earlier bootstrap, a pull, a bootstrap, in this o
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from testronaut_lab.container.localimage import (
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.container.pull import PullRefused, pull
 from testronaut_lab.errors import EngineError
+from testronaut_lab.model.files import path_text
 from testronaut_lab.model.plan import Bootstrap, Build, ImageSpec, Load, Rootfs
 
 Report = Callable[[str], None]
@@ -71,7 +73,7 @@ def origin_of(spec: ImageSpec) -> str:
     """The file or folder of this machine that the image is made of, empty where it is made of none."""
     match spec.source:
         case Build(path) | Load(path) | Rootfs(path):
-            return str(path)
+            return path_text(os.fsencode(path))
         case None | Bootstrap():
             return ""
         case _:

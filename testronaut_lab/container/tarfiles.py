@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.model.files import path_text
 
 _CHUNK_BYTES = 1 << 20
 # What reading a broken tar, or a broken compression around it, can raise. gzip's own is an OSError.
@@ -98,19 +99,20 @@ class OpenTar:
 @contextmanager
 def open_tar(path: Path, what: str) -> Iterator[OpenTar]:
     """Raises UsageError for anything but a regular file that can be read; never waits for the other end of a pipe."""
-    hint = f"ls -ld {shlex.quote(str(path))}"
+    shown = path_text(os.fsencode(path))
+    hint = f"ls -ld {shlex.quote(shown)}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"{what}: cannot open {path}: {error.strerror}", hint=hint) from error
+        raise UsageError(f"{what}: cannot open {shown}: {error.strerror}", hint=hint) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise UsageError(f"{what}: {path} is not a file", hint=hint)
+        raise UsageError(f"{what}: {shown} is not a file", hint=hint)
     with open(fd, "rb") as file:
         try:
             sha256 = _sha256(file)
         except OSError as error:
-            raise UsageError(f"{what}: cannot read {path}: {error.strerror}", hint=hint) from error
+            raise UsageError(f"{what}: cannot read {shown}: {error.strerror}", hint=hint) from error
         yield OpenTar(file, sha256, what)
 
 

@@ -81,6 +81,7 @@ def test_a_wrong_key_of_the_plan_is_named(tree: dict[str, object], message: str)
         (["jq"], "tools[0]: expected STRATEGY:SPEC, such as apt:jq, found 'jq'"),
         (["cargo:rg"], "tools[0]: the install strategy `cargo` is not supported yet; there is apt, pip, pipx, npm, deb, wheel, "
                        "npm-pack, archive, copy, script"),
+        (["aptt:jq"], "tools[0]: the install strategy `aptt` is not supported yet; did you mean `apt`?"),
         (["apt:jq-"], "tools[0]: 'jq-' is no package of apt: expected NAME or NAME=VERSION, a name in lower case letters, "
                       "digits, '+', '-' and '.'"),
         (["copy:/usr/bin/jq"], "tools[0]: expected the PATH of a program, or of a folder with programs in it or in its bin, "

@@ -55,7 +55,19 @@ def test_yaml_means_what_yaml_1_2_says(text: str, value: object) -> None:
         ("%YAML 1.1\n---\na: 1", "x:2: a plan is YAML 1.2; leave the %YAML line out"),
         ("a: 1\n---\nb: 1", "x:2: a plan is one document; there is a second one here"),
         ("a: [1", "x:1: a[1]: this is not YAML: expected ',' or ']', but got '<stream end>'"),
-        ("\n\ta: 1", "x:2: this is not YAML: found character '\\t' that cannot start any token"),
+        ("\n\ta: 1", "x:2: this is not YAML: found character '\\t' that cannot start any token; indent with "
+                    "spaces, not with tabs"),
+        ("a: `x`", "x:1: a: this is not YAML: found character '`' that cannot start any token; text that begins "
+                     "with it is quoted"),
+        ("a: jq '{y: .x}'", "x:1: this is not YAML: mapping values are not allowed here; text with `: ` in it is quoted as a "
+                            "whole, or stands below `run: |`, and keys stand below each other"),
+        ("a: 'x' y", "x:1: this is not YAML: expected <block end>, but found '<scalar>'; text that begins with a quote or a "
+                     "bracket is quoted as a whole"),
+        ("- a: 1\n b: 2", "x:2: [1]: this is not YAML: expected <block end>, but found '<block mapping start>'; the keys of "
+                         "one table stand below each other"),
+        ("a: {b: ${{x}}}", "x:1: a: this is not YAML: expected ',' or '}', but got '{'; text with braces in it is quoted where "
+                           "it stands in braces or brackets itself"),
+        ('a: "\\d"', "x:1: a: this is not YAML: found unknown escape character 'd'; in single quotes a backslash is itself"),
     ],
 )  # fmt: skip
 def test_yaml_that_means_two_things_or_nothing_is_refused(text: str, message: str) -> None:

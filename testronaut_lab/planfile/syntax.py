@@ -40,10 +40,26 @@ def read_yaml(text: str, file: str, problems: Problems) -> Node:
             _feed(builder, event)
     except MarkedYAMLError as error:
         line = 0 if error.problem_mark is None else error.problem_mark.line + 1
-        builder.stop(line, f"this is not YAML: {error.problem or error.context}")
+        builder.stop(line, f"this is not YAML: {error.problem or error.context}{_advice(error.problem or '')}")
     except (YAMLError, ValueError, OverflowError) as error:  # ruamel lets chr() complain about "\UFFFFFFFF" by itself
         builder.stop(0, f"this is not YAML: {' '.join(str(error).split())}")
     return builder.finish()
+
+
+# What a command line that is not quoted runs into; the parser's own words do not lead there.
+_ADVICE: Final = (
+    (r"mapping values", "; text with `: ` in it is quoted as a whole, or stands below `run: |`, and keys stand below each other"),
+    (r"found character '\\t'", "; indent with spaces, not with tabs"),
+    (r"found character", "; text that begins with it is quoted"),
+    (r"expected <block end>, but found '<scalar>'", "; text that begins with a quote or a bracket is quoted as a whole"),
+    (r"expected <block end>", "; the keys of one table stand below each other"),
+    (r"but got '\{'", "; text with braces in it is quoted where it stands in braces or brackets itself"),
+    (r"unknown escape character", "; in single quotes a backslash is itself"),
+)
+
+
+def _advice(problem: str) -> str:
+    return next((advice for pattern, advice in _ADVICE if re.match(f".*{pattern}", problem)), "")
 
 
 def _feed(builder: TreeBuilder, event: object) -> None:

@@ -5,6 +5,7 @@ Which strategies there are, and what each takes, is the table in `installation/s
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, replace
 from typing import Final
@@ -58,8 +59,14 @@ def _parted(text: str) -> tuple[Strategy, str]:
     if match is None:
         raise ValueError(f"expected {_TOOL_EXAMPLE}, found {text!r}")
     if match[1] not in STRATEGIES:
-        raise ValueError(f"the install strategy `{match[1]}` is not supported yet; there is {', '.join(STRATEGIES)}")
+        raise ValueError(f"the install strategy `{match[1]}` is not supported yet; {_near(match[1])}")
     return STRATEGIES[match[1]], match[2]
+
+
+def _near(name: str) -> str:
+    """Did somebody slip, or want what is not there?"""
+    near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.7)
+    return f"did you mean `{near[0]}`?" if near else f"there is {', '.join(STRATEGIES)}"
 
 
 def _check(strategy: Strategy, spec: str) -> None:

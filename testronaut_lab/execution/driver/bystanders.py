@@ -31,10 +31,17 @@ class Bystanders:
 
     def sweep(self, ours: Iterable[int] = (), sessions: Iterable[int] = ()) -> None:
         """Kill everything but `ours`, process `sessions`, and the jobs of earlier steps; where that fails, the container."""
+        kept, others = {*ours, *self._jobs}, frozenset(sessions)
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
         try:
-            if self._guard.sweep({*ours, *self._jobs}, _KILL_TIMEOUT_S, sessions):
+            while not self._guard.sweep(kept, _KILL_TIMEOUT_S, others):
+                # the killed must run to die, which the watchdog, always first, may not let them where CPU is short
+                if time.monotonic() > deadline:
+                    why = "some processes could not be killed"
+                    break
+                time.sleep(SETTLE_S)
+            else:
                 return
-            why = "some processes could not be killed"
         except WatchdogLost as error:
             why = f"{error}; {self._container.state().describe()}"
         self._container.kill()

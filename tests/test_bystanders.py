@@ -1,0 +1,46 @@
+"""Ending what a step started, where the watchdog does not manage it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import pytest
+
+from testronaut_lab.container.protocol import Container
+from testronaut_lab.errors import SessionLost
+from testronaut_lab.execution.driver import bystanders
+from testronaut_lab.execution.driver.bystanders import Bystanders
+from testronaut_lab.execution.driver.guard import Guard
+
+
+class SlowGuard:
+    """Its sweeps fail so many times, as on a machine where what was killed does not come to run."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def sweep(self, keep: Iterable[int], timeout_s: float, sessions: Iterable[int]) -> bool:
+        self.failures -= 1
+        return self.failures < 0
+
+
+class Killable:
+    killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def test_a_sweep_that_fails_is_tried_again_before_the_container_is_killed() -> None:
+    container = Killable()
+    Bystanders(cast(Container, container), cast(Guard, SlowGuard(3))).sweep()
+    assert not container.killed
+
+
+def test_a_sweep_that_goes_on_failing_kills_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bystanders, "_KILL_TIMEOUT_S", 0.0)
+    container = Killable()
+    with pytest.raises(SessionLost, match="could not be killed"):
+        Bystanders(cast(Container, container), cast(Guard, SlowGuard(10_000))).sweep()
+    assert container.killed

@@ -133,3 +133,9 @@ def test_a_probe_tells_the_status_and_leaves_nothing(shell: Lab) -> None:
 def test_what_no_shell_can_be_given_is_refused_by_name(field: str, request_: StepRequest) -> None:
     with pytest.raises(UsageError, match=f"`{field}`"):
         request_.validate()
+
+
+def test_a_probe_does_not_end_the_tracing_of_the_shell(shell: Lab) -> None:
+    shell.run("set -x")
+    shell.session.probe(StepRequest("p", "x::p", run="true"))
+    assert "echo hi" in shell.run("echo hi; set +x").err

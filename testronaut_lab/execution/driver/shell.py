@@ -316,7 +316,8 @@ class ShellDriver:
         record = over.record
         if over.by_itself and record is not None:
             self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
-            self._lineage.options = record.words[2]
+            if not command.isolated:  # it is traced in a subshell, and ours tells that it is not
+                self._lineage.options = record.words[2]
             try:
                 if self._lineage.leader_gone() or not (is_alone or self._is_supervised()):
                     self._lineage.stands(PARK_TIMEOUT_S)

@@ -330,3 +330,48 @@ async def test_a_session_that_did_not_start_can_be_started_again(tmp_path: Path,
             await board.ready()
             await board.run("echo hello")
             assert board.text("stdout") == "hello"
+
+
+@pytest.mark.engine
+async def test_ctrl_z_undoes_the_last_step_and_u_the_one_before(board: Dashboard) -> None:
+    for command in ("v=1; echo x >a", "v=2; rm a", "v=3"):
+        await board.run(command)
+    await board.pilot.press("ctrl+z")
+    await board.until(lambda: [step.command for step in board.app.steps] == ["v=1; echo x >a", "v=2; rm a"])
+    await board.ready()
+    board.app.query_one(StepList).focus()
+    await board.until(lambda: isinstance(board.app.focused, StepList))
+    await board.pilot.press("u")
+    await board.until(lambda: len(board.app.steps) == 1)
+    await board.ready()
+    said = [note.message for note in board.app._notifications]
+    assert [message.splitlines()[0] for message in said] == [
+        "undone: v-3 (shell restored)",
+        "undone: v-2-rm-a (shell restored)",
+    ]
+    await board.pilot.press("escape")
+    await board.run("cat a; echo $v")
+    assert board.text("stdout") == "x\n1"
+
+
+@pytest.mark.engine
+async def test_u_is_a_letter_in_the_command_line_and_no_step_is_no_undo(board: Dashboard) -> None:
+    await board.pilot.press("u", "ctrl+z")
+    assert board.app.query_one(CommandLine).value == "u"
+    await board.until(lambda: [note.message for note in board.app._notifications] == ["There is no step to undo."])
+    assert board.app.state is SessionState.READY
+
+
+@pytest.mark.engine
+async def test_a_fifth_undo_says_that_no_more_can_be_undone(board: Dashboard) -> None:
+    for number in range(5):
+        await board.run(f"v={number}")
+    for left in range(4, 0, -1):
+        await board.pilot.press("ctrl+z")
+        await board.until(lambda left=left: len(board.app.steps) == left)  # type: ignore[misc]
+        await board.ready()
+    await board.pilot.press("ctrl+z")
+    await board.until(lambda: isinstance(board.app.screen, ErrorScreen))
+    await board.pilot.press("escape")
+    await board.run("echo $v")
+    assert board.text("stdout") == "0"

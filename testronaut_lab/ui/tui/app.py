@@ -19,12 +19,13 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Footer, Input, OptionList, Static
 
-from testronaut_lab.errors import LabError
+from testronaut_lab.errors import LabError, UsageError
 from testronaut_lab.lab import Session
-from testronaut_lab.model.events import Event, Problem
+from testronaut_lab.model.events import Event, Problem, StepsUndone
 from testronaut_lab.model.result import ErrorInfo, ExitKind
+from testronaut_lab.model.undo import UndoHow
 from testronaut_lab.report.lines import usage_text
-from testronaut_lab.report.safe import safe_text
+from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
 from testronaut_lab.ui.tui.lines import session_lines, step_row
@@ -82,6 +83,8 @@ class LabApp(App[LabError]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", "Interrupt", priority=True),
         Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("ctrl+z", "undo", "Undo", priority=True),
+        Binding("u", "undo", show=False),
         Binding("f1,question_mark", "help", "Help", key_display="F1"),
         Binding("escape", "command_line", "Command line", show=False),
         Binding("ctrl+r", "restart", "Start again"),
@@ -136,6 +139,10 @@ class LabApp(App[LabError]):
         self._do(lambda: self._session.run(command))
 
     @work(thread=True, group="session")
+    def _undo(self) -> None:
+        self._do(self._session.undo)
+
+    @work(thread=True, group="session")
     def _close(self) -> None:
         while not self._turn.acquire(timeout=_FRAME_S):
             self._session.interrupt()  # again and again: a step that is just about to start would not hear it
@@ -172,25 +179,35 @@ class LabApp(App[LabError]):
             self.view.apply(event)
             if isinstance(event.body, Problem) and self.state is not SessionState.STARTING:
                 self.notify(safe_text(event.body.message), severity="warning", markup=False)
+            if isinstance(event.body, StepsUndone):
+                self._tell_undone(event.body)
         self._dirty = True
 
     def on_work_ended(self, message: WorkEnded) -> None:
         if self.state is SessionState.CLOSING:
             return
-        starting = self.state is SessionState.STARTING
-        self.state = SessionState.READY
+        before, self.state = self.state, SessionState.READY
         if message.error is not None:
-            self._report(message.error, starting=starting)
-        elif not starting and self._session.results[-1].exit.kind in _LOST:
+            self._report(message.error, before)
+        elif before is SessionState.RUNNING and self._session.results[-1].exit.kind in _LOST:
             self.state = SessionState.LOST
         self._dirty = True
         self.refresh_bindings()
 
-    def _report(self, error: LabError, *, starting: bool) -> None:
+    def _tell_undone(self, undone: StepsUndone) -> None:
+        ids = ", ".join(nodeid.rpartition("::")[2] for nodeid in undone.nodeids)
+        text = "\n".join([f"undone: {ids} ({undone.how})", *(safe_line(note) for note in undone.notes)])
+        self.notify(safe_text(text), severity="information" if undone.how is UndoHow.SHELL else "warning", markup=False)
+
+    def _report(self, error: LabError, before: SessionState) -> None:
+        starting = before is SessionState.STARTING
         if starting:
             self.state = SessionState.FAILED
             self._failure = ErrorInfo(type(error).__name__, error.message, error.hint)
-        title = "the session did not start" if starting else "the command was not run"
+        elif before is SessionState.UNDOING and not isinstance(error, UsageError):
+            self.state = SessionState.LOST
+        title = "the step was not undone" if before is SessionState.UNDOING else "the command was not run"
+        title = "the session did not start" if starting else title
         self.push_screen(ErrorScreen(title, error, retry=starting), self._after_error)
 
     def _after_error(self, again: bool | None) -> None:
@@ -231,6 +248,15 @@ class LabApp(App[LabError]):
             self.screen.action_copy_text()
         else:
             self.query_one(CommandLine).clear()
+
+    def action_undo(self) -> None:
+        if self.state.refusal is not None:
+            self.notify(self.state.refusal, severity="warning", markup=False)
+        elif not self.steps:
+            self.notify("There is no step to undo.", severity="warning", markup=False)
+        else:
+            self.state = SessionState.UNDOING
+            self._undo()
 
     def action_restart(self) -> None:
         self.state, self._failure = SessionState.STARTING, None

@@ -18,6 +18,7 @@ class SessionState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     RUNNING = "running"
+    UNDOING = "undoing"
     FAILED = "not started"
     LOST = "lost"
     CLOSING = "closing"
@@ -30,7 +31,7 @@ class SessionState(StrEnum):
     def style(self) -> str:
         if self in (SessionState.FAILED, SessionState.LOST):
             return f"bold {RED}"
-        return {SessionState.READY: GREEN, SessionState.RUNNING: CYAN}.get(self, YELLOW)
+        return {SessionState.READY: GREEN, SessionState.RUNNING: CYAN, SessionState.UNDOING: CYAN}.get(self, YELLOW)
 
     @property
     def refusal(self) -> str | None:
@@ -38,6 +39,7 @@ class SessionState(StrEnum):
         return {
             SessionState.STARTING: "The session is still starting.",
             SessionState.RUNNING: "A step is running. ctrl+c interrupts it.",
+            SessionState.UNDOING: "A step is being undone.",
             SessionState.FAILED: "The session did not start. ctrl+r tries again.",
             SessionState.LOST: "The session is lost. ctrl+q quits.",
             SessionState.CLOSING: "The session is being closed.",

@@ -16,6 +16,7 @@ _KEYS = (
     ("enter", "run the command; in the list, take the step's command again"),
     ("↑ ↓", "history in the command line, steps in the list, scrolling in a pane"),
     ("ctrl+c", "interrupt the running step (the session lives); else clear the line"),
+    ("ctrl+z  u", "undo the last step, four at most (u outside the command line)"),
     ("tab", "go round command line, list and panes"),
     ("esc", "back to the command line"),
     ("ctrl+r", "start again a session that did not start"),

@@ -20,10 +20,13 @@ class StepList(OptionList):
         return self.highlighted or 0
 
     def show(self, rows: Sequence[Text]) -> None:
-        """Rows only change or are added; an added one is chosen."""
+        """Rows change, are added or are taken from the end; then the last one is chosen."""
         for number, row in enumerate(rows[: len(self._rows)]):
             if row != self._rows[number]:
                 self.replace_option_prompt_at_index(number, row)
+        for number in reversed(range(len(rows), len(self._rows))):
+            self.remove_option_at_index(number)
+            self.highlighted = len(rows) - 1
         added = rows[len(self._rows) :]
         self._rows = list(rows)
         if added:

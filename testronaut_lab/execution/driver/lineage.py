@@ -68,7 +68,7 @@ class Lineage:
         self._leaving: deque[int] = deque(maxlen=_LEAVING)
         self._pids: dict[str, int] = {}
         self._environment = b""
-        self._shelf: Shelf | None = None
+        self.shelf: Shelf | None = None
         self._starting = False
         self._stray = b""
         self._depth = 0
@@ -246,38 +246,36 @@ class Lineage:
 
     def want(self, number: int) -> None:
         """Keep this copy also when a newer one stands. From the first call on, what a copy says it had exported is kept too."""
-        if self._shelf is None:
-            self._shelf = Shelf()
+        if self.shelf is None:
+            self.shelf = Shelf()
             if self._parked is not None:
-                self._shelf.exported[self._parked] = self._environment
-        self._shelf.want(number)
+                self.shelf.exported[self._parked] = self._environment
+        self.shelf.want(number)
 
     def want_only(self, numbers: Iterable[int]) -> None:
         """Let go of all copies that are kept but these."""
-        for number in self._shelf.want_only(numbers, self.checkpoint) if self._shelf is not None else ():
+        for number in self.shelf.want_only(numbers, self.checkpoint) if self.shelf is not None else ():
             self._leaving.append(self._pids.pop(_kept(number)))
             self._drop(number)
-
-    def heir(self, number: int | None) -> int | None:
-        """A copy that is promoted leaves its place to the one that is parked next, which is as it was."""
-        return number if self._shelf is None else self._shelf.heir(number)
-
-    def exported(self, number: int | None) -> bytes | None:
-        """What a wanted copy had exported, as shell text, also when it was killed since; None if it never came to stand."""
-        return None if self._shelf is None or number is None else self._shelf.exported.get(number)
 
     def pid_of(self, number: int | None) -> int:
         """0 for a copy that does not stand any more."""
         return self._pids.get("parked" if number == self._parked else _kept(number), 0) if number is not None else 0
 
-    def rewind(self, number: int) -> None:
-        """The driver was killed: go on with a copy that `pid_of` knows, wanted or parked. Raises ShellsGone if it cannot."""
-        self._wait_for(lambda: self.take("D") is not None, SETTLE_TIMEOUT_S)
+    def rewind(self, number: int, alive: frozenset[int]) -> None:
+        """The driver was killed: go on with a copy that `pid_of` knows, wanted or parked. `alive` lived before the killing.
+
+        Raises ShellsGone if it cannot.
+        """
+        if self._pids.get("supervisor", self._pids.get("leader")) in alive:
+            self._wait_for(lambda: self.take("D") is not None, SETTLE_TIMEOUT_S)
+        if self._pids.get("leader") not in alive:
+            self._appoint_witness()
         if number != self._parked:
             self._retire()
             self._dismiss()
-            assert self._shelf is not None
-            self._shelf.kept.discard(number)
+            assert self.shelf is not None
+            self.shelf.kept.discard(number)
             self._parked = number
             self._pids["parked"] = self._pids.pop(_kept(number))
         self.promote()
@@ -293,8 +291,8 @@ class Lineage:
         self._depth += 1
         self._dismiss()
         self.unreserve()
-        if self._shelf is not None:
-            self._shelf.pass_on(self._parked, self._numbers + 1)
+        if self.shelf is not None:
+            self.shelf.pass_on(self._parked, self._numbers + 1)
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
         self._starting = True
@@ -307,14 +305,17 @@ class Lineage:
     def adopt(self) -> None:
         """The driver becomes the one who waits, for a copy of itself, since the leader and whoever else waited is gone."""
         self._depth += 1
-        self._close_leader()
-        self._attach(script.witness(self._generation + 1), [self._secret])
-        # a witness that has yet to start would survive what it is there to witness
-        self._wait_for(lambda: "leader" in self._pids, SETTLE_TIMEOUT_S)
+        self._appoint_witness()
         self._pids["supervisor"] = self._pids.pop("driver")
         self._starting = True
         self._channel.send(script.supervise(can_catch=self.can_catch))
         self._wait_ready(SETTLE_TIMEOUT_S)
+
+    def _appoint_witness(self) -> None:
+        self._close_leader()
+        self._attach(script.witness(self._generation + 1), [self._secret])
+        # a witness that has yet to start would survive what it is there to witness
+        self._wait_for(lambda: "leader" in self._pids, SETTLE_TIMEOUT_S)
 
     def restart(self) -> None:
         """No shell is left alive: a new leader and driver with the last directory and exported environment.
@@ -326,7 +327,7 @@ class Lineage:
             if number is not None:
                 self._channel.close_gate(f"k.{number}")
         self._parked = self._parking = self._retired = None
-        for number in self._shelf.clear() if self._shelf is not None else ():
+        for number in self.shelf.clear() if self.shelf is not None else ():
             self._channel.close_gate(f"k.{number}")
         self._numbers += 1  # a copy that was promised this number was to be as the dead were
         self._channel.drain_commands()
@@ -410,13 +411,13 @@ class Lineage:
         self._parked, self._parking = number, None
         self._pids["parked"] = pid
         self._environment = environment
-        if self._shelf is not None:
-            self._shelf.exported[number] = environment
+        if self.shelf is not None:
+            self.shelf.exported[number] = environment
 
     def _retire(self) -> None:
         """The parked copy is not needed any more. It waits until the step is counted: one that ends then blurs the count."""
         if self._parked is not None:
-            if self._shelf is not None and self._shelf.take(self._parked):
+            if self.shelf is not None and self.shelf.take(self._parked):
                 self._pids[_kept(self._parked)] = self._pids.pop("parked")
                 self._parked = None
                 return

@@ -14,6 +14,7 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone
+from testronaut_lab.execution.driver.watchdog import Process
 
 _PARK_TIMEOUT_S = 3.0
 
@@ -62,8 +63,7 @@ class Rewinder:
 
     def keep_only(self, moments: Iterable[Checkpoint]) -> None:
         """Nobody will want to go back to any other."""
-        lineage = self._lineage
-        lineage.want_only(number for each in moments if (number := lineage.heir(each.copy)) is not None)
+        self._lineage.want_only(number for each in moments if (number := self._heir(each)) is not None)
 
     @property
     def holds_files(self) -> bool:
@@ -73,26 +73,28 @@ class Rewinder:
     def exported(self, at: Checkpoint) -> bytes | None:
         """What the shell had exported then, as shell text; None where no copy was parked that could have told."""
         self._lineage.settled(_PARK_TIMEOUT_S)
-        return self._lineage.exported(self._lineage.heir(at.copy))
+        number = self._heir(at)
+        return None if self._lineage.shelf is None or number is None else self._lineage.shelf.exported.get(number)
 
     def rewind(self, to: Checkpoint, meanwhile: Callable[[], None]) -> Rewound:
         """End the shell and all that was not there at that moment, do something `meanwhile`, and let the copy go on.
 
         Raises CopyGone where it cannot, mostly before anything is done; SessionLost when something cannot be ended.
         """
-        number = self._find(to)
+        number, alive = self._find(to)
         rewound = self._halt(to)
         try:
             meanwhile()
         finally:
-            self._go_on(number, to)
+            self._go_on(number, to, alive)
         return rewound
 
-    def _find(self, to: Checkpoint) -> int:
+    def _find(self, to: Checkpoint) -> tuple[int, frozenset[int]]:
+        """The number of the copy, and everything that lives."""
         lineage = self._lineage
         if not lineage.settled(_PARK_TIMEOUT_S):
             lineage.give_up_parking()
-        number = lineage.heir(to.copy)
+        number = self._heir(to)
         if number is None:
             raise CopyGone(to.why_none)
         alive = {process.pid: process for process in self._others.processes() if process.is_alive}
@@ -103,12 +105,11 @@ class Rewinder:
             raise CopyGone("the shell had been restored too many times to be restored again")
         if alive[pid].state in "Tt":
             self._others.ask(lambda: self._watchdog.send_signal("CONT", [pid]), "waking a parked copy of the shell")
-        return number
+        return number, frozenset(alive)
 
     def _halt(self, to: Checkpoint) -> Rewound:
-        listed = [process for process in self._others.processes() if process.is_alive]
-        ours = self._lineage.pids | {1, self._watchdog.pid} | self._lineage.leaving | self._guests.of(listed)
-        alive = {process.pid: f"{process.name} ({process.pid})" for process in listed if process.pid not in ours}
+        self._others.left_behind(self._strangers)
+        alive = {pid: f"{name} ({pid})" for pid, name in self._others.jobs.items()}
         self._others.keep_only(to.jobs)
         self._others.sweep(self._lineage.others, self._guests.sessions)
         return Rewound(
@@ -117,11 +118,23 @@ class Rewinder:
             tuple(name for pid, name in alive.items() if pid in to.jobs),
         )
 
-    def _go_on(self, number: int, to: Checkpoint) -> None:
+    def _heir(self, of: Checkpoint) -> int | None:
+        """The copy that is as that one was, which may have been promoted since."""
+        shelf = self._lineage.shelf
+        return of.copy if shelf is None else shelf.heir(of.copy)
+
+    def _strangers(self, listed: list[Process]) -> dict[int, str]:
+        # whoever forked a copy that stands already has yet to end, which on a busy machine takes a while
+        forking = {process.parent for process in listed if process.pid in self._lineage.pids}
+        ours = self._lineage.pids | forking | {1, self._watchdog.pid} | self._lineage.leaving | self._guests.of(listed)
+        return {process.pid: process.name for process in listed if process.is_alive and process.pid not in ours}
+
+    def _go_on(self, number: int, to: Checkpoint, alive: frozenset[int]) -> None:
         try:
-            self._lineage.rewind(number)
+            self._lineage.rewind(number, alive)
         except ShellsGone:
             raise CopyGone("the copy of the shell from then did not go on") from None
         self._lineage.cwd, self._lineage.options = to.cwd, to.options
-        self._channel.send(script.reenter(to.cwd))
+        self._channel.put("reenter", script.reenter_text(to.cwd).encode(errors="surrogateescape"))
+        self._channel.send(script.REENTER)
         self._lineage.park()

@@ -97,12 +97,15 @@ def supervise(*, can_catch: bool) -> str:
     return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
 
-def reenter(cwd: str) -> str:
-    """Go into a directory anew where the one that the shell is in is not what has that name any more; OLDPWD stays as it is."""
+REENTER = rf"\command . {RUN_DIR}/reenter"
+
+
+def reenter_text(cwd: str) -> str:
+    """What is sourced to go into a directory anew, if the one that the shell is in has that name no more. OLDPWD stays."""
     enter = rf"\command cd -- {quote(cwd)} 2>/dev/null || :"
     keep = rf"__lab_o=$OLDPWD; {enter}; OLDPWD=$__lab_o; \command unset __lab_o"
     anew = rf"case ${{OLDPWD+x}} in x) {keep} ;; *) {enter}; \command unset OLDPWD ;; esac"
-    return rf"if \command [ . -ef {quote(cwd)} ]; then :; else {anew}; fi"
+    return f"if \\command [ . -ef {quote(cwd)} ]; then :; else {anew}; fi\n"
 
 
 DROP = r"\exit 0"

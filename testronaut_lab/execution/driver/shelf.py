@@ -50,6 +50,7 @@ class Shelf:
                 self.exported[heir] = self.exported[number]
 
     def heir(self, number: int | None) -> int | None:
+        """A copy that is promoted leaves its place to the one that is parked next, which is as it was."""
         while number in self._heirs:
             number = self._heirs[number]
         return number

@@ -64,6 +64,12 @@ def test_a_command_with_quotes_of_both_kinds_needs_none_of_yaml() -> None:
     assert body(of(WrittenStep(run="echo '{\"x\": 1}'"))) == "steps:\n  - |-\n    echo '{\"x\": 1}'\n"
 
 
+def test_what_cannot_be_seen_is_spelled_out() -> None:
+    written = of(WrittenStep(run="echo \u202ea\u200b\n\U000e0041\xa0é"))
+    assert body(written) == 'steps:\n  - "echo \\u202ea\\u200b\\n\\U000e0041\\xa0é"\n'
+    assert read(written).cases[0].steps[0].run == "echo \u202ea\u200b\n\U000e0041\xa0é"
+
+
 def test_what_is_short_stands_in_one_line() -> None:
     written = WrittenStep(run="x", env={"A": "1"}, expect={"exit": ExitExpect((3,))}, golden={"normalize": ("timestamp",)})
     assert body(of(written)) == (
@@ -178,7 +184,8 @@ def test_what_stands_beside_the_plan_is_written_relative_to_it(tmp_path: Path) -
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60) | st.sampled_from([
     "yes", "no", "null", "~", "1e3", "010", "0x1f", ".inf", "1:30", "<<", "=", "- a", "a: b", "a #b", "#", "%", "@x", "`x`",
-    "a\r\nb", "\ta", " a", "a ", "a\n", "\n", "\n\na", "a \nb\n", "a\n  b\n\n", "\u2028", "\x85", "\ufeff", "\x7f\x1b[0m",
+    "a\r\nb", "\ta", " a", "a ", "a\n", "\n", "\n\na", "a \nb\n", "a\n  b\n\n", "\u2028", "\u202e\n", "\U000e0041",
+    "\x85", "\ufeff", "\x7f\x1b[0m",
     "---\n...\n",
     "|", ">", "'", '"', "\\", "{a, b}", "[", "é😀", "# a\n  # b\n", "a\n# b", "!!str a", "&a *a", "2020-01-01", "?",
     "? a", ": ", "x:",

@@ -154,6 +154,24 @@ def test_output_reaches_a_terminal_as_text_only(project: Project) -> None:
     assert "\x1b" not in said.out and "\\x1b]0;title" in said.out and "[red]x[/red]" in said.out and "A a\\nb\\x1b" in said.out
 
 
+def test_a_recorder_that_is_terminated_removes_its_session_and_writes_nothing(project: Project, tmp_path: Path) -> None:
+    sessions = tmp_path / "sessions"
+    with subprocess.Popen(
+        [*ARGV, "record", *IMAGE, "-o", "a.lab.yaml"], cwd=project.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment({"TESTRONAUT_LAB_SESSIONS": str(sessions)}),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("touch began; echo began\n")
+        process.stdin.flush()
+        while process.stdout.readline() != "began\n":
+            assert process.poll() is None
+        assert list(sessions.glob("*/workspace/began"))
+        process.terminate()
+        assert 143 == process.wait(timeout=30)
+    assert not (project.root / "a.lab.yaml").exists()
+    assert [] == list(sessions.glob("*/workspace"))
+
+
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed: apt-get install tmux")
 
 
@@ -202,3 +220,18 @@ def test_ctrl_c_ends_the_step_and_not_the_recorder(terminal: Terminal, tmp_path:
     terminal.type(":save")
     screen = terminal.wait(lambda screen: "exit-status=" in screen)
     assert "a.lab.yaml: 1 step, 1 golden; replayed in" in screen and "exit-status=0" in screen
+
+
+@needs_tmux
+def test_ctrl_c_while_it_is_replayed_loses_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    os.mkdir(tmp_path / ".git")
+    terminal.start(*lab("record", *IMAGE, "-o", "a.lab.yaml"))
+    terminal.wait_for(":help says more\n$")
+    terminal.type("sleep 4")
+    terminal.wait_for("exit status 0")
+    terminal.type(":save")
+    terminal.wait_for("replaying it in a fresh session")
+    terminal.tmux("send-keys", "C-c")
+    screen = terminal.wait(lambda screen: "exit-status=" in screen)
+    assert "a.lab.yaml: 1 step, 1 golden; not replayed" in screen and "exit-status=1" in screen
+    assert (tmp_path / "a.lab.yaml").read_text().endswith("steps:\n  - sleep 4\n")

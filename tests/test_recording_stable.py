@@ -70,6 +70,11 @@ def test_and_if_it_differs_again_that_stream_is_left_out() -> None:
     assert "stdout differs from run to run and is not kept" == found.note
 
 
+def test_of_a_terminal_the_screen_is_expected_where_what_painted_it_differs() -> None:
+    found = after(did(b"a", screen="same"), did(b"c", screen="same", mismatches=GOLDEN), Choice(shown=did(b"b", screen="same")))
+    assert Choice(golden=False, screen="same") == found.choice
+
+
 def test_a_command_line_or_changes_that_differ_leave_no_golden() -> None:
     found = after(did(touched=["a"]), did(touched=["c"], mismatches=GOLDEN), Choice(shown=did(touched=["b"])))
     assert Choice(golden=False) == found.choice

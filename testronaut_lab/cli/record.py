@@ -101,6 +101,8 @@ def _commands(recorder: Recorder, *, at_hand: bool) -> Iterator[str]:
         try:
             line = read(prompt)
         except KeyboardInterrupt:
+            if not at_hand:
+                raise
             say("")
             lines.clear()
             continue

@@ -28,8 +28,7 @@ _OPEN: Final = frozenset({"tools", "files", "setup", "teardown", "cases", "steps
 # What other readers of YAML, and people, take for something else than text.
 _AMBIGUOUS: Final = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?[0-9][0-9_,.:]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|=|<<")
 # What a block shows as it is; a line that begins or ends in a blank would be read wrongly by people.
-_UNSEEN: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff"
-_BLOCK: Final = re.compile(rf"[^ \t\n{_UNSEEN}][^{_UNSEEN}]*")
+_BLANK_AT_START: Final = re.compile(r"[ \t\n]")
 # What would begin something else than text if it stood at its beginning.
 _INDICATOR: Final = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`]""")
 _NOT_PLAIN: Final = re.compile(rf"^{_INDICATOR.pattern}|: | #|:$")
@@ -59,7 +58,10 @@ def yaml_text(tree: Tree, remarks: Mapping[int, str]) -> str:
         steps.yaml_set_comment_before_after_key(position, before=remark, indent=2)
     stream = io.StringIO()
     yaml.dump(written, stream)
-    return stream.getvalue()
+    text = stream.getvalue()
+    # what cannot be seen stands in double quotes, where ruamel leaves some of it as it is
+    unseen = {char for char in set(text) if not char.isprintable() and char not in "\n\t"}
+    return re.sub("|".join(map(re.escape, sorted(unseen))), _escape, text) if unseen else text
 
 
 def _table(tree: Mapping[str, JsonValue], indent: int, *, inner: bool = False) -> CommentedMap:
@@ -129,11 +131,22 @@ def _length(value: JsonValue) -> int:
             return len(str(value))
 
 
+def _is_plain_to_see(text: str) -> bool:
+    """Whether a block shows it as it is: nothing in it is unseen, nor at its beginning or at the end of a line."""
+    seen = text.replace("\n", "").replace("\t", "").isprintable()
+    return seen and not _BLANK_AT_START.match(text) and not _TRAILING_BLANK.search(text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _scalar(text: str, *, block: bool) -> object:
     """In the style that shows it best and reads back as itself."""
     many = "\n" in text.rstrip("\n") or ("\n" in text and ('"' in text or "\\" in text))
     quotes = "'" in text and '"' in text and _NOT_PLAIN.search(text) is not None
-    if block and (many or quotes) and _BLOCK.fullmatch(text) and not _TRAILING_BLANK.search(text):
+    if block and (many or quotes) and _is_plain_to_see(text):
         return LiteralScalarString(text)
     if not text.isprintable():
         return DoubleQuotedScalarString(text)

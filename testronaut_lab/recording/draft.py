@@ -54,13 +54,15 @@ class Making:
 class Choice:
     """What of a step is its golden. `shown` stands in for what the session showed, where it is not that.
 
-    `codes` are the exit statuses to expect, where the session's own is not the only one.
+    `codes` are the exit statuses to expect, where the session's own is not the only one, `screen` what a terminal has to show
+    in the end, where what was written to it is no golden.
     """
 
     rules: tuple[str, ...] = ()
     streams: tuple[str, ...] = _STREAMS
     golden: bool = True
     shown: Seen | None = None
+    screen: str | None = None
     codes: tuple[int, ...] = ()
 
 
@@ -98,6 +100,8 @@ def _with_choice(step: WrittenStep, choice: Choice) -> WrittenStep:
     expect = dict(step.expect)
     if choice.codes:
         expect["exit"] = ExitExpect(choice.codes)
+    if choice.screen is not None:
+        expect.setdefault("screen", TextExpect(equals=literally(choice.screen)))
     if step.background or step.signal:
         return step  # of these there are no goldens
     if step.golden is False or not choice.golden:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from testronaut_lab.errors import LabError, UsageError
+from testronaut_lab.errors import ExitStatus, LabError, UsageError
 from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import ExitKind, Mismatch, StepResult
@@ -98,7 +98,7 @@ class Recorder:
         except LabError as error:
             self.refused += 1
             self._screen.complain(error)
-            if error.exit_status == 3:  # the session is gone, what was recorded is not
+            if error.exit_status is ExitStatus.ENGINE:  # the session is gone, what was recorded is not
                 raise Ended(save=True) from error
 
     def _colon(self, text: str) -> None:

@@ -95,12 +95,17 @@ def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Mended:
         return Mended(replace(choice, shown=replayed), "kept as it was when replayed, which differs from what was recorded")
     streams = tuple(name for name in choice.streams if f"{name}.txt" not in unstable)
     left = [part.removesuffix(".txt") for part in sorted(unstable)]
-    what = " and ".join(left)
+    what, differ = " and ".join(left), "differs" if len(left) == 1 else "differ"
+    if (screen := comparing.screen()) is not None and unstable == {"stdout.txt"}:
+        found = replace(choice, golden=False, shown=None, screen=screen)
+        return Mended(
+            found, "what it wrote to its terminal differs from run to run; what the screen shows in the end is expected"
+        )
     if {"cmd.txt", "changes.txt"} & unstable or streams == choice.streams:
-        return Mended(replace(choice, golden=False, shown=None), f"{what} differ from run to run; there is no golden")
+        return Mended(replace(choice, golden=False, shown=None), f"{what} {differ} from run to run; there is no golden")
     rules = comparing.needed(choice.rules, without=unstable)
     found = replace(choice, rules=rules, streams=streams, shown=None)
-    return Mended(found, f"{what} differ{'s' if len(left) == 1 else ''} from run to run and is not kept")
+    return Mended(found, f"{what} {differ} from run to run and {'is' if len(left) == 1 else 'are'} not kept")
 
 
 class _Comparing:
@@ -112,6 +117,11 @@ class _Comparing:
         self._ignore = ignore
         sizes = [stream.size_bytes for each in self._both for stream in (each.result.stdout_stream, each.result.stderr_stream)]
         self._too_large = max(sizes) > MAX_COMPARED_BYTES
+
+    def screen(self) -> str | None:
+        """What both showed on their terminals in the end, if that is the same."""
+        one, other = (each.result.screen for each in self._both)
+        return one if one == other else None
 
     def differing(self, rules: Iterable[str]) -> frozenset[str]:
         """The names of the parts that are not the same under these rules."""

@@ -43,7 +43,7 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.model.runs import RunSummary
 from testronaut_lab.model.units import size_text
-from testronaut_lab.report.lines import duration_text
+from testronaut_lab.report.lines import diff_lines, duration_text
 from testronaut_lab.report.tables import images_table, runs_table
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
@@ -384,3 +384,11 @@ def test_images_are_plain_columns_outside_a_terminal():
 def test_empty_lists_say_so():
     assert runs_table([], plain=True) == "no runs yet"
     assert images_table([], plain=False) == Text("no images yet", "dim")
+
+
+def test_only_the_heads_of_a_diff_are_heads() -> None:
+    def styles(diff: str) -> list[str]:
+        return [str(span.style) for line in diff_lines(diff) for span in line.spans]
+
+    assert styles("--- a\n+++ b\n@@ -1 +1 @@\n--- gone\n+++ new\n") == ["bold", "bold", "cyan", "red", "green"]
+    assert styles("@@ -1 +1 @@\n--- gone\n+++ new\n") == ["cyan", "red", "green"]

@@ -121,7 +121,9 @@ def mismatch_lines(mismatch: Mismatch) -> list[Text]:
 def diff_lines(diff: str) -> list[Text]:
     """A unified diff, removed lines red and added ones green."""
     lines = safe_text(clipped(diff)).rstrip("\n").split("\n")
-    shown = [Text(f"{INDENT}  ").append(line, diff_style(line)) for line in lines[:_DIFF_LINES]]
+    heads = 2 if diff.startswith("--- ") and lines[1:] and lines[1].startswith("+++ ") else 0
+    styles = ["bold"] * heads + [diff_style(line) for line in lines[heads:_DIFF_LINES]]
+    shown = [Text(f"{INDENT}  ").append(line, style) for line, style in zip(lines, styles, strict=False)]
     return shown + _left_out(len(lines) - _DIFF_LINES)
 
 
@@ -187,5 +189,5 @@ def _left_out(count: int) -> list[Text]:
 
 
 def diff_style(line: str) -> str:
-    """By its first character: our diffs have no heads, and a line that says `--` is one that was removed like any other."""
+    """By its first character; a line that says `--` is one that was removed like any other. Heads are `diff_lines`' business."""
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")

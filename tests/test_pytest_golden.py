@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
+from commandline import ARGV
 
 from testronaut_lab.golden.pending import Pending, PendingStore
 from testronaut_lab.golden.store import GoldenStore
@@ -120,8 +123,8 @@ def test_a_missing_golden_fails_and_what_it_would_be_is_pending_under_the_name_t
         ]
     )
     assert (pending(pytester), goldens(pytester)) == (["test_it.py::test_one::1"], {})
-    store = PendingStore(GoldenStore(pytester.path / "snapshots"))
-    store.accept([entry for entry in store.pending() if isinstance(entry, Pending)])
+    accepted = subprocess.run([*ARGV, "accept", "test_it.py::test_one::1"], cwd=pytester.path, capture_output=True, text=True)
+    assert (accepted.returncode, accepted.stderr) == (0, "")
     run(pytester).assert_outcomes(passed=1)
     assert pending(pytester) == []
 

@@ -230,7 +230,7 @@ emit = EventLog.emit
 
 def interrupting(self, body):
     event = emit(self, body)
-    if getattr(body, "data", b"") == b"on\\n":
+    if getattr(body, "data", b"") == b"on\\n" or body.kind == "install_logged":
         os.kill(os.getpid(), signal.SIGINT)
     return event
 
@@ -284,3 +284,12 @@ def test_every_cell_of_a_matrix_is_an_item_of_its_own(pytester: pytest.Pytester)
     run(pytester, "--snapshot-update").assert_outcomes(passed=3)
     run(pytester).assert_outcomes(passed=3)
     assert sorted(path.name for path in (pytester.path / "snapshots/a/a").iterdir()) == ["say@shell=bash", "say@shell=sh"]
+
+
+@pytest.mark.engine
+def test_an_interruption_while_tools_are_installed_ends_the_whole(pytester: pytest.Pytester) -> None:
+    write(pytester, TWO.replace("cases:", "tools: [apt:no-such-package-of-ours]\ncases:"))
+    pytester.makeconftest(INTERRUPTING)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret is pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*no tests ran in*"])

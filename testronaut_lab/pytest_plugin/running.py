@@ -162,6 +162,9 @@ def _stopping(run: CasewiseRun) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield
+    except LabError:  # with which what was being made ready is given up then
+        if not told:
+            raise
     finally:
         signal.signal(signal.SIGINT, before)
     if told:

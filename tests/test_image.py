@@ -195,6 +195,17 @@ def test_a_file_system_that_cannot_be_imported_is_an_error(engine: Engine, fake_
 
 
 @pytest.mark.engine
+def test_what_a_bootstrap_mounts_is_not_mounted_on_this_machine(engine: Engine, fake_mmdebstrap: Path) -> None:
+    mounted = fake_mmdebstrap / "mounted"
+    (fake_mmdebstrap / "mmdebstrap").write_text(
+        f"#!/bin/sh\nmkdir {mounted}; mount -t tmpfs none {mounted}; >{mounted}/x\nexit 25\n"
+    )
+    with pytest.raises(EngineError, match="exited with status 25"):
+        resolve(engine, ImageSpec("debian:forky"), quiet)
+    assert list(mounted.iterdir()) == []
+
+
+@pytest.mark.engine
 def test_a_missing_mmdebstrap_gets_a_hint(engine: Engine, fake_mmdebstrap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fake_mmdebstrap / "mmdebstrap").unlink()
     monkeypatch.setenv("PATH", str(fake_mmdebstrap))

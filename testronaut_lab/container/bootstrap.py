@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -196,15 +197,25 @@ def _command(release: Release, sources: Iterable[AptSource]) -> list[str]:
 
 def _mmdebstrap(command: Sequence[str], release: Release, tar: IO[bytes], report: Callable[[str], None]) -> None:
     what = f"bootstrapping {release.distribution} {release.codename} with mmdebstrap"
-    try:
-        # Without root mmdebstrap tries a user namespace by itself, and says what is missing when it cannot.
-        ended = run_logged([*(privilege() or ()), *command], report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar)
-    except FileNotFoundError as error:
+    if shutil.which(command[0]) is None:
         raise EngineError(
             f"{what}: mmdebstrap is not installed", hint="testronaut-lab engine up   (or: apt-get install -y mmdebstrap)"
-        ) from error
+        )
+    ended = run_logged([*_apart(), *command], report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar)
     if not ended.ok:
         raise EngineError(f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint="sudo apt-get update")
+
+
+def _apart() -> tuple[str, ...]:
+    """What to put before mmdebstrap: root, if that can be had, and then mounts of its own.
+
+    As root it mounts /proc, /sys and /dev/pts below its folder in /tmp, and what is killed in the middle would leave them to this
+    machine. Without root it tries a user namespace by itself, and says what is missing when it cannot.
+    """
+    root = privilege()
+    if root is None or shutil.which("unshare") is None:
+        return root or ()
+    return (*root, "unshare", "--mount", "--propagation", "private")
 
 
 def _host_release() -> tuple[str, str]:

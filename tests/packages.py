@@ -27,8 +27,13 @@ def tarball(files: Mapping[str, str], mode: str = "w:gz") -> bytes:
     return out.getvalue()
 
 
-def deb(folder: Path, name: str, version: str, says: str) -> Path:
-    control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: a test\n"
+def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, rename: str = "") -> Path:
+    """With a program /usr/bin/NAME; `more` are lines of its control file, `rename` is what the package is called if not NAME."""
+    package = rename or name
+    control = (
+        f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: a test\n"
+    )
+    control += f"{more}\n" if more else ""
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.gz": tarball({"./control": control}),
@@ -39,7 +44,7 @@ def deb(folder: Path, name: str, version: str, says: str) -> Path:
         data += (
             f"{member:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
         )
-    path = folder / f"{name}_{version}_all.deb"
+    path = folder / f"{package}_{version}_all.deb"
     path.write_bytes(data)
     return path
 
@@ -65,8 +70,8 @@ def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-def npm_pack(folder: Path, name: str, version: str, says: str) -> Path:
-    manifest = json.dumps({"name": name, "version": version, "bin": {name: "cli.js"}})
+def npm_pack(folder: Path, name: str, version: str, says: str, more: Mapping[str, object] | None = None) -> Path:
+    manifest = json.dumps({"name": name, "version": version, "bin": {name: "cli.js"}, **(more or {})})
     script = f"#!/usr/bin/env node\nconsole.log({json.dumps(says)});\n"
     path = folder / f"{name}-{version}.tgz"
     path.write_bytes(tarball({"package/package.json": manifest, "package/cli.js": script}))

@@ -18,7 +18,7 @@ from workshop import Workshop, open_workshop
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
 from testronaut_lab.errors import ExitStatus, InstallError, UsageError
-from testronaut_lab.installation import installation
+from testronaut_lab.installation import installation, payload
 from testronaut_lab.installation.faults import HINTS, Fault
 from testronaut_lab.installation.installer import image_key
 from testronaut_lab.installation.payload import packed
@@ -259,6 +259,16 @@ def test_an_archive_that_leads_out_is_refused(tmp_path: Path, name: str) -> None
     (tmp_path / "x.tar").write_bytes(packages.tarball({name: "x"}, "w"))
     with pytest.raises(InstallError, match="leads out"):
         digest(tmp_path / "x.tar", "x.tar", strategy="archive")
+
+
+def test_an_archive_that_unpacks_to_more_than_any_tool_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payload, "MAX_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("bin/a", "bin/b"):
+            archive.writestr(name, b"\0" * (600 << 10))
+    assert (tmp_path / "bomb.zip").stat().st_size < 10_000
+    with pytest.raises(InstallError, match="handing over bin/b: with it this is more than 1 MiB"):
+        digest(tmp_path / "bomb.zip", "bomb.zip", strategy="archive")
 
 
 def test_what_is_no_archive_or_holds_nothing_is_refused(tmp_path: Path) -> None:

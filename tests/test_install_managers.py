@@ -89,6 +89,8 @@ def test_the_next_way_is_tried_and_why_the_others_failed_is_said(shop: Workshop)
     assert "installing apt:jq=9*: no such version" in said
     assert "of jq there is: 1.6" in said
     assert shop.run(made, "ls", "/opt") == ""
+    assert shop.run(made, "sh", "-c", "command -v npm node; true") == ""
+    assert {package.name.partition(":")[0] for package in made.tools[0].packages} == {"jq", "libjq1", "libonig5"}
 
 
 # --- packages that are made here

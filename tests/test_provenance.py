@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +12,14 @@ from pathlib import Path
 import jsonschema
 import packages
 import pytest
-from commandline import HELLO, Project
+from commandline import ARGV, HELLO, Project, environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from workshop import Workshop, open_workshop
 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import inspect
+from testronaut_lab.errors import ExitStatus
 from testronaut_lab.installation.provenance import PROVENANCE_LABEL, Provenance, labels, of_labels
 from testronaut_lab.model.result import ImageInfo, Package, ToolInfo
 from testronaut_lab.report.schema import result_schema
@@ -135,3 +138,31 @@ def test_the_image_the_result_and_the_bundle_have_it(engine: Engine, tmp_path: P
     manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
     assert manifest["plans"][0]["tools"] == plan["tools"]
     assert manifest["plans"][0]["image"] == plan["image"]
+
+
+# --- from the cache
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+def test_a_start_from_the_cache_needs_no_network(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(HELLO.replace("cases:", "tools: [apt:jq]\ncases:").replace("echo hello", "jq -rn '\"hello\"'"))
+    assert project.here("run").status == ExitStatus.OK
+    alone = ["unshare", "--net"] if os.getuid() == 0 else ["unshare", "--map-current-user", "--net"]
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    cut = subprocess.run(
+        [*alone, *ARGV, "run", "--json", "-"],
+        cwd=tmp_path,
+        env=environment(nowhere),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert cut.returncode == ExitStatus.OK, cut.stderr
+    (plan,) = json.loads(cut.stdout)["plans"]
+    assert plan["status"] == "passed"
+    assert b"jq 1." in cut.stderr
+    assert b"apt, cached" in cut.stderr
+    interfaces = subprocess.run([*alone, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True).stdout
+    assert [line.split(":")[0].strip() for line in interfaces.splitlines()[2:]] == ["lo"]

@@ -152,3 +152,12 @@ def test_what_an_error_is_told_as(strategy: str, said: str, fault: Fault) -> Non
 
 def test_every_kind_of_error_has_a_hint_but_those_whose_hint_is_the_rows() -> None:
     assert set(Fault) - set(HINTS) == {Fault.NO_PACKAGE, Fault.NO_VERSION, Fault.OTHER}
+
+
+def test_a_size_of_five_hundred_bytes_is_no_answer_of_a_server() -> None:
+    rules = STRATEGIES["apt"].rules
+    assert classify("Need to get 0 B/508 B of archives.\n trying to overwrite '/usr/bin/x'", rules) is Fault.CONFLICT
+    assert (
+        classify("Err:1 http://x.invalid bookworm InRelease\n  503  Service Unavailable [IP: 192.0.2.1 80]", rules)
+        is Fault.NETWORK
+    )

@@ -46,9 +46,10 @@ COMMON: Rules = (
         re.compile(
             r"Temporary failure (?:resolving|in name resolution)|Could not resolve|Name or service not known|"
             r"[Cc]onnection (?:failed|timed out|refused|reset|broken|aborted)|Unable to connect|Could not connect|"
-            r"[Nn]etwork is unreachable|No route to host|Hash Sum mismatch|\b50[0-9]  ?[A-Z]|Read timed out|ReadTimeout|"
+            r"[Nn]etwork is unreachable|No route to host|Hash Sum mismatch|\b50[0-9]  ?[A-Z][a-z]|Read timed out|ReadTimeout|"
             r"\b(?:ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNRESET|ECONNREFUSED|ERR_SOCKET_TIMEOUT)\b|"
-            r"\bE50[0-9]\b|50[0-9] Server Error|Failed to establish a new connection|Incomplete ?Read|network timeout"
+            r"\bE50[0-9]\b|50[0-9] Server Error|too many 50[0-9] error responses|"
+            r"Failed to establish a new connection|Incomplete ?Read|network timeout"
         ),
     ),
 )

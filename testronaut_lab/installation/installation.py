@@ -235,12 +235,26 @@ class Installation:
             )
             if ended.ok:
                 return
-            fault = Fault.TIMEOUT if ended.code is None else classify(ended.text, strategy.rules)
+            fault, evidence = self._told(strategy, words, ended)
             if not delays or fault is not Fault.NETWORK:
-                raise self._failure(strategy, words, f"{what}: {fault}; {in_words(ended)}", fault)
+                raise self._failure(strategy, words, f"{what}: {fault}; {in_words(ended)}{evidence}", fault)
             delay_s = delays.pop(0)
             self._report(tool.name, f"{what} failed for a reason of the network; trying again in {delay_s:.1f} s")
             time.sleep(delay_s)
+
+    def _told(self, strategy: Strategy, words: Words, ended: Executed) -> tuple[Fault, str]:
+        """The kind of a failure; and, of a manager that takes an index which does not answer for an empty one, what it says of
+        that when it is asked to say more."""
+        if ended.code is None:
+            return Fault.TIMEOUT, ""
+        fault = classify(ended.text, strategy.rules)
+        if fault is not Fault.NO_PACKAGE or not strategy.outspoken:
+            return fault, ""
+        lines: list[str] = []
+        env = self._env(strategy, words) | dict(strategy.outspoken)
+        self._container.run(fill(strategy.available, words), timeout_s=_QUERY_TIMEOUT_S, env=env, on_line=lines.append)
+        why = next((line for line in lines if classify(line, ()) is not Fault.OTHER), None)
+        return (fault, "") if why is None else (classify(why, ()), f"\n  {why.strip()}")
 
     def _failure(self, strategy: Strategy, words: Words, message: str, fault: Fault) -> InstallError:
         hint = HINTS.get(fault)

@@ -24,6 +24,8 @@ from testronaut_lab.model.plan import InstallSpec
 
 _CHUNK = 1 << 20
 _IN_MEMORY = 16 << 20
+# More than any tool: an archive that is a few kilobytes may well be meant to fill a disk.
+MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def _add_file(tar: tarfile.TarFile, name: str, source: Path, mode: int) -> None:
 
 
 def _add(tar: tarfile.TarFile, name: str, mode: int, content: IO[bytes], size_bytes: int) -> None:
+    if tar.offset + size_bytes > MAX_BYTES:
+        raise InstallError(f"handing over {name}: with it this is more than {MAX_BYTES >> 20} MiB, which no tool needs")
     info = tarfile.TarInfo(name)
     info.mode, info.size = mode, size_bytes
     tar.addfile(info, content)

@@ -34,7 +34,8 @@ class Strategy:
     manager. `refresh` is done once for each `index`. `installed` prints a line `installed VERSION` (a row without it tells the
     version by the program's own `--version`), `files` the paths of what came along, `packages` a line `package NAME VERSION` for
     each that is in the tool's own folder (those of the system are found by other means), of an `ecosystem`. `available` holds the
-    versions there are, as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for.
+    versions there are, as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for. In an
+    environment that is `outspoken` that command also tells why an index could not be asked, where others do not.
 
     `progress` finds in what the manager writes which package it is at: groups `doing` and `package`; or `total`, how many there
     will be.
@@ -60,6 +61,7 @@ class Strategy:
     available: Argv = ()
     listed: re.Pattern[str] = re.compile(r"(?!)")
     ascending: bool = False
+    outspoken: tuple[tuple[str, str], ...] = ()
     pin: str = "{}={}"
     progress: re.Pattern[str] = re.compile(r"(?!)")
     clean: tuple[Argv, ...] = ()
@@ -185,12 +187,15 @@ _PIP = _in_environment(
         files=(),
         ecosystem="pip",
         listed=re.compile(r"(?:Available versions:|,) ([0-9][^,\s]*)"),
+        outspoken=(("PIP_VERBOSE", "2"),),
         pin="{}=={}",
         progress=re.compile(
             r"(?P<doing>Collecting|Building wheel for|Installing collected packages:) (?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)"
         ),
         env=(("LC_ALL", "C.UTF-8"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")),
         rules=(
+            # then it asked nobody, and says itself what to do
+            (Fault.OTHER, re.compile(r"is not a trusted or secure host and is being ignored")),
             (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
             (Fault.NO_VERSION, re.compile(r"from versions: ")),
             (

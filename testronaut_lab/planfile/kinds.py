@@ -148,10 +148,10 @@ class PlanPath:
             raise reading.refuse(node, at, f"cannot look at {path}: {error.strerror}") from error
         if not is_there:
             what = "file or folder" if self.folders else "file"
+            where = "here" if self.anywhere else "beside the plan"
             other = _what_is_at(path)
-            raise reading.refuse(
-                node, at, f"expected a {what}, {text!r} is {other}" if other else f"there is no {what} {text!r} beside the plan"
-            )
+            message = f"expected a {what}, {text!r} is {other}" if other else f"there is no {what} {text!r} {where}"
+            raise reading.refuse(node, at, message)
         return path.resolve()
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:

@@ -221,3 +221,10 @@ def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project)
         )
     assert ended.returncode == ExitStatus.FAILED
     assert ended.stderr == b""
+
+
+def test_the_dashboard_is_refused_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(monkeypatch, "tui") == ExitStatus.USAGE
+    assert "the dashboard needs a terminal" in capsys.readouterr().err

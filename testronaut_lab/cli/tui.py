@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -19,6 +20,8 @@ def tui(
     """Drive a session by hand, in a dashboard."""
     if plans:
         raise UsageError("watching plans in the dashboard is not supported yet", hint="testronaut-lab run " + " ".join(plans))
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):  # it would wait for keys for ever, and at full speed
+        raise UsageError("the dashboard needs a terminal to be drawn on", hint="testronaut-lab run; testronaut-lab record --help")
     try:
         from testronaut_lab.ui.tui.app import run_tui
     except ModuleNotFoundError as error:

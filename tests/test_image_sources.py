@@ -146,6 +146,11 @@ def test_a_file_that_changes_while_it_is_imported_leaves_no_image(offset: int, c
 # --- hostile files
 
 
+def header_at(file: Path, number: int) -> int:
+    with tarfile.open(file) as tar:
+        return tar.getmembers()[number].offset
+
+
 def broken(folder: Folder, kind: str) -> Path:
     file = folder.path / "broken"
     match kind:
@@ -170,18 +175,16 @@ def broken(folder: Folder, kind: str) -> Path:
         case "cut in a file":
             file.write_bytes(folder.root().read_bytes()[:100_000])
         case "cut in a header":
-            file.write_bytes(folder.root().read_bytes()[:-9000])
+            file.write_bytes(folder.root().read_bytes()[: header_at(folder.root(), -1) + 100])
         case "cut between":
-            data = folder.root().read_bytes()
-            file.write_bytes(data[: len(data.rstrip(b"\0")) // 512 * 512])
+            file.write_bytes(folder.root().read_bytes()[: header_at(folder.root(), -1)])
         case "cut gzip":
             file.write_bytes(gzip.compress(folder.root().read_bytes())[:50_000])
         case "cut xz":
             file.write_bytes(lzma.compress(folder.root().read_bytes(), preset=0)[:50_000])
         case "scribbled":
             data = bytearray(folder.root().read_bytes())
-            with tarfile.open(folder.root()) as tar:
-                at = tar.getmembers()[1].offset
+            at = header_at(folder.root(), 1)
             data[at : at + 512] = b"\xff" * 512
             file.write_bytes(data)
     return file

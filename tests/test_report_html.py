@@ -29,7 +29,8 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.report.html import run_html, session_html, step_html
+from testronaut_lab.model.undo import UndoHow, UndoResult
+from testronaut_lab.report.html import run_html, session_html, step_html, undo_html
 from testronaut_lab.report.page import run_page
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>\"'&\x1b[31m\x00\u202e"
@@ -206,3 +207,9 @@ def test_a_terminal_shows_its_screen_and_its_bytes_behind_a_click() -> None:
 
 def test_an_empty_screen_is_said_to_be_empty() -> None:
     assert "screen: empty" in Page(step_html(replace(PASSED, screen="", stdout_stream=Captured()))).text
+
+
+def test_what_was_undone_is_shown_and_is_no_markup() -> None:
+    html = undo_html(UndoResult(("<b>", "two"), UndoHow.SHELL, ("a <note>",)))
+    text = Page(html).text
+    assert "<b>, two" in text and "shell restored" in text and "a <note>" in text

@@ -26,6 +26,7 @@ from testronaut_lab.model.events import (
     StepFinished,
     StepJudged,
     StepStarted,
+    StepsUndone,
     ToolReady,
 )
 from testronaut_lab.model.result import (
@@ -42,6 +43,7 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.model.runs import RunSummary
+from testronaut_lab.model.undo import UndoHow
 from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import diff_lines, duration_text
 from testronaut_lab.report.tables import images_table, runs_table
@@ -392,3 +394,11 @@ def test_only_the_heads_of_a_diff_are_heads() -> None:
 
     assert styles("--- a\n+++ b\n@@ -1 +1 @@\n--- gone\n+++ new\n") == ["bold", "bold", "cyan", "red", "green"]
     assert styles("@@ -1 +1 @@\n--- gone\n+++ new\n") == ["cyan", "red", "green"]
+
+
+def test_undone_steps_are_told_with_what_could_not_be_undone():
+    said = report(StepsUndone(0, "c", ("c::a", "c::\x1b[31mb"), UndoHow.CONTAINER, ("traps\x07 are gone",)))
+    assert [line.strip() for line in said.splitlines() if line.strip()][:2] == [
+        "undone  a, \\x1b[31mb  fresh container",
+        "traps\\x07 are gone",
+    ]

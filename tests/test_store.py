@@ -23,10 +23,12 @@ from testronaut_lab.model.events import (
     StepFinished,
     StepJudged,
     StepStarted,
+    StepsUndone,
 )
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Phase, Status, StepResult
 from testronaut_lab.model.runs import new_run_id
+from testronaut_lab.model.undo import UndoHow
 from testronaut_lab.store.database import Store
 
 RUN = "20261122-184512-3f9a"
@@ -326,3 +328,10 @@ def test_a_database_opened_first_by_two_processes_at_once_is_made_once(tmp_path)
     command = [sys.executable, "-c", opening, str(tmp_path / "x.db")]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+
+
+def test_undone_steps_are_in_the_events_and_not_in_the_index(store: Store):
+    undone = StepsUndone(0, "p::c", ("p::c::a", "p::c::b"), UndoHow.SHELL, ("a note",))
+    write(store, RunStarted(RUN, "2026"), step("a"), step("a"), step("b"), undone)
+    assert query(store, "select nodeid from steps") == [("p::c::a",)]
+    assert [event.body for event in store.events(RUN)][-1] == undone

@@ -134,13 +134,8 @@ class Outside:
         return self._scanners.values()
 
     @property
-    def places(self) -> Mapping[str, Scanner]:
-        """The same by where they are mounted."""
-        return self._scanners
-
-    @property
     def seen(self) -> Mapping[str, Snapshot]:
-        """What the last look saw of them."""
+        """What the last look saw of the places, by where they are mounted."""
         return dict(self._seen)
 
     def close(self) -> None:

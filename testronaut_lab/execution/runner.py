@@ -105,9 +105,7 @@ class LiveSession:
             self._beside = Beside(container, driver, meter, place, blobs, lambda: StreamCapture(blobs, limits.output_bytes))
         self._undoing: Undoing | None = None
         if history is not None and self._beside is not None and isinstance(driver, ShellDriver):
-            roots = {WORKSPACE: place.workspace, **places}
-            scanners = {WORKSPACE: self._files, **self._outside.places}
-            trees = {target: (path, scanners[target]) for target, path in roots.items()}
+            trees = {WORKSPACE: place.workspace, **places}
             self._undoing = Undoing(history, driver, self._beside, blobs, trees, emit)
         self._lost: str | None = None
         self._closed = False
@@ -261,14 +259,18 @@ class LiveSession:
             )
         try:
             if afresh is None:
-                return self._undoing.undo(steps, self._look_away)
-            return self._undoing.undo_afresh(steps, self._look_away, afresh)
+                return self._undoing.undo(steps, self._look_again)
+            return self._undoing.undo_afresh(steps, self._look_again, afresh)
         except (CaptureError, EngineError) as error:
             self._lost = f"undoing {steps} of its steps failed: {error.message}"
             raise
 
     def _kind(self) -> str:
         return "the plain driver" if not isinstance(self._driver, ShellDriver) else "a session without undo"
+
+    def _look_again(self) -> Mapping[str, Snapshot]:
+        self._look_away()
+        return self._trees()
 
     def _trees(self) -> Mapping[str, Snapshot]:
         return {WORKSPACE: self._seen, **self._outside.seen}

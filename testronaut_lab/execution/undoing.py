@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from testronaut_lab.capture.file_capture import Scanner, Snapshot, diff
+from testronaut_lab.capture.file_capture import Snapshot, diff
 from testronaut_lab.capture.keep import Keep
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.errors import EngineError, UsageError
@@ -39,6 +39,10 @@ _UNSEEN = (
     r"\command set +f; for d in /run /var/tmp /dev/shm; do for f in $d/* $d/.[!.]* $d/..?*; do case $f in /run/lab) ;; *) "
     r'if \command [ -e "$f" ] || \command [ -h "$f" ]; then \command echo $d; break; fi ;; esac; done; done'
 )
+
+
+# Sees all files anew, as nobody's changes.
+Look = Callable[[], Mapping[str, Snapshot]]
 
 
 class FreshContainerNeeded(Exception):
@@ -89,7 +93,7 @@ class Undoing:
         driver: ShellDriver,
         beside: Beside,
         blobs: BlobSink,
-        trees: Mapping[str, tuple[Path, Scanner]],
+        trees: Mapping[str, Path],
         emit: Callable[[Body], object],
     ) -> None:
         self.history = history
@@ -100,14 +104,14 @@ class Undoing:
         self._blobs = blobs
         self._trees = trees
         why_not = f"not kept: more than {history.keep.limits.file_bytes // 1024**2} MiB, or too much together"
-        self._restorers = {target: Restorer(root, history.keep.path, why_not) for target, (root, _) in trees.items()}
+        self._restorers = {target: Restorer(root, history.keep.path, why_not) for target, root in trees.items()}
         history.keep.in_use = self._in_use
 
     def before(self, seen: Mapping[str, Snapshot]) -> Moment:
         """The moment before a step; `seen` is what the last scans saw."""
         history = self.history
         shell = self._driver.rewinder.checkpoint()
-        modes = {target: stat.S_IMODE(root.stat().st_mode) for target, (root, _) in self._trees.items()}
+        modes = {target: stat.S_IMODE(root.stat().st_mode) for target, root in self._trees.items()}
         exported = self._ask_exported() if shell.copy is None else None
         self._now = Moment(dict(seen), modes, shell, self._beside.names, history.has_traps, exported)
         history.keep.recent.clear()
@@ -132,7 +136,7 @@ class Undoing:
             can = "the last step" if there == 1 else f"the last {there} steps"
             raise UsageError(f"undoing {_count(steps)}: only {can} can be undone", hint=f"undo({there})")
 
-    def undo(self, steps: int, look: Callable[[], object]) -> UndoResult:
+    def undo(self, steps: int, look: Look) -> UndoResult:
         """Undo the last steps; `look` is called to have the files seen anew.
 
         Raises FreshContainerNeeded before or after anything was done, CaptureError and SessionLost when the session must
@@ -145,10 +149,9 @@ class Undoing:
         held = self._driver.rewinder.holds_files
         restored: list[str] = []
         try:
-            rewound = self._driver.rewinder.rewind(moment.shell, lambda: restored.extend(self._restore(moment)))
+            rewound = self._driver.rewinder.rewind(moment.shell, lambda: restored.extend(self._restore(moment, look)))
         except CopyGone as gone:
             raise FreshContainerNeeded(str(gone)) from None
-        look()
         notes += _notes_of_jobs(rewound)
         notes += ["the file descriptors that the shell held open are closed, with any locks on them"] if held else []
         notes += ["`$$` is no longer the shell's own number"]
@@ -156,7 +159,7 @@ class Undoing:
         notes += [*restored, *self._notes_of_unseen()]
         return self._finish(undone, UndoHow.SHELL, notes)
 
-    def undo_afresh(self, steps: int, look: Callable[[], object], why: str) -> UndoResult:
+    def undo_afresh(self, steps: int, look: Look, why: str) -> UndoResult:
         """The same in the new container of a session that succeeded the one that `FreshContainerNeeded` was raised in."""
         undone, moment = self._undone(steps)
         notes = [
@@ -166,9 +169,8 @@ class Undoing:
         if lost:
             notes.append(f"changes of the root file system by earlier steps are gone too: {_names(lost)}")
         notes += [f"{name} is gone, and does not come back" for name in sorted({*moment.programs, *moment.shell.jobs.values()})]
-        notes += self._restore(moment)
+        notes += self._restore(moment, look)
         notes += self._take_up(moment)
-        look()
         self.history.root.clear()
         for i, done in enumerate(self.history.done):
             self.history.done[i] = replace(done, root=())
@@ -199,25 +201,28 @@ class Undoing:
 
     # Files
 
-    def _restore(self, moment: Moment) -> list[str]:
+    def _restore(self, moment: Moment, look: Look) -> list[str]:
         lost: dict[str, str] = {}
         copies: list[str] = []
-        for target, (_, scanner) in self._trees.items():
-            done = self._restore_tree(target, scanner, moment)
+        for target, done in self._restore_trees(moment, look).items():
             lost |= {_shown(target, path): reason for path, reason in done.lost.items()}
             copies += (_shown(target, path) for path in done.copies)
         notes = [f"not restored: {_names([f'{path} ({reason})' for path, reason in sorted(lost.items())])}"] if lost else []
         return notes + ([f"hard links came back as files of their own: {_names(sorted(copies))}"] if copies else [])
 
-    def _restore_tree(self, target: str, scanner: Scanner, moment: Moment) -> Restored:
-        then, restorer = moment.trees[target], self._restorers[target]
-        now = scanner.scan(then)
-        while restorer.unlock(now):
-            now = scanner.scan(now)
-        done = restorer.restore(now, then, moment.modes[target])
-        for change in diff(then, scanner.scan(now)):
-            done.lost.setdefault(os.fsdecode(path_bytes(change.path)), "it could not be made what it was")
-        return done
+    def _restore_trees(self, moment: Moment, look: Look) -> dict[str, Restored]:
+        now = look()
+        while any(restorer.unlock(now[target]) for target, restorer in self._restorers.items()):
+            now = look()
+        restored = {
+            target: restorer.restore(now[target], moment.trees[target], moment.modes[target])
+            for target, restorer in self._restorers.items()
+        }
+        after = look()
+        for target, done in restored.items():
+            for change in diff(moment.trees[target], after[target]):
+                done.lost.setdefault(os.fsdecode(path_bytes(change.path)), "it could not be made what it was")
+        return restored
 
     def _in_use(self) -> set[str]:
         moments = [done.before for done in self.history.done] + ([] if self._now is None else [self._now])

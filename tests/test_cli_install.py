@@ -140,6 +140,24 @@ def until(tmux: list[str], *words: str) -> str:
     raise AssertionError(shown)
 
 
+HOSTILE_SPECS = [
+    "apt:bash; touch /pwned", "apt:-oAPT::Update::Pre-Invoke::=touch /pwned", "apt:bash-", "apt:../x.deb", "apt:jq\n",
+    "apt:\x1b[2Jx", "apt:jq=$(id)", "apt:jq/unstable", "apt:jq:amd64", "apt:?installed", "apt:~i", "apt:task^", "pip:git+ssh://git@h/x",
+    "pip:--index-url=x", "pip:x; python_version > '3'", "pip:-rx", "pip:.", "pipx:x @ file:///etc", "npm:x@npm:y", "npm:../x",
+    "npm:x@file:..", "npm:github/x", "deb:../nope.deb", "wheel:--find-links=x-1-py3-none-any.whl", "copy:/dev/zero",
+    '{install: "apt:$(touch /pwned)"}', "{install: {deb: /etc/passwd}}", '{name: "../../x", install: apt:jq}',
+    '{command: "-x", install: apt:jq}', '{command: "a;b", install: apt:jq}', "{install: [apt:jq, apt:-x]}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", HOSTILE_SPECS)
+def test_what_could_be_meant_as_something_else_ends_with_2_before_anything_is_asked(project: Project, spec: str) -> None:
+    said = project.here("install", spec, env={"DOCKER_HOST": f"unix://{project.root}/gone.sock"})
+    assert said.status == ExitStatus.USAGE
+    assert "\x1b" not in said.err
+    assert not Path("/pwned").exists()
+
+
 # --- how it is written
 
 

@@ -93,6 +93,13 @@ def test_the_next_way_is_tried_and_why_the_others_failed_is_said(shop: Workshop)
     assert {package.name.partition(":")[0] for package in made.tools[0].packages} == {"jq", "libjq1", "libonig5"}
 
 
+def test_a_name_that_apt_could_take_for_a_pattern_is_one_name(shop: Workshop) -> None:
+    with pytest.raises(InstallError) as caught:
+        shop.install("apt:b.sh")
+    assert caught.value.fault == Fault.NO_PACKAGE
+    assert not any("for regex" in line or line.startswith("Setting up") for line in shop.lines)
+
+
 # --- packages that are made here
 
 

@@ -99,10 +99,11 @@ def _of_file(row: Strategy, name: str, spec: str, accepts: str) -> Strategy:
 # Without the error mode an index that cannot be fetched is only a warning, and the package then looks unknown.
 _APT_REFRESH: Argv = ("apt-get", "{options}", "-o", "APT::Update::Error-Mode=any", "update")
 # Without a pty dpkg writes no percentages, which would be a line each; the image is made from a whole container, so that
-# nothing is gained by an fsync for each of thousands of files.
+# nothing is gained by an fsync for each of thousands of files. A name with a dot that is no package's would otherwise be taken
+# for a regular expression, and all that match it be installed.
 _APT_INSTALL: Argv = (
     "apt-get", "{options}", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-unsafe-io",
-    "install", "-y", "--no-install-recommends", "--",
+    "-o", "APT::Cmd::Pattern-Only=true", "install", "-y", "--no-install-recommends", "--",
 )  # fmt: skip
 
 _APT = Strategy(

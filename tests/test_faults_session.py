@@ -94,17 +94,19 @@ def faults(chance: random.Random) -> tuple[Fault, ...]:
             return broken, Fault(kind, chance.choice(("api", "engine")), chance.choice(WAYS), chance.randrange(1500))
 
 
-def written(lab: Lab) -> bytes:
-    return b"".join(body.data for body in lab.events.seen if isinstance(body, OutputChunk) and body.stream == "stdout")
+def written(lab: Lab) -> list[OutputChunk]:
+    return [body for body in lab.events.seen if isinstance(body, OutputChunk) and body.stream == "stdout"]
 
 
-def check(result: StepResult, right: Right, seen: bytes) -> None:
-    """Either exactly right, or an error that says why and has what came out."""
+def check(result: StepResult, right: Right, seen: list[OutputChunk]) -> None:
+    """Either exactly right, or an error that says why and has what came out: of bulk only the end is told live."""
     told = (result.exit.kind, result.exit.code, result.stdout, len(result.left_behind))
     if result.status is Status.ERROR:
         assert result.exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST), told
         assert result.error is not None and result.error.message
-        assert result.stdout == seen and right.out.startswith(seen)
+        assert right.out.startswith(result.stdout)
+        assert all(result.stdout[(chunk.offset_bytes or 0) :][: len(chunk.data)] == chunk.data for chunk in seen)
+        assert len(result.stdout) == max(((chunk.offset_bytes or 0) + len(chunk.data) for chunk in seen), default=0)
     else:
         assert told == (right.kind, right.code, right.out, right.left_behind)
         assert (result.status is Status.PASSED) == (right.code == 0)

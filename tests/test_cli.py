@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonschema
@@ -128,10 +129,11 @@ def test_a_broken_plan_ends_with_2_and_names_file_line_and_key(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["nowhere.lab.yaml"], "there is no file or folder nowhere.lab.yaml"),
-        (["."], "found none"),
-        (["README"], "README is no plan"),
+        (["nowhere.lab.yaml"], "there is no file or folder nowhere.lab.yaml\nhint: "),
+        (["."], "found none: .\nhint: testronaut-lab record -o NAME.lab.yaml"),
+        (["README"], "hint: mv README README.lab.yaml"),
         (["b/a.lab.yaml::nope"], "no case or step is called b/a.lab.yaml::nope; there are: b/a.lab.yaml::hello"),
+        (["b/a.lab.yaml::hello::nope"], "no case or step is called b/a.lab.yaml::hello::nope; there are: b/a.lab.yaml::hello::"),
         (["b", "-k", "nope"], "nothing was selected by -k 'nope'"),
         (["b", "-k", "smoke and"], "cannot be read: a word is missing at the end"),
         (["b", "--install", "jq"], "expected STRATEGY:SPEC"),
@@ -148,6 +150,11 @@ def test_nothing_to_run_ends_with_2_and_says_why(
         project.write(name="b/a.lab.yaml")
     assert called(monkeypatch, "run", *words) == ExitStatus.USAGE
     assert says in capsys.readouterr().err
+
+
+def test_the_version_is_told(project: Project) -> None:
+    said = project("--version")
+    assert (said.status, said.out) == (0, f"testronaut-lab {version('testronaut-lab')}\n")
 
 
 def test_an_escape_in_a_node_id_does_not_reach_the_terminal(

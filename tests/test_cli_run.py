@@ -255,7 +255,7 @@ def test_a_kept_container_stays_until_clean_kept(project: Project, tmp_path: Pat
     said = project("run", "--keep", env=env)
     (name,) = [line.rpartition(" ")[2] for line in said.out.splitlines() if "kept container" in line]
     assert "testronaut-lab clean --kept" in said.out
-    assert project("clean", env=env).out == ""
+    assert project("clean", env=env).out == "nothing was left behind\n"
     assert project("clean", "--kept", env=env).out == f"removed {name}\n"
     assert list((tmp_path / "sessions").iterdir()) == []
 

@@ -102,7 +102,7 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next_command(verb: str, proj
 def test_a_run_that_goes_on_is_left_alone_and_shown_as_running(project: Stopped) -> None:
     with project.started("run", until="one::quick", env=project.env) as process:
         said = project("clean", env=project.env)
-        assert said.out == ""
+        assert said.out == "nothing was left behind\n"
         assert len(project.containers) == 1
         assert project.stored()[0] == "running"
         assert stopped_by(process, signal.SIGTERM).status == ExitStatus.TERMINATED

@@ -57,7 +57,13 @@ def test_a_case_beside_one_of_its_steps_is_whole() -> None:
     assert ids(select([A], ["a::one::s1", "a::one"], None)) == {"a::one": ["s1", "s2", "s3"]}
 
 
-@pytest.mark.parametrize("nodeid", ["a::three", "a::one::s4", "a", "a::on", "a::one::s1::x", "::", "c::one"])
+@pytest.mark.parametrize("nodeid", ["a::one::s4", "a::one::s1::x"])
+def test_a_step_that_there_is_not_is_refused_with_the_steps_of_its_case(nodeid: str) -> None:
+    with pytest.raises(UsageError, match=r"there are: a::one::s1, a::one::s2, a::one::s3$"):
+        select([A, B], [nodeid], None)
+
+
+@pytest.mark.parametrize("nodeid", ["a::three", "a", "a::on", "::", "c::one"])
 def test_an_id_that_names_nothing_is_refused_with_what_there_is(nodeid: str) -> None:
     with pytest.raises(UsageError, match=r"there are: a::one, a::two, b::one") as refused:
         select([A, B], ["a::one", nodeid], None)

@@ -77,8 +77,11 @@ def clean(
     from testronaut_lab.container.manager import reap
 
     engine = connect()
-    for name in reap(engine, kept=kept):
+    removed = reap(engine, kept=kept)
+    for name in removed:
         say(f"removed {name}")
+    if not removed and not images:
+        say("nothing was left behind")
     if images:
         cached = list_images(engine)
         stays = remove_images(engine, cached)

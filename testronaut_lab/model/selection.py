@@ -79,10 +79,16 @@ def _named(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
         wanted = NodeName.of(nodeid)
         meant = {nodeid} if nodeid in known else {each for each, name in parted.items() if wanted.names(name)}
         if not meant:
-            there = ", ".join(case.nodeid for plan in plans for case in plan.cases)
-            raise UsageError(f"no case or step is called {nodeid}; there are: {there}")
+            raise UsageError(f"no case or step is called {nodeid}; there are: {', '.join(_there(plans, nodeid))}")
         named |= meant
     return frozenset(named)
+
+
+def _there(plans: Sequence[Plan], nodeid: str) -> list[str]:
+    """What might have been meant: the steps of the case that the id does name, else all cases."""
+    cases = [case for plan in plans for case in plan.cases]
+    near = [step.nodeid for case in cases if nodeid.startswith(f"{case.nodeid}::") for step in case.steps]
+    return near or [case.nodeid for case in cases]
 
 
 def _by_ids(plan: Plan, nodeids: frozenset[str]) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,10 @@ def find_plans(paths: Sequence[Path]) -> list[Path]:
             found.setdefault(plan.parent.resolve() / plan.name, plan)
     if not found:
         where = ", ".join(map(str, paths)) or "no path was given"
-        raise UsageError(f"looked for plans ({', '.join('*' + suffix for suffix in SUFFIXES)}), found none: {where}")
+        raise UsageError(
+            f"looked for plans ({', '.join('*' + suffix for suffix in SUFFIXES)}), found none: {where}",
+            hint="testronaut-lab record -o NAME.lab.yaml writes one from what you do by hand",
+        )
     return list(found.values())
 
 
@@ -248,9 +252,10 @@ def _stem(name: str) -> str:
 
 def _check_is_plan(path: Path) -> None:
     if not path.exists():
-        raise UsageError(f"there is no file or folder {path}")
+        raise UsageError(f"there is no file or folder {path}", hint="find . -name '*.lab.*' lists the plans that there are")
     if not path.is_file() or not path.name.endswith(SUFFIXES):
-        raise UsageError(f"{path} is no plan: the name of a plan file ends in {', '.join(SUFFIXES)}")
+        hint = f"mv {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.lab.yaml')))}" if path.is_file() else None
+        raise UsageError(f"{path} is no plan: the name of a plan file ends in {', '.join(SUFFIXES)}", hint=hint)
 
 
 def _plans_below(folder: Path) -> list[Path]:

@@ -12,6 +12,8 @@ from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import lineage
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 
+STALE = "`$$` is no longer the shell's own number"
+
 pytestmark = pytest.mark.engine
 
 
@@ -120,14 +122,14 @@ def test_a_shell_that_kills_itself_is_restored(own_shell: Lab) -> None:
 
 def test_a_restored_shell_keeps_the_number_it_calls_its_own(own_shell: Lab) -> None:
     before = own_shell.out("echo $$")
-    assert own_shell.run("exit 0").notes == ("`$$` is no longer the shell's own number",)
+    assert own_shell.run("exit 0").notes == (STALE,)
     assert own_shell.out("echo $$") == before
     assert own_shell.run("kill -9 $$").exit.code not in (0, 137)
 
 
-def test_a_number_that_is_stale_already_is_noted_once(own_shell: Lab) -> None:
-    first, second = own_shell.run("exit 1"), own_shell.run("exit 2")
-    assert (len(first.notes), second.notes) == (1, ())
+def test_a_stale_number_is_noted_once_and_where_a_script_names_it(own_shell: Lab) -> None:
+    notes = [own_shell.run(script).notes for script in ("exit 1", "exit 2", "echo hi", "echo $$", "echo $$", "exit 3")]
+    assert notes == [(), (), (), (STALE,), (), ()]
 
 
 def test_set_e_ends_the_step_at_the_first_failure(shell: Lab) -> None:

@@ -64,6 +64,7 @@ class ShellDriver:
         self._bystanders: Bystanders | None = None
         self._toll = Toll(meter)
         self._number = 0
+        self._names_pid = self._pid_told = False
 
     def start(self) -> None:
         """Start the shell. Raises SessionLost when it cannot."""
@@ -191,6 +192,7 @@ class ShellDriver:
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
+        notes += self._note_of_pid(command)
         state = before if state is ShellState.KEPT else state
         cwd = self._lineage.cwd
         return ShellEnd(over.kind, over.code, out_kept, err_kept, over.duration_s, cwd, state, left_behind, error, tuple(notes))
@@ -366,7 +368,6 @@ class ShellDriver:
 
     def _restore(self, notes: list[str], *, ended: bool) -> ShellState:
         """Go on with the parked copy where a supervisor `ended` and there is one, else with a new shell."""
-        is_stale = len(self._lineage.waiting) > 1  # a copy goes on already
         if self._lineage.is_deep:
             notes.append("the shell had been restored too many times to be restored again")
         elif ended and self._lineage.stands(PARK_TIMEOUT_S):
@@ -376,10 +377,17 @@ class ShellDriver:
             except ShellsGone:
                 notes.append("the parked copy of the shell was killed too")
             else:
-                notes += [] if is_stale else ["`$$` is no longer the shell's own number"]
                 return ShellState.RESTORED
         self._restart()
         return ShellState.LOST
+
+    def _note_of_pid(self, command: script.Command) -> list[str]:
+        """A copy that goes on has `$$` of the first shell: said once, and only where a script of the session names it."""
+        self._names_pid = self._names_pid or "$$" in (command.run or "")
+        if self._pid_told or not self._names_pid or len(self._lineage.waiting) < 2:
+            return []
+        self._pid_told = True
+        return ["`$$` is no longer the shell's own number"]
 
     def _relieve(self) -> bool:
         """End whoever still waits for the driver and would tell of its end beside a new one. Whether there was anybody."""
@@ -409,6 +417,7 @@ class ShellDriver:
             self._sweep(frozenset())  # no shell of ours that still lives may take the new one's commands
             self._lineage.restart()
             self._lineage.park()
+            self._pid_told = False
         except ShellsGone as error:
             raise SessionLost("the session's shell could not be started again") from error
 

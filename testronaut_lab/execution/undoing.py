@@ -154,7 +154,6 @@ class Undoing:
             raise FreshContainerNeeded(str(gone)) from None
         notes += _notes_of_jobs(rewound)
         notes += ["the file descriptors that the shell held open are closed, with any locks on them"] if held else []
-        notes += ["`$$` is no longer the shell's own number"]
         notes += ["traps that were set are gone"] if moment.has_traps else []
         notes += [*restored, *self._notes_of_unseen()]
         return self._finish(undone, UndoHow.SHELL, notes)

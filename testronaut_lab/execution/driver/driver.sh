@@ -18,14 +18,17 @@ __lab_line() {
 
 # __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
 __lab_go() {
+  case ${__lab_f-} in *T*) \command set -T ;; esac
   \command unset __lab_s __lab_f __lab_d __lab_i __lab_n __c
   \command exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
 }
 
-# __lab_fin STATUS: keep the step's status and options, stop tracing so that nothing of ours reaches its stderr.
+# __lab_fin STATUS: keep the step's status and options, stop tracing so that nothing of ours reaches its stderr, nor what its
+# DEBUG trap prints our records: under bash's `set -T` functions have that too, until then. __lab_go sets it again.
 __lab_fin() {
   __lab_s=$1 __lab_f=-$-
   \command set +x
+  case $__lab_f in *T*) \command set +T ;; esac
   \unset -f command >|/dev/null
 }
 
@@ -42,7 +45,7 @@ __lab_end() {
   done
   case $__lab_d in '') \__lab_held ;; esac
   case $__lab_f in *f*) \command set -f ;; esac
-  while IFS= \command read -r __lab_i; do __lab_n=$__lab_n,$__lab_i; done <"$2" || :
+  while IFS= \command read -r __lab_i; do __lab_n=$__lab_n,$__lab_i; done <"$2" || \command :
   {
     \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d $__lab_n"
     \command pwd || \command printf '%s\n' "$PWD"

@@ -20,7 +20,7 @@ _CAN_CATCH = "$(command eval '( : </dev/null/x ) 2>/dev/null'; echo x)"
 
 def _loop(catch: str) -> str:
     read = rf"IFS= \command read -r __c <{RUN_DIR}/cmd"
-    return rf'while :; do {read}; \__lab_line {quote(catch)}; {catch}eval "$__c"; done'
+    return rf'while \command :; do {read}; \__lab_line {quote(catch)}; {catch}eval "$__c"; done'
 
 
 def _catching(can_catch: bool) -> str:
@@ -55,13 +55,15 @@ def leader(shell: str, number: int) -> str:
     """The exec's own shell: reads the secret, starts the first driver, tells of its end, and stays until it is released.
 
     It runs nothing of a step's. The driver is a child with its own pid, so that `$$`, traps and `kill -9 $$` are true there.
-    The secret comes by the exec's own stdin, which no other process can get hold of by a name.
+    The secret comes by the exec's own stdin, which no other process can get hold of by a name. What a step sends its whole
+    process group, as scripts with `trap 'kill 0' EXIT` do, does not end it: a trap, since what is ignored would be so below too.
     """
+    outlive = "trap : TERM INT HUP QUIT USR1 USR2 ALRM PIPE"
     start = rf'. {RUN_DIR}/driver; IFS= \command read -r __c; \command eval "$__c"; \exec </dev/null'
     drivers = [f"{shell} -c {quote(f'{start}; {_loop(_catching(can))}')} {shell}" for can in (True, False)]
     driver = f"case $c in 1) {drivers[0]} ;; *) {drivers[1]} ;; esac >/dev/null 2>&1"
     tell = f'{_SAY} "$k" D "$?" "$k" >{RUN_DIR}/ctl'
-    return f"{_hello()}; {driver}; {tell}; {_hold(number)}"
+    return f"{_hello()}; {outlive}; {driver}; {tell}; {_hold(number)}"
 
 
 def witness(number: int) -> str:
@@ -102,10 +104,10 @@ REENTER = rf"\command . {RUN_DIR}/reenter"
 
 def reenter_text(cwd: str) -> str:
     """What is sourced to go into a directory anew, if the one that the shell is in has that name no more. OLDPWD stays."""
-    enter = rf"\command cd -- {quote(cwd)} 2>/dev/null || :"
+    enter = rf"\command cd -- {quote(cwd)} 2>/dev/null || \command :"
     keep = rf"__lab_o=$OLDPWD; {enter}; OLDPWD=$__lab_o; \command unset __lab_o"
     anew = rf"case ${{OLDPWD+x}} in x) {keep} ;; *) {enter}; \command unset OLDPWD ;; esac"
-    return f"if \\command [ . -ef {quote(cwd)} ]; then :; else {anew}; fi\n"
+    return f"if \\command [ . -ef {quote(cwd)} ]; then \\command :; else {anew}; fi\n"
 
 
 DROP = r"\exit 0"
@@ -143,7 +145,7 @@ def after_text(command: Command, cwd: str) -> str:
         lines.append(rf'if \command [ "$__lab_h{i}" ]; then {restore}; else \command unset {name}; fi')
         lines.append(rf"\command unset __lab_h{i} __lab_v{i}")
     if command.cwd is not None:
-        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || :; OLDPWD="${{__lab_o-}}"; \command unset __lab_o')
+        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || \command :; OLDPWD="${{__lab_o-}}"; \command unset __lab_o')
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,7 @@ def test_the_log_is_stored_with_the_run_and_that_of_a_cached_image_is_found_agai
     assert "what was written at that time" not in made
     assert "mine 1.2  script:mine.sh, from the cache" in cached
     assert cached.partition("what was written at that time")[2].count("│  unpacking [it]") == 1
+    assert "1 tool ready" in project.here("show", "last").out
 
 
 @pytest.mark.engine

@@ -73,13 +73,17 @@ def show(
 
 def _told(results: Store, run_id: str, write: Callable[[str], None], store: str | None) -> RunResult:
     """What came of a stored run, once `write` has been given its lines."""
+    from testronaut_lab.report.installing import InstallNarrator, is_installation
+    from testronaut_lab.report.narrator import Narrator
     from testronaut_lab.report.text import TextReporter
     from testronaut_lab.report.view import RunView
 
     view = RunView()
     again = "" if store is None else f" --store {shlex.quote(store)}"
-    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again)
-    for event in _events(results, run_id):
+    events = list(_events(results, run_id))
+    tells = InstallNarrator if is_installation(events) else Narrator
+    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again, tells=tells)
+    for event in events:
         view.apply(event)
         reporter.event(view, event)
     reporter.end(view)

@@ -51,6 +51,12 @@ class InstallNarrator(Narrator):
         )
 
 
+def is_installation(events: Iterable[Event]) -> bool:
+    """Whether they are of a run of the verb `install`, whose plans have no cases."""
+    plans = [event.body for event in events if isinstance(event.body, PlanStarted)]
+    return bool(plans) and not any(plan.cases for plan in plans)
+
+
 def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
     """The stored log of a run's installations; of an image from the cache the one `kept`, by its key, when it was made."""
     told: set[str] = set()

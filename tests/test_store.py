@@ -243,6 +243,14 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
         Store.open(tmp_path / "x.db")
 
 
+def test_a_disk_that_is_full_when_the_database_is_opened_is_told(tmp_path):
+    opening = "from pathlib import Path; from testronaut_lab.store.database import Store; import resource, sys, signal\n"
+    opening += "from testronaut_lab.errors import CaptureError\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    opening += "try: Store.open(Path(sys.argv[1]))\nexcept CaptureError as error: print(error.message)"
+    said = subprocess.run([sys.executable, "-c", opening, tmp_path / "r.db"], capture_output=True, text=True, check=False)
+    assert (said.stdout, said.stderr) == (f"using the results database {tmp_path}/r.db: disk I/O error\n", "")
+
+
 def test_the_database_is_durable_by_its_settings(store):
     assert query(store, "PRAGMA journal_mode") == [("wal",)]
     with store._engine.connect() as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -210,7 +211,7 @@ def _body(run_id: str, seq: int, payload: bytes) -> Body:
 def _accessing(file: Path) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise CaptureError(
             f"using the results database {file}: {cause}", hint="--store sqlite:///PATH names another one"

@@ -319,6 +319,12 @@ def test_change_that_no_pattern_names_is_told() -> None:
     assert mismatch == Mismatch("changes.added", "out/a.json", "out/a.json, out/b.json", diff="+out/b.json\n")
 
 
+def test_a_newline_in_a_name_makes_no_second_line() -> None:
+    made = change(ChangeKind.ADDED, "a\n-b")
+    mismatch = only(check_changes(ChangesExpect(), (made,)))
+    assert mismatch == Mismatch("changes.added", "none", "a\\x0a-b", diff="+a\\x0a-b\n")
+
+
 def test_pattern_that_names_no_change_is_told() -> None:
     mismatch = only(check_changes(ChangesExpect(("out/*",), ("data", "more"), ("old",), ("cache",))))
     assert mismatch == Mismatch("changes.modified", "data, more", "data", diff="-more\n")

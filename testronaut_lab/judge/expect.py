@@ -201,7 +201,7 @@ def _check_changes(expect: ChangesExpect | None, result: StepResult) -> Iterator
 
 
 def _changes_diff(surplus: list[str], missing: list[str]) -> str:
-    lines = [f"-{pattern}" for pattern in missing] + [f"+{path}" for path in surplus]
+    lines = [f"-{_on_one_line(pattern)}" for pattern in missing] + [f"+{_on_one_line(path)}" for path in surplus]
     if len(lines) > _MAX_LISTED:
         lines[_MAX_LISTED:] = [f"… {len(lines) - _MAX_LISTED} more"]
     return "\n".join(lines) + "\n"
@@ -209,4 +209,9 @@ def _changes_diff(surplus: list[str], missing: list[str]) -> str:
 
 def _listed(items: Sequence[str]) -> str:
     rest = f" and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
-    return (", ".join(items[:_MAX_LISTED]) + rest) or "none"
+    return (", ".join(map(_on_one_line, items[:_MAX_LISTED])) + rest) or "none"
+
+
+def _on_one_line(path: str) -> str:
+    """As goldens have it; what comes behind a newline in a name would look like another difference."""
+    return path.replace("\n", "\\x0a")

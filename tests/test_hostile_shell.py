@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import select
+
 import pytest
 from conftest import MakeSession
 from harness import Lab
 
-from testronaut_lab.model.result import ShellState
+from testronaut_lab.execution.driver.lineage import Lineage
+from testronaut_lab.model.result import ExitKind, ShellState
 
 pytestmark = pytest.mark.engine
 
@@ -45,3 +48,31 @@ def test_what_the_leader_outlives_does_its_default_in_a_step(name: str, make_ses
     codes = [lab.run(f"sh -c 'kill -{signal} $$'").exit.code for signal in ("TERM", "INT", "HUP", "QUIT", "PIPE")]
     assert codes == [143, 130, 129, 131, 141]
     assert lab.run("trap 'echo caught' TERM; kill -TERM $$; trap - TERM").out == "caught\n"
+
+
+def test_an_interrupt_at_the_moment_the_shell_ends_loses_nothing(bash: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    stands = Lineage.stands
+
+    def ended_by_itself(lineage: Lineage, timeout_s: float) -> bool:
+        """What is asked first when a step is to be ended: here its shell does so before that."""
+        monkeypatch.undo()
+        bash.session.put("go", b"")
+        poll = select.poll()
+        poll.register(lineage._channel.ctl, select.POLLIN)
+        poll.poll(10_000)
+        return stands(lineage, timeout_s)
+
+    bash.run("x=kept").check()
+    bash.when(b"ready", lambda: (monkeypatch.setattr(Lineage, "stands", ended_by_itself), bash.session.interrupt()))
+    result = bash.run("echo ready; while [ ! -e go ]; do :; done; exit 3")
+    assert (result.exit.kind, result.state) == (ExitKind.CANCELLED, ShellState.RESTORED)
+    assert bash.out('echo "$x"') == "kept\n"
+
+
+def test_whoever_told_of_an_end_is_not_left_behind_while_it_ends_itself(bash: Lab) -> None:
+    lineage = bash.session._driver._lineage
+    bash.run("exit 3")
+    told = lineage.waiting - {lineage._pids["leader"]}
+    assert told and not told & lineage.leaving
+    bash.run("exit 3")
+    assert told <= lineage.leaving and not told & lineage.waiting

@@ -297,6 +297,7 @@ class Lineage:
         self._channel.drain_commands()
         self._starting = True
         self._channel.pass_gate(gate, script.supervise(can_catch=self.can_catch))
+        self._leaving.extend(pid for role, pid in self._pids.items() if role == "supervisor")  # it told of the end, and goes
         self._pids["supervisor"] = self._pids.pop("parked")
         self._parked = None
         self._wait_ready(SETTLE_TIMEOUT_S)

@@ -124,7 +124,11 @@ class StepWatch:
                 return over
 
     def until_dead(self, timeout_s: float) -> Record | None:
-        """After a kill: the record of the driver's end, or None if it does not come."""
+        """After a kill: the record of the driver's end, or None if it does not come. It may be here: the driver may have
+        ended by itself before it was killed.
+        """
+        if (record := self._lineage.take("D")) is not None:
+            return record
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             over = self._turn(int(left * 1000) + 1, "D")

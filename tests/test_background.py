@@ -131,6 +131,13 @@ def test_a_signal_reaches_the_program_and_not_the_shell_that_runs_it(dash: Lab) 
     assert stop(dash).out == "hup\n"
 
 
+def test_a_script_with_a_trap_for_a_signal_gets_it_while_it_runs_a_program(shell: Lab) -> None:
+    start(shell, "trap 'echo heard; exit 0' USR1; echo up; sleep 0.3; while :; do sleep 0.05; done", Ready(log="up")).check()
+    assert signal(shell, web="USR1").status is Status.PASSED
+    shell.run("until ! cat /proc/[0-9]*/comm 2>/dev/null | grep -q sleep; do :; done").check()
+    assert stop(shell).out == "up\nheard\n"
+
+
 def test_a_program_that_shuts_down_in_order_is_given_the_time(shell: Lab) -> None:
     start(shell, "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done", Ready(log="up")).check()
     stopped = stop(shell)

@@ -34,6 +34,8 @@ ESCAPES = {
 }
 # these fill the table of processes, and are ended for it before their time is up
 FILLS = {"fork bomb in the shell", "fork bomb in perl", "fork bomb in perl, each in its own session"}
+# and these only where the machine is so busy that the dead are not reaped as fast as others are born
+MAY_FILL = {"fork bomb of short lives"}
 
 
 def alive(lab: Lab) -> list[str]:
@@ -44,18 +46,19 @@ def alive(lab: Lab) -> list[str]:
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_nothing_of_a_step_lives_half_a_second_after_its_end(fresh: Lab, name: str) -> None:
-    expected = ExitKind.PIDS_LIMIT if name in FILLS else ExitKind.TIMEOUT
+    expected = {ExitKind.PIDS_LIMIT} if name in FILLS else {ExitKind.TIMEOUT}
+    expected |= {ExitKind.PIDS_LIMIT} if name in MAY_FILL else set()
     late_s: list[float] = []
     for _ in range(20 if SOAK else 3):
         result = fresh.run(ESCAPES[name], timeout_s=TIMEOUT_S)
         late_s.append(result.duration_s - TIMEOUT_S)
-        assert (result.exit.kind, result.left_behind) == (expected, ())
+        assert result.exit.kind in expected and result.left_behind == ()
         names = alive(fresh)
         assert set(names) == {"sh"} and names.count("sh") <= OUR_SHELLS
     print(f"killed after {statistics.median(late_s) * 1e3:.0f} ms in the middle, {max(late_s) * 1e3:.0f} ms at most")
     # the middle one, since a machine that is busy elsewhere is late with everything
     assert statistics.median(late_s) < KILLED_WITHIN_S
-    assert name in FILLS or min(late_s) >= 0
+    assert name in FILLS | MAY_FILL or min(late_s) >= 0
 
 
 @pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES)

@@ -6,6 +6,7 @@ The profile is data in `security.py`, the host's directories are `sessiondir.py`
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
@@ -26,6 +27,8 @@ from testronaut_lab.container.sessiondir import abandoned, remove_session, sessi
 SESSION_LABEL = "org.testronaut.session"
 _NAME_PREFIX = "tlab-"
 _FIRST = -20
+_PID_WAIT_S = 1.0
+_PID_LOOK_S = 0.005
 
 
 class StepContainer:
@@ -61,14 +64,23 @@ class StepContainer:
         return None if exec_["Running"] else exec_["ExitCode"]
 
     def favour(self, attached: Attached) -> None:
-        with translated(f"looking for a command of container {self.name}"):
-            pid = self._engine.client.api.exec_inspect(attached.id)["Pid"]
+        pid = self._exec_pid(attached)
         try:
             # an engine with another kernel than ours, or a pid that is somebody else's by now, must not lead us to a stranger
             if pid and self.id in Path(f"/proc/{pid}/cgroup").read_text():
                 os.setpriority(os.PRIO_PROCESS, pid, _FIRST)
         except OSError:
             return
+
+    def _exec_pid(self, attached: Attached) -> int:
+        """On the host; 0 if the engine does not tell. A command may speak before a busy engine knows its number."""
+        deadline = time.monotonic() + _PID_WAIT_S
+        while True:
+            with translated(f"looking for a command of container {self.name}"):
+                pid = int(self._engine.client.api.exec_inspect(attached.id)["Pid"])
+            if pid or time.monotonic() > deadline:
+                return pid
+            time.sleep(_PID_LOOK_S)
 
     def _create_exec(self, argv: Sequence[str], user: str, env: Mapping[str, str], cwd: str, *, tty: bool) -> str:
         with translated(f"starting a shell in container {self.name}"):

@@ -6,6 +6,8 @@ A timeout of a step does not end them, and no step left them behind. Who starts 
 
 from __future__ import annotations
 
+import re
+import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -18,6 +20,7 @@ from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 T = TypeVar("T")
 
 _KILL_TIMEOUT_S = 2.0
+_CAUGHT = re.compile(rb"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 _LOOK_EVERY_S = 0.01
 
 
@@ -50,12 +53,20 @@ class Guests:
         self._ask(lambda: self._watchdog.send_signal("TERM", (-session,)), "sending SIGTERM")
 
     def send_signal(self, session: int, name: str, shell: str | None) -> None:
-        """To the program alone. Where `shell` runs it, a program's name, and did not become it, to what that shell runs."""
+        """To the program alone. Where `shell` runs it, a program's name, and did not become it, to what that shell runs, unless
+        its script has a trap for the signal."""
         listed = self._ask(self._watchdog.processes, "listing the session's processes")
         own = next((process for process in listed if process.pid == session), None)
         run_by_it = [process.pid for process in listed if process.parent == session and process.is_alive]
         is_shell = own is not None and own.name == shell
-        self._ask(lambda: self._watchdog.send_signal(name, (is_shell and run_by_it) or [session]), f"sending SIG{name}")
+        targets = run_by_it if is_shell and run_by_it and not self._traps(session, name) else [session]
+        self._ask(lambda: self._watchdog.send_signal(name, targets), f"sending SIG{name}")
+
+    def _traps(self, pid: int, name: str) -> bool:
+        status = self._ask(lambda: self._watchdog.give(f"/proc/{pid}/status"), "looking at a background program's traps")
+        caught = _CAUGHT.search(status)
+        number = getattr(signal, f"SIG{name}", None)
+        return caught is not None and number is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
     def kill(self, session: int) -> None:
         """End it and all that it started. Raises SessionLost if something would not die, with the container killed."""

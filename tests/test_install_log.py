@@ -13,7 +13,7 @@ from testronaut_lab.installation.strategies import STRATEGIES
 # As Debian 12's managers wrote it.
 APT = """\
 0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.
-Get:1 http://deb.debian.org/debian bookworm/main amd64 libonig5 amd64 6.9.8-1 [188 kB]
+Get:1 http://archive.example/debian bookworm/main amd64 libonig5 amd64 6.9.8-1 [188 kB]
 Selecting previously unselected package libonig5:amd64.
 Unpacking libonig5:amd64 (6.9.8-1) ...
 Unpacking jq (1.6-2.1) ...

@@ -61,8 +61,10 @@ def test_a_command_line_that_makes_no_sense_ends_with_2(words: list[str], monkey
 def test_watching_plans_in_the_dashboard_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert called(monkeypatch, "tui", "a.lab.yaml") == ExitStatus.USAGE
-    assert "watching plans in the dashboard is not supported yet" in capsys.readouterr().err
+    assert called(monkeypatch, "tui", "a b.lab.yaml") == ExitStatus.USAGE
+    said = capsys.readouterr().err
+    assert "watching plans in the dashboard is not supported yet" in said
+    assert "hint: testronaut-lab run 'a b.lab.yaml'" in said
 
 
 def test_help_shows_the_whole_table_of_exit_statuses(project: Project) -> None:

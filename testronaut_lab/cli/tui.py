@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def tui(
 ) -> None:
     """Drive a session by hand, in a dashboard."""
     if plans:
-        raise UsageError("watching plans in the dashboard is not supported yet", hint="testronaut-lab run " + " ".join(plans))
+        raise UsageError("watching plans in the dashboard is not supported yet", hint=f"testronaut-lab run {shlex.join(plans)}")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):  # it would wait for keys for ever, and at full speed
         raise UsageError("the dashboard needs a terminal to be drawn on", hint="testronaut-lab run; testronaut-lab record --help")
     try:

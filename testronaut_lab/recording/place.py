@@ -6,6 +6,7 @@ Goldens and what lies beside the plan are written first and the plan last: whoev
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -43,7 +44,8 @@ class PlanPlace:
                 hint=str(given.with_name(f"{plain or 'plan'}.lab.yaml")),
             )
         if not given.parent.is_dir():
-            raise UsageError(f"saving a plan as {given}: there is no folder {given.parent}", hint=f"mkdir -p {given.parent}")
+            hint = f"mkdir -p {shlex.quote(str(given.parent))}"
+            raise UsageError(f"saving a plan as {given}: there is no folder {given.parent}", hint=hint)
         whole = given.parent.resolve() / given.name
         root = project_root(whole.parent)
         [plan] = read_plans(_ANY_PLAN, whole, root=root, defaults=load_config(root).defaults)
@@ -106,7 +108,9 @@ class PlanPlace:
     def _replace_aside(self, made: Path) -> None:
         if os.path.lexists(self.aside):
             if self.aside.is_symlink() or not self.aside.is_dir():
-                raise UsageError(f"saving a plan as {self.path}: {self.aside} is no folder", hint=f"rm {self.aside}")
+                raise UsageError(
+                    f"saving a plan as {self.path}: {self.aside} is no folder", hint=f"rm {shlex.quote(str(self.aside))}"
+                )
             shutil.rmtree(self.aside)
         if made.exists():
             shutil.copytree(made, self.aside, symlinks=True)

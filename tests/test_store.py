@@ -244,9 +244,10 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
 
 
 def test_a_disk_that_is_full_when_the_database_is_opened_is_told(tmp_path):
-    opening = "from pathlib import Path; from testronaut_lab.store.database import Store; import resource, sys, signal\n"
-    opening += "from testronaut_lab.errors import CaptureError\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-    opening += "try: Store.open(Path(sys.argv[1]))\nexcept CaptureError as error: print(error.message)"
+    opening = "from pathlib import Path; from testronaut_lab.store.database import Store; import resource, sys\n"
+    opening += "from testronaut_lab.errors import CaptureError\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, -1))\n"
+    opening += "try: Store.open(Path(sys.argv[1]))\nexcept CaptureError as error: print(error.message)\n"
+    opening += "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))"  # for those who measure this process
     said = subprocess.run([sys.executable, "-c", opening, tmp_path / "r.db"], capture_output=True, text=True, check=False)
     assert (said.stdout, said.stderr) == (f"using the results database {tmp_path}/r.db: disk I/O error\n", "")
 

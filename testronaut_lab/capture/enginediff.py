@@ -1,7 +1,8 @@
 """A container's root file system as its engine tells of it: slower than the overlay's own directories, and there everywhere.
 
-The engine compares by size and time, so a file that was rewritten at its old size and given its old time is missed; a name
-that is no UTF-8 reaches us damaged and is said. How the engine is asked is in `container/rootfs.py`.
+The engine compares by size and time, so a file that was rewritten at its old size and given its old time is missed, as is one
+rewritten within the second of an image that keeps whole seconds; a name that is no UTF-8 reaches us damaged and is said. How
+the engine is asked is in `container/rootfs.py`.
 """
 
 from __future__ import annotations

@@ -143,6 +143,11 @@ class ErrorInfo:
     message: str
     hint: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The message, and on a line of its own the hint; not safe to show."""
+        return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
+
 
 @dataclass(frozen=True, slots=True)
 class OutsideChange:
@@ -316,6 +321,11 @@ class CaseResult:
     expect_fail: str | None = None
     earlier: tuple[CaseAttempt, ...] = ()
     line: int | None = None
+
+    @property
+    def took_s(self) -> float:
+        """How long all attempts took together."""
+        return self.duration_s + sum(attempt.duration_s for attempt in self.earlier)
 
 
 @dataclass(frozen=True, slots=True)

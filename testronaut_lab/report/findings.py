@@ -39,10 +39,10 @@ def findings(run: RunResult) -> Iterator[Finding]:
     Of a case that was run again without success the last attempt, of one that recovered the last one before that.
     """
     if run.error is not None:
-        yield Finding(Status.ERROR, run.run, message=_said(run.error))
+        yield Finding(Status.ERROR, run.run, message=run.error.text)
     for plan in run.plans:
         if plan.error is not None:
-            yield Finding(plan.status, plan.name, plan.file, message=_said(plan.error))
+            yield Finding(plan.status, plan.name, plan.file, message=plan.error.text)
         for case in plan.cases:
             yield from _of_case(plan, case)
 
@@ -80,8 +80,7 @@ def skipped_because(case: CaseResult) -> str:
 
 def took_s(run: RunResult) -> float:
     """How long all cases took together, every attempt of them."""
-    cases = [case for plan in run.plans for case in plan.cases]
-    return sum(case.duration_s + sum(attempt.duration_s for attempt in case.earlier) for case in cases)
+    return sum(case.took_s for plan in run.plans for case in plan.cases)
 
 
 def _of_case(plan: PlanResult, case: CaseResult) -> Iterator[Finding]:
@@ -111,8 +110,4 @@ def _of_attempt(
         if step.status in _BAD:
             yield Finding(status or step.status, step.nodeid, plan.file, step.line, step, attempt=attempt)
     if error is not None:
-        yield Finding(status or case.status, case.nodeid, plan.file, case.line, message=_said(error), attempt=attempt)
-
-
-def _said(error: ErrorInfo) -> str:
-    return error.message if error.hint is None else f"{error.message}\nhint: {error.hint}"
+        yield Finding(status or case.status, case.nodeid, plan.file, case.line, message=error.text, attempt=attempt)

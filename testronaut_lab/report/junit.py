@@ -29,8 +29,6 @@ from testronaut_lab.report.lines import WORDS, duration_text
 from testronaut_lab.report.safe import clipped, safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024
-_FAILURES = frozenset({Status.FAILED, Status.XPASSED})
-_SKIPPED = frozenset({Status.SKIPPED, Status.XFAILED})
 _BAD = frozenset({Status.FAILED, Status.ERROR})
 _NO_CHARACTERS = re.compile("[\ufffe\uffff]")  # assigned to nothing, ever, and the only ones left that XML forbids
 
@@ -57,7 +55,7 @@ def _suite(run: RunResult, plan: PlanResult) -> Element:
     if plan.error is not None:
         tests.append(_failed_test(plan.file or plan.name, "the plan itself", plan.error))
     name = f"{plan.name} {bracketed(plan.cell)}" if plan.cell else plan.name
-    suite = _counted(name, tests, sum(map(_took_s, plan.cases)))
+    suite = _counted(name, tests, sum(case.took_s for case in plan.cases))
     suite.set("timestamp", _timestamp(plan.started or run.started))
     if plan.file is not None:
         suite.set("file", _safe(plan.file))
@@ -95,7 +93,7 @@ def _properties(run: RunResult, plan: PlanResult) -> Element:
 
 def _test(case: CaseResult) -> Element:
     path, _, name = case.nodeid.partition("::")
-    test = Element("testcase", classname=_safe(path), name=_safe(name), time=_seconds(_took_s(case)))
+    test = Element("testcase", classname=_safe(path), name=_safe(name), time=_seconds(case.took_s))
     _add_outcome(test, case)
     flaky = "flaky" if case.status is Status.FLAKY else "rerun"
     for attempt in case.earlier:
@@ -107,7 +105,7 @@ def _test(case: CaseResult) -> Element:
 
 def _failed_test(classname: str, name: str, error: ErrorInfo) -> Element:
     test = Element("testcase", classname=_safe(classname), name=_safe(name), time=_seconds(0.0))
-    _add(test, "error", error.class_, error.message, _error_lines(error))
+    _add(test, "error", error.class_, error.message, [error.text])
     return test
 
 
@@ -161,11 +159,7 @@ def _story(steps: Sequence[StepResult], error: ErrorInfo | None) -> list[str]:
         if step.status in _BAD:
             where = "" if step.line is None else f"  (line {step.line})"
             lines += [f"{step.id}{where}", *command_lines(step), step.exit.describe(), *details(step), ""]
-    return lines if error is None else [*lines, *_error_lines(error)]
-
-
-def _error_lines(error: ErrorInfo) -> list[str]:
-    return [error.message] if error.hint is None else [error.message, f"hint: {error.hint}"]
+    return lines if error is None else [*lines, error.text]
 
 
 def _transcript(steps: Sequence[StepResult]) -> str:
@@ -196,10 +190,6 @@ def _stream_lines(name: str, stream: Captured) -> list[str]:
     left_out = len(text) - _TAIL_CHARACTERS
     shown = clipped(text[-_TAIL_CHARACTERS:]).removesuffix("\n").split("\n")
     return [f"-- {name}", *([f"… {left_out} characters before"] if left_out > 0 else []), *shown]
-
-
-def _took_s(case: CaseResult) -> float:
-    return case.duration_s + sum(attempt.duration_s for attempt in case.earlier)
 
 
 def _seconds(value: float) -> str:

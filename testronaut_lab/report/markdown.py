@@ -77,7 +77,7 @@ def _table(run: RunResult) -> list[str]:
 
 
 def _row(case: CaseResult) -> str:
-    took = duration_text(case.duration_s + sum(attempt.duration_s for attempt in case.earlier))
+    took = duration_text(case.took_s)
     again = f", {case.attempts} attempts" if case.attempts > 1 else ""
     about = [_code(case.nodeid)]
     if case.expect_fail is not None:
@@ -106,7 +106,7 @@ def _step(step: StepResult) -> Iterator[str]:
     yield f"{step.exit.describe()} after {duration_text(step.duration_s)}"
     yield ""
     if step.error is not None:
-        yield from _fence(step.error.message if step.error.hint is None else f"{step.error.message}\nhint: {step.error.hint}")
+        yield from _fence(step.error.text)
     for mismatch in step.mismatches:
         yield from _mismatch(mismatch)
     if not any(mismatch.aspect.startswith("stderr") for mismatch in step.mismatches):

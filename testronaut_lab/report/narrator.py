@@ -52,7 +52,6 @@ from testronaut_lab.report.view import RunView
 _NAME_WIDTH = (26, 36)  # a longer name sticks out and moves no other
 _INSTALL_TAIL = 20
 _RECAP = 20
-_PlanEvent = PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished
 
 
 class Narrator:

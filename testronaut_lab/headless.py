@@ -21,6 +21,7 @@ from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, w
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
+from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
@@ -80,7 +81,7 @@ class PlanRun:
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
-        goldens = GoldenStore(root / "snapshots")
+        goldens = GoldenStore(root / SNAPSHOTS)
         self._judge = judge = Judge(
             goldens,
             options.update,

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from testronaut_lab.config import load_config
 from testronaut_lab.errors import UsageError
+from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import Broken, Pending, PendingStore
 from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.golden.store import GoldenStore, Orphan
+from testronaut_lab.model.cells import Cell
 from testronaut_lab.model.events import Body, CaseFinished, PlanRecorded, PlanStarted, RunFinished
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.result import Status
@@ -22,8 +24,6 @@ from testronaut_lab.planfile import find_plans, load_plans
 from testronaut_lab.store.database import Store
 
 _LOOK_BACK = 20  # runs; an older complete one is hardly of the plans as they are now
-
-Cell = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ def leftovers(root: Path, location: str | None = None) -> Leftovers:
     plans = [plan for path in find_plans([root]) for plan in load_plans(path, root=root, defaults=config.defaults)]
     run = _complete_run(Store.open(location or config.store_location), plans)
     known = [golden_key(step) for plan in plans for step in all_steps(plan) if step.golden is not None]
-    goldens = GoldenStore(root / "snapshots")
+    goldens = GoldenStore(root / SNAPSHOTS)
     return Leftovers(tuple(goldens.orphans(known)), tuple(_unasked(PendingStore(goldens), known)), run)
 
 
 def remove(root: Path, found: Leftovers) -> None:
     """Removes them, but for goldens that hold what is not theirs. Raises UsageError, CaptureError."""
-    goldens = GoldenStore(root / "snapshots")
+    goldens = GoldenStore(root / SNAPSHOTS)
     goldens.remove(found.removable)
     PendingStore(goldens).reject(found.pending)
 

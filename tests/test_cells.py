@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testronaut_lab.golden.store import GoldenKey
+from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.model.cells import bracketed, from_brackets, without_cell
 
 VALUES = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.errors import CaptureError, UsageError
-from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.golden.places import GoldenKey
+from testronaut_lab.golden.store import GoldenStore
 
 KEY = GoldenKey("examples/jq", "select", "plain")
 TREE = {"cmd.txt": b"$ jq .      (exit 0)\n", "stdout.txt": b"1\n", "files/out/a.json": b"{}"}
@@ -171,7 +172,8 @@ def test_golden_that_holds_something_else_is_not_swept_away(store: GoldenStore) 
 
 CRASH = """
 import os, pathlib, sys
-from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.golden.places import GoldenKey
+from testronaut_lab.golden.store import GoldenStore
 left = int(sys.argv[2])
 def dying(event, args):
     global left
@@ -213,7 +215,8 @@ def test_what_a_dead_writer_left_is_cleared_by_the_next_one(store: GoldenStore) 
 
 def test_writers_at_once_leave_one_whole_golden(store: GoldenStore) -> None:
     script = (
-        "import sys, pathlib\nfrom testronaut_lab.golden.store import GoldenKey, GoldenStore\n"
+        "import sys, pathlib\nfrom testronaut_lab.golden.places import GoldenKey\n"
+        "from testronaut_lab.golden.store import GoldenStore\n"
         "store, key = GoldenStore(pathlib.Path(sys.argv[1])), GoldenKey('p', 'c', 's')\n"
         "for n in range(20):\n"
         "    store.write(key, {'cmd.txt': sys.argv[2].encode(), 'stdout.txt': sys.argv[2].encode()})\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.golden.pending import Pending, PendingStore
+from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.golden.render import GoldenTree
-from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.model.expect import ExitExpect, Expect, MaxExpect, TextExpect

@@ -17,6 +17,7 @@ import typer
 from testronaut_lab.cli.app import app
 from testronaut_lab.console import Printer, complain, print_json, print_table, say, write_line
 from testronaut_lab.errors import LabError, UsageError
+from testronaut_lab.golden.names import SNAPSHOTS
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -61,14 +62,14 @@ def accept(globs: Annotated[list[str], _SOME]) -> None:
     store, chosen = open_pending(), _chosen(globs)
     for choice in chosen:
         if not isinstance(choice.entry, Pending):
-            place = f"snapshots/{choice.entry.place}"
+            place = f"{SNAPSHOTS}/{choice.entry.place}"
             raise UsageError(f"accepting {place}: {choice.entry.problem}", hint=f"testronaut-lab reject {shlex.quote(place)}")
     good = [(choice.entry, choice.files) for choice in chosen if isinstance(choice.entry, Pending)]
     store.accept([entry for entry, files in good if files is None])
     for entry, files in good:
         if files is not None:
             store.accept_files(entry, files)
-        say(f"accepted {entry.nodeid}{_only(files)}: snapshots/{entry.place}")
+        say(f"accepted {entry.nodeid}{_only(files)}: {SNAPSHOTS}/{entry.place}")
     _say_left(store)
 
 
@@ -97,7 +98,7 @@ def open_pending(root: Path | None = None) -> PendingStore:
     from testronaut_lab.golden.pending import PendingStore
     from testronaut_lab.golden.store import GoldenStore
 
-    return PendingStore(GoldenStore((root or project_root(Path.cwd())) / "snapshots"))
+    return PendingStore(GoldenStore((root or project_root(Path.cwd())) / SNAPSHOTS))
 
 
 def tell_pending(root: Path, printer: Printer) -> None:
@@ -173,7 +174,7 @@ def table_row(entry: Pending | Broken) -> tuple[str, str, str, str]:
 def _as_json(entry: Pending | Broken) -> dict[str, object]:
     from testronaut_lab.golden.pending import Pending
 
-    common = {"id": entry.place, "golden": f"snapshots/{entry.place}", "problem": entry.problem}
+    common = {"id": entry.place, "golden": f"{SNAPSHOTS}/{entry.place}", "problem": entry.problem}
     if not isinstance(entry, Pending):
         return {**common, "status": "broken"}
     origin = entry.origin

@@ -12,8 +12,8 @@ from itertools import accumulate
 from rich.cells import chop_cells
 from rich.text import Text
 
-from testronaut_lab.golden.choosing import SNAPSHOTS
 from testronaut_lab.golden.compare import GoldenChange
+from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import Broken, Pending
 from testronaut_lab.model.units import size_text
 from testronaut_lab.report.lines import diff_style

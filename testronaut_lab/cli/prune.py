@@ -11,6 +11,7 @@ import typer
 from testronaut_lab.cli.app import STORE, app
 from testronaut_lab.cli.goldens import refuse_in_ci
 from testronaut_lab.console import say
+from testronaut_lab.golden.names import SNAPSHOTS
 
 if TYPE_CHECKING:
     from testronaut_lab.pruning import Leftovers
@@ -45,9 +46,9 @@ def prune(
 
 def _list(found: Leftovers) -> None:
     for orphan in found.goldens:
-        say(f"snapshots/{orphan.place}" if orphan.strange is None else f"kept snapshots/{orphan.place}: {orphan.strange}")
+        say(f"{SNAPSHOTS}/{orphan.place}" if orphan.strange is None else f"kept {SNAPSHOTS}/{orphan.place}: {orphan.strange}")
     for entry in found.pending:
-        say(f"snapshots/{entry.place} (pending)")
+        say(f"{SNAPSHOTS}/{entry.place} (pending)")
 
 
 def _agreed(count: int) -> bool:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import Broken, Pending
-
-SNAPSHOTS = "snapshots"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,19 @@
-"""Which names a golden may use on disk: checked before any I/O, because they come from plans and from tools under test."""
+"""Which names a golden may use on disk: checked before any I/O, because they come from plans and from tools under test.
+
+And the two names that are always ours. Nothing heavy is imported here: every pytest does.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Final
+
+SNAPSHOTS: Final = "snapshots"
+"""The folder of a project that its goldens are in."""
+PYTEST_MARK: Final = ".pytest"
+"""A file in the folder of a test module's goldens: tests made them."""
 
 _MAX_NAME_BYTES = 255
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})

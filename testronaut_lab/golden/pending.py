@@ -36,8 +36,8 @@ _TEXTS: Final = frozenset({"id", "nodeid", "run", "when", "base_sha256", "sha256
 class Origin:
     """What `pending.json` says. `id` is the golden's place, `base_sha256` of the whole golden it was compared with, or
     `none`; `sha256` is of the files beside it. `also` are the node ids of other cells that wait for the same golden since the
-    same run. `clash` is the node id of another cell that gave something else for the same
-    golden in the same run; None if there is none."""
+    same run. `clash` is the node id of another cell that gave something else for it in the same run; None if there is none.
+    """
 
     id: str
     nodeid: str
@@ -156,9 +156,7 @@ class PendingStore:
                 self._check(each)
             for each in chosen:
                 self._goldens.write_at(each.place, each.actual, each.origin.maker)
-                self._drop(
-                    each.place
-                )  # after: who dies in between leaves an entry that is the golden already, and counts as none
+                self._drop(each.place)  # after: who dies in between leaves an entry that is the golden already, and so is none
 
     def accept_files(self, entry: Pending, files: Iterable[str]) -> None:
         """Takes over only these files of an entry, a removed one too; the rest stays pending. There must be a golden already.

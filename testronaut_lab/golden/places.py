@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from testronaut_lab.errors import UsageError
-from testronaut_lab.golden.names import folded, name_problem
+from testronaut_lab.golden.names import SNAPSHOTS, folded, name_problem
 from testronaut_lab.model.cells import Cell, folder_name
 from testronaut_lab.model.plan import Step
 
@@ -89,7 +89,7 @@ def twin(name: str, names: Iterable[str]) -> str | None:
 def _together(owner: str, place: str, first_owner: str, first_place: str) -> UsageError:
     why = "one folder" if folded(place) == folded(first_place) else "one inside the other"
     return UsageError(
-        f"the goldens of {first_owner} and {owner} would lie in snapshots/{first_place} and snapshots/{place}: {why}",
+        f"the goldens of {first_owner} and {owner} would lie in {SNAPSHOTS}/{first_place} and {SNAPSHOTS}/{place}: {why}",
         hint="rename one of the plans, cases or steps",
     )
 

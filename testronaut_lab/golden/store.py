@@ -18,14 +18,13 @@ from typing import Final
 
 from testronaut_lab.errors import CaptureError, UsageError
 from testronaut_lab.golden import disk
-from testronaut_lab.golden.places import GoldenKey as GoldenKey
-from testronaut_lab.golden.places import Maker
+from testronaut_lab.golden.names import PYTEST_MARK
+from testronaut_lab.golden.places import GoldenKey, Maker
 from testronaut_lab.golden.render import GoldenTree, check_names
 
 NO_GOLDEN: Final = "none"
 _FILES: Final = disk.TOP_LEVEL - {"files"}
-_PYTEST_MARK: Final = ".pytest"
-_PYTEST_MARK_TEXT: Final = b"The goldens in this folder are made by tests: `testronaut-lab prune` leaves them alone.\n"
+_MARK_TEXT: Final = b"The goldens in this folder are made by tests: `testronaut-lab prune` leaves them alone.\n"
 
 
 def tree_sha256(tree: GoldenTree | None) -> str:
@@ -145,16 +144,16 @@ class GoldenStore:
             raise CaptureError(f"looking for goldens in {self.root}: {error}") from error
 
     def _maker(self, place: str) -> Maker:
-        marked = any((self.root / each / _PYTEST_MARK).exists() for each in PurePosixPath(place).parents)
+        marked = any((self.root / each / PYTEST_MARK).exists() for each in PurePosixPath(place).parents)
         module = self.root.parent / f"{place.rsplit('/', 2)[0]}.py"
         is_tests = module.name.startswith("test_") or module.stem.endswith("_test")
         return "pytest" if marked or (is_tests and module.exists()) else "plan"
 
     def _mark(self, module: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(module / _PYTEST_MARK, flags, 0o666), "ab") as mark:
+        with open(os.open(module / PYTEST_MARK, flags, 0o666), "ab") as mark:
             if not os.fstat(mark.fileno()).st_size:
-                mark.write(_PYTEST_MARK_TEXT)
+                mark.write(_MARK_TEXT)
 
     def _strange(self, place: str) -> str | None:
         try:

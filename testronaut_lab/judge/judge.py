@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.compare import compare
 from testronaut_lab.golden.pending import PendingStore
-from testronaut_lab.golden.places import golden_key
+from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.golden.render import GoldenTree, Rendered, render
-from testronaut_lab.golden.store import GoldenKey, GoldenStore
+from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.ballot import Ballot, Question, cells_text
 from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
 from testronaut_lab.judge.save import saved_values

@@ -92,7 +92,7 @@ def duration(seconds: float) -> JsonValue:
     """`5s`, `200ms` where that says it exactly, else the number."""
     for unit, size_s in (("s", 1.0), ("ms", 0.001)):
         count = round(seconds / size_s)
-        if parse_duration(text := f"{count}{unit}") == seconds if count > 0 else False:
+        if count > 0 and parse_duration(text := f"{count}{unit}") == seconds:
             return text
     return seconds
 

@@ -10,8 +10,8 @@ Names are imported when they are first used, so that `import testronaut_lab` cos
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers take it for true; typing's own costs half of the time until a ctrl-c is understood
 if TYPE_CHECKING:
     from testronaut_lab.errors import CaptureError, EngineError, InstallError, LabError, SessionLost, StepFailed, UsageError
     from testronaut_lab.lab import Session, run_plan

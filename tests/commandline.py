@@ -74,9 +74,9 @@ class Project:
         """The same within this process, where nothing depends on its being another one: starting that takes a second."""
         out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
         with chdir(cwd or self.root), redirect_stdout(out), redirect_stderr(err), patch("sys.argv", ["testronaut-lab", *words]):
-            with patch.dict("os.environ", environment(env), clear=True), pytest.raises(SystemExit) as ended:
-                cli.main()
-        return Said(int(ended.value.code or 0), _text(out), _text(err))
+            with patch.dict("os.environ", environment(env), clear=True):
+                status = entered()
+        return Said(status, _text(out), _text(err))
 
     @contextmanager
     def started(self, *words: str, until: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
@@ -100,6 +100,17 @@ class Project:
         """The steps that have one, as `PLAN/CASE/STEP`."""
         folder = self.root / "snapshots"
         return sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("cmd.txt"))
+
+
+def entered() -> int:
+    """The entry point, with the arguments that this process has, up to its status; this process goes on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return int(ended.value.code or 0)
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

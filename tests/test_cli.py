@@ -11,9 +11,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from commandline import ARGV, Project, environment
+from commandline import ARGV, Project, entered, environment
 
-from testronaut_lab import cli
 from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus
 
 VERBS_TO_COME = "demo doctor import replay shell".split()
@@ -28,9 +27,7 @@ def project(tmp_path: Path) -> Project:
 def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The entry point in this process, for what ends before anything is run."""
     monkeypatch.setattr(sys, "argv", ["testronaut-lab", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
+    return entered()
 
 
 @pytest.mark.parametrize("verb", VERBS_TO_COME)

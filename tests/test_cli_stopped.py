@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import HELLO, Project, stopped_by
+from commandline import HELLO, Project, environment, stopped_by
 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.manager import container_name, reap
@@ -106,3 +108,36 @@ def test_a_run_that_goes_on_is_left_alone_and_shown_as_running(project: Stopped)
         assert len(project.containers) == 1
         assert project.stored()[0] == "running"
         assert stopped_by(process, signal.SIGTERM).status == ExitStatus.TERMINATED
+
+
+# The command line, in whose imports, of this module or of that, a signal comes.
+STRUCK = """
+import os, sys
+module, number = sys.argv[1:3]
+del sys.argv[1:3]
+class Finder:
+    def find_spec(self, name, *_more):
+        if name == module:
+            os.kill(os.getpid(), int(number))
+sys.meta_path.insert(0, Finder())
+from testronaut_lab.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["testronaut_lab.cli.dispatch", "typer", "testronaut_lab.cli.tui"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_that_comes_while_we_start_ends_us_without_a_word(
+    module: str, number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", STRUCK, module, str(int(number)), "runs"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, b"", b"")
+
+
+def test_ctrl_c_while_the_interpreter_ends_changes_nothing_of_what_was_said(tmp_path: Path) -> None:
+    late = "import atexit, os\natexit.register(os.kill, os.getpid(), 2)\nfrom testronaut_lab.cli import main\nmain()"
+    ended = subprocess.run(
+        [sys.executable, "-c", late, "schema", "plan"], cwd=tmp_path, env=environment(), capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-import testronaut_lab.cli.main  # noqa: F401 - hangs the verbs on the app
+import testronaut_lab.cli.dispatch  # noqa: F401 - hangs the verbs on the app
 from testronaut_lab.cli.app import app
 from testronaut_lab.planfile import parse_plans
 

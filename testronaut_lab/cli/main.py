@@ -1,78 +1,53 @@
-"""The entry point: every error becomes a message, a hint and a status here. Verbs import the heavy parts that they need."""
+"""The entry point: what signals do before there is anything to tidy up and after there is, and a status of the table.
+
+What a command line means is `dispatch.py`, which takes a tenth of a second and more to import.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-import traceback
 from io import TextIOWrapper
-from typing import NoReturn
 
-from testronaut_lab.cli import (  # noqa: F401 - each hangs its verbs on the app
-    engine,
-    goldens,
-    images,
-    install,
-    prune,
-    record,
-    results,
-    review,
-    run,
-    schema,
-    tui,
-)
-from testronaut_lab.cli.app import app
-from testronaut_lab.console import complain, leave, say
-from testronaut_lab.errors import ExitStatus, LabError, UsageError
+from testronaut_lab.errors import ExitStatus
 
-# As the help lists them: what is done every day first.
-_VERBS = (
-    "run", "tui", "record", "pending", "diff", "review", "accept", "reject", "prune", "runs", "show", "replay", "export",
-    "install", "images", "clean", "shell", "doctor", "import", "schema", "demo",
-)  # fmt: skip
-app.registered_commands.sort(key=lambda verb: _VERBS.index(verb.name or getattr(verb.callback, "__name__", "")))
+TYPE_CHECKING = False  # as in the package's `__init__`
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import NoReturn
 
-# Of the contract and not there yet: refused by name, never ignored.
-_VERBS_TO_COME = frozenset("demo doctor import replay shell".split())
-_RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())
+_STATUSES = {
+    signal.SIGINT: ExitStatus.INTERRUPTED,
+    signal.SIGTERM: ExitStatus.TERMINATED,
+    signal.SIGHUP: ExitStatus.TERMINATED,
+}
 
 
 def main() -> NoReturn:
-    """The entry point: whatever happens ends with a status of the table."""
+    """Run the command line of this process; whatever happens ends with a status of the table."""
+    dispatch = _imported()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no `…` is no reason to end
-    sys.exit(_main(sys.argv[1:]))
-
-
-def _main(arguments: list[str]) -> int:
     try:
-        _refuse_what_is_to_come(arguments)
-        try:
-            app(arguments, prog_name="testronaut-lab")
-        finally:
-            sys.stdout.flush()  # here, where a reader that has gone is understood
-    except SystemExit as ended:  # a wrong command line has been told of by then
-        return ended.code if isinstance(ended.code, int) else ExitStatus.OK
-    except KeyboardInterrupt:
-        return ExitStatus.INTERRUPTED
-    except LabError as error:
-        complain(error)
-        return error.exit_status
-    except BrokenPipeError:
-        leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
-        return ExitStatus.FAILED
-    except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
-        say(traceback.format_exc(), sys.stderr)
-        say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
-        return ExitStatus.BUG
-    return ExitStatus.OK
+        status = dispatch(sys.argv[1:])
+    except KeyboardInterrupt:  # while something else was being told
+        status = ExitStatus.INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: at the interpreter's own end it would come out as a traceback
+    sys.exit(status)
 
 
-def _refuse_what_is_to_come(arguments: list[str]) -> None:
-    verb, *rest = arguments or [""]
-    if verb in _VERBS_TO_COME:
-        raise UsageError(f"`{verb}` is not supported yet", hint="testronaut-lab --help")
-    for argument in rest if verb == "run" else ():
-        name = argument.partition("=")[0]
-        if name in _RUN_OPTIONS_TO_COME or argument.startswith("-j"):
-            raise UsageError(f"`run {name}` is not supported yet", hint="testronaut-lab run --help")
+def _imported() -> Callable[[list[str]], int]:
+    """`dispatch`. A signal meanwhile ends us at once: an exception in the middle of imports can come out as anything."""
+    before = {number: signal.signal(number, _end) for number in _STATUSES if signal.getsignal(number) != signal.SIG_IGN}
+    from testronaut_lab.cli.dispatch import dispatch
+
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return dispatch
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(_STATUSES[signal.Signals(number)])

@@ -78,6 +78,17 @@ def test_signals_that_come_often_change_nothing(project: Stopped) -> None:
     assert (project.containers, list(project.sessions.iterdir())) == ([], [])
 
 
+def test_a_hangup_that_whoever_started_us_had_ignored_ends_nothing(project: Stopped) -> None:
+    project.write(SLOW.replace("sleep 100", "sleep 1"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does it: what we start has it so
+    try:
+        with project.started("run", until="one::quick", env=project.env) as process:
+            said = stopped_by(process, signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert said.status == ExitStatus.OK
+
+
 def test_an_installation_can_be_interrupted(project: Stopped) -> None:
     project.write(HELLO.replace("cases:", "tools: [apt:no-such-package-of-ours]\ncases:"))
     with project.started("run", until="install  no-such-package-of-ours", env=project.env) as process:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from testronaut_lab.cli.app import app, shown
+from testronaut_lab.cli.run import with_hangup
 from testronaut_lab.console import complain, say
 from testronaut_lab.errors import ExitStatus, LabError, UsageError
 
@@ -240,7 +241,7 @@ def _ended_by_signals() -> Iterator[None]:
     def end(_number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(ExitStatus.TERMINATED)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in with_hangup(signal.SIGTERM)}
     try:
         yield
     finally:

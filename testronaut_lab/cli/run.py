@@ -90,7 +90,7 @@ def run(
 
 @contextmanager
 def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come."""
+    """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come; SIGHUP not under `nohup`."""
 
     told = False
 
@@ -101,12 +101,17 @@ def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
         if plan_run.preparing and not again:  # only once: the second one must not cut the cleaning up short
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in with_hangup(signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def with_hangup(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
+    """These signals and SIGHUP, which is left out where whoever started us had it ignored."""
+    return numbers if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*numbers, signal.SIGHUP)
 
 
 def reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool, tells: type[Narrator] | None = None) -> RunResult:

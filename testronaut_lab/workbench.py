@@ -35,10 +35,9 @@ from testronaut_lab.errors import EngineError, LabError, UsageError
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.lineage import ShellSpec
 from testronaut_lab.execution.driver.plain import PlainDriver
 from testronaut_lab.execution.driver.protocol import Driver
-from testronaut_lab.execution.driver.script import RUN_DIR
+from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.execution.undoing import History

@@ -456,12 +456,14 @@ def test_what_is_in_memory_is_told_only_where_there_is_something(session: Sessio
     assert notes(session.undo()) == ["not undone: what is in /var/tmp, which is in memory and not captured"]
 
 
-def test_traps_that_were_set_are_told(session: Session) -> None:
+def test_traps_are_as_they_were_then(session: Session) -> None:
     session.run("trap 'echo bye' EXIT").check()
-    session.run("v=1").check()
-    assert notes(session.undo()) == ["traps that were set are gone"]
-    session.run("v=2").check()
-    assert notes(session.undo()) == []
+    session.run("trap 'echo never' EXIT").check()
+    session.run("trap - EXIT").check()
+    assert notes(session.undo(2)) == []
+    assert session.run("exit 3").out == "bye\n"
+    assert notes(session.undo(2)) == []
+    assert session.run("exit 3").out == ""
 
 
 def test_steps_find_as_much_room_for_processes_as_without_undo(undoable: MakeUndoable) -> None:

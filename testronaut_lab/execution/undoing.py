@@ -60,7 +60,6 @@ class Moment:
     modes: Mapping[str, int]
     shell: Checkpoint
     programs: frozenset[str]
-    has_traps: bool
     exported: bytes | None = None
 
 
@@ -81,7 +80,6 @@ class History:
     keep: Keep
     done: deque[Done] = field(default_factory=deque)
     root: set[str] = field(default_factory=set)  # what this container's steps before those changed in the root file system
-    has_traps: bool = False
 
 
 class Undoing:
@@ -113,7 +111,7 @@ class Undoing:
         shell = self._driver.rewinder.checkpoint()
         modes = {target: stat.S_IMODE(root.stat().st_mode) for target, root in self._trees.items()}
         exported = self._ask_exported() if shell.copy is None else None
-        self._now = Moment(dict(seen), modes, shell, self._beside.names, history.has_traps, exported)
+        self._now = Moment(dict(seen), modes, shell, self._beside.names, exported)
         history.keep.recent.clear()
         return self._now
 
@@ -122,7 +120,6 @@ class Undoing:
         history = self.history
         root = tuple(change.path for change in result.outside if not self._is_ours(change.path))
         history.done.append(Done(request, before, root))
-        history.has_traps = history.has_traps or "trap" in (request.run or "")
         while len(history.done) > history.levels:
             history.root.update(history.done.popleft().root)
         self._driver.rewinder.keep_only(done.before.shell for done in history.done)
@@ -154,7 +151,6 @@ class Undoing:
             raise FreshContainerNeeded(str(gone)) from None
         notes += _notes_of_jobs(rewound)
         notes += ["the file descriptors that the shell held open are closed, with any locks on them"] if held else []
-        notes += ["traps that were set are gone"] if moment.has_traps else []
         notes += [*restored, *self._notes_of_unseen()]
         return self._finish(undone, UndoHow.SHELL, notes)
 
@@ -192,7 +188,6 @@ class Undoing:
     def _finish(self, undone: Sequence[Done], how: UndoHow, notes: list[str]) -> UndoResult:
         for _ in undone:
             self.history.done.pop()
-        self.history.has_traps = False
         first = undone[0].request
         nodeids = tuple(done.request.nodeid for done in undone)
         self._emit(StepsUndone(first.plan, first.case, nodeids, how, tuple(notes)))

@@ -120,6 +120,17 @@ BEHAVIOURS: dict[str, tuple[Do, ...]] = {
             plain={"out": "", "code": 138, "state": RESTORED},
         ),
     ),
+    "a trap comes back with a restored shell": (
+        Do("""trap 'echo "caught it'"'"'s"' USR1; trap 'echo bye' EXIT""", note="traps"),
+        Do("trap - USR1 EXIT; exit 3", code=3, state=RESTORED),
+        Do("exit 4", "bye\n", code=4, state=RESTORED, plain={"out": ""}),
+        Do(
+            "read p x </proc/self/stat; kill -USR1 $p; unset p x",
+            "caught it's\n",
+            plain={"out": "", "code": 138, "state": RESTORED},
+        ),
+        Do("trap - USR1 EXIT"),
+    ),
     "an EXIT trap waits for the shell's end": (Do("trap 'echo bye' EXIT", "", note="traps"), Do("trap - EXIT")),
     "IFS carries on": (
         Do("IFS=:", note="unexported variable IFS"),

@@ -33,7 +33,8 @@ __lab_fin() {
 }
 
 # __lab_end NONCE PROCS: leave the step's streams, list the fds it left open, report, with the numbers of all processes, each
-# after a comma, where the file PROCS tells them: a moment later there are more, when the shell parks a copy of itself.
+# after a comma, where the file PROCS tells them: a moment later there are more, when the shell parks a copy of itself. In the
+# body, the directory, and behind a NUL the traps, which a copy does not have.
 __lab_end() {
   \command exec <>/dev/null >&0 2>&0
   __lab_d=- __lab_n=-
@@ -49,6 +50,8 @@ __lab_end() {
   {
     \__lab_rec "S $1 $__lab_s $__lab_f $__lab_d $__lab_n"
     \command pwd || \command printf '%s\n' "$PWD"
+    \command printf '\0'
+    \command trap
     \__lab_rec .
   } >|/run/lab/ctl
 }

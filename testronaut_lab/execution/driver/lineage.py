@@ -13,14 +13,14 @@ import secrets
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.records import Record, RecordReader
+from testronaut_lab.execution.driver.script import ShellSpec
 from testronaut_lab.execution.driver.shelf import Shelf
 
 START_TIMEOUT_S = 20.0
@@ -30,16 +30,6 @@ MAX_DEPTH = 1000
 _LAST_WORDS_S = 0.1
 _LEAVING = 8
 _RECORD_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ShellSpec:
-    """The session's shell: which program, as whom (UID:GID), with what environment, starting where."""
-
-    shell: str
-    user: str
-    env: Mapping[str, str]
-    cwd: str
 
 
 class ShellsGone(Exception):
@@ -74,6 +64,7 @@ class Lineage:
         self._depth = 0
         self.cwd = spec.cwd
         self.options = ""
+        self.traps = ""
         self.can_catch = True
 
     def start(self) -> None:
@@ -296,7 +287,7 @@ class Lineage:
         gate = f"k.{self._parked}"
         self._channel.drain_commands()
         self._starting = True
-        self._channel.pass_gate(gate, script.supervise(can_catch=self.can_catch))
+        self._channel.pass_gate(gate, self._supervise())
         self._leaving.extend(pid for role, pid in self._pids.items() if role == "supervisor")  # it told of the end, and goes
         self._pids["supervisor"] = self._pids.pop("parked")
         self._parked = None
@@ -309,8 +300,14 @@ class Lineage:
         self._appoint_witness()
         self._pids["supervisor"] = self._pids.pop("driver")
         self._starting = True
-        self._channel.send(script.supervise(can_catch=self.can_catch))
+        self._channel.send(self._supervise())
         self._wait_ready(SETTLE_TIMEOUT_S)
+
+    def _supervise(self) -> str:
+        traps = script.traps_text(self.traps)
+        if traps:
+            self._channel.put("traps", traps.encode(errors="surrogateescape"))
+        return script.supervise(can_catch=self.can_catch, has_traps=bool(traps))
 
     def _appoint_witness(self) -> None:
         self._close_leader()
@@ -342,6 +339,7 @@ class Lineage:
     def _start(self, ready: str, timeout_s: float) -> None:
         self._pids.clear()
         self._depth = 0
+        self.traps = ""
         self._starting = True
         self._channel.send(ready)
         self._attach(script.leader(self._spec.shell, self._generation + 1), [self._secret, script.introduce(self._secret)])

@@ -28,9 +28,9 @@ from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
-from testronaut_lab.execution.driver.lineage import ShellSpec
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.plainscript import CATCHES, FIRST, STATE_FILE, functions_text, leader, opening, step_line
+from testronaut_lab.execution.driver.script import ShellSpec
 from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter
 from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.surroundings import Surroundings

@@ -21,11 +21,15 @@ _PARK_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A shell at one moment: its parked copy, directory, options and the jobs beside it, by pid. `why_none` there is no copy."""
+    """A shell at one moment: its parked copy, directory, options, traps as it lists them, and the jobs beside it, by pid.
+
+    `why_none` there is no copy.
+    """
 
     copy: int | None
     cwd: str
     options: str
+    traps: str
     jobs: Mapping[int, str]
     why_none: str = "the shell held file descriptors open then, so that no copy of it was parked"
 
@@ -59,7 +63,7 @@ class Rewinder:
         copy = lineage.checkpoint
         if copy is not None:
             lineage.want(copy)
-        return Checkpoint(copy, lineage.cwd, lineage.options, self._others.jobs)
+        return Checkpoint(copy, lineage.cwd, lineage.options, lineage.traps, self._others.jobs)
 
     def keep_only(self, moments: Iterable[Checkpoint]) -> None:
         """Nobody will want to go back to any other."""
@@ -130,6 +134,7 @@ class Rewinder:
         return {process.pid: process.name for process in listed if process.is_alive and process.pid not in ours}
 
     def _go_on(self, number: int, to: Checkpoint, alive: frozenset[int]) -> None:
+        self._lineage.traps = to.traps
         try:
             self._lineage.rewind(number, alive)
         except ShellsGone:

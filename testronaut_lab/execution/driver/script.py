@@ -6,6 +6,7 @@ with a backslash, so that no alias of a step's touches them. What the functions 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -44,6 +45,16 @@ class Command:
     exports: Mapping[str, str] = field(default_factory=dict)
     isolated: bool = False
     merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShellSpec:
+    """The session's shell: which program, as whom (UID:GID), with what environment, starting where."""
+
+    shell: str
+    user: str
+    env: Mapping[str, str]
+    cwd: str
 
 
 def quote(text: str) -> str:
@@ -88,15 +99,29 @@ def park(number: int) -> str:
     return f"-{number}"
 
 
-def supervise(*, can_catch: bool) -> str:
+def supervise(*, can_catch: bool, has_traps: bool = False) -> str:
     """Go on as the one who waits for a forked copy that is the driver from now on, and tell of its end.
 
+    It `has_traps` where `traps_text` was written down for it.
     `set -e` must hold in the copy and not here, where a driver that ends with a failure would take the messenger with it;
     `( … ) || …` would switch it off inside.
     """
-    run = f"\\__lab_ready; {_loop(_catching(can_catch))}"
+    traps = rf"{_catching(can_catch)}. {RUN_DIR}/traps; " if has_traps else ""
+    run = f"{traps}\\__lab_ready; {_loop(_catching(can_catch))}"
     tell = rf'{{ \__lab_rec "D $?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
     return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
+
+
+def traps_text(listed: str) -> str:
+    """What is sourced to set the traps that a shell's `trap` listed; nothing where that is no such list."""
+    try:
+        words = shlex.split(listed)
+    except ValueError:
+        return ""
+    traps = [words[i : i + 4] for i in range(0, len(words), 4)]
+    if any(len(trap) != 4 or trap[:2] != ["trap", "--"] for trap in traps):
+        return ""
+    return "".join(rf"\command trap -- {quote(action)} {quote(condition)}" + "\n" for _, _, action, condition in traps)
 
 
 REENTER = rf"\command . {RUN_DIR}/reenter"

@@ -20,7 +20,7 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
-from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone, ShellSpec
+from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone
 from testronaut_lab.execution.driver.outcome import Over, ShellEnd
 from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.execution.driver.rewind import Rewinder
@@ -50,7 +50,7 @@ class ShellDriver:
 
     name = "fast"
 
-    def __init__(self, container: Container, channel: Channel, spec: ShellSpec, meter: Meter) -> None:
+    def __init__(self, container: Container, channel: Channel, spec: script.ShellSpec, meter: Meter) -> None:
         self._container = container
         self._channel = channel
         self._lineage = Lineage(container, channel, spec)
@@ -317,7 +317,8 @@ class ShellDriver:
         """See to it that a shell waits for the next command, with a parked copy if that is possible."""
         record = over.record
         if over.by_itself and record is not None:
-            self._lineage.cwd = record.body.removesuffix(b"\n").decode(errors="surrogateescape")
+            cwd, _, traps = record.body.decode(errors="surrogateescape").partition("\n\0")
+            self._lineage.cwd, self._lineage.traps = cwd, traps
             if not command.isolated:  # it is traced in a subshell, and ours tells that it is not
                 self._lineage.options = record.words[2]
             try:

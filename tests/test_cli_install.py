@@ -21,6 +21,7 @@ from testronaut_lab.errors import ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.lab import Session
 from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, ToolReady
+from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Package, Status, ToolInfo
 from testronaut_lab.planfile import parse_tool
@@ -73,6 +74,39 @@ def test_the_log_of_an_installation_that_failed_is_stored_too(project: Project) 
     assert "│  what went wrong" in said
     assert "installing script:fails.sh: it failed; it ended with status 3" in said
     assert project.here("show", "last", "--install-log", "--json").status == ExitStatus.USAGE
+
+
+@pytest.mark.engine
+def test_the_last_words_of_a_manager_are_on_the_screen_once(project: Project) -> None:
+    project.write(HELLO.replace("cases:", "tools: ['script:fails.sh']\ncases:"))
+    installed, ran, shown = project.here("install", "script:fails.sh"), project.here("run"), project.here("show", "--install-log")
+    for said in (installed.out, ran.out, shown.out):
+        assert said.count("what went wrong") == 1
+        assert "error: installing script:fails.sh: it failed; it ended with status 3\n" in said
+    (plan,) = project.here("show", "--json").json["plans"]  # type: ignore[index,call-overload]
+    assert plan["error"]["message"].endswith("; its last words:\n  what went wrong")  # type: ignore[index,call-overload]
+
+
+@pytest.mark.engine
+def test_what_went_wrong_with_the_first_way_is_not_said_again_before_the_next(project: Project) -> None:
+    said = project.here("install", "{name: mine, install: [script:fails.sh, script:mine.sh]}")
+    assert said.status == 0
+    assert "│  what went wrong\n" in said.out
+    assert "│  installing script:fails.sh: it failed; it ended with status 3\n       │  trying the next way" in said.out
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (["a", "b"], "1. x: it failed\n  why\n2. y: it failed; its last words:\n    c"),
+        (["b"], "1. x: it failed; its last words:\n    a\n  why\n2. y: it failed; its last words:\n    c"),
+        ([], "1. x: it failed; its last words:\n    a\n    b\n  why\n2. y: it failed; its last words:\n    c"),
+        (["why", "c"], "1. x: it failed; its last words:\n    a\n    b\n2. y: it failed"),
+    ],
+)
+def test_a_message_is_shown_without_the_last_words_that_stand_above_it(said: list[str], shown: str) -> None:
+    message = "1. x: it failed; its last words:\n    a\n    b\n  why\n2. y: it failed; its last words:\n    c"
+    assert without_said(message, said) == shown
 
 
 @pytest.mark.engine

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from testronaut_lab.model.lastwords import with_last_words
+
 _KEPT_LINES = 15
 _TERM_GRACE_S = 10.0
 
@@ -36,7 +38,7 @@ class Finished:
     def describe(self, timeout_s: float) -> str:
         """What came back, for an error message."""
         how = f"it took longer than {timeout_s:.0f} s" if self.timed_out else f"it exited with status {self.code}"
-        return f"{how}; its last words:\n  " + "\n  ".join(self.last_lines or ("(nothing)",))
+        return with_last_words(how, self.last_lines)
 
 
 class LineSplitter:

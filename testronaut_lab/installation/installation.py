@@ -21,6 +21,7 @@ from testronaut_lab.installation.progress import ProgressReader
 from testronaut_lab.installation.strategies import Argv, Strategy, Words, fill, matched, package_name, strategy_for
 from testronaut_lab.installation.trust import HostTrust
 from testronaut_lab.installation.verifier import Proof, verify
+from testronaut_lab.model.lastwords import with_last_words, without_said
 from testronaut_lab.model.plan import InstallSpec, ToolSpec
 from testronaut_lab.model.result import Package, ToolInfo
 
@@ -89,6 +90,7 @@ class Installation:
         self._tried = tried
         self._inventory = Inventory(container)
         self._used: list[Strategy] = []
+        self._heard: set[str] = set()
         self._there: set[Argv] = set()
         self._fresh: set[str] = set()
         self._work_is_there = False
@@ -103,7 +105,8 @@ class Installation:
             except InstallError as error:
                 self._failures[spec] = error
                 if spec is not tool.install[-1]:
-                    for line in (*error.message.splitlines(), "trying the next way to install it"):
+                    why = without_said(error.message, self._heard)
+                    for line in (*why.splitlines(), "trying the next way to install it"):
                         self._report(tool.name, line)
                     if strategy_for(spec.strategy).linked or error.fault not in _NOTHING_CHANGED:
                         raise StartOver from error
@@ -222,6 +225,7 @@ class Installation:
         delays, reader = retry_delays(random.Random()), ProgressReader(strategy)
 
         def heard(line: str) -> None:
+            self._heard.add(line)
             self._report(tool.name, line)
             if doing := reader.heard(line):
                 self._progress(tool.name, doing)
@@ -285,4 +289,4 @@ def retry_delays(rng: random.Random) -> list[float]:
 
 def in_words(ended: Executed) -> str:
     how = f"it took longer than {INSTALL_TIMEOUT_S:.0f} s" if ended.code is None else f"it ended with status {ended.code}"
-    return f"{how}; its last words:\n  " + "\n  ".join(ended.last_lines[-_LAST_LINES:] or ("(nothing)",))
+    return with_last_words(how, ended.last_lines[-_LAST_LINES:])

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from rich.text import Text
 
 from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, RunFinished, ToolReady
+from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import ErrorInfo, Package, ToolInfo
 from testronaut_lab.report.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
 from testronaut_lab.report.narrator import Narrator
@@ -32,8 +34,9 @@ class InstallNarrator(Narrator):
             case ToolReady(tool=ready, cached=cached):
                 return _tool_lines(ready, cached=cached)
             case PlanFinished(status=status, error=ErrorInfo() as error) as body:
-                name = safe_line(view.plan(body.plan).name)
-                return [labelled(WORDS[status], name, STYLES[status]), *error_lines(error)]
+                plan = view.plan(body.plan)
+                error = replace(error, message=without_said(error.message, (entry.line for entry in plan.install_log)))
+                return [labelled(WORDS[status], safe_line(plan.name), STYLES[status]), *error_lines(error)]
             case RunFinished():
                 return self.summary(view)
             case _:
@@ -61,10 +64,11 @@ def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
     """The stored log of a run's installations; of an image from the cache the one `kept`, by its key, when it was made."""
     told: set[str] = set()
     last = ""
+    said: list[str] = []
     for event in events:
         match event.body:
             case PlanStarted(name=name, file=file):
-                last = ""
+                last, said = "", []
                 yield Text(safe_line(name), "bold").append(f"  {safe_line(file or '')}", "not bold dim")
             case ImageReady(image=image):
                 yield labelled("image", Text(safe_line(image.ref)).append(f"  {safe_line(image.source)}", "dim"))
@@ -72,6 +76,7 @@ def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
                 if tool != last:
                     yield labelled("install", safe_line(tool))
                 last = tool
+                said.append(line)
                 yield from _logged(line)
             case ToolReady(tool=ready, cached=True):
                 yield from _tool_lines(ready, cached=True)
@@ -82,7 +87,7 @@ def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
                 yield from _tool_lines(ready, cached=False)
             case PlanFinished(status=status, error=ErrorInfo() as error):
                 yield labelled(WORDS[status], "", STYLES[status])
-                yield from error_lines(error)
+                yield from error_lines(replace(error, message=without_said(error.message, said)))
             case _:
                 continue
 

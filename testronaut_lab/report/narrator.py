@@ -5,6 +5,7 @@ How a line is built is in `report/lines.py`; where it goes is the business of `r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from rich.text import Text
@@ -29,6 +30,7 @@ from testronaut_lab.model.events import (
     StepsUndone,
     ToolReady,
 )
+from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import ErrorInfo, Status
 from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.lines import (
@@ -185,6 +187,7 @@ def _about(body: CaseFinished) -> list[str]:
 def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
     log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ == "InstallError" else []
     said = [labelled("│", safe_line(entry.line)) for entry in log]
+    error = replace(error, message=without_said(error.message, (entry.line for entry in log)))
     return [labelled(WORDS[status], safe_line(plan.title), STYLES[status]), *said, *error_lines(error)]
 
 

@@ -112,6 +112,13 @@ def test_a_mismatch_with_a_diff_shows_the_diff() -> None:
     assert "-a\n+b" in Page(step_html(replace(PASSED, status=Status.FAILED, mismatches=(mismatch,)))).text
 
 
+def test_a_removed_line_that_begins_like_a_head_is_coloured_as_removed() -> None:
+    mismatch = Mismatch("golden", "-- a\n", "b\n", "stdout.txt", "--- theirs\n+++ ours\n--- a\n+b\n")
+    page = step_html(replace(PASSED, status=Status.FAILED, mismatches=(mismatch,)))
+    assert '">--- a</span>' in page
+    assert '">--- theirs' not in page.replace('">--- theirs\n', "", 1)
+
+
 def test_a_mismatch_without_one_shows_both_values() -> None:
     text = Page(step_html(replace(PASSED, status=Status.FAILED, mismatches=(Mismatch("exit", "0", "5"),)))).text
     assert "exitexpected0actual5" in text

@@ -15,11 +15,12 @@ from testronaut_lab.config import load_config, project_root
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.model.plan import Case, Plan, all_steps
-from testronaut_lab.model.result import CaseResult, Status
+from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import load_plans
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
 from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
 from testronaut_lab.pytest_plugin.telling import CaseText, told
+from testronaut_lab.report.findings import skipped_because
 from testronaut_lab.report.safe import safe_line, safe_text
 
 
@@ -80,7 +81,7 @@ class CaseItem(pytest.Item):
         except LabError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         if result.status is Status.SKIPPED:
-            pytest.skip(_why_skipped(result))
+            pytest.skip(safe_text(skipped_because(result)))
         if result.status not in (Status.PASSED, Status.XPASSED):
             kind = CaseBroken if result.status is Status.ERROR else CaseFailed
             raise kind(told(result, runs.lines(self), runs.run_id(self), self.path))
@@ -126,8 +127,3 @@ def _mark(item: pytest.Item, tag: str) -> None:
         item.config.addinivalue_line("markers", f"{name}: a tag of plan files")
         item.config.stash[OWN_MARKERS] = own | {name}
     item.add_marker(getattr(pytest.mark, name))
-
-
-def _why_skipped(result: CaseResult) -> str:
-    notes = [safe_text(note) for step in result.steps for note in step.notes]
-    return notes[0] if notes else "none of its steps was run"

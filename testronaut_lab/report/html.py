@@ -26,7 +26,7 @@ from testronaut_lab.model.result import (
 from testronaut_lab.model.undo import UndoResult
 from testronaut_lab.report.cell_tables import beside_html
 from testronaut_lab.report.interleaved import interleaved
-from testronaut_lab.report.lines import WORDS, duration_text, fired_text
+from testronaut_lab.report.lines import WORDS, diff_heads, duration_text, fired_text
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.styled import PLAIN, Look, styled
 
@@ -218,14 +218,16 @@ def _mismatch(mismatch: Mismatch) -> list[str]:
     where = mismatch.aspect if mismatch.path is None else f"{mismatch.aspect}  {mismatch.path}"
     heading = _line(_coloured(where, _RED))
     if mismatch.diff is not None:
-        lines = "\n".join(_diff_line(line) for line in _tail(mismatch.diff).split("\n"))
-        return [heading, f'<pre style="{_PRE};{_MONO}">{lines}</pre>']
+        lines = _tail(mismatch.diff).split("\n")
+        heads = diff_heads(lines)
+        text = "\n".join([_text(line) for line in lines[:heads]] + [_diff_line(line) for line in lines[heads:]])
+        return [heading, f'<pre style="{_PRE};{_MONO}">{text}</pre>']
     return [heading, _block("expected", mismatch.expected), _block("actual", mismatch.actual)]
 
 
 def _diff_line(line: str) -> str:
     colour = {"+": _GREEN, "-": _RED, "@": _BLUE}.get(line[:1])
-    return _text(line) if colour is None or line.startswith(("+++", "---")) else _coloured(line, colour)
+    return _text(line) if colour is None else _coloured(line, colour)
 
 
 def _error(error: ErrorInfo | None) -> list[str]:

@@ -6,7 +6,7 @@ follows which event is in `report/narrator.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.text import Text
 
@@ -121,10 +121,15 @@ def mismatch_lines(mismatch: Mismatch) -> list[Text]:
 def diff_lines(diff: str) -> list[Text]:
     """A unified diff, removed lines red and added ones green."""
     lines = safe_text(clipped(diff)).rstrip("\n").split("\n")
-    heads = 2 if diff.startswith("--- ") and lines[1:] and lines[1].startswith("+++ ") else 0
+    heads = diff_heads(lines)
     styles = ["bold"] * heads + [diff_style(line) for line in lines[heads:_DIFF_LINES]]
     shown = [Text(f"{INDENT}  ").append(line, style) for line, style in zip(lines, styles, strict=False)]
     return shown + _left_out(len(lines) - _DIFF_LINES)
+
+
+def diff_heads(lines: Sequence[str]) -> int:
+    """How many lines of a unified diff name the two texts, 2 or 0; a removed line may begin like one of them."""
+    return 2 if len(lines) > 1 and lines[0].startswith("--- ") and lines[1].startswith("+++ ") else 0
 
 
 def error_lines(error: ErrorInfo) -> list[Text]:

@@ -36,7 +36,7 @@ def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bo
 def export_run(wanted: str, target: Path, location: str | None) -> str:
     """Write the evidence bundle of a stored run; says what is in it. Raises UsageError, CaptureError."""
     config = load_config(project_root(Path.cwd()))
-    store = Store.open(location or config.store_location)
+    store = Store.to_read(location or config.store_location)
     exported = export(store, _blobs(config), store.find(wanted), target)
     size = size_text(sum(file.size_bytes for file in exported.files))
     files = f"{len(exported.files)} files, {size}"

@@ -24,7 +24,7 @@ def narrowed_to_failed(plans: Sequence[Plan], location: str | Path) -> tuple[lis
 
     Raises UsageError when there is no such run, nothing in it went wrong, or nothing of that is among `plans`; CaptureError.
     """
-    store = Store.open(location)
+    store = Store.to_read(location)
     newest = _newest(store)
     if newest is None:
         raise UsageError(f"--last-failed: there is no earlier run in {store.file}", hint="testronaut-lab run")

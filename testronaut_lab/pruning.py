@@ -46,7 +46,7 @@ def leftovers(root: Path, location: str | None = None) -> Leftovers:
     """
     config = load_config(root)
     plans = [plan for path in find_plans([root]) for plan in load_plans(path, root=root, defaults=config.defaults)]
-    run = _complete_run(Store.open(location or config.store_location), plans)
+    run = _complete_run(Store.to_read(location or config.store_location), plans)
     known = [golden_key(step) for plan in plans for step in all_steps(plan) if step.golden is not None]
     goldens = GoldenStore(root / SNAPSHOTS)
     return Leftovers(tuple(goldens.orphans(known)), tuple(_unasked(PendingStore(goldens), known)), run)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from commandline import ARGV, Project, entered, environment
+from commandline import ARGV, HELLO, Project, Said, entered, environment
 
 from testronaut_lab.errors import EXIT_STATUS_MEANING, ExitStatus
 
@@ -216,6 +216,24 @@ def test_runs_and_show_of_a_project_without_runs_say_so(
     assert capsys.readouterr().out == "no runs yet\n"
     assert called(monkeypatch, "show", "last") == ExitStatus.USAGE
     assert "there are no runs yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [("runs", "no runs yet"), ("pending", "nothing is pending"), ("diff", "nothing is pending")]
+)
+def test_a_project_that_cannot_be_written_to_is_listed(verb: str, said: str, project: Project) -> None:
+    assert project.read_only(verb) == Said(ExitStatus.OK, f"{said}\n", "")
+    assert project.here(verb) == Said(ExitStatus.OK, f"{said}\n", "")
+    assert [entry.name for entry in project.root.iterdir()] == [".git"]
+
+
+def test_what_is_stored_can_be_read_where_nothing_can_be_written(base_image: str, project: Project) -> None:
+    project.write(HELLO.replace("expect:", "golden: true, expect:"))
+    assert project.here("run").status == ExitStatus.FAILED
+    for words in (["runs", "--json"], ["show", "--json"], ["pending", "--json"], ["diff"]):
+        assert project.read_only(*words) == project.here(*words)
+    said = project.read_only("run", "--last-failed")
+    assert (said.status, said.err.startswith("error: ")) == (ExitStatus.CAPTURE, True)
 
 
 def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project) -> None:

@@ -62,7 +62,8 @@ def again(store: str | None, root: Path) -> str:
 
 
 def open_store(location: str | None) -> Store:
+    """The results database that is meant, to be read."""
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.store.database import Store
 
-    return Store.open(location or load_config(project_root(Path.cwd())).store_location)
+    return Store.to_read(location or load_config(project_root(Path.cwd())).store_location)

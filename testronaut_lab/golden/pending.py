@@ -141,6 +141,8 @@ class PendingStore:
 
     def pending(self) -> list[Pending | Broken]:
         """Everything that waits, by place. What was accepted in the meantime by other means is left out."""
+        if not os.path.lexists(self.root):
+            return []  # and no folder is made to say so
         with self._goldens.locked(fcntl.LOCK_SH):
             found = [self._entry(place) for place in self._places()]
         return [each for each in found if isinstance(each, Broken) or (each is not None and each.changes)]

@@ -7,6 +7,7 @@ is decided in `golden/render.py`, how two goldens differ in `golden/compare.py`;
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,7 @@ from testronaut_lab.golden.render import GoldenTree, check_names
 
 NO_GOLDEN: Final = "none"
 _FILES: Final = disk.TOP_LEVEL - {"files"}
+_NOT_WRITABLE: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _MARK_TEXT: Final = b"The goldens in this folder are made by tests: `testronaut-lab prune` leaves them alone.\n"
 
 
@@ -104,21 +106,28 @@ class GoldenStore:
     def locked(self, operation: int) -> Iterator[None]:
         """One writer (LOCK_EX), or many readers (LOCK_SH), over all processes, for goldens and for what is pending.
 
-        Blocks until the others are done, which takes milliseconds. Not to be taken twice.
+        Blocks until the others are done, which takes milliseconds. Not to be taken twice. Where nothing can be written, readers
+        need no lock.
         """
-        state = self.root.parent / ".testronaut"
         try:
-            state.mkdir(parents=True, exist_ok=True)
-            if not (state / ".gitignore").exists():
-                (state / ".gitignore").write_text("*\n")
-            lock = os.open(state / "golden.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            lock = self._lock_file()
         except OSError as error:
-            raise CaptureError(f"locking the goldens in {self.root}: {error}") from error
+            if operation != fcntl.LOCK_SH or error.errno not in _NOT_WRITABLE:
+                raise CaptureError(f"locking the goldens in {self.root}: {error}") from error
+            yield
+            return
         try:
             fcntl.flock(lock, operation)
             yield
         finally:
             os.close(lock)
+
+    def _lock_file(self) -> int:
+        state = self.root.parent / ".testronaut"
+        state.mkdir(parents=True, exist_ok=True)
+        if not (state / ".gitignore").exists():
+            (state / ".gitignore").write_text("*\n")
+        return os.open(state / "golden.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
     def read_at(self, place: str) -> GoldenTree | None:
         """As `read`, for who holds the lock."""

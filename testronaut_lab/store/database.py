@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -55,6 +56,23 @@ class Store:
                 _prepare(engine, file)
         return Store(file, engine)
 
+    @staticmethod
+    def to_read(location: str | Path) -> Store:
+        """Open the database for reading, without making one: where there is none yet there are no runs.
+
+        Raises as `open` does; that nothing can be written there is no error.
+        """
+        file = _file_of(location)
+        with _accessing(file):
+            if not file.exists():
+                return Store(file, tables.create_reading_engine(None))
+            if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+                return Store.open(location)
+            engine = tables.create_reading_engine(file)
+            with engine.begin() as connection:
+                _check_version(file, connection.execute(select(tables.meta.c.version)).scalar() or 0)
+        return Store(file, engine)
+
     def writer(self, run_id: str, log: EventLog, blobs: BlobStore | None = None) -> StoreWriter:
         """Store the facts of `log` as the run `run_id` from now on, those so far included, until the writer is closed.
 
@@ -95,7 +113,7 @@ class Store:
             )
         near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
         nearest = f"; the nearest is {near[0]}" if near else "" if ids else "; there are no runs yet"
-        raise UsageError(f"no stored run {wanted!r} in {self.file}{nearest}", hint="testronaut-lab runs")
+        raise UsageError(f"no stored run {wanted!r} in {self.file}{nearest}", hint=f"testronaut-lab run{'s' if ids else ''}")
 
     def events(self, run_id: str) -> Iterator[Event]:
         """The facts of a run in order; of one being written, those committed so far. An unknown run has none.
@@ -195,9 +213,14 @@ def _prepare(engine: Engine, file: Path) -> None:
         if version is None:
             tables.metadata.create_all(connection)
             connection.execute(insert(tables.meta).values(version=tables.VERSION))
-        elif version > tables.VERSION:
-            message = f"opening {file}: it has version {version}, and this program knows up to {tables.VERSION}"
-            raise UsageError(message, hint="pip install --upgrade testronaut-lab")
+        else:
+            _check_version(file, version)
+
+
+def _check_version(file: Path, version: int) -> None:
+    if version > tables.VERSION:
+        message = f"opening {file}: it has version {version}, and this program knows up to {tables.VERSION}"
+        raise UsageError(message, hint="pip install --upgrade testronaut-lab")
 
 
 def _body(run_id: str, seq: int, payload: bytes) -> Body:

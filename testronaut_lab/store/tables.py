@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Column, Connection, Engine, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy import create_engine as _create_engine
 from sqlalchemy import event as sa_event
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 VERSION = 1
 BUSY_TIMEOUT_MS = 10_000
@@ -60,6 +62,24 @@ steps = Table(
 def create_engine(file: Path) -> Engine:
     """An engine for a SQLite file. Transactions marked `execution_options(write=True)` take the write lock at their start."""
     engine = _create_engine(f"sqlite:///{file}", poolclass=NullPool)
+    sa_event.listen(engine, "connect", _configure)
+    sa_event.listen(engine, "begin", _begin)
+    return engine
+
+
+def create_reading_engine(file: Path | None) -> Engine:
+    """An engine for a SQLite file where nothing can be written; None: for an empty database in memory.
+
+    Without a log of writes beside it the file is taken to be all there is, and to stay as it is: SQLite would want to make one.
+    """
+    if file is None:
+        engine = _create_engine("sqlite://", poolclass=StaticPool)
+        metadata.create_all(engine)
+        return engine
+    log = file.with_name(f"{file.name}-wal")
+    settled = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    uri = f"file:{quote(os.fsencode(file))}?mode=ro{settled}"
+    engine = _create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
     sa_event.listen(engine, "connect", _configure)
     sa_event.listen(engine, "begin", _begin)
     return engine

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from testronaut_lab.config import project_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import PlanResult, RunResult, Status
@@ -40,6 +41,16 @@ def narrowed_to_failed(plans: Sequence[Plan], location: str | Path) -> tuple[lis
             hint=f"testronaut-lab show {newest.run}",
         )
     return left, f"last failed: {_of(count, len(failed))} of run {newest.run}"
+
+
+def has_failed(file: Path, location: str | Path) -> bool:
+    """Whether something of this plan file did not end well in that run. Raises CaptureError."""
+    newest = _newest(Store.to_read(location))
+    if newest is None:
+        return False
+    root = project_root(file)
+    failed = {root / plan.file for plan in newest.plans if plan.file is not None and any(_not_well(plan))}
+    return file.parent.resolve() / file.name in failed
 
 
 def _newest(store: Store) -> RunResult | None:

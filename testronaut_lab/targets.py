@@ -6,7 +6,7 @@ Choosing within plans that are loaded is `model/selection.py`; reading them is `
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,22 +15,27 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import ImageSpec, Plan
 from testronaut_lab.model.selection import chosen_steps, select
 from testronaut_lab.planfile import find_plans, load_plans, parse_tool
-from testronaut_lab.planfile.problems import did_you_mean
+from testronaut_lab.planfile.problems import did_you_mean, nearest
 
 
 def chosen_plans(
-    targets: list[str], keyword: str | None, image: str | None, install: list[str], matrix: Sequence[str] = ()
+    targets: list[str],
+    keyword: str | None,
+    image: str | None,
+    install: list[str],
+    matrix: Sequence[str] = (),
+    dispensable: Callable[[Path], bool] = lambda _file: False,
 ) -> tuple[list[Plan], frozenset[str] | None]:
     """The plans to run, one for each cell, and the steps that node ids chose, None where there are no node ids.
 
     `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP with a path relative to where one stands. `image` and
     `install` take the place of what the plans say, `matrix` leaves only cells with these KEY=VALUE. Raises UsageError for what
-    names nothing, and for a plan that is wrong.
+    names nothing, and for a plan that is wrong, but for a `dispensable` one that was only found in a folder.
     """
     paths, nodeids = _split_targets(targets)
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
-    loaded = [plan for path in found for plan in load_plans(path, defaults=load_config(project_root(path)).defaults)]
-    loaded = in_cells(loaded, matrix)
+    typed = {path.resolve() for path in (*paths, *(Path(target.partition("::")[0]) for target in nodeids))}
+    loaded = in_cells(_loaded(found, lambda file: file.resolve() not in typed and dispensable(file)), matrix)
     full = _whole(paths, loaded) + [_nodeid(target, loaded) for target in nodeids] if nodeids else []
     plans = select(loaded, full, keyword)
     if image is not None:
@@ -38,6 +43,21 @@ def chosen_plans(
     for spec in install:
         plans = [_with_tool(plan, spec) for plan in plans]
     return plans, chosen_steps(loaded, full) if full else None
+
+
+def _loaded(files: Sequence[Path], dispensable: Callable[[Path], bool]) -> list[Plan]:
+    plans: list[Plan] = []
+    wrong: list[UsageError] = []
+    for file in files:
+        try:
+            plans += load_plans(file, defaults=load_config(project_root(file)).defaults)
+        except UsageError as error:
+            if not dispensable(file):
+                raise
+            wrong.append(error)
+    if not plans:
+        raise wrong[0]
+    return plans
 
 
 def installation(specs: list[str], image: str, root: Path) -> Plan:
@@ -65,7 +85,7 @@ def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
         wanted.setdefault(key, set()).add(value)
     left = [plan for plan in plans if all(dict(plan.cell).get(key) in values for key, values in wanted.items())]
     if not left:
-        raise UsageError(f"no cell has all of --matrix {' --matrix '.join(filters)}", hint="testronaut-lab run --help")
+        raise UsageError(f"no cell has all of --matrix {' --matrix '.join(filters)}", hint=_filters_that_fit(plans))
     return left
 
 
@@ -93,10 +113,24 @@ def _check_filter(key: str, value: str, plans: Sequence[Plan]) -> None:
     keys = {name for plan in plans for name, _ in plan.cell}
     if key not in keys:
         known = did_you_mean(key, keys) or "; no plan here has a matrix"
-        raise UsageError(f"--matrix {key}={value}: no matrix has the key {key!r}{known}")
+        raise UsageError(f"--matrix {key}={value}: no matrix has the key {key!r}{known}", hint=_filters_that_fit(plans, key))
     values = {each for plan in plans for name, each in plan.cell if name == key}
     if value not in values:
-        raise UsageError(f"--matrix {key}={value}: no cell has the {key} {value!r}{did_you_mean(value, values)}")
+        near = nearest(value, values)
+        raise UsageError(
+            f"--matrix {key}={value}: no cell has the {key} {value!r}{did_you_mean(value, values)}",
+            hint=f"--matrix {shlex.quote(f'{key}={near}')}",
+        )
+
+
+def _filters_that_fit(plans: Sequence[Plan], key: str | None = None) -> str:
+    """What to type for a cell that there is: all of its keys, or the one that is nearest to `key`."""
+    cells = [plan.cell for plan in plans if plan.cell]
+    if not cells:
+        return "testronaut-lab run, without --matrix"
+    near = None if key is None else nearest(key, (name for cell in cells for name, _ in cell))
+    cell = next(cell for cell in cells if near is None or near in dict(cell))
+    return " ".join(f"--matrix {shlex.quote(f'{name}={value}')}" for name, value in cell if near in (None, name))
 
 
 def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:

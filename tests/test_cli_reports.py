@@ -236,3 +236,21 @@ def test_of_a_run_that_was_interrupted_what_never_began_does_not_count(project: 
     project.write()
     stored(project, "r01", ("hello", Status.FAILED), finish=False)
     assert project.here("run", "--last-failed").out.startswith("last failed: the one case that failed of run r01\n")
+
+
+def test_a_plan_that_cannot_be_read_and_did_not_fail_is_in_nobodys_way(project: Project) -> None:
+    project.write()
+    project.write("version: 1\nsteps: [\n", "below/broken.lab.yaml")
+    stored(project, "r01", ("hello", Status.FAILED))
+    said = project.here("run", "--last-failed")
+    assert (said.status, said.out.splitlines()[0]) == (ExitStatus.OK, "last failed: the one case that failed of run r01")
+
+
+@pytest.mark.parametrize("broken", ["a.lab.yaml", "below/broken.lab.yaml"])
+def test_a_plan_that_cannot_be_read_stops_it_where_it_failed_or_was_named(broken: str, project: Project) -> None:
+    project.write()
+    project.write("version: 1\nsteps: [\n", broken)
+    stored(project, "r01", ("hello", Status.FAILED))
+    said = project.here("run", "--last-failed", *(["."] if broken == "a.lab.yaml" else ["a.lab.yaml", broken]))
+    assert (said.status, said.out) == (ExitStatus.USAGE, "")
+    assert said.err.startswith(f"error: {broken}:3: ")

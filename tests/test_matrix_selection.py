@@ -79,23 +79,24 @@ def test_a_plan_without_the_key_is_left_out(celled: list[Plan], tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("filters", "message"),
+    ("filters", "message", "hint"),
     [
-        (["imag=x"], "--matrix imag=x: no matrix has the key 'imag'; did you mean 'image'?"),
-        (["jq=1.5"], "--matrix jq=1.5: no cell has the jq '1.5'; did you mean '1.6'?"),
-        (["jq"], "--matrix 'jq': expected KEY=VALUE"),
-        (["=x"], "--matrix '=x': expected KEY=VALUE"),
+        (["imag=x"], "imag=x: no matrix has the key 'imag'; did you mean 'image'?", "--matrix image=debian:bookworm-slim"),
+        (["zz=x"], "zz=x: no matrix has the key 'zz'; known are image, jq", "--matrix image=debian:bookworm-slim"),
+        (["jq=1.5"], "jq=1.5: no cell has the jq '1.5'; did you mean '1.6'?", "--matrix jq=1.6"),
+        (["jq"], "'jq': expected KEY=VALUE", "testronaut-lab run --matrix image=debian:bookworm-slim"),
+        (["=x"], "'=x': expected KEY=VALUE", "testronaut-lab run --matrix image=debian:bookworm-slim"),
     ],
 )
-def test_a_filter_that_matches_nothing_is_refused(celled: list[Plan], filters: list[str], message: str) -> None:
+def test_a_filter_that_matches_nothing_is_refused(celled: list[Plan], filters: list[str], message: str, hint: str) -> None:
     with pytest.raises(UsageError) as raised:
         in_cells(celled, filters)
-    assert message == raised.value.message
+    assert (f"--matrix {message}", hint) == (raised.value.message, raised.value.hint)
 
 
 def test_filters_that_no_cell_has_together_are_refused(tmp_path: Path) -> None:
     tree = {"image": "i", "matrix": {"include": [{"a": 1, "b": 1}, {"a": 2, "b": 2}]}, "steps": ["echo $MATRIX_A $MATRIX_B"]}
-    with pytest.raises(UsageError, match="no cell has all of --matrix a=1 --matrix b=2"):
+    with pytest.raises(UsageError, match="no cell has all of --matrix a=1 --matrix b=2\nhint: --matrix a=1 --matrix b=1"):
         in_cells(parse_plans(tree, root=tmp_path), ["a=1", "b=2"])
 
 

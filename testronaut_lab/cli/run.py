@@ -66,11 +66,15 @@ def run(
     from testronaut_lab import config
     from testronaut_lab.headless import PlanRun, RunOptions
     from testronaut_lab.housekeeping import keep_to_policy
-    from testronaut_lab.lastfailed import narrowed_to_failed
+    from testronaut_lab.lastfailed import has_failed, narrowed_to_failed
     from testronaut_lab.targets import chosen_plans
 
     wanted = reports.Reports(json, events, junit, html, markdown, github)
-    plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [])
+
+    def dispensable(file: Path) -> bool:
+        return last_failed and not has_failed(file, store or config.load_config(config.project_root(file)).store_location)
+
+    plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [], dispensable)
     location = store or config.load_config(plans[0].root).store_location
     wanted.check()
     if last_failed:

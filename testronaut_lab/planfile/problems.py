@@ -71,6 +71,16 @@ def below(at: str, key: str | int) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'contains'?`, or else the list of what there is, to be put behind a message."""
     names = sorted(known)
-    if near := difflib.get_close_matches(name.lower(), names, n=1):
+    if near := _close(name, names):
         return f"; did you mean {near[0]!r}?"
     return f"; known are {', '.join(names)}" if names else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of `known`, which is not empty, that was most likely meant; the first of them where none is like it."""
+    names = sorted(known)
+    return (_close(name, names) or names)[0]
+
+
+def _close(name: str, names: list[str]) -> list[str]:
+    return difflib.get_close_matches(name.lower(), names, n=1)

@@ -36,7 +36,7 @@ def test_a_quoted_word_need_not_be_utf8(raw: bytes) -> None:
 @given(st.lists(NO_NUL, max_size=5))
 @settings(max_examples=30, deadline=None)
 def test_argv_becomes_that_program_with_these_arguments(args: list[str]) -> None:
-    text = script.step_text(Command("n", argv=("printf", r"%s\0", "", *args)), traced=False)
+    text = script.step_text(Command("n", argv=("printf", r"%s\0", "", *args)), traced=False, stderr="2>&1")
     assert sh(text) == b"\0" + b"".join(arg.encode() + b"\0" for arg in args)
 
 

@@ -269,6 +269,12 @@ BEHAVIOURS: dict[str, tuple[Do, ...]] = {
         program("printf", "[%s]", "two words", "'", '"', "$HOME", "", "a\nb", "*", out="[two words]['][\"][$HOME][][a\nb][*]"),
     ),
     "argv is no builtin": (program("cd", "/tmp", code=127),),
+    "what the shell says of a killed program is not the program's": (
+        program("sh", "-c", "echo said >&2; kill -ABRT $$", out="", err="said\n", code=134),
+        program("sh", "-c", "echo said >&2; kill -SEGV $$", out="said\n", err="", code=139, merge=True),
+        program("sh", "-c", "kill -FPE $$", err="", code=136, env={"A": "b"}, cwd="/tmp"),
+        Do("echo after >&2", "", "after\n"),
+    ),
     "argv changes nothing in the shell": (program("sh", "-c", "cd /tmp; exit 7", code=7), Do("pwd", "/workspace\n")),
     "a step's environment ends with it": (
         Do("export OWN=before"),

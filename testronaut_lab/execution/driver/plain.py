@@ -29,7 +29,16 @@ from testronaut_lab.execution.driver.carry import Carried, candidates, not_carri
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
 from testronaut_lab.execution.driver.outcome import ShellEnd
-from testronaut_lab.execution.driver.plainscript import CATCHES, FIRST, STATE_FILE, functions_text, leader, opening, step_line
+from testronaut_lab.execution.driver.plainscript import (
+    CATCHES,
+    FIRST,
+    PROGRAMS_STDERR,
+    STATE_FILE,
+    functions_text,
+    leader,
+    opening,
+    step_line,
+)
 from testronaut_lab.execution.driver.script import ShellSpec
 from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter
 from testronaut_lab.execution.driver.statement import Statement, read_statement
@@ -157,7 +166,7 @@ class PlainDriver:
         files = {
             "env": carried.env_text() + f"__lab_d={script.quote(carried.cwd)} __lab_q={script.quote(carried.oldpwd)}\n",
             "options": carried.options_text(),
-            "step": script.step_text(command, traced=carried.is_traced),
+            "step": script.step_text(command, traced=carried.is_traced, stderr=PROGRAMS_STDERR),
         }
         if script.needs_brackets(command):
             # the directory is changed by the line itself, which can tell when that fails

@@ -10,9 +10,12 @@ from importlib.resources import files
 
 from testronaut_lab.container import security
 from testronaut_lab.execution.driver.carry import Carried
-from testronaut_lab.execution.driver.script import MERGE, RUN_DIR, Command, needs_brackets, quote
+from testronaut_lab.execution.driver.script import MERGE, RUN_DIR, Command, needs_brackets, quote, sourcing
 
 STATE_FILE = "/run/lab.state"
+
+# Each step has a shell of its own, in which 3 is free until a script of the step takes it.
+PROGRAMS_STDERR = "2>&3 3>&-"
 
 # The first command of a session. It writes `catches` where `command eval` and `command .` may catch errors of a step, so that
 # a syntax error does not end the shell. In busybox they must not: there a subshell that fails within one does not end.
@@ -50,9 +53,7 @@ def opening(nonce: str, line: str) -> bytes:
 def step_line(command: Command, carried: Carried, nonce: str, functions: Sequence[str], *, can_catch: bool) -> str:
     """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
     bracketed = needs_brackets(command)
-    source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
-    if command.isolated:
-        source = f"( {source} )"
+    source = sourcing(command, can_catch=can_catch, keep=" 3>&2")
     if carried.is_verbose:
         source = rf"{{ \command set -v; {source}; }}"
     guards = [rf"\command . {RUN_DIR}/before"] if bracketed else []

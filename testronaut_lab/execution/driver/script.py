@@ -139,14 +139,27 @@ DROP = r"\exit 0"
 MERGE = r"\command exec 2>&1; "
 
 
-def step_text(command: Command, *, traced: bool) -> str:
-    """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program."""
+def step_text(command: Command, *, traced: bool, stderr: str) -> str:
+    """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program.
+
+    The program's stderr is `stderr`, a redirection. The shell's own is not it while it waits, see `sourcing`.
+    """
     trace = r"\command set -x; " if traced else ""
     if command.argv is not None:
-        return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} )\n"
+        return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} ) {stderr}\n"
     assert command.run is not None
     # bash, in a promoted copy, would become the program of a last `…; program` that nothing follows, and end with it
     return f"{trace}{command.run}\n\n"
+
+
+def sourcing(command: Command, *, can_catch: bool, keep: str = "") -> str:
+    """What sources it. Of a program that a signal killed a shell says «Aborted» on its stderr, which is not the program's.
+
+    So the shell's is nothing while it waits for exact arguments; `keep` is a redirection that is made before.
+    """
+    aside = "" if command.argv is None else f"{keep} 2>/dev/null"
+    source = rf"{_catching(can_catch)}. {RUN_DIR}/step{aside}"
+    return f"( {source} )" if command.isolated else source
 
 
 def before_text(command: Command) -> str:
@@ -183,9 +196,7 @@ def run_line(
     With `park` the shell then forks the copy of that number by itself, but only if it could tell from the file `procs` which
     processes there were before, and holds nothing open that a copy would hold too.
     """
-    source = rf"{_catching(can_catch)}. {RUN_DIR}/step"
-    if command.isolated:
-        source = f"( {source} )"
+    source = sourcing(command, can_catch=can_catch)
     merge = MERGE if command.merge else ""
     bracketed = needs_brackets(command)
     before = rf"\command . {RUN_DIR}/before && " if bracketed else ""

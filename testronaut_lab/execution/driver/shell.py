@@ -206,7 +206,8 @@ class ShellDriver:
     def _begin(self, command: script.Command) -> str:
         nonce = secrets.token_hex(4)
         put = self._channel.put
-        text = script.step_text(command, traced="x" in self._lineage.options)
+        stderr = "2>&1" if command.merge else f"2>|{script.RUN_DIR}/{self._number}.e"
+        text = script.step_text(command, traced="x" in self._lineage.options, stderr=stderr)
         self._channel.write_step("step", text.encode(errors="surrogateescape"))
         stdin = "empty"
         if command.stdin:

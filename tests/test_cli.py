@@ -236,6 +236,49 @@ def test_what_is_stored_can_be_read_where_nothing_can_be_written(base_image: str
     assert (said.status, said.err.startswith("error: ")) == (ExitStatus.CAPTURE, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--json", "--markdown", "x"], "`show --json` goes with no other form, and there is --markdown"),
+        (["--events", "--html=-", "--github"], "`show --events` goes with no other form, and there is --html and --github"),
+        (["--install-log", "--json"], "`show --json` goes with no other form, and there is --install-log"),
+    ],
+)
+def test_forms_of_a_stored_run_that_do_not_go_together_are_named(words: list[str], named: str, project: Project) -> None:
+    said = project.here("show", *words)
+    form = named.partition("show ")[2].partition("`")[0]
+    assert (said.status, said.err) == (ExitStatus.USAGE, f"error: {named}\nhint: testronaut-lab show last {form}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["-o", ""], "plan.lab.yaml"),
+        (["-o", "."], "plan.lab.yaml"),
+        (["-o", "/"], "/plan.lab.yaml"),
+        (["-o", ".."], "../plan.lab.yaml"),
+        (["-o", "x.yaml"], "x.lab.yaml"),
+        (["-o", "a\nb.lab.yaml"], "plan.lab.yaml"),
+        (["-o", "\udcff.lab.yaml"], "plan.lab.yaml"),
+        (["-o", "x.lab.yaml", "--shell", "a b"], "--shell sh"),
+        (["-o", "x.lab.yaml", "--env", "X"], "--env X=VALUE"),
+    ],
+    ids=str,
+)
+def test_a_recording_that_cannot_be_begun_says_what_to_type(words: list[str], hint: str, project: Project) -> None:
+    said = project.here("record", *words)
+    assert (said.status, said.err.splitlines()[1:]) == (ExitStatus.USAGE, [f"hint: {hint}"])
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("image", ["", "NO SUCH", "a::b"])
+def test_what_cannot_be_the_name_of_an_image_is_a_wrong_command_line(image: str, project: Project) -> None:
+    project.write()
+    for words in (["run", "--image", image], ["install", "apt:jq", "--image", image]):
+        said = project.here(*words)
+        assert (said.status, "hint: a name such as debian:bookworm-slim" in said.out) == (ExitStatus.USAGE, True)
+
+
 def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -133,7 +133,10 @@ def test_leaving_and_an_empty_recording_write_nothing(project: Project) -> None:
     left = record(project, "echo hi\n:quit!\n")
     assert (0, "nothing was written") == (left.status, left.out.splitlines()[-1])
     empty = record(project, "")
-    assert (2, "error: recording a.lab.yaml: no step was run, so nothing was written\n") == (empty.status, empty.err)
+    assert (2, "error: recording a.lab.yaml: no step was run, so nothing was written\nhint: at its prompt: :help\n") == (
+        empty.status,
+        empty.err,
+    )
     assert [] == [path.name for path in project.root.iterdir() if path.name not in (".git", ".testronaut")]
 
 

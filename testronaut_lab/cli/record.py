@@ -74,7 +74,7 @@ def _recorded(session: Session, output: Path, *, force: bool) -> ExitStatus:
         say("nothing was written")
         return ExitStatus.OK
     if not session.journal.steps:
-        raise UsageError(f"recording {output}: no step was run, so nothing was written")
+        raise UsageError(f"recording {output}: no step was run, so nothing was written", hint="at its prompt: :help")
     saved = _saved(session, output, force=force)
     return ExitStatus.FAILED if saved.green is not True or (recorder.refused and not at_hand) else ExitStatus.OK
 
@@ -202,7 +202,7 @@ def _settings(user: str, network: str, shell: str) -> SessionSettings:
     try:
         values.shell(shell)
     except ValueError as error:
-        raise UsageError(f"--shell: {error}") from error
+        raise UsageError(f"--shell: {error}", hint="--shell sh") from error
     match user, network:
         case ("lab" | "root") as who, ("none" | "internet") as reach:
             return SessionSettings(reach, who, "writable" if who == "root" else "read-only", shell)

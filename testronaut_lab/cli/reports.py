@@ -47,6 +47,11 @@ class Reports:
         return self.github or bool(self._files())
 
     @property
+    def options(self) -> list[str]:
+        """By name, what was asked for."""
+        return [f"--{name}" for name, _ in self._files()] + ["--github"] * self.github
+
+    @property
     def take_stdout(self) -> bool:
         return any(str(path) == "-" for _, path in self._files())
 

@@ -54,8 +54,13 @@ def show(
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
     wanted = reports.Reports(junit=junit, html=html, markdown=markdown, github=github)
-    if json + events + install_log + wanted.any > 1:
-        raise UsageError("`show` takes one of --json, --events and --install-log, or files and --github")
+    alone = [f"--{name}" for name, given in (("json", json), ("events", events), ("install-log", install_log)) if given]
+    if len(alone) + wanted.any > 1:
+        form, *others = [*alone, *wanted.options]
+        raise UsageError(
+            f"`show {form}` goes with no other form, and there is {' and '.join(others)}",
+            hint=f"testronaut-lab show {shlex.quote(run_id)} {form}",
+        )
     wanted.check()
     results = open_store(store)
     found = results.find(run_id)

@@ -13,7 +13,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from testronaut_lab.errors import EngineError, LabError, SessionLost
+from testronaut_lab.errors import EngineError, LabError, SessionLost, UsageError
 
 STATUS_HINT = "testronaut-lab engine status"
 
@@ -41,8 +41,12 @@ _API = (docker.errors.APIError,)
 _TIMEOUTS = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)
 _CONNECTION = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
 
+_IMAGE_HINT = "a name such as debian:bookworm-slim"
+
 # First match wins.
 _FAULTS = (
+    _Fault(CLIENT_ERRORS, "invalid reference format", UsageError, "that is no name of an image", _IMAGE_HINT),
+    _Fault(CLIENT_ERRORS, "resource id was not provided", UsageError, "it has no name", _IMAGE_HINT),  # docker's client itself
     _Fault((docker.errors.ImageNotFound,), "", EngineError, "there is no such image on the engine", "testronaut-lab images"),
     _Fault(_API, "no such container", SessionLost, "the container is gone"),
     _Fault(_API, "no such exec", SessionLost, "the command's container is gone"),

@@ -39,9 +39,15 @@ class PlanPlace:
         given = Path(path)
         if not given.name.endswith(SUFFIXES) or given.name in SUFFIXES:
             plain = given.name.removesuffix(".yaml").removesuffix(".yml").removesuffix(".json").removesuffix(".lab")
+            into = given if given.is_dir() else given.parent
             raise UsageError(
-                f"saving a plan as {given}: the name of a plan file ends in {', '.join(SUFFIXES)}",
-                hint=str(given.with_name(f"{plain or 'plan'}.lab.yaml")),
+                f"saving a plan as {str(path) or repr('')}: the name of a plan file ends in {', '.join(SUFFIXES)}",
+                hint=str(into / f"{(into != given and plain) or 'plan'}.lab.yaml"),
+            )
+        if not given.name.isprintable():
+            raise UsageError(
+                f"saving a plan as {str(given)!r}: a character in its name cannot be shown, nor be part of a node id",
+                hint=str(given.with_name("plan.lab.yaml")),
             )
         if not given.parent.is_dir():
             hint = f"mkdir -p {shlex.quote(str(given.parent))}"
@@ -87,7 +93,7 @@ class PlanPlace:
     def _check(self) -> None:
         if self.overwrite:
             if self.path.is_dir():
-                raise UsageError(f"saving a plan as {self.path}: it is a folder")
+                raise UsageError(f"saving a plan as {self.path}: it is a folder", hint=f"ls {shlex.quote(str(self.path))}")
             return
         store = GoldenStore(self.root / "snapshots")
         there = [*([self.path] if os.path.lexists(self.path) else []), *([self.aside] if os.path.lexists(self.aside) else [])]

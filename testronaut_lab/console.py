@@ -5,7 +5,9 @@ What a run looks like is `report/`; here is what happens when a stream has no re
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import TextIO
 
 from testronaut_lab.errors import CaptureError, LabError, UsageError
+
+# What a disk says that takes no more, or not any more.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Printer:
@@ -66,7 +71,11 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"writing {path}: {error.strerror}") from error
+        folder = shlex.quote(str(path.parent))
+        if error.errno in NO_ROOM:
+            raise CaptureError(f"writing {path}: {error.strerror}", hint=f"df -h {folder}") from error
+        hint = f"mkdir -p {folder}" if isinstance(error, FileNotFoundError) else f"ls -ld {shlex.quote(str(path))}"
+        raise UsageError(f"writing {path}: {error.strerror}", hint=hint) from error
 
 
 def print_table(table: object) -> None:
@@ -98,6 +107,9 @@ def write_line(line: str) -> None:
 
 
 def complain(error: LabError) -> None:
-    say(f"error: {error.message}", sys.stderr)
-    if error.hint:
-        say(f"hint: {error.hint}", sys.stderr)
+    try:
+        say(f"error: {error.message}", sys.stderr)
+        if error.hint:
+            say(f"hint: {error.hint}", sys.stderr)
+    except OSError:
+        leave(sys.stderr)  # the status still says it

@@ -290,6 +290,46 @@ def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project)
     assert ended.stderr == b""
 
 
+@pytest.mark.parametrize("words", [["runs"], ["schema", "plan"], ["--help"], ["--version"], ["pending"]], ids=" ".join)
+def test_output_that_a_full_disk_does_not_take_is_told(words: list[str], project: Project) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [*ARGV, *words], cwd=project.root, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (
+        ExitStatus.CAPTURE,
+        b"error: writing to standard output: No space left on device\nhint: df -h\n",
+    )
+
+
+def test_an_error_that_cannot_be_told_has_its_status(project: Project) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run([*ARGV, "run", "nosuch"], cwd=project.root, env=environment(), stderr=full, check=False)
+    assert ended.returncode == ExitStatus.USAGE
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_leads_nowhere(closed: str, base_image: str, project: Project) -> None:
+    project.write()
+    for words, status in (["run"], 0), (["runs"], 0), (["run", "nosuch"], 2):
+        command = ["sh", "-c", f'"$@" {closed}', "sh", *ARGV, *words]
+        ended = subprocess.run(command, cwd=project.root, env=environment(), capture_output=True, check=False)
+        assert ended.returncode == status, ended.stderr.decode()
+    assert len(project.here("runs", "--json").json) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "hint"),
+    [("no/where.json", 2, "mkdir -p no"), (".git", 2, "ls -ld .git"), ("/dev/full", 5, "df -h /dev")],
+)
+def test_a_report_that_cannot_be_written_says_what_to_type(
+    file: str, status: int, hint: str, base_image: str, project: Project
+) -> None:
+    project.write()
+    said = project.here("run", "--json", file)
+    assert (said.status, said.err.splitlines()[-1]) == (status, f"hint: {hint}")
+
+
 def test_the_dashboard_is_refused_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,8 +19,8 @@ from testronaut_lab.cli import (  # noqa: F401 - each hangs its verbs on the app
     tui,
 )
 from testronaut_lab.cli.app import app
-from testronaut_lab.console import complain, leave, say
-from testronaut_lab.errors import ExitStatus, LabError, UsageError
+from testronaut_lab.console import NO_ROOM, complain, leave, say
+from testronaut_lab.errors import CaptureError, ExitStatus, LabError, UsageError
 
 # As the help lists them: what is done every day first.
 _VERBS = (
@@ -52,11 +52,21 @@ def dispatch(arguments: list[str]) -> int:
     except BrokenPipeError:
         leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_ROOM:
+            return _bug()
+        leave(sys.stdout)
+        complain(CaptureError(f"writing to standard output: {error.strerror}", hint="df -h"))
+        return ExitStatus.CAPTURE
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
-        say(traceback.format_exc(), sys.stderr)
-        say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
-        return ExitStatus.BUG
+        return _bug()
     return ExitStatus.OK
+
+
+def _bug() -> ExitStatus:
+    say(traceback.format_exc(), sys.stderr)
+    say("error: this is a bug in testronaut-lab; please report the lines above and the command", sys.stderr)
+    return ExitStatus.BUG
 
 
 def _refuse_what_is_to_come(arguments: list[str]) -> None:

@@ -27,6 +27,7 @@ _STATUSES = {
 
 def main() -> NoReturn:
     """Run the command line of this process; whatever happens ends with a status of the table."""
+    _open_what_is_closed()
     dispatch = _imported()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -37,6 +38,14 @@ def main() -> NoReturn:
         status = ExitStatus.INTERRUPTED
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: at the interpreter's own end it would come out as a traceback
     sys.exit(status)
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that whoever started us has closed leads nowhere; else the next file that is opened would be it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdin, sys.stdout, sys.stderr = sys.stdin or open(0), sys.stdout or open(1, "w"), sys.stderr or open(2, "w")
 
 
 def _imported() -> Callable[[list[str]], int]:

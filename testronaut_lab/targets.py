@@ -32,6 +32,8 @@ def chosen_plans(
     `install` take the place of what the plans say, `matrix` leaves only cells with these KEY=VALUE. Raises UsageError for what
     names nothing, and for a plan that is wrong, but for a `dispensable` one that was only found in a folder.
     """
+    if "" in targets:  # as of a variable that is not set; as a path it would be all that is here
+        raise UsageError("'' names no plan and no folder", hint="testronaut-lab run .")
     paths, nodeids = _split_targets(targets)
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
     typed = {path.resolve() for path in (*paths, *(Path(target.partition("::")[0]) for target in nodeids))}

@@ -129,6 +129,9 @@ def test_a_broken_plan_ends_with_2_and_names_file_line_and_key(
     ("words", "says"),
     [
         (["nowhere.lab.yaml"], "there is no file or folder nowhere.lab.yaml\nhint: "),
+        ([""], "'' names no plan and no folder\nhint: testronaut-lab run ."),
+        (["n" * 300], "File name too long\nhint: find"),
+        (["/dev/null"], "/dev/null is no plan: it is a device, a FIFO or a socket\nhint: find"),
         (["."], "found none: .\nhint: testronaut-lab record -o NAME.lab.yaml"),
         (["README"], "hint: mv README README.lab.yaml"),
         (["b/a.lab.yaml::nope"], "no case or step is called b/a.lab.yaml::nope; there are: b/a.lab.yaml::hello"),
@@ -288,6 +291,24 @@ def test_a_list_whose_reader_has_gone_ends_without_a_traceback(project: Project)
         )
     assert ended.returncode == ExitStatus.FAILED
     assert ended.stderr == b""
+
+
+@pytest.mark.parametrize("words", [[], ["images"], ["engine"]], ids=str)
+def test_the_help_lists_every_verb_with_a_whole_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert called(monkeypatch, *words, "--help") == ExitStatus.OK
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert listed
+    assert [line for line in listed if "..." in line or not line.endswith(".")] == []
+
+
+def test_the_help_lists_images_beside_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "--help") == ExitStatus.OK
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0]
+    verbs = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert verbs[verbs.index("install") :] == ["install", "images", "clean", "engine", "schema"]
 
 
 @pytest.mark.parametrize("words", [["runs"], ["schema", "plan"], ["--help"], ["--version"], ["pending"]], ids=" ".join)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from testronaut_lab.errors import EXIT_STATUS_MEANING
 
@@ -15,7 +16,22 @@ if TYPE_CHECKING:
 
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
 
+# As the help lists them: what is done every day first.
+_VERBS = (
+    "run", "tui", "record", "pending", "diff", "review", "accept", "reject", "prune", "runs", "show", "replay", "export",
+    "install", "images", "clean", "shell", "engine", "doctor", "import", "schema", "demo",
+)  # fmt: skip
+
+
+class _Verbs(TyperGroup):
+    """In that order, whether a verb has verbs of its own or not; typer would put those last."""
+
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(self.commands, key=_VERBS.index)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="testronaut-lab",
     help="Run command-line tools in throw-away containers and keep what they did as tests.",
     epilog=_EPILOG,

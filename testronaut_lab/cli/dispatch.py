@@ -22,13 +22,6 @@ from testronaut_lab.cli.app import app
 from testronaut_lab.console import NO_ROOM, complain, leave, say
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError, UsageError
 
-# As the help lists them: what is done every day first.
-_VERBS = (
-    "run", "tui", "record", "pending", "diff", "review", "accept", "reject", "prune", "runs", "show", "replay", "export",
-    "install", "images", "clean", "shell", "doctor", "import", "schema", "demo",
-)  # fmt: skip
-app.registered_commands.sort(key=lambda verb: _VERBS.index(verb.name or getattr(verb.callback, "__name__", "")))
-
 # Of the contract and not there yet: refused by name, never ignored.
 _VERBS_TO_COME = frozenset("demo doctor import replay shell".split())
 _RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())

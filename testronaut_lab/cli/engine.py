@@ -28,7 +28,7 @@ def engine_status() -> None:
 
 @engine_app.command("up")
 def engine_up() -> None:
-    """Make an engine answer: install and start one where that is possible."""
+    """Make an engine answer. One is installed and started where that is possible."""
     from testronaut_lab.container.setup import up
 
     up(say)

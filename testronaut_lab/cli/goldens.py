@@ -45,7 +45,7 @@ def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 @app.command()
 def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
-    """Show what differs: the golden's lines with -, what the step did now with +."""
+    """Show what differs from goldens. Their lines have -, what the step did now has +."""
     chosen = _chosen(globs or [])
     if not chosen:
         say("nothing is pending")

@@ -25,7 +25,7 @@ def install(
     events: Annotated[Path | None, reports.EVENTS] = None,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Install tools into an image, verify them, and keep it for the runs that want the same."""
+    """Install tools into an image and verify them. It is kept for the runs that want the same."""
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.headless import PlanRun, RunOptions
     from testronaut_lab.housekeeping import keep_to_policy

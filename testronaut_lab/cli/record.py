@@ -41,7 +41,7 @@ def record(
     shell: Annotated[str, typer.Option(metavar="SHELL", help="What runs the commands.")] = "sh",
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there, and its goldens.")] = False,
 ) -> None:
-    """Work in a session by hand and get a plan with goldens out of it: each command becomes a step."""
+    """Work in a session by hand and get a plan out of it. Each command becomes a step, with a golden."""
     from testronaut_lab.lab import Session
     from testronaut_lab.recording.place import PlanPlace
 

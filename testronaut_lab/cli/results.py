@@ -116,7 +116,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet, or empty.")],
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Write a stored run as an evidence bundle, to be verified without this program."""
+    """Write a stored run as an evidence bundle. It can be verified without this program."""
     from testronaut_lab.housekeeping import export_run
 
     say(export_run(run_id, output, store))

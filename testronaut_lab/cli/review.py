@@ -32,7 +32,7 @@ _LEAVES = ("q", "escape", "end")
 
 @app.command()
 def review() -> None:
-    """Look at what is pending, one after the other, and accept or reject it with a key."""
+    """Look at what is pending and decide. One after the other, each accepted or rejected with a key."""
     store = open_pending()
     entries = store.pending()
     if not entries:

@@ -62,7 +62,7 @@ def run(
     allow_flaky: Annotated[bool, _ALLOW_FLAKY] = False,
     last_failed: Annotated[bool, _LAST_FAILED] = False,
 ) -> None:
-    """Run plans headless: live progress on a terminal, plain lines elsewhere."""
+    """Run plans: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab import config
     from testronaut_lab.headless import PlanRun, RunOptions
     from testronaut_lab.housekeeping import keep_to_policy

@@ -28,6 +28,7 @@ from testronaut_lab.planfile.written import Expectations, WrittenPlan
 
 MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
 _HINT: Final = "testronaut-lab schema plan"
+_FIND: Final = "find . -name '*.lab.*' lists the plans that there are"
 SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
 
 _BY_HAND: Final = "the tool"
@@ -45,8 +46,7 @@ def find_plans(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
-        if not path.is_dir():
-            _check_is_plan(path)
+        _check_is_plan(path, folder=True)
         for plan in _plans_below(path) if path.is_dir() else [path]:
             found.setdefault(plan.parent.resolve() / plan.name, plan)
     if not found:
@@ -250,9 +250,18 @@ def _stem(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
-def _check_is_plan(path: Path) -> None:
-    if not path.exists():
-        raise UsageError(f"there is no file or folder {path}", hint="find . -name '*.lab.*' lists the plans that there are")
+def _check_is_plan(path: Path, *, folder: bool = False) -> None:
+    """Raises UsageError for what is no plan, nor, if one will do, a `folder`."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise UsageError(f"looking for the plan {path}: {error.strerror}", hint=_FIND) from error
+    if not there:
+        raise UsageError(f"there is no file or folder {path}", hint=_FIND)
+    if not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is no plan: it is a device, a FIFO or a socket", hint=_FIND)
+    if folder and path.is_dir():
+        return
     if not path.is_file() or not path.name.endswith(SUFFIXES):
         hint = f"mv {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.lab.yaml')))}" if path.is_file() else None
         raise UsageError(f"{path} is no plan: the name of a plan file ends in {', '.join(SUFFIXES)}", hint=hint)
@@ -277,7 +286,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"reading the plan {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: a plan holds at most 1 MiB")
+        raise UsageError(f"{path}: a plan holds at most 1 MiB", hint=f"ls -l {shlex.quote(str(path))}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

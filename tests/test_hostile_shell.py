@@ -9,7 +9,7 @@ from conftest import MakeSession
 from harness import Lab
 
 from testronaut_lab.execution.driver.lineage import Lineage
-from testronaut_lab.model.result import ExitKind, ShellState
+from testronaut_lab.model.result import ExitKind, ShellState, Status
 
 pytestmark = pytest.mark.engine
 
@@ -76,3 +76,61 @@ def test_whoever_told_of_an_end_is_not_left_behind_while_it_ends_itself(bash: La
     assert told and not told & lineage.leaving
     bash.run("exit 3")
     assert told <= lineage.leaving and not told & lineage.waiting
+
+
+# how a script takes away a builtin without the word that we look for
+DISABLE = 'e=en; "${e}able" -n'
+
+
+def test_output_that_no_stream_was_open_for_is_no_passed_step(bash: Lab) -> None:
+    broken = bash.run("x=lost; ulimit -n 5; echo one")
+    assert (broken.status, broken.state) == (Status.ERROR, ShellState.LOST)
+    assert broken.error is not None and "streams" in broken.error.message
+    assert bash.out('echo "two $x"') == "two \n"
+
+
+def test_a_shell_that_cannot_redirect_itself_is_no_passed_step(bash: Lab) -> None:
+    assert bash.run(f"{DISABLE} exec").status is Status.ERROR
+    assert bash.out("echo two") == "two\n"
+
+
+def test_a_step_that_its_shell_never_began_has_not_passed(bash: Lab) -> None:
+    bash.run(f"{DISABLE} :")
+    results = [bash.run("echo ran") for _ in range(4)]
+    assert [result.out for result in results if result.status is Status.PASSED] == ["ran\n"] * 2
+    assert {result.error.class_ for result in results if result.error} == {"SessionLost"}
+
+
+@pytest.mark.parametrize("builtin", [".", ":", "builtin", "command", "eval", "exec", "read"])
+def test_builtins_that_our_lines_need_are_given_back(builtin: str, bash: Lab) -> None:
+    bash.run(f"x=kept; enable -n {builtin}").check()
+    results = [bash.run('echo "$x"') for _ in range(2)]
+    assert [(result.out, result.err, result.state) for result in results] == [("kept\n", "", ShellState.KEPT)] * 2
+
+
+@pytest.mark.parametrize(
+    ("trap", "steps"),
+    [
+        ("trap 'echo seen' DEBUG", [("echo a", "seen\na\n"), ("exit 3", "seen\n"), ("f() { :; }; f", "seen\n")]),
+        ("set -T; trap 'echo seen' DEBUG", [("f() { :; }; f", "seen\nseen\nseen\n"), ("exit 3", "seen\n"), (":", "seen\n")]),
+        ("trap 'echo seen' ERR", [("false", "seen\n"), ("f() { (exit 3); }; f", "seen\n"), (":", ""), ("exit 3", "")]),
+        ("set -Ee; trap 'echo seen; exit 5' ERR", [("false", "seen\n"), ("echo a; (exit 3)", "a\nseen\n"), ("echo b", "b\n")]),
+    ],
+)
+def test_a_trap_on_commands_hears_of_the_steps_only(trap: str, steps: list[tuple[str, str]], bash: Lab) -> None:
+    bash.run(trap).check()
+    results = [bash.run(script) for script, _ in steps]
+    assert [(result.out, result.error) for result in results] == [(out, None) for _, out in steps]
+    assert bash.out("trap -p | grep -c seen").splitlines()[-1] == "1"
+
+
+def test_an_error_trap_that_exits_ends_no_messenger(bash: Lab) -> None:
+    bash.session.put("trap.sh", b"set -E; trap 'exit 5' ERR\n")
+    bash.run(". ./trap.sh").check()
+    results = [bash.run("false", timeout_s=5) for _ in range(3)]
+    assert [(result.exit.kind, result.state is ShellState.LOST) for result in results] == [(ExitKind.EXITED, False)] * 3
+
+
+def test_a_trap_is_not_traced(bash: Lab) -> None:
+    bash.run("set -x; trap ': seen' DEBUG").check()
+    assert bash.run("echo a").err.count("trap") == 0

@@ -16,11 +16,17 @@ __lab_line() {
   esac
 }
 
-# __lab_go N STDIN: give step N its streams. The names below must not be left to a script that runs under `set -a`.
+# __lab_go N STDIN: give step N its streams, or fail. The names below must not be left to a script that runs under `set -a`.
 __lab_go() {
   case ${__lab_f-} in *T*) \command set -T ;; esac
   \command unset __lab_s __lab_f __lab_d __lab_i __lab_n __c
-  \command exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e"
+  \command exec <"/run/lab/$2" >|"/run/lab/$1.o" 2>|"/run/lab/$1.e" || \__lab_refuse streams
+}
+
+# __lab_refuse WHAT: say that the step cannot be had as it was asked for, and fail. Under `ulimit -n` no stream can be opened.
+__lab_refuse() {
+  { \__lab_rec "P $1"; \__lab_rec .; } >|/run/lab/ctl
+  \return 1
 }
 
 # __lab_fin STATUS: keep the step's status and options, stop tracing so that nothing of ours reaches its stderr, nor what its
@@ -36,7 +42,7 @@ __lab_fin() {
 # after a comma, where the file PROCS tells them: a moment later there are more, when the shell parks a copy of itself. In the
 # body, the directory, and behind a NUL the traps, which a copy does not have.
 __lab_end() {
-  \command exec <>/dev/null >&0 2>&0
+  \command exec <>/dev/null >&0 2>&0 || \__lab_refuse streams || \command :
   __lab_d=- __lab_n=-
   case $- in *f*) \command set +f ;; esac
   # The glob's own directory fd is listed too: the lowest that is free, 3 where nothing else is open. Asking for a closed one

@@ -10,6 +10,20 @@ from dataclasses import dataclass
 from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
+# By the word that a shell says it with: why it could not run a step as it was asked to, see driver.sh.
+REFUSED = {
+    "cwd": ErrorInfo(
+        "UsageError",
+        "the step's `cwd` is no directory in the container",
+        "create the directory in an earlier step or in `files:`",
+    ),
+    "streams": ErrorInfo(
+        "CaptureError",
+        "the session's shell cannot open or close the streams of a step: nothing is known of what the step did or wrote",
+        "leave the shell its file descriptors (`ulimit -n` in a subshell: `( ulimit -n 5; … )`) and its builtins",
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ShellEnd:

@@ -6,6 +6,7 @@ with a backslash, so that no alias of a step's touches them. What the functions 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,29 @@ class ShellSpec:
     cwd: str
 
 
+@dataclass(frozen=True, slots=True)
+class Bent:
+    """What scripts of a session have named that bends bash so far that our own lines would show, or could not be run.
+
+    `traps`: DEBUG, ERR and RETURN traps, which run for our lines too. They are taken away after a step, and given back by the
+    first words of the next script. `builtins`: `enable`, which can take away the builtins that our lines are made of.
+    """
+
+    traps: bool = False
+    builtins: bool = False
+
+    def after(self, command: Command) -> Bent:
+        text = command.run or ""
+        traps = self.traps or bool(_OWN_TRAP.search(text))
+        builtins = self.builtins or "enable" in text
+        return self if (traps, builtins) == (self.traps, self.builtins) else Bent(traps, builtins)
+
+
+_OWN_TRAP = re.compile(r"\btrap\b.*\b(DEBUG|ERR|RETURN)\b", re.IGNORECASE | re.DOTALL)
+_BUILTINS = ". : [ break command continue eval exec exit export printf pwd read return set trap unset"
+STRAIGHT = Bent()
+
+
 def quote(text: str) -> str:
     """One shell word, whatever is in it (no NUL)."""
     return "'" + text.replace("'", "'\\''") + "'"
@@ -104,12 +128,13 @@ def supervise(*, can_catch: bool, has_traps: bool = False) -> str:
 
     It `has_traps` where `traps_text` was written down for it.
     `set -e` must hold in the copy and not here, where a driver that ends with a failure would take the messenger with it;
-    `( … ) || …` would switch it off inside.
+    `( … ) || …` would switch it off inside. An ERR trap of a step's must not end the messenger either.
     """
+    alone = r"{ ! \command trap - ERR DEBUG; } >|/dev/null 2>&1"  # bash gives a trap back that is taken away left of `||`
     traps = rf"{_catching(can_catch)}. {RUN_DIR}/traps; " if has_traps else ""
     run = f"{traps}\\__lab_ready; {_loop(_catching(can_catch))}"
     tell = rf'{{ \__lab_rec "D $?"; \__lab_rec .; }} >|{RUN_DIR}/ctl'
-    return rf"case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
+    return rf"{alone}; case $- in *e*) \command set +e; ( \command set -e; {run} ) ;; *) ( {run} ) ;; esac; {tell}; \exit 0"
 
 
 def traps_text(listed: str) -> str:
@@ -136,15 +161,17 @@ def reenter_text(cwd: str) -> str:
 
 
 DROP = r"\exit 0"
-MERGE = r"\command exec 2>&1; "
+MERGE = r"\command exec 2>&1 && "
 
 
-def step_text(command: Command, *, traced: bool, stderr: str) -> str:
+def step_text(command: Command, *, traced: bool, stderr: str, bent: Bent = STRAIGHT) -> str:
     """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program.
 
     The program's stderr is `stderr`, a redirection. The shell's own is not it while it waits, see `sourcing`.
     """
     trace = r"\command set -x; " if traced else ""
+    if bent.traps and command.run is not None:
+        trace = rf'{{ \command eval "\command unset __lab_t; {trace}${{__lab_t-}}"; }} 2>/dev/null; '
     if command.argv is not None:
         return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} ) {stderr}\n"
     assert command.run is not None
@@ -170,8 +197,7 @@ def before_text(command: Command) -> str:
         lines.append(rf"\command export {name}={quote(value)}")
     if command.cwd is not None:
         lines.append('__lab_o="${OLDPWD-}"')
-        refuse = rf"{{ {{ \__lab_rec 'P cwd'; \__lab_rec .; }} >|{RUN_DIR}/ctl; \return 1; }}"
-        lines.append(rf"\command cd -- {quote(command.cwd)} 2>/dev/null || {refuse}")
+        lines.append(rf"\command cd -- {quote(command.cwd)} 2>/dev/null || {{ \__lab_refuse cwd; \return 1; }}")
     return "\n".join(lines) + "\n"
 
 
@@ -188,7 +214,14 @@ def after_text(command: Command, cwd: str) -> str:
 
 
 def run_line(
-    command: Command, number: int, *, stdin: str, can_catch: bool, park: int | None = None, procs: str = "/dev/null"
+    command: Command,
+    number: int,
+    *,
+    stdin: str,
+    can_catch: bool,
+    park: int | None = None,
+    procs: str = "/dev/null",
+    bent: Bent = STRAIGHT,
 ) -> str:
     """What becomes of the line `run(nonce)`: a script that sets `__c`, which holds the nonce already, to what runs one step.
 
@@ -202,14 +235,26 @@ def run_line(
     before = rf"\command . {RUN_DIR}/before && " if bracketed else ""
     after = rf"\command . {RUN_DIR}/after; " if bracketed else ""
     text = (
-        rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin}; {merge}"
-        rf'{before}{source}; {{ \__lab_fin "$?"; }} 2>/dev/null; {after}\__lab_end '
+        rf"\command export TESTRONAUT_LAB={quote(_one_line(command.nodeid))}; \__lab_go {number} {stdin} && {merge}"
+        rf"{before}{source}; {_fin(command, bent)}; {after}\__lab_end "
     )
     rest = f" {procs}"
     if park is not None:
         copy = rf'\__lab_parked {park}; IFS= \command read -r __c <{RUN_DIR}/k.{park}; {_catching(can_catch)}eval "$__c"'
         rest += f"; case $__lab_d$__lab_n in --,*) ( ( {copy} ) </dev/null >/dev/null 2>&1 & ) ;; esac"
     return f"__c={quote(text)}${{__c#+}}{quote(rest)}\n"
+
+
+def _fin(command: Command, bent: Bent) -> str:
+    """The first words after a step. What a DEBUG trap says of them goes nowhere."""
+    fin = r'\__lab_fin "$?"'
+    if bent.builtins:
+        again = rf"\builtin enable {_BUILTINS} || ! \enable {_BUILTINS}"
+        fin = rf'__lab_i=$?; case ${{BASH_VERSION+x}} in x) {again} ;; esac; \__lab_fin "$__lab_i"'
+    if not bent.traps or command.run is None or command.isolated:
+        return f"{{ {fin}; }} 2>/dev/null"
+    keep = r"__lab_t=$(\command trap -p ERR RETURN DEBUG); \command trap - ERR RETURN DEBUG"
+    return f"{{ {fin}; case ${{BASH_VERSION+x}} in x) {keep} ;; esac; }} >|/dev/null 2>&1"
 
 
 def run(nonce: str) -> str:

@@ -21,7 +21,7 @@ from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import LateReader
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone
-from testronaut_lab.execution.driver.outcome import Over, ShellEnd
+from testronaut_lab.execution.driver.outcome import REFUSED, Over, ShellEnd
 from testronaut_lab.execution.driver.records import Record
 from testronaut_lab.execution.driver.rewind import Rewinder
 from testronaut_lab.execution.driver.toll import Counters, Toll
@@ -65,6 +65,7 @@ class ShellDriver:
         self._toll = Toll(meter)
         self._number = 0
         self._names_pid = self._pid_told = False
+        self._bent = script.STRAIGHT
 
     def start(self) -> None:
         """Start the shell. Raises SessionLost when it cannot."""
@@ -175,7 +176,7 @@ class ShellDriver:
             self._prepare_next()
             watch = StepWatch(self._lineage, self._channel.ctl, self._wake, streams, self._driver_lives)
             over = self._conclude(watch, watch.until_over(bounds, started), nonce, started)
-            began = over.by_itself or any(stream.touched for stream in streams)
+            began = streams[0].was_opened() and streams[1].was_opened()
             # forking a copy is the longest part of a step: the shell is busy with it while the rest is looked at
             is_settled = over.by_itself and self._lineage.settled(PARK_TIMEOUT_S)
             is_early = over.is_plain and is_settled
@@ -189,6 +190,9 @@ class ShellDriver:
             left_behind = () if is_alone else self._left_behind(over)
             is_parking = is_parking or (over.is_parking and self._lineage.parks_itself())
             state = state or self._go_on(over, command, notes, is_alone=False, is_parking=is_parking)
+            if error is REFUSED["streams"]:
+                self._restart()
+                state = ShellState.LOST
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
             self._close_streams(streams)
@@ -206,8 +210,9 @@ class ShellDriver:
     def _begin(self, command: script.Command) -> str:
         nonce = secrets.token_hex(4)
         put = self._channel.put
+        self._bent = self._bent.after(command)
         stderr = "2>&1" if command.merge else f"2>|{script.RUN_DIR}/{self._number}.e"
-        text = script.step_text(command, traced="x" in self._lineage.options, stderr=stderr)
+        text = script.step_text(command, traced="x" in self._lineage.options, stderr=stderr, bent=self._bent)
         self._channel.write_step("step", text.encode(errors="surrogateescape"))
         stdin = "empty"
         if command.stdin:
@@ -218,7 +223,13 @@ class ShellDriver:
             put("after", script.after_text(command, self._lineage.cwd).encode(errors="surrogateescape"))
         park = None if _leaves_shell(command) and self._lineage.checkpoint is not None else self._lineage.reserve()
         line = script.run_line(
-            command, self._number, stdin=stdin, can_catch=self._lineage.can_catch, park=park, procs=self._meter.inner_procs
+            command,
+            self._number,
+            stdin=stdin,
+            can_catch=self._lineage.can_catch,
+            park=park,
+            procs=self._meter.inner_procs,
+            bent=self._bent,
         )
         self._channel.write_step("line", line.encode(errors="surrogateescape"))
         self._channel.send(script.run(nonce))
@@ -284,18 +295,23 @@ class ShellDriver:
 
     def _doubt(self, over: Over, *, began: bool) -> ErrorInfo | None:
         """What makes this step an error whatever its exit status. It `began` if its shell came as far as its streams."""
-        stopped = self._lineage.take("P")
-        extra = self._lineage.take("SP")
-        if over.is_forged or extra is not None or self._lineage.foreign():
+        refused = self._refused()
+        if over.is_forged or not refused <= REFUSED.keys() or self._lineage.take("S") or self._lineage.foreign():
             return ErrorInfo("Tampered", "something in the container wrote to the session's record channel during this step")
-        if stopped is not None:
-            hint = "create the directory in an earlier step or in `files:`"
-            return ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+        if refused:
+            return REFUSED[min(refused)]
         if over.is_orphan:
             return ErrorInfo("SessionLost", "the step killed its shell's supervisor, and the shell ended: how is not known")
-        if over.kind is ExitKind.EXITED and not began and not self._lineage.stands(PARK_TIMEOUT_S):
+        if over.kind is ExitKind.EXITED and not began:
             return ErrorInfo("SessionLost", "the shell ended before the step began: it was killed, or had no room to fork")
         return None
+
+    def _refused(self) -> set[str]:
+        """What the shell said that it could not be given for this step."""
+        said: set[str] = set()
+        while (record := self._lineage.take("P")) is not None:
+            said.add(" ".join(record.words))
+        return said
 
     def _left_behind(self, over: Over) -> tuple[str, ...]:
         """Names of the processes that this step started and that still run; they are known as background jobs from now on."""

@@ -70,10 +70,16 @@ class Stream:
         self.capture.feed(data)
         return True
 
-    @property
-    def touched(self) -> bool:
-        """Whether a process has opened the other end, as far as was seen before `drain`."""
-        return self.ended or self.capture.seen_bytes > 0
+    def was_opened(self) -> bool:
+        """Whether a process has opened the other end, asked before `drain`, which takes what nobody ever opened for an end."""
+        if self.ended or self.capture.seen_bytes or self.read():
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        # that its last holder has gone is told only of a FIFO which had one; without, an end was read and none is told
+        was_held = not self.ended or bool(poll.poll(0))
+        self.ended = self.ended and was_held
+        return was_held
 
     def _widen(self) -> None:
         self.wide = True

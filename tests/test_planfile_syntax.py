@@ -146,8 +146,9 @@ def test_a_tree_with_too_many_values_is_refused() -> None:
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.lab.yaml"
     path.write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(UsageError, match="at most 1 MiB"):
+    with pytest.raises(UsageError, match="at most 1 MiB") as caught:
         load_plan(path)
+    assert "{file: PATH}" in (caught.value.hint or "")
 
 
 def test_a_file_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -279,6 +279,9 @@ def _refuse_folder(error: OSError) -> None:
     raise UsageError(f"looking for plans in {error.filename}: {error.strerror}") from error
 
 
+_HINT_LARGE = "several plans in one folder; long texts as files of their own: `{file: PATH}`, in `files:` `{source: PATH}`"
+
+
 def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -286,7 +289,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"reading the plan {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: a plan holds at most 1 MiB", hint=f"ls -l {shlex.quote(str(path))}")
+        raise UsageError(f"{path}: a plan holds at most 1 MiB", hint=_HINT_LARGE)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,25 @@ def test_something_else_on_the_socket_is_no_engine(
     monkeypatch: pytest.MonkeyPatch, only_sockets_of: Path, listening: socket.socket
 ) -> None:
     monkeypatch.setattr(engine_module, "_PROBE_TIMEOUT_S", 0.2)
+    with pytest.raises(NoEngine, match="did not answer as an engine does"):
+        connect({}, only_sockets_of)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"7", b"null", b"<html>"])
+@pytest.mark.parametrize("status", [b"200 OK", b"502 Bad Gateway"])
+def test_another_server_on_the_socket_is_no_engine(
+    status: bytes, body: bytes, only_sockets_of: Path, listening: socket.socket
+) -> None:
+    answer = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n%s" % (status, body)
+
+    def serve() -> None:
+        for _ in ("is somebody there?", "ping", "version"):
+            with listening.accept()[0] as asked:
+                if asked.recv(4096):
+                    asked.sendall(answer)
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
     with pytest.raises(NoEngine, match="did not answer as an engine does"):
         connect({}, only_sockets_of)
 

@@ -188,12 +188,12 @@ def _greeting(endpoint: Endpoint) -> tuple[str, str] | None:
 def _version(endpoint: Endpoint) -> Mapping[str, object]:
     client = docker.APIClient(base_url=endpoint.url, version=OLDEST_API, timeout=_PROBE_TIMEOUT_S)
     try:
-        said: Mapping[str, object] = client.version(api_version=False)
-    except CLIENT_ERRORS as error:
+        said: object = client.version(api_version=False)
+    except (*CLIENT_ERRORS, LookupError, TypeError) as error:  # docker's client looks for a message in any JSON of an error
         raise OSError(f"it did not answer as an engine does: {explanation(error)}") from error
     finally:
         client.close()
-    if "ApiVersion" not in said or "Version" not in said:
+    if not isinstance(said, dict) or "ApiVersion" not in said or "Version" not in said:
         raise OSError(f"it did not answer as an engine does: {said!r:.200}")
     return said
 

@@ -188,6 +188,10 @@ def test_a_wrong_key_of_a_step_is_named(tree: dict[str, object], message: str) -
         ({"stdout": {"contains": [""]}}, "stdout.contains[0]: expected text that is not empty, found ''"),
         ({"stdout": {"matches": "["}}, "stdout.matches: cannot read the regex '[': unterminated character set at position 0"),
         ({"stdout": {"matches": "[[a]"}}, "stdout.matches: cannot read the regex '[[a]': Possible nested set at position 1"),
+        (
+            {"stdout": {"matches": "a" * 300 + "++" + "+" + "b" * 300}},
+            f"stdout.matches: cannot read the regex …'{'a' * 38}+++{'b' * 39}'…: multiple repeat at position 302",
+        ),
         ({"stdout": {"json_path": {"a": 1}}}, "stdout.json_path.a: a JSON path begins with '.': .a"),
         ({"stdout": {"lines": -1}}, "stdout.lines: expected a whole number from 0 to 2147483648, found -1"),
         ({"stdout": {"file": "x"}}, "stdout.file: there is no file 'x' beside the plan"),

@@ -65,8 +65,16 @@ def regex(value: str) -> str:
             warnings.simplefilter("error")
             re.compile(value)
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"cannot read the regex {value!r}: {error}") from error
+        raise ValueError(f"cannot read the regex {_around(value, getattr(error, 'pos', None))}: {error}") from error
     return value
+
+
+def _around(pattern: str, position: int | None) -> str:
+    """The pattern for a message; of one that a whole output was made into, what stands around the place that it is about."""
+    start, end = max((position or 0) - 40, 0), (position or 0) + 40
+    if len(pattern) <= 200:
+        return repr(pattern)
+    return f"{'…' if start else ''}{pattern[start:end]!r}{'…' if end < len(pattern) else ''}"
 
 
 def normalizer(matches: str, replace: str) -> Normalizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def test_leaving_decides_nothing(reviewed: Reviewed, key: str) -> None:
     reviewed.terminal.wait_for("2 of 3")
     reviewed.press(key)
     assert "exit-status=0" in reviewed.end("1 skipped; 3 pending: testronaut-lab review")
+    assert (reviewed.accepted, len(reviewed.waiting)) == ([], 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_decides_nothing_and_leaves_the_terminal_as_it_was(number: signal.Signals, reviewed: Reviewed) -> None:
+    reviewed.start()
+    reviewed.terminal.wait_for("1 of 3")
+    reviewed.terminal.kill(number)
+    screen = reviewed.end("exit-status=143")
+    assert "Traceback" not in screen and "a accept" not in screen
+    assert reviewed.terminal.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}") == "0 1\n"
     assert (reviewed.accepted, len(reviewed.waiting)) == ([], 3)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,11 @@ class Terminal:
     def type(self, text: str) -> None:
         self.tmux("send-keys", "-l", text)
         self.tmux("send-keys", "Enter")
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send the command that was started, and not the terminal's shell, a signal."""
+        shell = self.tmux("display-message", "-p", "#{pane_pid}").strip()
+        os.kill(int(Path(f"/proc/{shell}/task/{shell}/children").read_text()), number)
 
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
@@ -96,6 +102,20 @@ def test_ctrl_c_interrupts_the_step_and_not_the_dashboard(terminal: Terminal) ->
     terminal.tmux("send-keys", "C-c")
     terminal.wait_for("cancelled", "● ready")
     assert terminal.leave() == "exit-status=0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_removes_the_session_and_leaves_the_terminal_as_it_was(
+    number: signal.Signals, terminal: Terminal, tmp_path: Path
+) -> None:
+    sessions = tmp_path / "sessions"
+    terminal.start("env", f"TESTRONAUT_LAB_SESSIONS={sessions}", *lab("tui", "--image", IMAGE))
+    terminal.wait_for("● ready")
+    assert len(list(sessions.iterdir())) == 1
+    terminal.kill(number)
+    assert terminal.wait(lambda screen: "exit-status=" in screen).strip() == "exit-status=143"
+    assert terminal.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}") == "0 1\n"
+    assert list(sessions.iterdir()) == []
 
 
 def test_no_engine_is_explained_on_the_screen(terminal: Terminal, tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from testronaut_lab.cli.app import app, shown
-from testronaut_lab.cli.run import with_hangup
+from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.console import complain, say
 from testronaut_lab.errors import ExitStatus, LabError, UsageError
 
@@ -47,7 +46,7 @@ def record(
 
     settings = _settings(user, network, shell)
     place = PlanPlace.at(output, overwrite=force)
-    with _ended_by_signals(), Session(image, *(install or ()), settings=settings, env=_env(env), root=place.root) as session:
+    with ended_by_signals(), Session(image, *(install or ()), settings=settings, env=_env(env), root=place.root) as session:
         say(f"starting a session in {' with '.join([image, *session.tools])}")
         session.start()
         status = _recorded(session, output, force=force)
@@ -232,18 +231,3 @@ def _interrupting(interrupt: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP remove the session before they end us; nothing is written then."""
-
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(ExitStatus.TERMINATED)
-
-    before = {number: signal.signal(number, end) for number in with_hangup(signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from testronaut_lab.cli.app import app
 from testronaut_lab.cli.goldens import open_pending, refuse_in_ci
+from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.console import print_table, say
 from testronaut_lab.errors import LabError, UsageError
 
@@ -42,7 +43,8 @@ def review() -> None:
     else:
         refuse_in_ci("reviewing what is pending")
         walk = Review(store, entries)
-        _walk_through(walk)
+        with ended_by_signals():
+            _walk_through(walk)
         for problem in walk.refused:
             say(f"not accepted: {problem}", sys.stderr)
         say(walk.outcome())

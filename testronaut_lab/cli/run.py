@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -106,6 +106,21 @@ def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in with_hangup(signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end us, once what is there is tidied up: a session, the state of the terminal."""
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(ExitStatus.TERMINATED)
+
+    before = {number: signal.signal(number, end) for number in with_hangup(signal.SIGTERM)}
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from testronaut_lab.cli.app import app
+from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.errors import UsageError
 
 
@@ -27,4 +28,5 @@ def tui(
         from testronaut_lab.ui.tui.app import run_tui
     except ModuleNotFoundError as error:
         raise UsageError(f"the dashboard needs textual: {error}", hint="pip install 'testronaut-lab[tui]'") from error
-    run_tui(image, tuple(install or ()))
+    with ended_by_signals():
+        run_tui(image, tuple(install or ()))

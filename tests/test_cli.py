@@ -323,6 +323,16 @@ def test_output_that_a_full_disk_does_not_take_is_told(words: list[str], project
     )
 
 
+@pytest.mark.parametrize(
+    "words", [["runs"], ["pending"], ["show"], ["install", "apt:jq"], ["record", "-o", "x.lab.yaml"]], ids=str
+)
+def test_a_folder_that_is_gone_is_told(words: list[str], tmp_path: Path) -> None:
+    gone = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && "$@"', "sh", *ARGV, *words]
+    ended = subprocess.run(gone, cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = b"error: the folder that you stand in is not there any more\nhint: cd\n"
+    assert (ended.returncode, ended.stderr) == (ExitStatus.USAGE, said)
+
+
 def test_an_error_that_cannot_be_told_has_its_status(project: Project) -> None:
     with open("/dev/full", "wb") as full:
         ended = subprocess.run([*ARGV, "run", "nosuch"], cwd=project.root, env=environment(), stderr=full, check=False)

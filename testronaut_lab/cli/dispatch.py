@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -46,6 +47,9 @@ def dispatch(arguments: list[str]) -> int:
         leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
         return ExitStatus.FAILED
     except OSError as error:
+        if not _is_somewhere():
+            complain(UsageError("the folder that you stand in is not there any more", hint="cd"))
+            return ExitStatus.USAGE
         if error.filename is not None or error.errno not in NO_ROOM:
             return _bug()
         leave(sys.stdout)
@@ -54,6 +58,14 @@ def dispatch(arguments: list[str]) -> int:
     except Exception:  # noqa: BLE001 - the last line of defence: a bug of ours has a status and a text of its own
         return _bug()
     return ExitStatus.OK
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _bug() -> ExitStatus:

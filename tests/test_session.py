@@ -302,3 +302,11 @@ def test_a_step_that_is_unwanted_before_it_begins_is_ended(fresh: Lab) -> None:
     result = fresh.session.run(request)
     assert (result.exit.kind, result.out) == (ExitKind.CANCELLED, "go\n")
     assert result.duration_s < 5
+
+
+@pytest.mark.parametrize("word", ["break", "continue"])
+def test_leaving_a_loop_that_is_none_is_no_passed_step_that_was_not_run(own_shell: Lab, word: str) -> None:
+    own_shell.run("x=kept").check()
+    result = own_shell.run(f"{word}; echo yes", timeout_s=5)
+    assert result.error is not None or result.out == "yes\n"
+    assert own_shell.out('for i in 1 2; do break; done; echo "$x"') == "kept\n"

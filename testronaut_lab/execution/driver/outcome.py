@@ -17,6 +17,11 @@ REFUSED = {
         "the step's `cwd` is no directory in the container",
         "create the directory in an earlier step or in `files:`",
     ),
+    "loop": ErrorInfo(
+        "UsageError",
+        "`break` or `continue` stands outside of any loop of the step: what followed it was not run",
+        "end a script with `return` or `exit`",
+    ),
     "streams": ErrorInfo(
         "CaptureError",
         "the session's shell cannot open or close the streams of a step: nothing is known of what the step did or wrote",

@@ -22,7 +22,8 @@ _CAN_CATCH = "$(command eval '( : </dev/null/x ) 2>/dev/null'; echo x)"
 
 def _loop(catch: str) -> str:
     read = rf"IFS= \command read -r __c <{RUN_DIR}/cmd"
-    return rf'while \command :; do {read}; \__lab_line {quote(catch)}; {catch}eval "$__c"; done'
+    # only a step's `break` or `continue` outside of any loop of its own leads behind ours
+    return rf'while \__lab_next; do {read}; \__lab_line {quote(catch)}; {catch}eval "$__c"; done; \__lab_refuse loop'
 
 
 def _catching(can_catch: bool) -> str:

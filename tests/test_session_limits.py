@@ -188,6 +188,7 @@ def test_too_many_processes_are_told(make_session: MakeSession) -> None:
 @pytest.mark.parametrize("script", ["sh -c 'kill -9 -1'", "setsid sh -c 'kill -9 -1'; echo never"])
 def test_a_program_that_kills_everything_it_can_is_survived(fresh: Lab, script: str) -> None:
     fresh.run("cd /tmp; export kept=1").check()
+    fresh.run(":").check()  # after which the copy from before it has told what is exported
     result = fresh.run(script)
     assert (result.exit.kind, result.exit.code, result.out) == (ExitKind.EXITED, 137, "")
     assert fresh.out("echo $kept $PWD") == "1 /tmp\n"
@@ -202,6 +203,7 @@ def test_a_shell_that_kills_everything_but_itself_goes_on(fresh: Lab) -> None:
 
 def test_what_is_lost_with_every_shell_is_said(fresh: Lab) -> None:
     fresh.run("plain=1; f() { :; }; export kept=1").check()
+    fresh.run(":").check()
     result = fresh.run("sh -c 'kill -9 -1'")
     assert result.state is ShellState.LOST
     assert "every shell of the session was killed" in result.notes

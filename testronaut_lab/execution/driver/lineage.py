@@ -224,11 +224,13 @@ class Lineage:
         """Whether the copy asked for stands, waiting for it at most so long. Where none was asked for, the older one counts."""
         return self.settled(timeout_s) and self._parked is not None
 
-    def give_up_parking(self) -> None:
-        """The copy asked for does not come."""
-        if self._parking is not None:
-            self._drop(self._parking)
-            self._parking = None
+    def give_up_parking(self) -> bool:
+        """The copy asked for does not come; False if none was."""
+        if self._parking is None:
+            return False
+        self._drop(self._parking)
+        self._parking = None
+        return True
 
     @property
     def checkpoint(self) -> int | None:

@@ -31,6 +31,7 @@ from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 2.0
 PARK_TIMEOUT_S = 3.0
+_DYING_S = 0.5
 
 
 class Meter(Counters, Protocol):
@@ -181,14 +182,15 @@ class ShellDriver:
             is_settled = over.by_itself and self._lineage.settled(PARK_TIMEOUT_S)
             is_early = over.is_plain and is_settled
             ours = self._lineage.pids
-            is_parking = is_settled and over.is_parking and self._lineage.parks_itself()
+            if over.by_itself and not is_settled:
+                self._lineage.give_up_parking()  # the step killed that copy before it had told of itself
+            is_parking = over.is_parking and self._lineage.parks_itself()
             is_alone = is_early and self._is_alone(over.record, ours if is_parking else None)
             state = self._go_on(over, command, notes, is_alone=is_alone, is_parking=is_parking) if is_early else None
             watch.drain()
             error = self._doubt(over, began=began)
-            notes += self._oom_note(over)
-            left_behind = () if is_alone else self._left_behind(over)
-            is_parking = is_parking or (over.is_parking and self._lineage.parks_itself())
+            notes += self._toll.notes(over.kind)
+            left_behind = () if is_alone else self._left_behind(over, notes)
             state = state or self._go_on(over, command, notes, is_alone=False, is_parking=is_parking)
             if error is REFUSED["streams"]:
                 self._restart()
@@ -268,8 +270,12 @@ class ShellDriver:
         return Over(why, record, time.monotonic() - started, is_forged, was_ended=True)
 
     def _is_orphan(self) -> bool:
-        alive = {process.pid for process in self._others.processes() if process.is_alive}
-        return self._lineage.parked_pid in alive
+        """Whether the parked copy lives, and goes on to: on a busy machine what is killed takes a while to end."""
+        deadline = time.monotonic() + _DYING_S
+        while is_alive := self._lives(self._lineage.parked_pid):
+            if time.monotonic() >= deadline:
+                break
+        return is_alive
 
     def _is_forged(self, record: Record, nonce: str) -> bool:
         """Whether a step wrote it by our own functions, and so may still run."""
@@ -280,14 +286,6 @@ class ShellDriver:
     def _kind_of_end(self, record: Record | None) -> ExitKind:
         """What the container's own counters say of a step that ended by itself."""
         return self._toll.kind_of_end(went_well=record is not None and record.tag == "S" and record.words[1:2] == ("0",))
-
-    def _oom_note(self, over: Over) -> list[str]:
-        """A step may get over the loss of a process, but whoever reads its result has to know of it."""
-        killed = self._toll.oom_killed
-        if not killed or over.kind is ExitKind.OOM:
-            return []
-        processes = "1 process" if killed == 1 else f"{killed} processes"
-        return [f"{processes} of the session had to be killed for lack of memory (limits.memory)"]
 
     def _sweep(self, keep: frozenset[int]) -> None:
         """Kill everything but these and the jobs of earlier steps. Raises SessionLost when that cannot be done."""
@@ -313,10 +311,10 @@ class ShellDriver:
             said.add(" ".join(record.words))
         return said
 
-    def _left_behind(self, over: Over) -> tuple[str, ...]:
+    def _left_behind(self, over: Over, notes: list[str]) -> tuple[str, ...]:
         """Names of the processes that this step started and that still run; they are known as background jobs from now on."""
-        if not self._lineage.stands(PARK_TIMEOUT_S):
-            self._lineage.give_up_parking()
+        if not self._lineage.stands(PARK_TIMEOUT_S) and self._lineage.give_up_parking() and over.record is None:
+            notes.append("what the step before had exported was not told by its shell in time, and is lost")
         if over.kind is ExitKind.PIDS_LIMIT:
             self._sweep(self._lineage.pids)  # there must be room for our own shells
         if over.record is None:
@@ -425,7 +423,10 @@ class ShellDriver:
         return self._lineage.stands(PARK_TIMEOUT_S)
 
     def _driver_lives(self) -> bool:
-        return any(process.pid == self._lineage.driver_pid and process.state not in "ZX" for process in self._others.processes())
+        return self._lives(self._lineage.driver_pid)
+
+    def _lives(self, pid: int) -> bool:
+        return any(process.pid == pid and process.is_alive for process in self._others.processes())
 
     def _restart(self) -> None:
         state = self._container.state()

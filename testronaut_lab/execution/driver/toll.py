@@ -41,3 +41,11 @@ class Toll:
         if not went_well and self.oom_killed:
             return ExitKind.OOM
         return ExitKind.PIDS_LIMIT if (self._counters.refused_forks() or 0) > self._forks_refused else ExitKind.EXITED
+
+    def notes(self, kind: ExitKind) -> list[str]:
+        """A step may get over the loss of a process, but whoever reads its result has to know of it."""
+        killed = self.oom_killed
+        if not killed or kind is ExitKind.OOM:
+            return []
+        processes = "1 process" if killed == 1 else f"{killed} processes"
+        return [f"{processes} of the session had to be killed for lack of memory (limits.memory)"]

@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_written_ends_with_2_before_anything_is_run(projec
     project.write()
     said = project.here("run", "--json", "missing/out.json")
     assert said.status == ExitStatus.USAGE
-    assert said.err == "error: writing missing/out.json: No such file or directory\n"
+    assert said.err == "error: writing missing/out.json: No such file or directory\nhint: mkdir -p missing\n"
     assert said.out == ""
 
 

@@ -26,7 +26,7 @@ cases:
 teardown: [{id: tidy, run: echo tidy}]
 """
 
-pytestmark = pytest.mark.usefixtures("base_image")
+pytestmark = pytest.mark.usefixtures("base_image", "heard")
 
 
 class Stopped(Project):
@@ -49,6 +49,15 @@ class Stopped(Project):
         (run,) = self.here("runs", "--json").json  # type: ignore[misc]
         (plan,) = self.here("show", "--json").json["plans"]  # type: ignore[index,call-overload]
         return run["status"], {step["id"]: step["status"] for case in plan["cases"] for step in case["steps"]}  # type: ignore[index,call-overload]
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Nothing is ignored by what a test starts, as it would be where the tests themselves run under `nohup` or behind `&`."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from testronaut_lab.container.image import resolve
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.lock import exclusive
-from testronaut_lab.errors import EngineError
+from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.model.plan import ImageSpec
 
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -89,8 +89,8 @@ def test_an_unreachable_registry_and_no_release_is_an_error_that_says_both(engin
 
 
 @pytest.mark.engine
-def test_a_reference_that_is_none_is_an_engine_error(engine: Engine) -> None:
-    with pytest.raises(EngineError, match="invalid reference format"):
+def test_a_reference_that_is_none_is_an_error_of_whoever_wrote_it(engine: Engine) -> None:
+    with pytest.raises(UsageError, match=r"that is no name of an image: .*invalid reference format"):
         resolve(engine, ImageSpec("-Not a Ref-"), quiet)
 
 

@@ -93,7 +93,8 @@ __lab_parked() {
   } >|"/run/lab/parked$(($1 % 2))"
 }
 
-# __lab_next: whether the last step came to its end, or there was none yet. One that said `continue` outside of a loop, in dash and busybox, did not.
+# __lab_next: whether the last step came to its end, or there was none yet. One that said `continue` outside of a loop, in dash
+# and busybox, did not.
 __lab_f=-
 __lab_next() {
   case ${__lab_f+x} in x) ;; *) \return 1 ;; esac

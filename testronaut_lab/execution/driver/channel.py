@@ -26,15 +26,13 @@ class Channel:
         with self._faults("preparing the run directory"):
             self.put("driver", files(__package__).joinpath("driver.sh").read_bytes())
             self.put("empty", b"")
-            self._fifo("keeper", 0o666)
+            os.close(self._fifo("keeper", 0o666, os.O_RDWR))
             # both ends held, so that neither side ever sees an end of file or blocks in open
-            self._cmd = os.open(self._fifo("cmd", _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-            self.ctl = os.open(self._fifo("ctl", _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._cmd = self._fifo("cmd", _FROM_HOST, os.O_RDWR)
+            self.ctl = self._fifo("ctl", _TO_HOST, os.O_RDWR)
             # a copy tells of itself while its original may be telling of a step, and the next copy of itself, and a record
             # is more than one write: those with even and with odd numbers have each their own
-            self.parked = tuple(
-                os.open(self._fifo(name, _TO_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK) for name in ("parked0", "parked1")
-            )
+            self.parked = tuple(self._fifo(name, _TO_HOST, os.O_RDWR) for name in ("parked0", "parked1"))
             self._texts = {name: self._text(name) for name in ("step", "line")}
         self._gates: dict[str, int] = {}
         self._streams: dict[int, tuple[int, int]] = {}
@@ -64,7 +62,7 @@ class Channel:
         if name in self._gates:
             return
         with self._faults(f"making the FIFO {name}"):
-            self._gates[name] = os.open(self._fifo(name, _FROM_HOST), os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._gates[name] = self._fifo(name, _FROM_HOST, os.O_RDWR)
 
     def pass_gate(self, name: str, line: str) -> None:
         """Send the line that a gate's shell waits for. The gate stays until `close_gate`, for a shell that has yet to open it."""
@@ -86,8 +84,8 @@ class Channel:
         if number in self._streams:
             return
         with self._faults("making a step's FIFOs"):
-            out = os.open(self._fifo(f"{number}.o", _TO_HOST), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            err = os.open(self._fifo(f"{number}.e", _TO_HOST), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            out = self._fifo(f"{number}.o", _TO_HOST, os.O_RDONLY)
+            err = self._fifo(f"{number}.e", _TO_HOST, os.O_RDONLY)
         self._streams[number] = out, err
 
     def forget_streams(self, number: int) -> None:
@@ -127,11 +125,13 @@ class Channel:
         os.fchmod(fd, 0o444)  # whatever the umask is
         return fd
 
-    def _fifo(self, name: str, mode: int) -> str:
+    def _fifo(self, name: str, mode: int, flags: int) -> int:
+        """Make a FIFO and open it before it gets its mode, which keeps an ordinary user from opening it for both directions."""
         path = f"{self._dir}/{name}"
-        os.mkfifo(path)
+        os.mkfifo(path, 0o600)
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
         os.chmod(path, mode)
-        return path
+        return fd
 
     def _write(self, fd: int, line: str) -> None:
         data = line.encode(errors="surrogateescape") + b"\n"

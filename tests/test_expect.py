@@ -13,6 +13,7 @@ from testronaut_lab.errors import CaptureError
 from testronaut_lab.judge.expect import check, without_ignored
 from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Status, StepResult
 
 
@@ -117,6 +118,8 @@ def test_exit_that_was_not_expected_is_named(expect: ExitExpect, exit_: Exit, ex
         (TextExpect(matches=r"\\xff"), b"\xff"),
         (TextExpect(json={"a": [1, None]}, has_json=True), b' {"a": [1.0, null]}\n'),
         (TextExpect(json=None, has_json=True), b"null"),
+        (TextExpect(json=[1.5, 1000, 0, 1.1], has_json=True), b"[1.50, 1e3, -0, 11e-1]"),
+        (TextExpect(json=ExactNumber("1E400"), has_json=True), b"10e399"),
         (TextExpect(json_path={".a[0].b": 1, ".": {"a": [{"b": 1}]}}), b'{"a": [{"b": 1}]}'),
         (TextExpect(lines=0), b""),
         (TextExpect(lines=2), b"a\nb\n"),
@@ -170,6 +173,15 @@ def test_equals_shows_a_window_around_the_difference_in_large_output() -> None:
         ("1", b"1", '.: "1"', ".: 1"),
         ({"a": {}}, b'{"a": []}', ".a: {}", ".a: []"),
         ("a", b'"\\ud800"', '.: "a"', '.: "\\ud800"'),
+        (0, b"1e-400", ".: 0", ".: 1e-400"),
+        ([1.5], b"[1.10]", ".[0]: 1.5", ".[0]: 1.10"),
+        (
+            ExactNumber("100000000000000000001.5"),
+            b"100000000000000000002.5",
+            ".: 100000000000000000001.5",
+            ".: 100000000000000000002.5",
+        ),
+        (ExactNumber("1E400"), b"1E401", ".: 1E400", ".: 1E401"),
     ],
 )
 def test_json_tells_where_values_differ_first(expected: object, stdout: bytes, left: str, right: str) -> None:
@@ -186,6 +198,9 @@ def test_json_tells_where_values_differ_first(expected: object, stdout: bytes, l
         (b"1 2", "Extra data"),
         (b"\xff", "not UTF-8 at byte 0"),
         (b"[" * 200_000, "nested too deep"),
+        (b'{"a": 1, "b": 2, "b": 2}', 'an object has the key "b" twice'),
+        (b'[{"a": {"": 1, "": 2}}]', 'an object has the key "" twice'),
+        (b"1e" + b"9" * 2000, "a number with an exponent of 2000 digits"),
     ],
 )
 def test_what_is_no_json_is_told_with_its_reason(stdout: bytes, reason: str) -> None:

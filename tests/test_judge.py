@@ -296,6 +296,12 @@ def test_value_that_cannot_be_saved_fails_the_step(store: GoldenStore, workspace
         (Save(json_path=".a[1]"), b'{"a": [1, null]}', "null"),
         (Save(json_path=".a"), b'{"a": {"b": [1.5, true]}}', '{"b":[1.5,true]}'),
         (Save(json_path="."), '"é"'.encode(), "é"),
+        (Save(json_path="."), b"1.10", "1.10"),
+        (Save(json_path="."), b"1e3", "1e3"),
+        (Save(json_path=".a[-1]"), b'{"a": [100000000000000000001.5]}', "100000000000000000001.5"),
+        (Save(json_path="."), b"-0", "-0"),
+        (Save(json_path=".a"), b'{"a": {"b": [1E400, 1e-400]}}', '{"b":[1E400,1e-400]}'),
+        (Save(json_path="."), b"7" * 5000, "7" * 5000),
     ],
 )
 def test_value_is_taken_from_the_output(save: Save, stdout: bytes, value: str) -> None:
@@ -315,6 +321,7 @@ def test_value_is_taken_from_stderr() -> None:
         (Save(json_path=".a"), b"nope", "Expecting value: line 1 column 1 (char 0): nope"),
         (Save(json_path=".a"), b'{"a": "\\ud800"}', 'what was found is not UTF-8: {"a": "\\ud800"}'),
         (Save(matches=r"."), b"\xff", "what was found is not UTF-8: \\xff"),
+        (Save(json_path=".a"), b'{"a": 1, "a": 2}', 'an object has the key "a" twice: {"a": 1, "a": 2}'),
         (Save(json_path="."), b'"\\u0000"', "what was found holds a NUL byte, which no variable can"),
     ],
 )

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, PressKey, Ready, Resize, SendText, Tty
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Plan, Retry, Save, Step, substitute
 from testronaut_lab.model.substitution import literally
 from testronaut_lab.planfile import parse_plan, parse_tool
-from testronaut_lab.planfile.write import plan_text
+from testronaut_lab.planfile.write import plan_json, plan_text
 from testronaut_lab.planfile.written import ExpectFail, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
 IMAGE = ImageSpec("debian:bookworm-slim")
@@ -93,6 +94,15 @@ def test_a_remark_is_a_comment_above_its_step() -> None:
 
 def test_a_default_is_written_where_the_project_has_another_one() -> None:
     assert body(of(WrittenStep(run="a")), explicit={"network"}) == "network: none\nsteps:\n  - a\n"
+
+
+@pytest.mark.parametrize("text", ["1.10", "1e3", "1E400", "100000000000000000001.5", "-0.0", "1e-400"])
+def test_a_number_that_is_expected_is_written_as_it_was(text: str) -> None:
+    written = WrittenStep(run="x", expect={"stdout": TextExpect(json={"a": [ExactNumber(text)]}, has_json=True)})
+    assert f"json: {{a: [{text}]}}" in body(of(written))
+    assert f"{text}\n" in plan_json(of(written), Path())
+    found = step(written).expect.stdout
+    assert found is not None and found.json == {"a": [ExactNumber(text)]} and text in repr(found.json)
 
 
 def test_every_setting_of_a_plan_reads_back() -> None:

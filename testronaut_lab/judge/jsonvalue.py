@@ -1,22 +1,37 @@
 """JSON as programs print it: parsing, equality as JSON means it, and where two values differ first.
 
-`true` is not `1` here (it is in Python); `1` and `1.0` are the same number. Paths are written as `json_path` reads them.
+`true` is not `1` here (it is in Python); `1` and `1.0` are the same number. No number is rounded. Paths are written as
+`json_path` reads them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 from pydantic import JsonValue
+
+from testronaut_lab.model.jsontext import json_text
+from testronaut_lab.model.number import ExactNumber
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def parse_json(data: bytes) -> JsonValue:
-    """The value. Raises ValueError in words for anything but one JSON text in UTF-8; NaN and Infinity are none."""
+    """The value, its numbers as `ExactNumber`s.
+
+    Raises ValueError in words for anything but one JSON text in UTF-8: NaN and Infinity are none, and of a key that an object
+    has twice nobody knows which one counts.
+    """
     try:
-        value: JsonValue = json.loads(data.decode(), parse_constant=_refuse_constant)
+        value: JsonValue = json.loads(
+            data.decode(),
+            parse_constant=_refuse_constant,
+            parse_int=ExactNumber,
+            parse_float=ExactNumber,
+            object_pairs_hook=_object,
+        )
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -25,12 +40,11 @@ def parse_json(data: bytes) -> JsonValue:
 
 
 def compact(value: JsonValue) -> str:
-    """One line, for reading; a lone surrogate is escaped. Raises ValueError for what is nested too deep."""
+    """One line, its numbers as they are written; a lone surrogate is escaped. Raises ValueError for what is nested too deep."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _sayable(json_text(value))
     except RecursionError as error:
         raise ValueError("nested too deep to be shown") from error
-    return _sayable(text)
 
 
 def first_difference(expected: JsonValue, actual: JsonValue, path: str = "") -> tuple[str, str, str] | None:
@@ -77,6 +91,14 @@ def _key(key: str) -> str:
 
 def _sayable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
+
+
+def _object(members: list[tuple[str, JsonValue]]) -> JsonValue:
+    value = dict(members)
+    if len(value) < len(members):
+        twice, _ = Counter(key for key, _ in members).most_common(1)[0]
+        raise ValueError(f"an object has the key {_sayable(json.dumps(twice, ensure_ascii=False))} twice")
+    return value
 
 
 def _refuse_constant(name: str) -> JsonValue:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import ConfigDict, JsonValue
+from pydantic import ConfigDict, JsonValue, SkipValidation
 from pydantic.dataclasses import dataclass
 
 STRICT: Final = ConfigDict(strict=True, extra="forbid")
+
+# Validating would make floats of its `ExactNumber`s.
+Json = Annotated[JsonValue, SkipValidation]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -29,16 +32,17 @@ class ExitExpect:
 class TextExpect:
     """What a stream or a file has to hold; every matcher that is given must hold.
 
-    `json` counts only with `has_json`, since null is a value to expect too. `file` is absolute.
+    `json` counts only with `has_json`, since null is a value to expect too; numbers in it may be `ExactNumber`s. `file` is
+    absolute.
     """
 
     equals: str | None = None
     contains: tuple[str, ...] = ()
     not_contains: tuple[str, ...] = ()
     matches: str | None = None
-    json: JsonValue = None
+    json: Json = None
     has_json: bool = False
-    json_path: dict[str, JsonValue] = field(default_factory=dict)
+    json_path: dict[str, Json] = field(default_factory=dict)
     lines: int | None = None
     empty: bool | None = None
     file: Path | None = None

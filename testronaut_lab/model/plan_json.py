@@ -6,7 +6,6 @@ It says what was asked for; what files of the host held that the plan names is n
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -15,13 +14,15 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from testronaut_lab.model.jsontext import json_text
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import Plan
 
 
 def plan_json(plan: Plan) -> bytes:
     """The plan without its text and its root: the same on every machine that resolves it the same way."""
     tree = {name: value for name, value in _fields(plan, plan.root).items() if name not in ("text", "root")}
-    return json.dumps(tree, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
+    return json_text(tree, indent=2, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 
 
 def _fields(value: object, root: Path) -> dict[str, JsonValue]:
@@ -32,7 +33,7 @@ def _fields(value: object, root: Path) -> dict[str, JsonValue]:
 def _json(value: object, root: Path) -> JsonValue:
     if isinstance(value, Enum):
         return _json(value.value, root)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not isinstance(value, ExactNumber) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, str | bool | int | float):
         return value

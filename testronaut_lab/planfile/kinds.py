@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeGuard
 
 from pydantic import JsonValue
 
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.planfile.filling import Filler, Holds, keys_named, typed
 from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode, Value
@@ -249,8 +250,17 @@ class AnyJson:
                 return TableNode(place, {key: self._filled(each, below(at, key), reading) for key, each in entries.items()}, keys)
             case ScalarNode(place, str()) as text:
                 return ScalarNode(place, reading.text(text, at, "text"))
+            case ScalarNode(place, float(), str() as written):
+                return ScalarNode(place, self._number(written, node, at, reading))
             case scalar:
                 return scalar
+
+    @staticmethod
+    def _number(written: str, node: Node, at: str, reading: Reading) -> ExactNumber:
+        try:
+            return ExactNumber(written)
+        except ValueError as error:
+            raise reading.refuse(node, at, str(error)) from error
 
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         return {}

@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.planfile.problems import Problems
 from testronaut_lab.planfile.tree import MAX_DEPTH, MAX_DIGITS, Node, TreeBuilder, Value
 
@@ -172,6 +173,8 @@ def read_python(value: object, file: str, problems: Problems) -> Node:
 
 def _feed_python(builder: TreeBuilder, value: object) -> None:
     match value:
+        case ExactNumber(text=text):
+            builder.scalar(value, 0, text)
         case None | bool() | int() | float() | str():
             builder.scalar(value, 0)
         case Mapping():

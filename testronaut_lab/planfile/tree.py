@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from testronaut_lab.model.number import WRITTEN
 from testronaut_lab.planfile.problems import Place, Problems, below
 
 MAX_DEPTH: Final = 32
@@ -106,7 +107,7 @@ class TreeBuilder:
             self._take_key(value, line)
         else:
             written = text if isinstance(value, int | float) else None
-            self._place(ScalarNode(Place(self._file, line), self._checked(value, line), written))
+            self._place(ScalarNode(Place(self._file, line), self._checked(value, line, written), written))
 
     def finish(self) -> Node:
         self._problems.raise_if_any()
@@ -129,8 +130,9 @@ class TreeBuilder:
             )
         frame.keys.setdefault(key, Place(self._file, line))
 
-    def _checked(self, value: Value, line: int) -> Value:
-        if isinstance(value, float) and not math.isfinite(value):
+    def _checked(self, value: Value, line: int, written: str | None = None) -> Value:
+        too_large = written is not None and WRITTEN.fullmatch(written)  # for a float; what is expected as JSON is no float
+        if isinstance(value, float) and not math.isfinite(value) and not too_large:
             self.problem(line, "a number that is not finite")
             return None
         if isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:

@@ -6,7 +6,6 @@ What is spelled out, and how, is in `spelling.py`. Whatever is written here read
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,8 +14,11 @@ from typing import Final
 from pydantic import JsonValue
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString, SingleQuotedScalarString
 
+from testronaut_lab.model.jsontext import json_text
+from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.planfile.spelling import Tree, plan_tree
 from testronaut_lab.planfile.syntax import reads_as_text
 from testronaut_lab.planfile.written import WrittenPlan
@@ -45,12 +47,13 @@ def plan_text(
 
 def plan_json(plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = ()) -> str:
     """The same tree as JSON, for a `*.lab.json`."""
-    return json.dumps(plan_tree(plan, folder, explicit), indent=2, ensure_ascii=False) + "\n"
+    return json_text(plan_tree(plan, folder, explicit), indent=2) + "\n"
 
 
 def yaml_text(tree: Tree, remarks: Mapping[int, str]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.width = _NO_FOLDING
+    yaml.representer.add_representer(ExactNumber, _number)
     yaml.indent(mapping=2, sequence=4, offset=2)
     written = _table(tree, 0)
     steps = written.get("steps")
@@ -127,8 +130,14 @@ def _length(value: JsonValue) -> int:
             return 2 + sum(len(key) + _length(each) + 4 for key, each in value.items())
         case list():
             return 2 + sum(_length(each) + 2 for each in value)
+        case ExactNumber():
+            return len(value.text)
         case _:
             return len(str(value))
+
+
+def _number(representer: RoundTripRepresenter, number: ExactNumber) -> object:
+    return representer.represent_scalar("tag:yaml.org,2002:float", number.text)
 
 
 def _is_plain_to_see(text: str) -> bool:

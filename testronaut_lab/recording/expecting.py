@@ -6,7 +6,6 @@ a plan could not say. Whether it holds is for `judge/`.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.judge.jsonvalue import parse_json
 from testronaut_lab.model.expect import ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import StepResult
 from testronaut_lab.planfile import parse_expectations
@@ -131,7 +131,7 @@ def _matcher(words: str, actual: str) -> JsonValue:
 
 def _json(text: str) -> JsonValue:
     try:
-        value: JsonValue = json.loads(text)
+        value: JsonValue = parse_json(text.encode(errors="surrogatepass"))
     except ValueError as error:
         raise UsageError(f"reading the JSON {text!r}: {error}") from error
     return value

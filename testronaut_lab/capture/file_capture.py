@@ -14,10 +14,12 @@ import platform
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from testronaut_lab.capture.locked import ENTER, is_locked, lent, lent_by_fd, open_anyhow
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_text
@@ -129,13 +131,16 @@ class Scanner:
             return before
         walk = _Walk(before, self._limits, self._blobs, self._device)
         started_ns = time.time_ns()
-        fd = os.open(".", DIR_FLAGS, dir_fd=self._root_fd)
-        try:
-            walk.directory(fd, "", 0)
-        except _TooMany:
-            walk.notes.append(f"more than {self._limits.entries} entries in {self._root.name}: not all of them were looked at")
-        finally:
-            os.close(fd)
+        with lent_by_fd(self._root_fd, ENTER):
+            fd = os.open(".", DIR_FLAGS, dir_fd=self._root_fd)
+            try:
+                walk.directory(fd, "", 0)
+            except _TooMany:
+                walk.notes.append(
+                    f"more than {self._limits.entries} entries in {self._root.name}: not all of them were looked at"
+                )
+            finally:
+                os.close(fd)
         walk.forget_what_is_gone()
         return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key)
 
@@ -195,10 +200,10 @@ def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
         if ".." in (*parents, name) or not name or "\0" in path:
             raise FileNotFoundError(errno.ENOENT, "no such file below the workspace", path)
         for parent in parents:
-            below = os.open(parent, DIR_FLAGS, dir_fd=directory)
+            below = open_anyhow(parent, DIR_FLAGS, directory)
             os.close(directory)
             directory = below
-        return os.open(name, flags, dir_fd=directory)
+        return open_anyhow(name, flags, directory)
     except NotADirectoryError as error:
         raise FileNotFoundError(errno.ENOENT, "a parent is no directory", path) from error
     except OSError as error:
@@ -211,10 +216,7 @@ def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
 
 def look_at(fd: int, name: str, info: os.stat_result, limits: ScanLimits) -> Entry:
     """One name in an open directory as a scan tells it, its content hashed; `info` is its lstat."""
-    key = (
-        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_nlink, info.st_uid, info.st_gid
-    )  # fmt: skip
-    return _Walk(EMPTY, limits, None, info.st_dev)._look(fd, name, info, key)
+    return _Walk(EMPTY, limits, None, info.st_dev)._look(fd, name, info, _key(info))
 
 
 def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
@@ -222,6 +224,12 @@ def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
     paths = {path for path, _ in before.entries.items() ^ after.entries.items()}
     changes = [_change(path, before.entries.get(path), after.entries.get(path)) for path in paths]
     return tuple(sorted((change for change in changes if change is not None), key=lambda change: change.path))
+
+
+def _key(info: os.stat_result) -> Key:
+    return (
+        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_nlink, info.st_uid, info.st_gid
+    )  # fmt: skip
 
 
 def _change(path: str, before: Entry | None, after: Entry | None) -> FileChange | None:
@@ -305,19 +313,20 @@ class _Walk:
                 f"{path_text(os.fsencode(path))[:200]}… is more than {MAX_DEPTH} directories deep and was not looked into"
             )
             return
+        entry = self.entries[path]
         try:
-            child = os.open(name, DIR_FLAGS, dir_fd=fd)
+            with lent(name, fd, ENTER) if is_locked(entry.mode, entry.key[6], ENTER) else nullcontext():
+                child = os.open(name, DIR_FLAGS, dir_fd=fd)
+                try:
+                    self.directory(child, path + "/", depth + 1)
+                finally:
+                    os.close(child)
         except PermissionError:
             self.notes.append(f"{path_text(os.fsencode(path))} may not be read and was not looked into")
-            return
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return  # it was replaced meanwhile: the next scan sees by what
-            raise CaptureError(f"looking into {path_text(os.fsencode(path))}: {error}") from error
-        try:
-            self.directory(child, path + "/", depth + 1)
-        finally:
-            os.close(child)
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise CaptureError(f"looking into {path_text(os.fsencode(path))}: {error}") from error
+            # it was replaced meanwhile: the next scan sees by what
 
     def _look(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
         if stat.S_ISDIR(info.st_mode):
@@ -336,11 +345,13 @@ class _Walk:
 
     def _content(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
         try:
-            file = os.open(name, _FILE_FLAGS, dir_fd=fd)
+            file = open_anyhow(name, _FILE_FLAGS, fd)
         except OSError as error:
             return Entry(key, FileType.FILE, note=f"content not read: {error.strerror}")
         try:
             opened = os.fstat(file)
+            if is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):
+                info, key = opened, _key(opened)  # lending a permission set a new time of change
             if (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino) or not stat.S_ISREG(opened.st_mode):
                 return Entry(key, FileType.FILE, note="changed while read")
             sha = self._store(file, info.st_size)
@@ -373,8 +384,8 @@ def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:
         for found in listing:
             try:
                 info = found.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
+            except (FileNotFoundError, PermissionError):
+                continue  # the scan after the step looks into what its owner locked; a running tool is left alone
             count += 1
             taken += info.st_blocks * 512
             if stat.S_ISDIR(info.st_mode) and info.st_dev == device:

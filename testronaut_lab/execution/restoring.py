@@ -256,4 +256,9 @@ def _is_hidden(path: str, then: Snapshot) -> bool:
         return False
     parents = path.split("/")[:-1]
     above = ("/".join(parents[: i + 1]) for i in range(len(parents)))
-    return any((entry := then.entries.get(parent)) is not None and entry.mode & 0o500 != 0o500 for parent in above)
+    return any((entry := then.entries.get(parent)) is not None and _is_closed(entry) for parent in above)
+
+
+def _is_closed(entry: Entry) -> bool:
+    """Whether the directory is one that even a scan does not look into: it lets only another user in."""
+    return entry.mode & 0o500 != 0o500 and entry.key[6] != os.geteuid()

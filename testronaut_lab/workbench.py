@@ -30,8 +30,9 @@ from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
 from testronaut_lab.container.rootfs import ContainerRoot
-from testronaut_lab.container.sessiondir import SessionDir, StepUser
-from testronaut_lab.errors import EngineError, LabError, UsageError
+from testronaut_lab.container.sessiondir import SessionDir
+from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
+from testronaut_lab.errors import EngineError, LabError
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
@@ -89,6 +90,10 @@ class Workbench:
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
         return engine
 
+    @cached_property
+    def _caller_inside(self) -> CallerInside:
+        return caller_inside(self.engine)
+
     def close(self) -> None:
         while self._held:
             os.close(self._held.popitem()[1])
@@ -117,9 +122,7 @@ class Workbench:
 
         Raises EngineError, CaptureError, UsageError, leaving nothing behind.
         """
-        user = StepUser.choose(settings.user)
-        if user.uid == 0 and os.getuid() != 0:
-            raise UsageError("`user: root` is not supported yet unless the caller is root: its files could not be removed")
+        user = StepUser.choose(settings.user, self._caller_inside)
         directory = SessionDir.create(user)
         with ExitStack() as undo:
             undo.callback(self._abandon, directory)
@@ -280,8 +283,7 @@ def _close_anyhow(session: LiveSession) -> None:
 
 
 def _place(directory: SessionDir, user: StepUser) -> SessionPlace:
-    owner = (user.uid, user.gid) if os.getuid() == 0 else None
-    return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, owner, directory.undo)
+    return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, user.owner, directory.undo)
 
 
 def _network_name(session_id: str) -> str:
@@ -299,6 +301,8 @@ def _spec(image_id: str, settings: SessionSettings, user: StepUser, directory: S
         memory_bytes=settings.limits.memory_bytes,
         cpus=settings.limits.cpus,
         pids=settings.limits.pids + (settings.undo or 0),  # each level is one parked copy of the shell more
+        capabilities=user.capabilities,
+        user_namespace=user.user_namespace,
         mounts=(
             BindMount(directory.run, RUN_DIR, read_only=True),
             BindMount(directory.workspace, WORKSPACE),

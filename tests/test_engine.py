@@ -201,7 +201,7 @@ def test_a_real_engine_is_found_and_says_who_it_is() -> None:
 def test_a_ping_tells_the_same_as_the_engines_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
     pinged = connect()
     pinged.close()
-    monkeypatch.setattr(engine_module, "_greeting", lambda _endpoint: None)
+    monkeypatch.setattr(engine_module, "_greeting", lambda _endpoint: {})
     asked = connect()
     asked.close()
     assert pinged.info == asked.info

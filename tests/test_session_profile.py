@@ -8,11 +8,23 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
 from testronaut_lab.model.result import Status
 
 pytestmark = pytest.mark.engine
 
-as_root_only = pytest.mark.skipif(os.getuid() != 0, reason="`user: root` is for callers that are root")
+
+@pytest.fixture
+def user(engine: Engine) -> StepUser:
+    """Who a step is by default on this engine."""
+    return StepUser.choose("lab", caller_inside(engine))
+
+
+@pytest.fixture
+def root_allowed(engine: Engine) -> None:
+    if os.getuid() != 0 and caller_inside(engine) is CallerInside.ITSELF:
+        pytest.skip("`user: root` is for callers that are root, and for rootless engines")
 
 
 def status_of(lab: Lab) -> dict[str, str]:
@@ -21,24 +33,23 @@ def status_of(lab: Lab) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_a_step_is_not_root(dash: Lab) -> None:
-    assert set(status_of(dash)["Uid"].split()) == {str(os.getuid() or 1000)}
-    assert set(status_of(dash)["Gid"].split()) == {str(os.getgid() or 1000)}
+def test_a_step_is_the_user_that_fits_the_engine_and_the_caller(dash: Lab, user: StepUser) -> None:
+    fields = status_of(dash)
+    assert (set(fields["Uid"].split()), set(fields["Gid"].split())) == ({str(user.uid)}, {str(user.gid)})
 
 
 @pytest.mark.parametrize("kind", ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"])
-def test_a_step_has_no_capability(dash: Lab, kind: str) -> None:
+def test_a_step_has_no_capability(dash: Lab, user: StepUser, kind: str) -> None:
     held = int(status_of(dash)[kind], 16)
     # the bounding set is the container's: it has CAP_KILL for the keeper, which no_new_privs keeps from everybody else
-    assert held == (1 << 5 if kind == "CapBnd" else 0)
+    assert held == (1 << 5 if kind == "CapBnd" and user.capabilities else 0)
 
 
 def test_a_step_can_gain_no_privileges(dash: Lab) -> None:
     assert status_of(dash)["NoNewPrivs"] == "1"
 
 
-@as_root_only
-def test_root_in_a_step_has_no_capability_but_to_kill(make_session: MakeSession) -> None:
+def test_root_in_a_step_has_no_capability_but_to_kill(make_session: MakeSession, root_allowed: None) -> None:
     fields = status_of(make_session(user="root"))
     assert fields["Uid"].split()[0] == "0"
     assert int(fields["CapEff"], 16) & ~(1 << 5) == 0
@@ -59,8 +70,7 @@ def test_the_root_file_system_is_read_only(dash: Lab) -> None:
     assert root.split()[3].split(",")[0] == "ro"
 
 
-@as_root_only
-def test_a_writable_root_file_system_is_one_if_asked_for(make_session: MakeSession) -> None:
+def test_a_writable_root_file_system_is_one_if_asked_for(make_session: MakeSession, root_allowed: None) -> None:
     lab = make_session(user="root", rootfs="writable")
     assert lab.out("touch /usr/x && echo wrote") == "wrote\n"
 
@@ -83,6 +93,21 @@ def test_changes_in_tmp_and_home_are_told_apart_from_the_workspace(fresh: Lab) -
     result = fresh.run("echo 1 >in; echo 2 >/tmp/t; echo 3 >~/h")
     assert [change.path for change in result.changes] == ["in"]
     assert [(change.change, change.path) for change in result.outside] == [("added", "/tmp/t"), ("added", "/home/lab/h")]
+
+
+def test_files_of_a_step_are_the_callers_or_of_its_step_user_on_the_host(fresh: Lab, user: StepUser) -> None:
+    fresh.run("mkdir -p deep/er; echo x >deep/er/file; chmod 600 deep/er/file; chmod 700 deep").check()
+    caller = os.getuid()
+    for path in fresh.session._place.workspace.rglob("*"):
+        assert path.lstat().st_uid == (caller or user.uid)
+    assert fresh.session.read("deep/er/file") == b"x\n"
+
+
+def test_nothing_that_a_step_does_ends_the_keeper(fresh: Lab) -> None:
+    keeper = fresh.session._container.state().pid
+    fresh.run("kill -9 1; kill -TERM 1; kill -9 -1")
+    assert fresh.out("echo on") == "on\n"
+    assert fresh.session._container.state().pid == keeper
 
 
 def test_files_put_into_the_workspace_are_the_users_and_nobodys_change(fresh: Lab) -> None:

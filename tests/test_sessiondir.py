@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container.sessiondir import SessionDir, StepUser, abandoned, remove_session, remove_tree, sessions_root
+from testronaut_lab.container.sessiondir import SessionDir, abandoned, remove_session, remove_tree, sessions_root
+from testronaut_lab.container.stepuser import CallerInside, StepUser
 from testronaut_lab.errors import CaptureError
 
 LAB = StepUser.choose("lab")
 OWNER = """
 import sys
 from pathlib import Path
-from testronaut_lab.container.sessiondir import SessionDir, StepUser
+from testronaut_lab.container.sessiondir import SessionDir
+from testronaut_lab.container.stepuser import StepUser
 made = SessionDir.create(StepUser.choose("lab"), Path(sys.argv[1]))
 print(made.id, flush=True)
 sys.stdin.read()
@@ -63,9 +65,12 @@ def test_the_user_and_root_have_names(tmp_path: Path) -> None:
     session.remove()
 
 
-def test_a_user_is_never_root_unless_asked_for() -> None:
-    assert LAB.uid == (os.getuid() or 1000)
-    assert StepUser.choose("root") == StepUser(0, 0, "root", "/root")
+def test_an_id_that_is_root_too_has_the_steps_name(tmp_path: Path) -> None:
+    session = SessionDir.create(StepUser.choose("lab", CallerInside.ROOT), tmp_path)
+    for file in ("passwd", "group"):
+        first = (session.etc / file).read_text().splitlines()[0].split(":")
+        assert (first[0], first[2]) == ("lab", "0")
+    session.remove()
 
 
 def test_removing_leaves_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import docker.errors
 from docker.types import LogConfig, Mount, Ulimit
 
 from testronaut_lab.container.engine import Engine
@@ -25,6 +24,7 @@ from testronaut_lab.container.hijack import HijackedExec, start_exec
 from testronaut_lab.container.localimage import TOOL_REPOSITORY, ImageConfig, ResolvedImage, inspect
 from testronaut_lab.container.network import install_network
 from testronaut_lab.container.process import LineSplitter
+from testronaut_lab.container.removal import remove_container
 from testronaut_lab.errors import EngineError
 
 # /dev is a file system of the container's own, so the mount points that the engine makes there are not in the commit.
@@ -169,10 +169,7 @@ def install_container(
             yield InstallContainer(engine, container_id, base, mask)
         finally:
             with translated(f"removing container {name}"):
-                try:
-                    engine.client.api.remove_container(container_id, force=True, v=True)
-                except docker.errors.NotFound:
-                    pass
+                remove_container(engine, container_id)
 
 
 def find_tool_image(engine: Engine, key: str) -> ResolvedImage | None:

@@ -30,7 +30,8 @@ NEWEST_API: str = docker.constants.DEFAULT_DOCKER_API_VERSION
 CALL_TIMEOUT_S = 60
 HURRIED_CALL_TIMEOUT_S = 1.5
 _PROBE_TIMEOUT_S = 5.0
-_SERVER = re.compile(r"Docker/(\S+) \(linux\)")
+_SERVER = re.compile(r"(Docker|Libpod)/(\S+) \(linux\)")
+_NAMES = {"Docker": "docker", "Libpod": "podman"}
 _API = re.compile(r"\d+\.\d+")
 
 UP_HINT = "testronaut-lab engine up"
@@ -86,6 +87,7 @@ class Engine:
     client: docker.DockerClient
     info: EngineInfo
     socket_path: str
+    speaks_libpod: bool = False
 
     @cached_property
     def hurried(self) -> Engine:
@@ -135,17 +137,20 @@ def open_engine(endpoint: Endpoint) -> Engine:
     """Connect to this endpoint. Raises OSError if it does not speak to us, EngineError if it cannot be used."""
     _knock(endpoint.socket_path)
     where = f"{endpoint.url} ({endpoint.origin})"
-    if greeting := _greeting(endpoint):
-        version, api = greeting
+    headers = _greeting(endpoint)
+    speaks_libpod = "Libpod-Api-Version" in headers
+    server, api = _SERVER.fullmatch(headers.get("Server", "")), headers.get("Api-Version", "")
+    if server and _API.fullmatch(api) and _number(OLDEST_API) <= _number(api) <= _number(NEWEST_API):
         client = docker.DockerClient(base_url=endpoint.url, version=api, timeout=CALL_TIMEOUT_S)
-        return Engine(client, EngineInfo(name="docker", version=version, api=api, endpoint=where), endpoint.socket_path)
+        info = EngineInfo(name=_NAMES[server[1]], version=server[2], api=api, endpoint=where)
+        return Engine(client, info, endpoint.socket_path, speaks_libpod)
     said = _version(endpoint)
     api = negotiate(str(said.get("MinAPIVersion", "1.12")), str(said["ApiVersion"]), endpoint)
     client = docker.DockerClient(base_url=endpoint.url, version=api, timeout=CALL_TIMEOUT_S)
     components = [str(part.get("Name", "")) for part in said.get("Components") or []]  # type: ignore[attr-defined]
     name = "podman" if any("podman" in component.lower() for component in components) else "docker"
     info = EngineInfo(name=name, version=str(said["Version"]), api=api, endpoint=where)
-    return Engine(client, info, endpoint.socket_path)
+    return Engine(client, info, endpoint.socket_path, speaks_libpod)
 
 
 def negotiate(oldest: str, newest: str, endpoint: Endpoint) -> str:
@@ -167,22 +172,19 @@ def negotiate(oldest: str, newest: str, endpoint: Endpoint) -> str:
     return agreed
 
 
-def _greeting(endpoint: Endpoint) -> tuple[str, str] | None:
-    """The version and the API of a Docker engine whose newest API we speak, from the headers of a ping; None for any other.
+def _greeting(endpoint: Endpoint) -> Mapping[str, str]:
+    """The headers of a ping's answer, which name the engine, its version and the newest API that it speaks.
 
     Asked for its version in full an engine asks its parts for theirs, which takes it 9 ms, a ping one.
     """
     client = docker.APIClient(base_url=endpoint.url, version=OLDEST_API, timeout=_PROBE_TIMEOUT_S)
     try:
-        headers = client.get(f"{client.base_url}/_ping", timeout=_PROBE_TIMEOUT_S).headers
+        headers: Mapping[str, str] = client.get(f"{client.base_url}/_ping", timeout=_PROBE_TIMEOUT_S).headers
     except CLIENT_ERRORS as error:
         raise OSError(f"it did not answer as an engine does: {explanation(error)}") from error
     finally:
         client.close()
-    server, api = _SERVER.fullmatch(headers.get("Server", "")), _API.fullmatch(headers.get("Api-Version", ""))
-    if server is None or api is None or not _number(OLDEST_API) <= _number(api[0]) <= _number(NEWEST_API):
-        return None
-    return server[1], api[0]
+    return headers
 
 
 def _version(endpoint: Endpoint) -> Mapping[str, object]:

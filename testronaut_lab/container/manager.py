@@ -13,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import docker
-from docker.models.containers import Container as DockerContainer
 from docker.types import Mount
 from docker.types import Ulimit as DockerUlimit
 
@@ -22,6 +21,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
 from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
+from testronaut_lab.container.removal import remove_container
 from testronaut_lab.container.sessiondir import abandoned, remove_session, sessions_root
 
 SESSION_LABEL = "org.testronaut.session"
@@ -34,17 +34,18 @@ _PID_LOOK_S = 0.005
 class StepContainer:
     """A started container for steps; see `protocol.Container`."""
 
-    def __init__(self, engine: Engine, container: DockerContainer) -> None:
+    def __init__(self, engine: Engine, container_id: str, name: str) -> None:
         self._engine = self._patient = engine
-        self._container = container
+        self._id = container_id
+        self._name = name
 
     @property
     def id(self) -> str:
-        return str(self._container.id)
+        return self._id
 
     @property
     def name(self) -> str:
-        return str(self._container.name)
+        return self._name
 
     def attach(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedExec:
         exec_id = self._create_exec(argv, user, env, cwd, tty=False)
@@ -119,45 +120,56 @@ class StepContainer:
 
     def remove(self) -> None:
         with translated(f"removing container {self.name}"):
-            _remove(self._patient, self.id)
+            remove_container(self._patient, self.id)
 
 
 def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:
     """Create and start a container under the step profile. Raises EngineError, leaving nothing behind."""
     with translated(f"creating container {spec.name} from {spec.image}"):
-        container = engine.client.containers.create(
-            spec.image,
-            name=spec.name,
-            entrypoint=list(spec.keeper),
-            command=[],
-            user="0:0",
-            hostname=spec.hostname,
-            working_dir="/",
-            labels=dict(spec.labels),
-            network_mode=spec.network,
-            read_only=spec.read_only,
-            cap_drop=list(security.NO_CAPABILITIES),
-            cap_add=list(security.STEP_CAPABILITIES),
-            security_opt=list(security.SECURITY_OPTIONS),
-            mem_limit=spec.memory_bytes,
-            memswap_limit=spec.memory_bytes,
-            nano_cpus=int(spec.cpus * 1e9),
-            pids_limit=spec.pids + security.PIDS_RESERVE,
-            shm_size=security.tmpfs_bytes(spec.memory_bytes),
-            tmpfs=security.step_tmpfs(spec.memory_bytes),
-            ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],
-            mounts=[Mount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
-            healthcheck={"test": ["NONE"]},  # it would run beside the steps, as one of their processes
-            init=False,
-            log_config=docker.types.LogConfig(type="none"),
-        )
-    started = StepContainer(engine, container)
+        container_id = _create(engine, spec)
+    started = StepContainer(engine, container_id, spec.name)
     with ExitStack() as undo:
         undo.callback(started.remove)
         with translated(f"starting container {spec.name} from {spec.image}"):
-            container.start()
+            engine.client.api.start(container_id)
         undo.pop_all()
     return started
+
+
+def _create(engine: Engine, spec: StepContainerSpec) -> str:
+    api = engine.client.api
+    host_config = api.create_host_config(
+        network_mode=spec.network,
+        read_only=spec.read_only,
+        cap_drop=list(security.NO_CAPABILITIES),
+        cap_add=list(spec.capabilities),
+        security_opt=list(security.SECURITY_OPTIONS),
+        mem_limit=spec.memory_bytes,
+        memswap_limit=spec.memory_bytes,
+        nano_cpus=int(spec.cpus * 1e9),
+        pids_limit=spec.pids + security.PIDS_RESERVE,
+        shm_size=security.tmpfs_bytes(spec.memory_bytes),
+        tmpfs=security.step_tmpfs(spec.memory_bytes),
+        ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],
+        mounts=[Mount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
+        init=False,
+        log_config=docker.types.LogConfig(type="none"),
+    )
+    if spec.user_namespace:  # docker's client knows no other than the host's
+        host_config["UsernsMode"] = spec.user_namespace
+    created = api.create_container(
+        spec.image,
+        command=[],
+        name=spec.name,
+        entrypoint=list(spec.keeper),
+        user="0:0",
+        hostname=spec.hostname,
+        working_dir="/",
+        labels=dict(spec.labels),
+        healthcheck={"test": ["NONE"]},  # it would run beside the steps, as one of their processes
+        host_config=host_config,
+    )
+    return str(created["Id"])
 
 
 def container_name(session_id: str, root: Path | None = None) -> str:
@@ -168,7 +180,7 @@ def container_name(session_id: str, root: Path | None = None) -> str:
 def remove_by_name(engine: Engine, name: str) -> None:
     """Remove a container if there is one of that name."""
     with translated(f"removing container {name}"):
-        _remove(engine, name)
+        remove_container(engine, name)
 
 
 def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> list[str]:
@@ -189,7 +201,7 @@ def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> lis
     with translated("removing left-over containers"):
         for name, container_id in _containers_named(engine, prefix):
             if is_left_over(name):
-                _remove(engine, container_id)
+                remove_container(engine, container_id)
                 reaped.append(name)
         for network in engine.client.api.networks(names=[prefix]):
             if is_left_over(network["Name"]):
@@ -203,16 +215,6 @@ def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> lis
 def _containers_named(engine: Engine, prefix: str) -> list[tuple[str, str]]:
     listed = engine.client.api.containers(all=True, filters={"name": f"^/{prefix}"})
     return [(name.removeprefix("/"), entry["Id"]) for entry in listed for name in entry["Names"] if name.startswith(f"/{prefix}")]
-
-
-def _remove(engine: Engine, container_id: str) -> None:
-    try:
-        engine.client.api.remove_container(container_id, force=True, v=True)
-    except docker.errors.NotFound:
-        return
-    except docker.errors.APIError as error:
-        if error.status_code != 409:  # somebody else is removing it at this moment
-            raise
 
 
 def _root_prefix(root: Path | None) -> str:

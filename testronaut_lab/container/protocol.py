@@ -20,7 +20,10 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True)
 class StepContainerSpec:
-    """A container for steps. `name` is unique on the engine; `user` is UID:GID, `memory_bytes` counts swap too."""
+    """A container for steps. `name` is unique on the engine; `user` is UID:GID, `memory_bytes` counts swap too.
+
+    `capabilities` are those of root in it; `user_namespace` is the engine's word for the container's, "" for what it does anyway.
+    """
 
     name: str
     image: str
@@ -31,6 +34,8 @@ class StepContainerSpec:
     memory_bytes: int
     cpus: float
     pids: int
+    capabilities: tuple[str, ...] = ()
+    user_namespace: str = ""
     hostname: str = "lab"
     mounts: tuple[BindMount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from docker.utils import decode_json_header
 
 from testronaut_lab.container.engine import CALL_TIMEOUT_S, Engine
 from testronaut_lab.container.faults import translated
+from testronaut_lab.container.removal import remove_container
 from testronaut_lab.errors import CaptureError, EngineError
 from testronaut_lab.model.files import path_text
 
@@ -170,10 +171,7 @@ class ContainerRoot:
         pristine, self._pristine = self._pristine, None
         if pristine is not None:
             with translated(f"removing container {self._name}"):
-                try:
-                    self._engine.client.api.remove_container(pristine, force=True)
-                except docker.errors.NotFound:
-                    return
+                remove_container(self._engine, pristine)
 
 
 class _Pieces(io.RawIOBase):

@@ -20,40 +20,16 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from platformdirs import user_cache_path
 
+from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
-
-LAB_UID = 1000
 
 # On a disk's file system each FIFO and each small file of a step costs more than running the step.
 _MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True, slots=True)
-class StepUser:
-    """Who a step is: the caller, so that files can be removed by it afterwards, but never root unless asked for."""
-
-    uid: int
-    gid: int
-    name: str
-    home: str
-
-    @classmethod
-    def choose(cls, kind: str) -> StepUser:
-        """`kind` is lab or root, as in a plan."""
-        if kind == "root":
-            return cls(0, 0, "root", "/root")
-        uid, gid = os.getuid(), os.getgid()
-        return cls(uid or LAB_UID, gid or LAB_UID, "lab", "/home/lab")
-
-    @property
-    def spec(self) -> str:
-        return f"{self.uid}:{self.gid}"
 
 
 class SessionDir:
@@ -232,12 +208,13 @@ def _fill(path: Path, user: StepUser) -> None:
         (path / name).mkdir()
         (path / name).chmod(mode)  # whatever the umask is
     for name in ("workspace", "home", "tmp"):
-        if os.getuid() == 0 and user.uid != 0:
-            os.chown(path / name, user.uid, user.gid)
-    root_entry = "root:x:0:0:root:/root:/bin/sh\n"
-    lab_entry = "" if user.uid == 0 else f"{user.name}:x:{user.uid}:{user.gid}:{user.name}:{user.home}:/bin/sh\n"
-    (path / "etc" / "passwd").write_text(root_entry + lab_entry + "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n")
-    group = "" if user.gid == 0 else f"{user.name}:x:{user.gid}:\n"
-    (path / "etc" / "group").write_text("root:x:0:\n" + group + "nogroup:x:65534:\n")
+        if user.owner is not None:
+            os.chown(path / name, *user.owner)
+    # the step's own name first: it is the one that its id has, also where that is 0
+    own = "" if user.name == "root" else f"{user.name}:x:{user.uid}:{user.gid}:{user.name}:{user.home}:/bin/sh\n"
+    others = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    (path / "etc" / "passwd").write_text(own + others)
+    group = "" if user.name == "root" else f"{user.name}:x:{user.gid}:\n"
+    (path / "etc" / "group").write_text(group + "root:x:0:\nnogroup:x:65534:\n")
     for name in ("passwd", "group"):
         (path / "etc" / name).chmod(0o644)

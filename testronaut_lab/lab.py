@@ -222,8 +222,8 @@ class Session:
         return undone
 
     def mismatches(self, expect: Expect, result: StepResult) -> tuple[Mismatch, ...]:
-        """What of this does not hold for a step that did `result`, the workspace being as it is now. Raises CaptureError."""
-        return (*check(expect, result, self._started()), *check_usage(expect.max, result))
+        """What of this does not hold for a step that did `result`, if it was the last one. Raises CaptureError."""
+        return (*check(expect, result, self._started().seen), *check_usage(expect.max, result))
 
     def save(
         self,

@@ -19,7 +19,7 @@ from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.keep import Keep
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root
-from testronaut_lab.capture.stream import BlobSink
+from testronaut_lab.capture.stream import Blobs
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
@@ -72,7 +72,7 @@ class SessionSettings:
 class Workbench:
     """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` is the project's setting."""
 
-    def __init__(self, emit: Emit, blobs: BlobSink, *, watch: bool = True) -> None:
+    def __init__(self, emit: Emit, blobs: Blobs, *, watch: bool = True) -> None:
         self._emit = emit
         self._blobs = blobs
         self._watch = watch

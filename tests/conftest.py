@@ -117,6 +117,9 @@ class _NoBlobs:
     def adopt(self, spool: Path, sha256: str) -> Path:
         raise AssertionError("nothing is captured here")
 
+    def read(self, sha256: str) -> bytes:
+        raise AssertionError("nothing is captured here")
+
 
 @pytest.fixture(scope="module")
 def open_shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lab]]:

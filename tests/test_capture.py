@@ -217,6 +217,21 @@ def test_what_is_too_deep_is_said_and_not_silently_left_out(tree: Tree) -> None:
     assert any("directories deep" in note for note in tree.seen.notes)
 
 
+def test_a_file_that_is_replaced_while_it_is_looked_at_is_captured_whole(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree.root / "f").write_text("A")
+    real_open = os.open
+
+    def replaced_first(path: str, flags: int, *mode: int, **more: int) -> int:
+        if path == "f":
+            (tree.root.parent / "b").write_text("BB")
+            os.rename(tree.root.parent / "b", tree.root / "f")
+        return real_open(path, flags, *mode, **more)
+
+    monkeypatch.setattr(file_capture.os, "open", replaced_first)
+    [change] = tree.changes()
+    assert (change.sha256, change.size_bytes, change.note) == (hashlib.sha256(b"BB").hexdigest(), 2, None)
+
+
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     """As nobody in particular: root may read everything."""
     (tmp_path / "tree/closed").mkdir(parents=True)

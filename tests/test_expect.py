@@ -298,15 +298,6 @@ def test_link_is_not_followed_to_judge_content() -> None:
     assert mismatch == Mismatch("files.l", "a regular file", "l is a link, which is not followed")
 
 
-def test_file_that_vanishes_while_it_is_judged_is_told() -> None:
-    class Vanishing(Files):
-        def read(self, path: str) -> bytes:
-            raise FileNotFoundError(path)
-
-    mismatch = only(check_files({"a": FileExpect(text=TextExpect(empty=True))}, Vanishing({"a": b""})))
-    assert mismatch.actual == "it vanished while it was judged"
-
-
 def change(kind: ChangeKind, path: str) -> FileChange:
     return FileChange(kind, path, FileType.FILE, mode=0o644, size_bytes=0)
 

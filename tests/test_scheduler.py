@@ -31,6 +31,7 @@ class FakeSession:
     env: Mapping[str, str]
     lost: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+    seen: None = None
 
     def run(self, request: StepRequest) -> StepResult:
         if self.lost:

@@ -249,6 +249,12 @@ def _change(path: str, before: Entry | None, after: Entry | None) -> FileChange 
     return FileChange(kind, text, after.type, after.mode, size, after.sha256, after.target, after.note)
 
 
+def _key(info: os.stat_result) -> Key:
+    return (
+        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_nlink, info.st_uid, info.st_gid
+    )  # fmt: skip
+
+
 class _TooMany(Exception):
     """More entries than the limit."""
 
@@ -350,10 +356,11 @@ class _Walk:
             return Entry(key, FileType.FILE, note=f"content not read: {error.strerror}")
         try:
             opened = os.fstat(file)
-            if is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):
-                info, key = opened, _key(opened)  # lending a permission set a new time of change
-            if (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino) or not stat.S_ISREG(opened.st_mode):
+            if not stat.S_ISREG(opened.st_mode):
                 return Entry(key, FileType.FILE, note="changed while read")
+            is_another = (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino)  # which was given this name meanwhile
+            if is_another or is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):  # lending a permission sets a new time of change
+                info, key = opened, _key(opened)
             sha = self._store(file, info.st_size)
             now = os.fstat(file)
         finally:

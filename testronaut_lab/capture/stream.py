@@ -32,6 +32,14 @@ class BlobSink(Protocol):
     def adopt(self, spool: Path, sha256: str) -> Path: ...
 
 
+class Blobs(BlobSink, Protocol):
+    """A sink that has its content again."""
+
+    def read(self, sha256: str) -> bytes:
+        """Raises CaptureError for what is gone or damaged."""
+        ...
+
+
 class StreamCapture:
     """Takes the bytes of a stream in pieces. `limit_bytes` are kept from the start, then the last 64 KiB before the end.
 

@@ -15,6 +15,7 @@ from testronaut_lab.errors import EngineError, ExitStatus, LabError
 from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import Emit, LiveSession
+from testronaut_lab.execution.seen import Seen
 from testronaut_lab.model.events import StepJudged, StepStarted
 from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
@@ -50,7 +51,7 @@ class Verdict(Protocol):
 
 class Judge(Protocol):
     def judge(
-        self, step: Step, result: StepResult, workspace: LiveSession, ignore: tuple[str, ...] = (), *, may_write: bool = True
+        self, step: Step, result: StepResult, workspace: Seen, ignore: tuple[str, ...] = (), *, may_write: bool = True
     ) -> Verdict: ...
 
     def case_ended(self, *, passed: bool) -> None:
@@ -215,7 +216,7 @@ class CaseRun:
         if result.exit.kind is ExitKind.CANCELLED:
             return _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"))
         self._lost = result.exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
-        return self._judge.judge(step, result, session, self._plan.ignore, may_write=self._case.expect_fail is None)
+        return self._judge.judge(step, result, session.seen, self._plan.ignore, may_write=self._case.expect_fail is None)
 
     def _request(self, step: Step, env: Mapping[str, str]) -> StepRequest:
         return StepRequest(

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.file_capture import EMPTY, ScanLimits, Scanner, Snapshot, diff
 from testronaut_lab.capture.keep import KeepToo
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
 from testronaut_lab.capture.stdout_capture import StdoutCapture
-from testronaut_lab.capture.stream import BlobSink, StreamCapture
+from testronaut_lab.capture.stream import Blobs, StreamCapture
 from testronaut_lab.capture.traces import Traces
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
@@ -32,9 +32,10 @@ from testronaut_lab.execution.driver.shell import Meter, ShellDriver
 from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
+from testronaut_lab.execution.seen import Seen
 from testronaut_lab.execution.undoing import History, Undoing
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
-from testronaut_lab.model.files import FileChange, FileType, path_bytes, path_text
+from testronaut_lab.model.files import FileChange, path_bytes, path_text
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import (
     Captured,
@@ -71,7 +72,7 @@ class LiveSession:
         meter: SessionMeter,
         place: SessionPlace,
         limits: SessionLimits,
-        blobs: BlobSink,
+        blobs: Blobs,
         emit: Emit,
         release: Callable[[bool], None] = lambda _keep: None,
         watch: LiveWatch | None = None,
@@ -201,10 +202,10 @@ class LiveSession:
             return self._outside.read(path, limit_bytes)
         return self._files.read(path_bytes(path).decode(errors="surrogateescape"), limit_bytes)
 
-    def paths(self) -> Mapping[str, FileType]:
-        """Everything in the workspace after the last step, by text form."""
-        entries: Mapping[str, Entry] = self._seen.entries
-        return {path_text(path.encode(errors="surrogateescape")): entry.type for path, entry in entries.items()}
+    @property
+    def seen(self) -> Seen:
+        """What the files were when the last step was over."""
+        return Seen(self.facts, self._seen, self._blobs)
 
     def probe(self, request: StepRequest) -> int | None:
         """Run a script apart, captured nowhere and changing nothing in the shell; its exit status, None if it had to be ended."""

@@ -1,6 +1,6 @@
 """What a plan expects of one step, held against the step as captured: every expectation that does not hold is a mismatch.
 
-Pure but for reading files of the workspace and those the plan names. Goldens and the verdict as a whole are in
+Pure but for reading what was captured of the workspace, and files that the plan names. Goldens and the verdict as a whole are in
 `judge/judge.py`, the matchers of one text in `judge/text.py`.
 """
 
@@ -35,7 +35,7 @@ _KIND_IN_WORDS = {
 
 
 class Workspace(Protocol):
-    """The workspace as it is right after the step. Paths are in the text form of `model.files.path_text`."""
+    """The workspace as it was captured right after the step. Paths are in the text form of `model.files.path_text`."""
 
     @property
     def facts(self) -> Facts:
@@ -43,11 +43,11 @@ class Workspace(Protocol):
         ...
 
     def paths(self) -> Mapping[str, FileType]:
-        """Every path there is now."""
+        """Every path there was."""
         ...
 
     def read(self, path: str) -> bytes:
-        """A regular file, whole, never through a link. Raises FileNotFoundError, or CaptureError for what is not readable."""
+        """The bytes that were captured of a regular file. Raises FileNotFoundError, or CaptureError for what is not readable."""
         ...
 
 
@@ -165,12 +165,7 @@ def _check_contents(pattern: str, expect: TextExpect, found: Mapping[str, FileTy
         kinds = _listed([f"{path} is {_kind_in_words(kind)}" for path, kind in found.items()])
         yield Mismatch(f"files.{pattern}", "a regular file", kinds)
     for path in files:
-        try:
-            data = workspace.read(path)
-        except FileNotFoundError:
-            yield Mismatch(f"files.{path}", "a regular file", "it vanished while it was judged", path)
-            continue
-        yield from check_text(expect, Subject(f"files.{path}", data, path))
+        yield from check_text(expect, Subject(f"files.{path}", workspace.read(path), path))
 
 
 def _kind_in_words(kind: FileType) -> str:

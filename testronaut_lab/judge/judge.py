@@ -93,7 +93,7 @@ class Judge:
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
     ) -> Verdict:
-        """The verdict on `result`, which `step` gave; to be called before the workspace changes again.
+        """The verdict on `result`, which `step` gave; `workspace` is what was captured of it then.
 
         `ignore` is the plan's. Without `may_write`, as in a case that is expected to fail, no golden is written. A stream or
         file that cannot be read, and a golden that cannot be used, is an `error`, not raised.

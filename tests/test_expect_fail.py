@@ -15,6 +15,7 @@ from testronaut_lab.model.result import CaseResult, RunResult, Status
 from testronaut_lab.planfile import parse_plan
 from testronaut_lab.report.html import run_html
 from testronaut_lab.report.json import dumps
+from testronaut_lab.report.junit import junit_xml
 from testronaut_lab.report.schema import result_schema
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
@@ -53,9 +54,49 @@ def test_an_error_stays_an_error(tmp_path: Path) -> None:
     assert (result.plans[0].cases[0].status, result.exit_status) == (Status.ERROR, ExitStatus.USAGE)
 
 
-def test_a_case_whose_steps_are_all_skipped_is_skipped(tmp_path: Path) -> None:
-    result, _ = run(tmp_path, {"steps": [{"run": "true", "skip_if": "true"}]})
-    assert (result.plans[0].cases[0].status, result.exit_status) == (Status.SKIPPED, ExitStatus.OK)
+def around(root: Path, setup: str, steps: list[object], teardown: str = "true", **more: object) -> RunResult:
+    """The run of a plan whose only case has a setup and a teardown."""
+    case = {"id": "c", "steps": steps, **more}
+    tree = {"image": "debian:bookworm-slim", "setup": [setup], "teardown": [teardown], "cases": [case]}
+    return PlanRun([parse_plan(tree, root=root)], RunOptions()).run([])
+
+
+SKIPPED = {"run": "true", "skip_if": "true"}
+
+
+@pytest.mark.parametrize("more", [{}, {"expect_fail": "too old"}])
+def test_a_case_whose_own_steps_are_all_skipped_is_skipped(tmp_path: Path, more: dict[str, object]) -> None:
+    result = around(tmp_path, "echo ready", [SKIPPED, SKIPPED], **more)
+    (case,) = result.plans[0].cases
+    assert (case.status, result.exit_status, result.totals["skipped"]) == (Status.SKIPPED, ExitStatus.OK, 1)
+    tree = orjson.loads(dumps(result))
+    assert (tree["plans"][0]["cases"][0]["status"], tree["totals"]["passed"], tree["totals"]["skipped"]) == ("skipped", 0, 1)
+    assert b'<skipped type="skipped" message="`true` held"' in junit_xml(result)
+
+
+@pytest.mark.parametrize(
+    ("setup", "steps", "teardown"),
+    [
+        ("false", ["false"], "true"),
+        ("true", ["false"], "false"),
+        ("true", ["true"], "false"),
+        ("true", [SKIPPED], "false"),
+        ("false", [SKIPPED], "true"),
+    ],
+)
+def test_setup_and_teardown_cannot_fail_as_expected(tmp_path: Path, setup: str, steps: list[object], teardown: str) -> None:
+    result = around(tmp_path, setup, steps, teardown, expect_fail="too old")
+    (case,) = result.plans[0].cases
+    assert (case.status, result.exit_status) == (Status.FAILED, ExitStatus.FAILED)
+    assert case.error is not None and case.error.message == "expected to fail, but what failed is its setup or teardown"
+
+
+@pytest.mark.parametrize(("setup", "steps"), [(["sleep 3"], ["false"]), ([], ["sleep 3"]), ([], ["sleep 3", "false"])])
+def test_a_case_whose_time_is_used_up_did_not_fail_as_expected(tmp_path: Path, setup: list[str], steps: list[str]) -> None:
+    case = {"id": "c", "expect_fail": "too old", "steps": steps}
+    tree = {"image": "debian:bookworm-slim", "setup": setup, "limits": {"case_timeout": "2s"}, "cases": [case]}
+    (found,) = PlanRun([parse_plan(tree, root=tmp_path)], RunOptions()).run([]).plans[0].cases
+    assert (found.status, found.error and found.error.class_) == (Status.FAILED, "CaseTimeout")
 
 
 def test_the_first_surprise_stops_a_run_that_fails_fast(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ class CaseRun:
         self._lost = False
         self._cut_short = False
         self.began = False
-        self.statuses: list[Status] = []
+        self._own: list[Status] = []
+        self._around: list[Status] = []  # of setup, teardown, and the case as a whole
         self.exits: list[ExitStatus] = []
         self.error: ErrorInfo | None = None
 
@@ -116,17 +117,24 @@ class CaseRun:
     def fail(self, error: LabError) -> None:
         """The case could not go on: its session did not start, or something was not captured."""
         self.exits.append(error.exit_status)
-        self.statuses.append(Status.ERROR)
+        self._around.append(Status.ERROR)
         self.error = self.error or info(error)
 
     def finish(self) -> Status:
-        """What came of the case, once nothing of it is left to run. One that is expected to fail has two statuses of its own."""
-        ran = [status for status in self.statuses if status is not Status.SKIPPED]
-        status = combine(ran) if ran else Status.SKIPPED
+        """What came of the case, once nothing of it is left to run: skipped if none of its own steps was run and nothing failed.
+
+        One that is expected to fail has two statuses of its own, and only its own steps can fail as expected.
+        """
+        own = [status for status in self._own if status is not Status.SKIPPED]
+        around = combine(status for status in self._around if status is not Status.SKIPPED)
+        status = combine([*own, around]) if own or around is not Status.PASSED else Status.SKIPPED
         if status is Status.PASSED and self._cut_short:
             self.error = ErrorInfo("Cancelled", "the run was interrupted before the case's last step")
             return Status.ERROR
         if self._case.expect_fail is None:
+            return status
+        if status is Status.FAILED and around is Status.FAILED:
+            self.error = self.error or ErrorInfo("NotAsExpected", "expected to fail, but what failed is its setup or teardown")
             return status
         return {Status.FAILED: Status.XFAILED, Status.PASSED: Status.XPASSED}.get(status, status)
 
@@ -150,13 +158,16 @@ class CaseRun:
         if _always_runs(step):
             return None
         if time.monotonic() >= self._deadline:
-            message = "the case's time (`limits.case_timeout`) was used up"
-            self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
-            self.statuses.append(Status.FAILED)
-            return message
+            return self._time_is_up()
         if self._blocked is not None:
             return self._blocked
         return "an earlier step failed" if self._failed else None
+
+    def _time_is_up(self) -> str:
+        message = "the case's time (`limits.case_timeout`) was used up"
+        self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
+        self._around.append(Status.FAILED)
+        return message
 
     def _why_not_when_stopped(self, step: Step) -> str | None:
         """Teardown has a few seconds then. Programs are ended also after those, which is the only way to what they wrote."""
@@ -201,6 +212,7 @@ class CaseRun:
             self._unexported = set() if result.state is ShellState.KEPT else set(self._values)
             verdict = self._verdict(step, result, session)
             if verdict.status is not Status.FAILED or number > retry.times:
+                self._blame_the_deadline(step, result, verdict)
                 break
             attempts.failed(number, verdict.mismatches)
             if retry.delay_s >= self._left_s(step) and not self._stopped():
@@ -211,6 +223,12 @@ class CaseRun:
                 break
         notes = (*attempts.notes(), *verdict.notes)
         return _Ruling(verdict.status, verdict.error, notes, verdict.mismatches, verdict.saved, verdict.normalized)
+
+    def _blame_the_deadline(self, step: Step, result: StepResult, verdict: Verdict) -> None:
+        """A step that was cut short by the end of the case's time did not fail by itself."""
+        is_cut = result.exit.kind is ExitKind.TIMEOUT and not _always_runs(step) and time.monotonic() >= self._deadline
+        if is_cut and verdict.status is Status.FAILED:
+            self._time_is_up()
 
     def _verdict(self, step: Step, result: StepResult, session: LiveSession) -> Verdict:
         if result.exit.kind is ExitKind.CANCELLED:
@@ -258,7 +276,7 @@ class CaseRun:
         self._judged(request, ruling, step)
 
     def _judged(self, request: StepRequest, verdict: Verdict, step: Step | None) -> None:
-        self.statuses.append(verdict.status)
+        (self._own if request.phase is Phase.STEPS else self._around).append(verdict.status)
         bad = verdict.status in (Status.FAILED, Status.ERROR)
         self._failed = self._failed or (bad and not (step is not None and step.continue_))
         if verdict.error is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.judge.expect import check, without_ignored
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
+from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Status, StepResult
@@ -76,7 +76,7 @@ KILLED = Exit(ExitKind.EXITED, 137, "KILL")
         (ExitExpect(), Exit(ExitKind.EXITED, 0)),
         (ExitExpect(codes=(0, 5)), Exit(ExitKind.EXITED, 5)),
         (ExitExpect(nonzero=True), Exit(ExitKind.EXITED, 2)),
-        (ExitExpect(timeout=True), Exit(ExitKind.TIMEOUT)),
+        *((ExitExpect(ended_by=kind), Exit(kind, 137)) for kind in LIMITS),
         (ExitExpect(signal="KILL"), KILLED),
         (ExitExpect(signal="SIGKILL"), KILLED),
         (ExitExpect(codes=(137,)), KILLED),
@@ -96,7 +96,8 @@ def test_exit_that_was_expected_holds(expect: ExitExpect, exit_: Exit) -> None:
         (ExitExpect(nonzero=True), Exit(ExitKind.TIMEOUT, 124), "exit nonzero", "timed out after 5 s"),
         (ExitExpect(), Exit(ExitKind.TIMEOUT), "exit 0", "timed out after 5 s"),
         (ExitExpect(codes=(137,)), Exit(ExitKind.OOM, 137, "KILL"), "exit 137", "killed: out of memory after 5 s"),
-        (ExitExpect(timeout=True), Exit(ExitKind.EXITED, 0), "timeout", "exit 0"),
+        (ExitExpect(ended_by=ExitKind.TIMEOUT), Exit(ExitKind.EXITED, 0), "exit timeout", "exit 0"),
+        (ExitExpect(ended_by=ExitKind.OOM), KILLED, "exit oom", "exit 137 (signal KILL)"),
         (ExitExpect(signal="TERM"), KILLED, "signal TERM", "exit 137 (signal KILL)"),
         (ExitExpect(), Exit(ExitKind.OUTPUT_LIMIT), "exit 0", "killed: wrote more output than the limit after 5 s"),
         (ExitExpect(), Exit(ExitKind.CANCELLED), "exit 0", "cancelled after 5 s"),

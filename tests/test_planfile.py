@@ -28,7 +28,7 @@ from testronaut_lab.model.plan import (
     ToolSpec,
     Verify,
 )
-from testronaut_lab.model.result import Phase
+from testronaut_lab.model.result import ExitKind, Phase
 from testronaut_lab.planfile import find_plans, load_plan, parse_plan, parse_tool, plan_schema, slug
 
 EVERY_KEY = r"""
@@ -190,7 +190,7 @@ def test_a_step_has_the_defaults_of_case_and_plan_under_its_own_expectations(eve
     first, _, third, _ = every.cases[0].steps
     assert first.expect == Expect(stderr=TextExpect(empty=True), changes=ChangesExpect())
     assert third.expect == Expect(
-        ExitExpect(timeout=True), stdout=TextExpect("1\n"), stderr=TextExpect(empty=True), changes=ChangesExpect()
+        ExitExpect(ended_by=ExitKind.TIMEOUT), stdout=TextExpect("1\n"), stderr=TextExpect(empty=True), changes=ChangesExpect()
     )
 
 

@@ -178,9 +178,12 @@ def test_a_wrong_key_of_a_step_is_named(tree: dict[str, object], message: str) -
     [
         ({"stdot": "x"}, "stdot: unknown key 'stdot'; did you mean 'stdout'?"),
         ({"exit": 256}, "exit: expected an exit code from 0 to 255, found 256"),
-        ({"exit": "zero"}, "exit: expected nonzero or timeout, found 'zero'"),
+        ({"exit": "zero"}, "exit: expected nonzero, timeout, oom, output_limit, pids_limit or disk_limit, found 'zero'"),
         ({"exit": []}, "exit: expected at least 1, found an empty list"),
-        ({"exit": True}, "exit: expected nonzero or timeout, an exit code or a list, found true"),
+        (
+            {"exit": True},
+            "exit: expected nonzero, timeout, oom, output_limit, pids_limit or disk_limit, an exit code or a list, found true",
+        ),
         ({"signal": "BOOM"}, "signal: expected a signal such as KILL or TERM, found 'BOOM'"),
         ({"stdout": 1}, "stdout: expected text or a table, found the number 1"),
         ({"stdout": {"contain": ["x"]}}, "stdout.contain: unknown key 'contain'; did you mean 'contains'?"),

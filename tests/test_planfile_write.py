@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, PressKey, Ready, Resize, SendText, Tty
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Plan, Retry, Save, Step, substitute
@@ -154,7 +154,12 @@ def test_every_expectation_reads_back() -> None:
     }  # fmt: skip
     found = step(WrittenStep(run="x", expect=expect)).expect
     assert expect == {key: getattr(found, key) for key in expect}
-    for end in (ExitExpect(timeout=True), ExitExpect(nonzero=True), ExitExpect(signal="KILL"), ExitExpect((7,))):
+    for end in (
+        *(ExitExpect(ended_by=kind) for kind in LIMITS),
+        ExitExpect(nonzero=True),
+        ExitExpect(signal="KILL"),
+        ExitExpect((7,)),
+    ):
         assert end == step(WrittenStep(run="x", expect={"exit": end})).expect.exit
     assert ChangesExpect() == step(WrittenStep(run="x", expect={"changes": ChangesExpect()})).expect.changes
 

@@ -314,7 +314,10 @@ class LiveSession:
     def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
         traces = self._watch.collect() if self._watch is not None else Traces()
-        kind = ExitKind.DISK_LIMIT if is_over and end.kind is ExitKind.EXITED else end.kind
+        got_over_it = end.kind is ExitKind.OOM and end.code == 0
+        kind = ExitKind.EXITED if got_over_it else end.kind
+        kind = ExitKind.DISK_LIMIT if is_over and kind is ExitKind.EXITED else kind
+        lost = ("a process of the session had to be killed for lack of memory (limits.memory)",) if got_over_it else ()
         passed = kind is ExitKind.EXITED and end.code == 0
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
         result = StepResult(
@@ -337,7 +340,7 @@ class LiveSession:
             state=end.state,
             left_behind=end.left_behind,
             error=end.error,
-            notes=(*end.notes, *notes, *traces.notes),
+            notes=(*end.notes, *lost, *notes, *traces.notes),
             merged=request.merge,
         )
         if self._beside is None or not isinstance(end, ApartEnd):

@@ -18,6 +18,7 @@ from testronaut_lab.container.protocol import AttachedTerminal, Container
 from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
 from testronaut_lab.execution.driver.script import Command
 from testronaut_lab.execution.driver.shell import Meter, ShellDriver
+from testronaut_lab.execution.driver.toll import Toll
 from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.interaction import (
     AwaitOutput,
@@ -88,7 +89,8 @@ class Terminals:
 
     def _finish(self, found: Surroundings, running: Running, talk: _Talk, bounds: Bounds) -> ApartEnd:
         started = time.monotonic()
-        kills, refusals = self._meter.oom_kills() or 0, self._meter.refused_forks() or 0
+        toll = Toll(self._meter)
+        toll.count_from_here()
         for _, data in running.early:
             talk.take(data)
         why = _Watch(talk, self._wake, bounds, started).until_over()
@@ -102,11 +104,7 @@ class Terminals:
             self._driver.end_strangers()
         if why is None:
             talk.ended()
-        kind = why or ExitKind.EXITED
-        if why is None and code != 0 and (self._meter.oom_kills() or 0) > kills:
-            kind = ExitKind.OOM
-        elif why is None and (self._meter.refused_forks() or 0) > refusals:
-            kind = ExitKind.PIDS_LIMIT
+        kind = why or toll.kind_of_end(went_well=code == 0)
         return ApartEnd(
             kind,
             None if why is not None else code,
@@ -117,7 +115,7 @@ class Terminals:
             found.end.state,
             (*found.end.left_behind, *self._driver.left_behind(_SETTLE_S)),
             error,
-            found.end.notes,
+            (*found.end.notes, *toll.notes(kind)),
             screen=talk.screen.text(),
             mismatches=talk.mismatches,
         )

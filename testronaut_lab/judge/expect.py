@@ -92,8 +92,8 @@ def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:
 def _exit_holds(expect: ExitExpect, actual: Exit) -> bool:
     if actual.kind is ExitKind.RUNNING:
         return True  # a background step, of which no end is expected
-    if expect.timeout:
-        return actual.kind is ExitKind.TIMEOUT
+    if expect.ended_by is not None:
+        return actual.kind is expect.ended_by
     if actual.kind is not ExitKind.EXITED or actual.code is None:
         return False
     if expect.signal is not None:
@@ -102,8 +102,8 @@ def _exit_holds(expect: ExitExpect, actual: Exit) -> bool:
 
 
 def _exit_expected(expect: ExitExpect) -> str:
-    if expect.timeout:
-        return "timeout"
+    if expect.ended_by is not None:
+        return f"exit {expect.ended_by}"
     if expect.signal is not None:
         return f"signal {expect.signal.removeprefix('SIG')}"
     return "exit nonzero" if expect.nonzero else "exit " + " or ".join(map(str, expect.codes))

@@ -12,6 +12,11 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, JsonValue, SkipValidation
 from pydantic.dataclasses import dataclass
 
+from testronaut_lab.model.ending import ExitKind
+
+# What a plan can expect to end a step, beside the step itself.
+LIMITS: Final = (ExitKind.TIMEOUT, ExitKind.OOM, ExitKind.OUTPUT_LIMIT, ExitKind.PIDS_LIMIT, ExitKind.DISK_LIMIT)
+
 STRICT: Final = ConfigDict(strict=True, extra="forbid")
 
 # Validating would make floats of its `ExactNumber`s.
@@ -20,11 +25,11 @@ Json = Annotated[JsonValue, SkipValidation]
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ExitExpect:
-    """How the step has to end. `signal` (a name without SIG), `timeout` and `nonzero` each stand instead of `codes`."""
+    """How the step has to end. `signal` (a name without SIG), `nonzero` and `ended_by` (a limit) stand instead of `codes`."""
 
     codes: tuple[int, ...] = (0,)
     nonzero: bool = False
-    timeout: bool = False
+    ended_by: ExitKind | None = None
     signal: str | None = None
 
 

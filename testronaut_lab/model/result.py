@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from testronaut_lab.errors import ExitStatus, StepFailed
+from testronaut_lab.model.ending import ExitKind as ExitKind
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Normalized
 
@@ -39,21 +40,6 @@ class Phase(StrEnum):
     SETUP = "setup"
     STEPS = "steps"
     TEARDOWN = "teardown"
-
-
-class ExitKind(StrEnum):
-    """How a step ended, each told by its own evidence and never guessed from a code."""
-
-    EXITED = "exited"
-    TIMEOUT = "timeout"
-    OOM = "oom"
-    OUTPUT_LIMIT = "output_limit"
-    DISK_LIMIT = "disk_limit"
-    PIDS_LIMIT = "pids_limit"
-    CANCELLED = "cancelled"
-    SESSION_LOST = "session_lost"
-    ENGINE_LOST = "engine_lost"
-    RUNNING = "running"  # a background program that became ready and goes on
 
 
 class ShellState(StrEnum):

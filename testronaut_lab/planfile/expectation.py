@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from testronaut_lab.golden.patterns import NAMED
-from testronaut_lab.model.expect import ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.result import ExitKind
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
 from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
@@ -63,14 +64,16 @@ def _file_text(value: str) -> FileExpect:
     return FileExpect(absent=True) if value == "absent" else FileExpect(text=TextExpect(equals=value))
 
 
-def _exit_word(value: str) -> ExitExpect:
-    word = choice("nonzero", "timeout").convert(value)
-    return ExitExpect(nonzero=word == "nonzero", timeout=word == "timeout")
+_EXIT_WORD: Final = choice("nonzero", *(kind.value for kind in LIMITS))
+
+
+def _exit_word(word: str) -> ExitExpect:
+    return ExitExpect(nonzero=True) if word == "nonzero" else ExitExpect(ended_by=ExitKind(word))
 
 
 _CODE: Final = Number("an exit code", 0, 255)
 EXIT: Final = Either(
-    text=Text("nonzero or timeout", _exit_word, {"enum": ["nonzero", "timeout"]}),
+    text=Made(_EXIT_WORD, _exit_word),
     number=Made(_CODE, lambda code: ExitExpect((code,))),
     items=Made(ListOf(_CODE, at_least=1), ExitExpect),
 )

@@ -305,8 +305,8 @@ def _golden(golden: Golden) -> JsonValue:
 def _exit(expect: ExitExpect) -> Tree:
     if expect.signal is not None:
         return {"signal": expect.signal}
-    if expect.timeout or expect.nonzero:
-        return {"exit": "timeout" if expect.timeout else "nonzero"}
+    if expect.ended_by is not None or expect.nonzero:
+        return {"exit": "nonzero" if expect.ended_by is None else expect.ended_by.value}
     return {"exit": expect.codes[0] if len(expect.codes) == 1 else list(expect.codes)}
 
 

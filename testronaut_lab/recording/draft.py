@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.execution.context import WORKSPACE, StepRequest
-from testronaut_lab.model.expect import ExitExpect, TextExpect
+from testronaut_lab.model.expect import LIMITS, ExitExpect, TextExpect
 from testronaut_lab.model.interaction import AwaitScreen, Interaction, SendText
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, ToolSpec
 from testronaut_lab.model.result import Exit, ExitKind, StepResult
@@ -288,8 +288,8 @@ def _expected(asked: StepRequest, ran: Ran) -> dict[str, object]:
 
 def end_of(end: Exit, *, stopped: bool = False) -> ExitExpect | None:
     """What a plan has to say for the step to pass; nothing where it ended as one does."""
-    if end.kind is ExitKind.TIMEOUT:
-        return ExitExpect(timeout=True)
+    if end.kind in LIMITS:
+        return ExitExpect(ended_by=end.kind)
     if stopped or end.code in (0, None):
         return None  # any end will do for a program that is stopped
     return ExitExpect(signal=end.signal) if end.signal is not None else ExitExpect((end.code or 0,))

@@ -1,0 +1,20 @@
+"""How a step can end."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ExitKind(StrEnum):
+    """How a step ended, each told by its own evidence and never guessed from a code."""
+
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    OUTPUT_LIMIT = "output_limit"
+    DISK_LIMIT = "disk_limit"
+    PIDS_LIMIT = "pids_limit"
+    CANCELLED = "cancelled"
+    SESSION_LOST = "session_lost"
+    ENGINE_LOST = "engine_lost"
+    RUNNING = "running"  # a background program that became ready and goes on

@@ -249,12 +249,6 @@ def _change(path: str, before: Entry | None, after: Entry | None) -> FileChange 
     return FileChange(kind, text, after.type, after.mode, size, after.sha256, after.target, after.note)
 
 
-def _key(info: os.stat_result) -> Key:
-    return (
-        info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_nlink, info.st_uid, info.st_gid
-    )  # fmt: skip
-
-
 class _TooMany(Exception):
     """More entries than the limit."""
 

@@ -23,6 +23,7 @@ from testronaut_lab.capture.stream import Blobs
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
+from testronaut_lab.container.controlgroup import own_groups
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.image import origin_of, resolve
 from testronaut_lab.container.imageuse import image_uses
@@ -208,7 +209,8 @@ class Workbench:
         with ExitStack() as undo:
             undo.callback(channel.close)
             container = manager.start_step_container(self.engine, spec)
-            meter = CgroupMeter(container.state().pid)
+            groups = own_groups(container.id, container.state().pid)
+            meter = CgroupMeter(groups)
             undo.pop_all()
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
         with ExitStack() as undo:

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import MakeSession
+from groups import HYBRID, LAYOUTS, V1, V2, Layout, own, write
 
 from testronaut_lab.container.cgroup import CgroupMeter
+from testronaut_lab.container.controlgroup import own_groups
+from testronaut_lab.container.engine import Engine
 
-PID = 4711
-# Written by hand in the form of the kernel's cgroup-v2.rst and cgroup-v1 documents, not recorded on a host with version 2.
-V2_GROUP = "system.slice/docker-7f3c.scope"
-V2 = {
-    "proc/4711/cgroup": f"0::/{V2_GROUP}\n",
-    "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
-    f"sys/fs/cgroup/{V2_GROUP}/cgroup.procs": "4711\n4802\n4833\n",
-    f"sys/fs/cgroup/{V2_GROUP}/pids.events": "max 17\n",
-    f"sys/fs/cgroup/{V2_GROUP}/memory.events": "low 0\nhigh 0\nmax 412\noom 3\noom_kill 2\noom_group_kill 0\n",
-    f"sys/fs/cgroup/{V2_GROUP}/memory.stat": "anon 5242880\nfile 314572800\nkernel 1236992\nanon_thp 0\ninactive_anon 8192\n",
-    f"sys/fs/cgroup/{V2_GROUP}/memory.peak": "333447168\n",
-    f"sys/fs/cgroup/{V2_GROUP}/cpu.stat": "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\nnr_periods 0\n",
-}
-V1_GROUP = "docker/7f3c"
-V1 = {
-    "proc/4711/cgroup": "".join(
-        f"{number}:{names}:/{V1_GROUP}\n" for number, names in enumerate(("pids", "memory", "cpu,cpuacct", "name=systemd"), 2)
-    )
-    + "0::/\n",
-    f"sys/fs/cgroup/pids/{V1_GROUP}/cgroup.procs": "4711\n4802\n",
-    f"sys/fs/cgroup/pids/{V1_GROUP}/pids.events": "max 9\n",
-    f"sys/fs/cgroup/memory/{V1_GROUP}/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
-    f"sys/fs/cgroup/memory/{V1_GROUP}/memory.stat": "cache 314572800\nrss 4096\ntotal_cache 314572800\ntotal_rss 552960\n",
-    f"sys/fs/cgroup/memory/{V1_GROUP}/memory.max_usage_in_bytes": "316194816\n",
-    f"sys/fs/cgroup/cpuacct/{V1_GROUP}/cpuacct.usage": "2500000000\n",
-}
-MakeMeter = Callable[[dict[str, str]], CgroupMeter]
+MakeMeter = Callable[[Layout], CgroupMeter]
 
 
 @pytest.fixture
@@ -44,17 +22,21 @@ def written(tmp_path: Path) -> Iterator[MakeMeter]:
     """Opens a meter on a host that has these files and no others."""
     opened: list[CgroupMeter] = []
 
-    def make(files: dict[str, str]) -> CgroupMeter:
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        opened.append(CgroupMeter(PID, tmp_path))
+    def make(layout: Layout) -> CgroupMeter:
+        opened.append(CgroupMeter(own(write(tmp_path, layout)), tmp_path))
         return opened[-1]
 
     yield make
     for meter in opened:
         meter.close()
+
+
+def without(layout: Layout, *words: str) -> Layout:
+    """The layout without the files whose names have one of these words in them."""
+    files: Mapping[str, str] = {
+        name: text for name, text in layout.files.items() if not any(word in Path(name).name for word in words)
+    }
+    return replace(layout, files=files)
 
 
 def test_every_counter_of_version_2_is_read(written: MakeMeter) -> None:
@@ -69,23 +51,53 @@ def test_every_counter_of_version_1_is_read(written: MakeMeter) -> None:
     assert (meter.own_memory_bytes(), meter.peak_bytes()) == (552960, 316194816)
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_has_every_counter(written: MakeMeter, name: str) -> None:
+    meter = written(LAYOUTS[name])
+    assert meter.unmeasured == ()
+    assert (meter.processes(), meter.inner_procs) != (None, "/dev/null")
+
+
+def test_beside_version_1_the_unified_group_has_the_counters_that_version_1_lacks(written: MakeMeter) -> None:
+    told = HYBRID.told.replace("cpu,cpuacct", "freezer")
+    assert written(replace(HYBRID, told=told)).cpu_s() == 1.5
+
+
+def test_a_refused_fork_is_seen_at_the_limit_and_in_the_group_inside_it(written: MakeMeter, tmp_path: Path) -> None:
+    meter = written(LAYOUTS["crun"])
+    before = meter.refused_forks()
+    inner, whole = sorted(tmp_path.rglob("pids.events"), key=lambda file: len(file.parts), reverse=True)
+    inner.write_text("max 18\n")  # Linux before 6.11
+    assert (before, meter.refused_forks()) == (34, 35)
+    whole.write_text("max 18\n")
+    assert meter.refused_forks() == 36
+
+
+def test_processes_of_the_group_inside_count(written: MakeMeter) -> None:
+    assert written(LAYOUTS["crun"]).processes() == 3
+
+
 def test_a_counter_is_read_anew_each_time(written: MakeMeter, tmp_path: Path) -> None:
     meter = written(V2)
-    (tmp_path / f"sys/fs/cgroup/{V2_GROUP}/memory.events").write_text("oom 4\noom_kill 3\n")
+    (file,) = tmp_path.rglob("memory.events")
+    file.write_text("oom 4\noom_kill 3\n")
     assert meter.oom_kills() == 3
 
 
-@pytest.mark.parametrize("tree", [V1, V2], ids=["v1", "v2"])
-def test_a_counter_that_is_not_there_is_none(written: MakeMeter, tree: dict[str, str]) -> None:
-    meter = written({name: text for name, text in tree.items() if "memory." not in name and "cpu" not in Path(name).name})
+@pytest.mark.parametrize("layout", [V1, V2], ids=["v1", "v2"])
+def test_a_counter_that_is_not_there_is_none_and_named(written: MakeMeter, layout: Layout) -> None:
+    meter = written(without(layout, "memory.", "cpu"))
     assert (meter.oom_kills(), meter.own_memory_bytes(), meter.peak_bytes(), meter.cpu_s()) == (None, None, None, None)
     assert meter.reset_peak() is False
     assert meter.processes() is not None
+    assert meter.unmeasured == ("CPU time", "memory", "kills for lack of memory")
 
 
-def test_a_container_that_is_gone_has_no_counters(written: MakeMeter) -> None:
-    meter = written({"sys/fs/cgroup/cgroup.controllers": "memory pids\n"})
-    assert (meter.processes(), meter.refused_forks(), meter.own_memory_bytes(), meter.reset_peak()) == (None, None, None, False)
+def test_a_container_without_a_group_of_its_own_has_no_counters(written: MakeMeter) -> None:
+    meter = written(replace(V2, told="0::/\n"))
+    assert (meter.processes(), meter.pids(), meter.refused_forks(), meter.reset_peak()) == (None, None, None, False)
+    assert meter.unmeasured == ("CPU time", "memory", "kills for lack of memory", "refused processes")
+    assert (meter.inner_procs, meter.kill_all()) == ("/dev/null", False)
 
 
 def test_a_closed_meter_has_no_counters(written: MakeMeter) -> None:
@@ -94,17 +106,40 @@ def test_a_closed_meter_has_no_counters(written: MakeMeter) -> None:
     assert (meter.processes(), meter.own_memory_bytes(), meter.peak_bytes()) == (None, None, None)
 
 
+def test_a_container_is_killed_by_its_group_of_version_2(written: MakeMeter, tmp_path: Path) -> None:
+    meter = written(V2)
+    meter.close()
+    assert meter.kill_all() is True
+    (file,) = tmp_path.rglob("cgroup.kill")
+    assert file.read_text() == "1"
+
+
+def test_version_1_cannot_kill_a_container(written: MakeMeter) -> None:
+    assert written(V1).kill_all() is False
+
+
 @pytest.mark.parametrize(("tree", "name"), [(V1, "memory.max_usage_in_bytes"), (V2, "memory.peak")], ids=["v1", "v2"])
-def test_the_peak_is_reset_by_a_write(written: MakeMeter, tmp_path: Path, tree: dict[str, str], name: str) -> None:
+def test_the_peak_is_reset_by_a_write(written: MakeMeter, tmp_path: Path, tree: Layout, name: str) -> None:
     assert written(tree).reset_peak() is True
     (file,) = tmp_path.rglob(name)
     assert file.read_text().startswith("0")
 
 
 @pytest.mark.engine
+def test_a_running_container_is_killed_without_its_engine(make_session: MakeSession, engine: Engine) -> None:
+    container = make_session().session._container
+    groups = own_groups(container.id, container.state().pid)
+    meter = CgroupMeter(groups)
+    meter.close()
+    assert meter.kill_all() is (groups.unified is not None)  # which a host with version 1 alone has not
+    if groups.unified is not None:
+        assert engine.client.api.wait(container.id)["StatusCode"] == 137
+
+
+@pytest.mark.engine
 def test_a_running_container_is_read(make_session: MakeSession) -> None:
-    session = make_session().session
-    meter = CgroupMeter(session._container.state().pid)
+    container = make_session().session._container
+    meter = CgroupMeter(own_groups(container.id, container.state().pid))
     try:
         assert meter.processes() is not None and meter.processes() > 1
         assert (meter.refused_forks(), meter.oom_kills()) == (0, 0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 from harness import Lab
 
+from testronaut_lab.container.controlgroup import own_groups
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.errors import SessionLost
+from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 
 pytestmark = pytest.mark.engine
@@ -49,6 +51,20 @@ def test_a_container_that_ended_between_steps_is_a_lost_session(fresh: Lab, engi
     fresh.run("true").check()
     engine.client.api.kill(fresh.session.container_name)
     assert fresh.run("true").exit.kind is ExitKind.SESSION_LOST
+
+
+def test_what_runs_in_a_session_ends_with_it_when_the_engine_does_not_answer(
+    fresh: Lab, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = fresh.session._container
+    if own_groups(container.id, container.state().pid).unified is None:
+        pytest.skip("this host has no control groups of version 2")
+    fresh.run("sleep 300 & true").check()
+    monkeypatch.setattr(container, "remove", Mock(side_effect=EngineError("the engine does not answer")))
+    with pytest.raises(EngineError):
+        fresh.session.close()
+    assert engine.client.api.wait(container.id)["StatusCode"] == 137
+    engine.client.api.remove_container(container.id)
 
 
 def test_after_the_loss_no_step_is_run(fresh: Lab, engine: Engine) -> None:

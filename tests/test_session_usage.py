@@ -6,6 +6,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.execution.driver.toll import Toll
 from testronaut_lab.execution.monitor import SELDOM_S, StepMonitor
 from testronaut_lab.model.events import UsageSampled
 from testronaut_lab.model.plan import Limits
@@ -21,10 +22,14 @@ class Counters:
 
     def __init__(self) -> None:
         self.memory: int | None = MIB
-        self.forks_refused = 0
+        self.forks_refused: int | None = 0
+        self.kills: int | None = 0
         self.cpu: float | None = 1.0
         self.resets = True
         self.peak: int | None = 300 * MIB
+
+    def oom_kills(self) -> int | None:
+        return self.kills
 
     def refused_forks(self) -> int | None:
         return self.forks_refused
@@ -116,6 +121,16 @@ def test_a_refused_fork_is_seen_at_once() -> None:
     monitor = watched.start()
     watched.counters.forks_refused = 1
     assert monitor.check() is ExitKind.PIDS_LIMIT
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 7), (7, None), (None, None)])
+def test_a_counter_that_could_not_be_read_once_proves_nothing(before: int | None, now: int | None) -> None:
+    watched = Watched()
+    watched.counters.forks_refused = watched.counters.kills = before
+    monitor, toll = watched.start(), Toll(watched.counters)
+    toll.count_from_here()
+    watched.counters.forks_refused = watched.counters.kills = now
+    assert (monitor.check(), toll.kind_of_end(went_well=False), toll.notes(ExitKind.EXITED)) == (None, ExitKind.EXITED, [])
 
 
 @pytest.mark.engine

@@ -1,17 +1,17 @@
-"""A running container's counters, read from the host's cgroup files mostly with fds that stay open: some microseconds each.
+"""A running container's counters, read from its own control groups mostly with fds that stay open: some microseconds each.
 
-Works for cgroup v1 and v2 where the engine shares our kernel and the files are readable; a counter that is not there is
-None, and whoever asked says so. Sampling and judging are `execution/`'s business.
+Works for cgroup v1 and v2 where `controlgroup.py` finds groups that are the container's own and the files are readable; a
+counter that is not there is None, and whoever asked says so. Sampling and judging are `execution/`'s business.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-_HOST = Path("/")
+from testronaut_lab.container.controlgroup import HOST, OwnGroup, OwnGroups
+
 _READ_BYTES = 64 * 1024
 
 _REFUSED_FORKS = re.compile(rb"^max (\d+)", re.MULTILINE)
@@ -24,38 +24,60 @@ _NUMBER = re.compile(rb"^(\d+)")
 
 
 class CgroupMeter:
-    """Counters of the container whose first process has `pid` on the host below `host`. Close it with `close`."""
+    """Counters of the container that has these groups on `host`. Close it with `close`."""
 
-    def __init__(self, pid: int, host: Path = _HOST) -> None:
-        root = host / "sys/fs/cgroup"
+    def __init__(self, groups: OwnGroups, host: Path = HOST) -> None:
         self._proc = host / "proc"
+        self._kill = None if groups.unified is None else groups.unified.whole / "cgroup.kill"
         self._inner: dict[bytes, int | None] = {}  # by number on the host; 0 for one that has gone
-        paths = _cgroup_paths(host / "proc" / str(pid) / "cgroup")
-        unified = "" in paths and (root / "cgroup.controllers").exists()
-        where: Callable[[str], Path | None] = (
-            (lambda _: _below(root, paths[""])) if unified else (lambda name: _below(root / name, paths.get(name)))
-        )
-        pids = where("pids")
-        self._procs = None if pids is None else str(pids / "cgroup.procs")
+        pids, memory = groups.of("pids"), groups.of("memory")
+        cpu = groups.of("cpuacct")
+        self._groups = () if pids is None else _distinct(pids)
         # as engines show a container its own group; what it says is believed only where it can prove something
-        self.inner_procs = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if unified else '/pids'}/cgroup.procs"
-        self._pids_events = _open(where("pids"), "pids.events")
-        self._oom = _open(where("memory"), "memory.events" if unified else "memory.oom_control")
-        self._cpu = _open(where("cpuacct"), "cpu.stat" if unified else "cpuacct.usage")
-        self._memory = _open(where("memory"), "memory.stat")
-        self._anon = _ANON if unified else _TOTAL_RSS
-        peak = "memory.peak" if unified else "memory.max_usage_in_bytes"
-        self._peak = _open(where("memory"), peak, os.O_RDWR)
+        self.inner_procs = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if pids.version == 2 else '/pids'}/cgroup.procs"
+        # Linux 6.11 counts a refusal where the limit is, older ones where the process is
+        self._refusals = [fd for group in self._groups if (fd := _open(group / "pids.events")) is not None]
+        self._oom = _open_of(memory, "memory.oom_control", "memory.events")
+        self._cpu = _open_of(cpu, "cpuacct.usage", "cpu.stat")
+        self._memory = _open_of(memory, "memory.stat", "memory.stat")
+        self._anon = _TOTAL_RSS if memory is not None and memory.version == 1 else _ANON
+        peak = ("memory.max_usage_in_bytes", "memory.peak")
+        self._peak = _open_of(memory, *peak, os.O_RDWR)
         self._peak_resets = self._peak is not None
-        if self._peak is None:  # not ours to write, or a kernel before 6.12
-            self._peak = _open(where("memory"), peak)
+        if self._peak is None:  # not ours to write, or version 2 before Linux 6.12
+            self._peak = _open_of(memory, *peak)
 
     def close(self) -> None:
-        for fd in (self._pids_events, self._oom, self._cpu, self._memory, self._peak):
+        for fd in (*self._refusals, self._oom, self._cpu, self._memory, self._peak):
             if fd is not None:
                 os.close(fd)
-        self._procs = None
-        self._pids_events = self._oom = self._cpu = self._memory = self._peak = None
+        self._groups, self._refusals = (), []
+        self._oom = self._cpu = self._memory = self._peak = None
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """What of a step's usage and of its end cannot be known here, in words."""
+        counters = {
+            "CPU time": self.cpu_s(),
+            "memory": self.own_memory_bytes(),
+            "kills for lack of memory": self.oom_kills(),
+            "refused processes": self.refused_forks(),
+        }
+        return tuple(name for name, value in counters.items() if value is None)
+
+    def kill_all(self) -> bool:
+        """Kill everything in the container at once, its first process too, without the engine: for when that does not answer.
+
+        Works with a group of version 2, also beside version 1, since Linux 5.14, for root and for the owner of the group. False
+        where it does not, and where the container is gone. May be called after `close`.
+        """
+        try:
+            if self._kill is None:
+                return False
+            with self._kill.open("r+") as file:  # never make one
+                return file.write("1") == 1
+        except OSError:
+            return False
 
     def processes(self) -> int | None:
         """How many processes are alive in the container, zombies not counted."""
@@ -71,26 +93,17 @@ class CgroupMeter:
         return None if None in self._inner.values() else frozenset(pid for pid in self._inner.values() if pid)
 
     def _members(self) -> list[bytes] | None:
-        # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
-        if self._procs is None:
-            return None
+        """Their numbers as we see them; None where there is no list, or the container is gone, and its group with it."""
         try:
-            fd = os.open(self._procs, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # the container is gone, and its group with it
-            return None
-        try:
-            text = b""
-            while data := os.read(fd, _READ_BYTES):
-                text += data
+            return [pid for group in self._groups for pid in _listed(group)] if self._groups else None
         except OSError:
             return None
-        finally:
-            os.close(fd)
-        return text.split()
 
     def refused_forks(self) -> int | None:
         """How often the pids limit refused a new process, since the container started."""
-        return _field(_read(self._pids_events), _REFUSED_FORKS)
+        counted = [_field(_read(fd), _REFUSED_FORKS) for fd in self._refusals]
+        known = [count for count in counted if count is not None]
+        return sum(known) if known else None
 
     def oom_kills(self) -> int | None:
         """How many processes were killed for memory, since the container started."""
@@ -126,6 +139,22 @@ class CgroupMeter:
         return _field(_read(self._peak), _NUMBER)
 
 
+def _distinct(group: OwnGroup) -> tuple[Path, ...]:
+    return (group.whole,) if group.whole == group.inner else (group.whole, group.inner)
+
+
+def _listed(group: Path) -> list[bytes]:
+    # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
+    fd = os.open(group / "cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b""
+        while data := os.read(fd, _READ_BYTES):
+            text += data
+    finally:
+        os.close(fd)
+    return text.split()
+
+
 def _inner_pid(proc: Path, pid: bytes) -> int | None:
     """The process's number in its innermost namespace, 0 if it has gone, None where that cannot be seen."""
     try:
@@ -138,29 +167,13 @@ def _inner_pid(proc: Path, pid: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
-def _cgroup_paths(file: Path) -> dict[str, str]:
-    """Path by controller; the unified hierarchy is under ''."""
-    paths: dict[str, str] = {}
+def _open_of(group: OwnGroup | None, name_v1: str, name_v2: str, mode: int = os.O_RDONLY) -> int | None:
+    return None if group is None else _open(group.whole / (name_v1 if group.version == 1 else name_v2), mode)
+
+
+def _open(file: Path, mode: int = os.O_RDONLY) -> int | None:
     try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return paths
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            paths[controller] = path
-    return paths
-
-
-def _below(root: Path, path: str | None) -> Path | None:
-    return None if path is None else root / path.lstrip("/")
-
-
-def _open(directory: Path | None, name: str, mode: int = os.O_RDONLY) -> int | None:
-    if directory is None:
-        return None
-    try:
-        return os.open(directory / name, mode | os.O_CLOEXEC)
+        return os.open(file, mode | os.O_CLOEXEC)
     except OSError:
         return None
 

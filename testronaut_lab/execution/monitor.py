@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from testronaut_lab.execution.driver.toll import grown
 from testronaut_lab.model.events import UsageSampled
 from testronaut_lab.model.result import ExitKind, Usage
 
@@ -60,7 +61,7 @@ class StepMonitor:
         if now - self._told >= SELDOM_S:
             self._told = now
             self._tell(UsageSampled(self._nodeid, self._cpu_s(), memory_bytes, now - self._started))
-        if (self._meter.refused_forks() or 0) > (self._forks_before or 0):
+        if grown(self._forks_before, self._meter.refused_forks()):
             return ExitKind.PIDS_LIMIT
         if now - self._scanned >= SELDOM_S:
             outgrown = self._outgrown()

@@ -56,6 +56,7 @@ Emit = Callable[[Body], object]
 class SessionMeter(Meter, UsageMeter, Protocol):
     """The counters that a session needs, its driver's and its monitors'."""
 
+    def kill_all(self) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -139,7 +140,6 @@ class LiveSession:
         if self._beside is not None:
             self._beside.close()
         self._driver.close()
-        self._meter.close()
         self._files.close()
         try:
             self._outside.close()
@@ -150,7 +150,11 @@ class LiveSession:
         try:
             if not keep:
                 self._container.remove()
+        except EngineError:
+            self._meter.kill_all()  # what an engine that does not answer cannot end would go on for ever
+            raise
         finally:
+            self._meter.close()
             self._release(keep)
 
     def hand_over(self, to: SessionPlace) -> History | None:

@@ -23,24 +23,25 @@ class Toll:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._forks_refused = 0
-        self._oom_killed = 0
+        self._forks_refused: int | None = None
+        self._oom_killed: int | None = None
 
     def count_from_here(self) -> None:
         """What a fork bomb was refused while it was being ended is not the next step's."""
-        self._forks_refused = self._counters.refused_forks() or 0
-        self._oom_killed = self._counters.oom_kills() or 0
+        self._forks_refused = self._counters.refused_forks()
+        self._oom_killed = self._counters.oom_kills()
 
     @property
     def oom_killed(self) -> int:
         """How many processes were killed for lack of memory."""
-        return max((self._counters.oom_kills() or 0) - self._oom_killed, 0)
+        return grown(self._oom_killed, self._counters.oom_kills())
 
     def kind_of_end(self, *, went_well: bool) -> ExitKind:
         """What ended a step that ended by itself. One that got over the loss of a process did so, and is not out of memory."""
         if not went_well and self.oom_killed:
             return ExitKind.OOM
-        return ExitKind.PIDS_LIMIT if (self._counters.refused_forks() or 0) > self._forks_refused else ExitKind.EXITED
+        refused = grown(self._forks_refused, self._counters.refused_forks())
+        return ExitKind.PIDS_LIMIT if refused else ExitKind.EXITED
 
     def notes(self, kind: ExitKind) -> list[str]:
         """A step may get over the loss of a process, but whoever reads its result has to know of it."""
@@ -49,3 +50,8 @@ class Toll:
             return []
         processes = "1 process" if killed == 1 else f"{killed} processes"
         return [f"{processes} of the session had to be killed for lack of memory (limits.memory)"]
+
+
+def grown(before: int | None, now: int | None) -> int:
+    """By how much a counter has grown; 0 where one of the readings could not be had, since nothing is known then."""
+    return 0 if before is None or now is None else max(now - before, 0)

@@ -19,11 +19,10 @@ from testronaut_lab.model.units import parse_age, parse_size
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("artifacts", "defaults", "store", "watch")
+_SETTINGS: Final = ("artifacts", "defaults", "require_limits", "store", "watch")
 _ARTIFACTS: Final = ("max_age", "max_size")
 _ARTIFACTS_FORM: Final = 'artifacts = {max_age = "30d", max_size = "5GiB"}'
 _VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
-_WATCH: Final = f"{_PREFIX}WATCH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,8 @@ class Config:
     """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one.
 
     `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict hangs on it.
-    `artifacts` bounds what is kept of earlier runs.
+    `artifacts` bounds what is kept of earlier runs. With `require_limits` no session starts whose limits are not
+    enforced or measured.
     """
 
     root: Path
@@ -39,6 +39,7 @@ class Config:
     store: str | None = None
     watch: bool = True
     artifacts: ArtifactPolicy = field(default_factory=ArtifactPolicy)
+    require_limits: bool = False
 
     @property
     def results(self) -> Path:
@@ -83,20 +84,28 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     if store is not None and not (isinstance(store, str) and store):
         raise UsageError(f"{file}: store: expected the URL of a database, found {store!r}")
     artifacts = _artifacts(file, table.get("artifacts", {}))
-    return Config(root, defaults, _from_environment(environ).get("store") or store, _watch(file, table, environ), artifacts)
+    return Config(
+        root,
+        defaults,
+        _from_environment(environ).get("store") or store,
+        _switch(file, table, environ, "watch", default=True),
+        artifacts,
+        _switch(file, table, environ, "require_limits", default=False),
+    )
 
 
-def _watch(file: Path, table: Mapping[str, object], environ: Mapping[str, str]) -> bool:
+def _switch(file: Path, table: Mapping[str, object], environ: Mapping[str, str], key: str, *, default: bool) -> bool:
     """A boolean in the file; on or off in the environment, which stands over it."""
-    word = environ.get(_WATCH)
+    variable = f"{_PREFIX}{key.upper()}"
+    word = environ.get(variable)
     if word:
         if word not in ("on", "off"):
-            raise UsageError(f"{_WATCH}: expected on or off, found {word!r}")
+            raise UsageError(f"{variable}: expected on or off, found {word!r}")
         return word == "on"
-    watch = table.get("watch", True)
-    if not isinstance(watch, bool):
-        raise UsageError(f"{file}: watch: expected true or false, found {watch!r}")
-    return watch
+    value = table.get(key, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"{file}: {key}: expected true or false, found {value!r}")
+    return value
 
 
 def _artifacts(file: Path, table: object) -> ArtifactPolicy:

@@ -52,6 +52,7 @@ class RunOptions:
 
     With `update`, `update_only` names the steps whose goldens may be written, None for all. A case that fails is run up to
     `retries` more times, each in a session as new; one that passes then is flaky, and fails the run without `allow_flaky`.
+    With `require_limits`, or where the project requires them, no session starts whose limits are not enforced or measured.
     """
 
     update: bool = False
@@ -62,6 +63,7 @@ class RunOptions:
     update_only: frozenset[str] | None = None
     retries: int = 0
     allow_flaky: bool = False
+    require_limits: bool = False
 
 
 class PlanRun:
@@ -79,7 +81,9 @@ class PlanRun:
         self.log = EventLog()
         root = plans[0].root
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
-        self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
+        config = load_config(root)
+        required = options.require_limits or config.require_limits
+        self._bench = Workbench(self.log.emit, self._blobs, watch=config.watch, require_limits=required)
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / SNAPSHOTS)
         self._judge = judge = Judge(

@@ -14,15 +14,15 @@ from types import TracebackType
 from weakref import WeakSet
 
 from testronaut_lab.config import load_config, project_root
-from testronaut_lab.errors import LabError, SessionLost, UsageError
+from testronaut_lab.errors import CaptureError, LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment, check_together
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undoing import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
-from testronaut_lab.judge.expect import check
-from testronaut_lab.judge.usage import check_usage
+from testronaut_lab.judge.expect import check, unjudged_end
+from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.expect import Expect
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
@@ -52,7 +52,8 @@ class Session:
     Starts on first use. Use it as a context manager, or `close()` it; it is closed at exit too. From one thread at a time,
     but for `interrupt()`. `image` is a reference, or as in a plan, {"build": DIR} …; `log` is where everything that happens can
     be read, live or from the start. `undo` is how many of its last steps can be undone, at most and by default 4, which costs a
-    tenth of a millisecond a step; 0 for none.
+    tenth of a millisecond a step; 0 for none. With `require_limits`, or where the project requires them, `start` raises
+    EngineError on an engine that does not enforce and measure them.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Session:
         env: Mapping[str, str] | None = None,
         root: Path | None = None,
         undo: int | None = None,
+        require_limits: bool = False,
     ) -> None:
         self._image = _image(image)
         self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
@@ -74,7 +76,9 @@ class Session:
         self.log = EventLog()
         root = root or project_root(Path.cwd())
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
-        self._bench = Workbench(self.log.emit, self._blobs, watch=load_config(root).watch)
+        config = load_config(root)
+        required = require_limits or config.require_limits
+        self._bench = Workbench(self.log.emit, self._blobs, watch=config.watch, require_limits=required)
         self.journal = Journal()
         self._live: LiveSession | None = None
         self._image_id = ""
@@ -222,7 +226,13 @@ class Session:
         return undone
 
     def mismatches(self, expect: Expect, result: StepResult) -> tuple[Mismatch, ...]:
-        """What of this does not hold for a step that did `result`, if it was the last one. Raises CaptureError."""
+        """What of this does not hold for a step that did `result`, if it was the last one.
+
+        Raises CaptureError for what cannot be read, and for what was not measured.
+        """
+        doubt = unjudged_usage(expect.max, result) or unjudged_end(expect.exit, result)
+        if doubt is not None:
+            raise CaptureError(doubt.message, hint=doubt.hint)
         return (*check(expect, result, self._started().seen), *check_usage(expect.max, result))
 
     def save(
@@ -346,19 +356,31 @@ def run_plan(
     matrix: Mapping[str, str | Sequence[str]] | None = None,
     retries: int = 0,
     allow_flaky: bool = False,
+    require_limits: bool = False,
 ) -> RunResult:
     """Run one plan headless, in every cell of its matrix, and return what came of it; a plan that fails is a result.
 
     `update` writes goldens. `matrix` leaves only cells that have, of each key, the value or one of the values. A case that fails
-    is run up to `retries` more times, and one that passes then fails the run unless `allow_flaky`. Raises UsageError for a plan
-    that is wrong, CaptureError when results cannot be stored.
+    is run up to `retries` more times, and one that passes then fails the run unless `allow_flaky`. With `require_limits` no
+    session starts whose limits are not enforced or measured. Raises UsageError for a plan that is wrong, CaptureError when
+    results cannot be stored.
     """
     filters = [f"{key}={value}" for key, values in (matrix or {}).items() for value in _each(values)]
     plans = in_cells(_loaded(plan), filters)
     if image is not None:
         plans = [with_image(each, image) for each in plans]
     location = load_config(plans[0].root).store_location if store else None
-    return run_plans(plans, RunOptions(update=update, store=location, keep=keep, retries=retries, allow_flaky=allow_flaky))
+    return run_plans(
+        plans,
+        RunOptions(
+            update=update,
+            store=location,
+            keep=keep,
+            retries=retries,
+            allow_flaky=allow_flaky,
+            require_limits=require_limits,
+        ),
+    )
 
 
 def _each(values: str | Sequence[str]) -> Sequence[str]:

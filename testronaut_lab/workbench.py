@@ -27,6 +27,7 @@ from testronaut_lab.container.controlgroup import own_groups
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.image import origin_of, resolve
 from testronaut_lab.container.imageuse import image_uses
+from testronaut_lab.container.limits import LimitCheck
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
@@ -71,12 +72,16 @@ class SessionSettings:
 
 
 class Workbench:
-    """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` is the project's setting."""
+    """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` is the project's setting.
 
-    def __init__(self, emit: Emit, blobs: Blobs, *, watch: bool = True) -> None:
+    With `require_limits` no session starts whose limits are not enforced or measured; without, that is said once.
+    """
+
+    def __init__(self, emit: Emit, blobs: Blobs, *, watch: bool = True, require_limits: bool = False) -> None:
         self._emit = emit
         self._blobs = blobs
         self._watch = watch
+        self._limits = LimitCheck(emit, required=require_limits)
         self._driver: str | None = None
         self._held: dict[str, int] = {}  # the images that are in use until the end, and the files that say so
         self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
@@ -86,6 +91,10 @@ class Workbench:
         """Raises EngineError. What dead owners left behind is removed on the way."""
         self._driver = probe.forced(os.environ)
         engine = connect()
+        with ExitStack() as undo:
+            undo.callback(engine.close)
+            self._limits.engine(engine)
+            undo.pop_all()
         self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
         for name in manager.reap(engine):
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
@@ -215,6 +224,7 @@ class Workbench:
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
         with ExitStack() as undo:
             undo.callback(meter.close)
+            self._limits.container(self.engine, container, spec, groups, meter)
             driver = self._start_driver(container, channel, shell, meter)
             undo.pop_all()
         limits = settings.limits

@@ -65,7 +65,7 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     [
         ("stor = 1", "unknown key 'stor'; did you mean 'store'"),
         ('watch = "off"', "watch: expected true or false, found 'off'"),
-        ("xyz = 1", "unknown key 'xyz'; known are artifacts, defaults, store, watch"),
+        ("xyz = 1", "unknown key 'xyz'; known are artifacts, defaults, require_limits, store, watch"),
         ("store = 1", "store: expected the URL of a database, found 1"),
         ("artifacts = 1", "artifacts: expected a table, found 1"),
         ("artifacts = {max_agee = '1d'}", "artifacts: unknown key 'max_agee'; did you mean 'max_age'"),
@@ -98,6 +98,17 @@ def test_the_watch_is_switched_by_the_file_and_before_it_by_the_environment(
 ) -> None:
     (tmp_path / "testronaut-lab.toml").write_text(text)
     assert load_config(tmp_path, {"TESTRONAUT_LAB_WATCH": variable}).watch is watch
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "required"),
+    [("", "", False), ("require_limits = true", "", True), ("require_limits = true", "off", False), ("", "on", True)],
+)
+def test_limits_are_required_by_the_file_and_before_it_by_the_environment(
+    tmp_path: Path, text: str, variable: str, required: bool
+) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text(text)
+    assert load_config(tmp_path, {"TESTRONAUT_LAB_REQUIRE_LIMITS": variable}).require_limits is required
 
 
 def test_another_word_for_the_watch_is_refused(tmp_path: Path) -> None:

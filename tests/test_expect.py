@@ -14,7 +14,7 @@ from testronaut_lab.judge.expect import check, without_ignored
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Status, StepResult
+from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Status, StepResult, Usage
 
 
 @dataclass
@@ -50,6 +50,7 @@ def step_result(
         stdout_stream=captured(stdout),
         stderr_stream=captured(stderr),
         changes=changes,
+        usage=Usage(0.0, 2**20, "sampled"),
         duration_s=5.0,
     )
 

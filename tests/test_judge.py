@@ -389,6 +389,30 @@ def test_cpu_time_that_cannot_be_read_is_an_error(store: GoldenStore, workspace:
     assert (verdict.status, verdict.error and verdict.error.class_) == (Status.ERROR, "CaptureError")
 
 
+@pytest.mark.parametrize("end", [ExitExpect(signal="KILL"), ExitExpect(codes=(137,)), ExitExpect(nonzero=True)])
+def test_a_kill_is_an_error_where_nobody_can_say_whether_it_was_for_lack_of_memory(
+    store: GoldenStore, workspace: Folder, end: ExitExpect
+) -> None:
+    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"))
+    wanted = step(expect=Expect(exit=end))
+    verdict = judged(store, workspace, wanted, killed)
+    assert (verdict.status, verdict.mismatches) == (Status.ERROR, ())
+    assert verdict.error is not None and "a limit of memory or processes cannot be seen" in verdict.error.message
+    assert judged(store, workspace, wanted, replace(killed, usage=SAMPLED)).status is Status.PASSED
+
+
+@pytest.mark.parametrize("limit", [ExitKind.OOM, ExitKind.PIDS_LIMIT])
+def test_the_end_by_a_limit_is_an_error_where_nobody_counts(store: GoldenStore, workspace: Folder, limit: ExitKind) -> None:
+    wanted = step(expect=Expect(exit=ExitExpect(ended_by=limit)))
+    assert judged(store, workspace, wanted, step_result(code=2)).status is Status.ERROR
+    assert judged(store, workspace, wanted, step_result(code=2, usage=SAMPLED)).status is Status.FAILED
+
+
+def test_a_kill_that_was_not_expected_fails_wherever_it_came_from(store: GoldenStore, workspace: Folder) -> None:
+    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"))
+    assert judged(store, workspace, step(), killed).status is Status.FAILED
+
+
 def test_a_step_that_failed_anyway_has_what_was_not_judged_as_a_note(store: GoldenStore, workspace: Folder) -> None:
     verdict = judged(store, workspace, at_most(memory_bytes=MIB), step_result(code=1))
     assert (verdict.status, verdict.error, len(verdict.mismatches)) == (Status.FAILED, None, 1)

@@ -34,6 +34,7 @@ _KEEP = typer.Option("--keep", help="Leave the containers for a look.")
 _CI = typer.Option("--ci", help="Write no goldens; on by itself where CI is set.")
 _RETRIES = typer.Option(min=0, metavar="N", help="Run a case that fails up to N more times, each in a fresh session.")
 _ALLOW_FLAKY = typer.Option("--allow-flaky", help="A case that passes in a later attempt does not fail the run.")
+_REQUIRE_LIMITS = typer.Option("--require-limits", help="Start no session whose limits are not enforced or measured.")
 _LAST_FAILED = typer.Option("--last-failed", help="Only cases that did not end well in the newest stored run.")
 _TARGETS = typer.Argument(
     metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
@@ -61,6 +62,7 @@ def run(
     retries: Annotated[int, _RETRIES] = 0,
     allow_flaky: Annotated[bool, _ALLOW_FLAKY] = False,
     last_failed: Annotated[bool, _LAST_FAILED] = False,
+    require_limits: Annotated[bool, _REQUIRE_LIMITS] = False,
 ) -> None:
     """Run plans: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab import config
@@ -81,7 +83,8 @@ def run(
         plans, told = narrowed_to_failed(plans, location)
         say(told, sys.stderr if wanted.take_stdout else sys.stdout)
     in_ci = ci or config.in_ci(os.environ)
-    plan_run = PlanRun(plans, RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky))
+    options = RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky, require_limits)
+    plan_run = PlanRun(plans, options)
     with stopped_by_signals(plan_run), wanted.guarded():
         result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr=wanted.take_stdout)
     wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)

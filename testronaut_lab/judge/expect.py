@@ -16,7 +16,7 @@ from testronaut_lab.model.files import ChangeKind, FileType
 from testronaut_lab.model.globs import is_glob, matches_any, matches_glob
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
-from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, StepResult
+from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, StepResult
 
 _MAX_LISTED = 20
 
@@ -32,6 +32,9 @@ _KIND_IN_WORDS = {
     ExitKind.ENGINE_LOST: "the engine was lost",
     ExitKind.RUNNING: "goes on",
 }
+
+
+_COUNTED = (ExitKind.OOM, ExitKind.PIDS_LIMIT)  # ends that only the container's counters tell
 
 
 class Workspace(Protocol):
@@ -84,8 +87,22 @@ def truncated(name: str, stream: Captured) -> Mismatch | None:
     return Mismatch(name, "the whole stream", actual)
 
 
+def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
+    """Why nobody knows whether the step ended as expected; None where that is known.
+
+    Where the container's counters cannot be read, SIGKILL may have been for lack of memory, and a failure for a refused process.
+    """
+    if result.usage.method is not None or result.exit.kind is not ExitKind.EXITED:
+        return None
+    may_be_memory = result.exit.signal == "KILL" and _exit_holds(expect, result.exit)
+    if not may_be_memory and expect.ended_by not in _COUNTED:
+        return None
+    why = "whether the step met a limit of memory or processes cannot be seen on this host"
+    return ErrorInfo("CaptureError", f"`exit` cannot be judged: {why}", "testronaut-lab run --require-limits")
+
+
 def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:
-    if not _exit_holds(expect, result.exit):
+    if unjudged_end(expect, result) is None and not _exit_holds(expect, result.exit):
         yield Mismatch("exit", _exit_expected(expect), _exit_actual(result))
 
 

@@ -16,7 +16,7 @@ from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.ballot import Ballot, Question, cells_text
-from testronaut_lab.judge.expect import Workspace, check, truncated, without_ignored
+from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end, without_ignored
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.normalizing import Facts, Normalized
@@ -151,7 +151,7 @@ class Judge:
             *check_usage(step.expect.max, result),
             *saved.mismatches,
         )
-        doubt = unjudged_usage(step.expect.max, result)
+        doubt = unjudged_usage(step.expect.max, result) or unjudged_end(step.expect.exit, result)
         notes: tuple[str, ...] = ()
         normalized = Normalized(step.normalize, workspace.facts) if step.normalize else None
         if cut := _cut_for_golden(step, result):

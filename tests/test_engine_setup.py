@@ -26,6 +26,7 @@ from testronaut_lab.errors import EngineError
 # of its own what it mounts is gone with it, even if it is killed.
 NAMESPACES = ("unshare", "--net", "--mount", "dockerd")
 NO_BRIDGE = ("--bridge=none", "--iptables=false")
+root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root starts an engine")
 
 
 def fake_program(folder: Path, name: str, script: str) -> None:
@@ -63,6 +64,7 @@ def zombie() -> Iterator[int]:
         yield child.pid
 
 
+@root_only
 @pytest.mark.engine
 def test_up_starts_an_engine_and_down_stops_it(private_daemon: Daemon) -> None:
     lines: list[str] = []
@@ -78,6 +80,7 @@ def test_up_starts_an_engine_and_down_stops_it(private_daemon: Daemon) -> None:
     assert after.problem is not None
 
 
+@root_only
 @pytest.mark.engine
 def test_the_daemon_of_these_tests_leaves_the_machines_network_alone(private_daemon: Daemon) -> None:
     before = {name for _, name in socket.if_nameindex()}
@@ -87,6 +90,7 @@ def test_the_daemon_of_these_tests_leaves_the_machines_network_alone(private_dae
     assert {"docker0"} & before <= {name for _, name in socket.if_nameindex()}
 
 
+@root_only
 @pytest.mark.engine
 def test_up_changes_nothing_where_an_engine_answers(private_daemon: Daemon) -> None:
     setup.up(lambda line: None, private_daemon)
@@ -98,6 +102,7 @@ def test_up_changes_nothing_where_an_engine_answers(private_daemon: Daemon) -> N
     assert "answers at unix://" in lines[0]
 
 
+@root_only
 @pytest.mark.engine
 def test_a_daemon_that_ignores_term_is_killed_with_its_containerd(
     private_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
@@ -118,6 +123,7 @@ def test_a_daemon_that_ignores_term_is_killed_with_its_containerd(
     assert private_daemon.our_pid() not in (None, pid)
 
 
+@root_only
 @pytest.mark.engine
 def test_a_daemon_we_did_not_start_is_not_stopped(private_daemon: Daemon) -> None:
     private_daemon.start(lambda line: None)
@@ -130,6 +136,7 @@ def test_a_daemon_we_did_not_start_is_not_stopped(private_daemon: Daemon) -> Non
     private_daemon.marker.write_text(noted)
 
 
+@root_only
 @pytest.mark.engine
 def test_a_daemon_that_runs_and_does_not_answer_is_named(private_daemon: Daemon) -> None:
     private_daemon.start(lambda line: None)
@@ -137,6 +144,7 @@ def test_a_daemon_that_runs_and_does_not_answer_is_named(private_daemon: Daemon)
         private_daemon.start(lambda line: None)
 
 
+@root_only
 @pytest.mark.engine
 def test_a_daemon_that_cannot_start_is_quoted(private_daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon_module, "START_TIMEOUT_S", 2.0)
@@ -200,6 +208,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@root_only
 def test_up_installs_what_is_missing_and_shows_the_lines(private_daemon: Daemon, bare_machine: Path) -> None:
     fake_program(bare_machine, "setsid", "echo no daemon here; exit 7")
     lines: list[str] = []
@@ -207,7 +216,7 @@ def test_up_installs_what_is_missing_and_shows_the_lines(private_daemon: Daemon,
         setup.up(lines.append, private_daemon)
     assert (bare_machine / "calls").read_text().splitlines() == [
         "update",
-        "install -y --no-install-recommends docker.io iptables mmdebstrap",
+        "install -y --no-install-recommends docker.io iptables mmdebstrap uidmap",
     ]
     assert "noninteractive" in lines
 
@@ -236,6 +245,7 @@ def test_up_on_another_kind_of_machine_is_refused(
         setup.up(lambda line: None, private_daemon)
 
 
+@root_only
 @pytest.mark.engine
 def test_with_an_engine_a_missing_mmdebstrap_is_told_and_no_error(
     private_daemon: Daemon, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +255,7 @@ def test_with_an_engine_a_missing_mmdebstrap_is_told_and_no_error(
     monkeypatch.setattr(setup, "privilege", lambda: None)
     lines: list[str] = []
     setup.up(lines.append, private_daemon)
-    assert "installing mmdebstrap: it needs root" in lines[-1]
+    assert "installing mmdebstrap, uidmap: it needs root" in lines[-1]
 
 
 def test_this_machine_is_told_debian_like_by_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Which mirrors: those that this machine's own apt is configured with. When this i
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from testronaut_lab.container.namespaces import folder_for_all, missing
 from testronaut_lab.container.process import privilege, run_logged
 from testronaut_lab.errors import EngineError
 
@@ -98,7 +100,8 @@ def release_called(codename: str) -> str:
 def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:
     """The root file system of a release as an open temporary tar file, at its start; the caller closes it.
 
-    Takes about half a minute and 200 MB. Raises EngineError when mmdebstrap is missing or fails, with its last words.
+    Takes about half a minute and 200 MB. A caller who is not root and has no sudo gets it made in a user namespace.
+    Raises EngineError when mmdebstrap is missing or fails, with its last words.
     """
     sources = archive_sources(release, read_sources(), *_host_release())
     with ExitStack() as undo:
@@ -201,21 +204,33 @@ def _mmdebstrap(command: Sequence[str], release: Release, tar: IO[bytes], report
         raise EngineError(
             f"{what}: mmdebstrap is not installed", hint="testronaut-lab engine up   (or: apt-get install -y mmdebstrap)"
         )
-    ended = run_logged([*_apart(), *command], report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar)
+    root = privilege()
+    if root is None:
+        _unprivileged(command, what, tar, report)
+        return
+    ended = run_logged([*root, *_own_mounts(), *command], report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar)
     if not ended.ok:
         raise EngineError(f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint="sudo apt-get update")
 
 
-def _apart() -> tuple[str, ...]:
-    """What to put before mmdebstrap: root, if that can be had, and then mounts of its own.
+def _own_mounts() -> tuple[str, ...]:
+    """What root puts before mmdebstrap.
 
-    As root it mounts /proc, /sys and /dev/pts below its folder in /tmp, and what is killed in the middle would leave them to this
-    machine. Without root it tries a user namespace by itself, and says what is missing when it cannot.
+    It mounts /proc, /sys and /dev/pts below its folder, and what is killed in the middle would leave them to this machine.
     """
-    root = privilege()
-    if root is None or shutil.which("unshare") is None:
-        return root or ()
-    return (*root, "unshare", "--mount", "--propagation", "private")
+    return () if shutil.which("unshare") is None else ("unshare", "--mount", "--propagation", "private")
+
+
+def _unprivileged(command: Sequence[str], what: str, tar: IO[bytes], report: Callable[[str], None]) -> None:
+    """Let mmdebstrap be root in a user namespace. Raises EngineError with the command that gives this user one."""
+    argv = [command[0], "--mode=unshare", *command[1:]]
+    env = os.environ | {"TMPDIR": folder_for_all()}
+    ended = run_logged(argv, report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar, env=env)
+    if ended.ok:
+        return
+    reason, hint = missing() or ("", "sudo apt-get update")
+    told = f"{what} without root: {reason}; {ended.describe(BOOTSTRAP_TIMEOUT_S)}" if reason else ""
+    raise EngineError(told or f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint=hint)
 
 
 def _host_release() -> tuple[str, str]:

@@ -20,7 +20,7 @@ from testronaut_lab.model.result import EngineInfo
 Report = Callable[[str], None]
 
 APT_TIMEOUT_S = 900.0
-_ENGINE_PACKAGES = {"dockerd": ("docker.io", "iptables"), "mmdebstrap": ("mmdebstrap",)}
+_ENGINE_PACKAGES = {"dockerd": ("docker.io", "iptables"), "mmdebstrap": ("mmdebstrap", "uidmap")}
 
 
 @dataclass(frozen=True, slots=True)

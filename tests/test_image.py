@@ -198,7 +198,7 @@ def test_a_file_system_that_cannot_be_imported_is_an_error(engine: Engine, fake_
 def test_what_a_bootstrap_mounts_is_not_mounted_on_this_machine(engine: Engine, fake_mmdebstrap: Path) -> None:
     mounted = fake_mmdebstrap / "mounted"
     (fake_mmdebstrap / "mmdebstrap").write_text(
-        f"#!/bin/sh\nmkdir {mounted}; mount -t tmpfs none {mounted}; >{mounted}/x\nexit 25\n"
+        f"#!/bin/sh\nmkdir {mounted}; mount -t tmpfs none {mounted} && >{mounted}/x\nexit 25\n"
     )
     with pytest.raises(EngineError, match="exited with status 25"):
         resolve(engine, ImageSpec("debian:forky"), quiet)

@@ -157,7 +157,10 @@ def clear_stale(pid_file: Path, program: str, report: Callable[[str], None]) -> 
     """Remove a pid file that names a zombie, another program or nobody: the daemon would believe it and refuse to start."""
     if pid_file.exists() and running(pid_file, program) is None:
         report(f"removing {pid_file}: the process it names is no running {program}")
-        _run([*_root(f"removing {pid_file}", f"sudo rm {pid_file}"), "rm", "-f", "--", str(pid_file)])
+        try:
+            pid_file.unlink(missing_ok=True)
+        except PermissionError:
+            _run([*_root(f"removing {pid_file}", f"sudo rm {pid_file}"), "rm", "-f", "--", str(pid_file)])
 
 
 def _alive(pid: int, program: str) -> bool:

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testronaut_lab.container import hijack
 from testronaut_lab.container.hijack import FrameReader, HijackedExec, start_exec
+from testronaut_lab.container.pace import Pace
 from testronaut_lab.errors import EngineError
 
 FRAMES = st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.binary(max_size=300)), max_size=6)
@@ -51,7 +53,7 @@ def test_bytes_that_are_no_frame_head_are_refused(head: bytes) -> None:
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, HijackedExec]]:
     ours, theirs = socket.socketpair()
-    attached = HijackedExec("e", ours, b"")
+    attached = HijackedExec("e", ours)
     yield theirs, attached
     attached.close()
     theirs.close()
@@ -144,33 +146,50 @@ def read_all(attached: HijackedExec) -> list[tuple[int, bytes]]:
 
 def test_bytes_that_come_with_the_headers_are_kept(engine_that_says: Callable[[bytes], str]) -> None:
     path = engine_that_says(UPGRADED + framed([(1, b"early"), (2, b"too")]))
-    assert read_all(start_exec(path, "1.41", "abc")) == [(1, b"early"), (2, b"too")]
+    assert read_all(start_exec(path, "1.41", "abc", Pace())) == [(1, b"early"), (2, b"too")]
 
 
-def test_half_a_frame_that_comes_with_the_headers_is_kept(pair: tuple[socket.socket, HijackedExec]) -> None:
+def test_bytes_that_come_with_the_headers_can_be_polled_for(engine_that_says: Callable[[bytes], str]) -> None:
+    attached = start_exec(engine_that_says(UPGRADED + framed([(1, b"early")])), "1.41", "abc", Pace())
+    poll = select.poll()
+    poll.register(attached.fileno(), select.POLLIN)
+    assert poll.poll(5000)[0][1] & select.POLLIN
+    assert attached.read() == [(1, b"early")]
+    attached.close()
+
+
+@pytest.mark.parametrize("cut", range(1, len(UPGRADED) + 12, 7))
+def test_headers_may_arrive_in_pieces(cut: int) -> None:
     ours, theirs = socket.socketpair()
-    with theirs:
-        frame = framed([(1, b"in two halves")])
-        attached = HijackedExec("e", ours, frame[:11])
-        theirs.sendall(frame[11:])
+    answer = UPGRADED + framed([(1, b"in two halves")])
+
+    def say() -> None:
+        theirs.sendall(answer[:cut])
+        theirs.sendall(answer[cut:])
         theirs.shutdown(socket.SHUT_WR)
-        assert read_all(attached) == [(1, b"in two halves")]
+
+    with theirs:
+        speaker = threading.Thread(target=say)
+        speaker.start()
+        assert hijack._response(ours, "test") == 101
+        assert read_all(HijackedExec("e", ours)) == [(1, b"in two halves")]
+        speaker.join()
 
 
 @pytest.mark.parametrize("status", [404, 409, 500])
 def test_a_refusal_is_an_engine_error_with_the_engines_words(engine_that_says: Callable[[bytes], str], status: int) -> None:
     path = engine_that_says(b'HTTP/1.1 %d Oops\r\nContent-Length: 21\r\n\r\n{"message":"no exec"}' % status)
     with pytest.raises(EngineError, match=rf"{status}: .*no exec"):
-        start_exec(path, "1.41", "abc")
+        start_exec(path, "1.41", "abc", Pace())
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 UPGRADED\r\nConn", b"garbage\r\n\r\n", b"\r\n\r\n"])
 def test_an_answer_that_is_none_is_an_engine_error(engine_that_says: Callable[[bytes], str], answer: bytes) -> None:
     with pytest.raises(EngineError, match="starting exec abc"):
-        start_exec(engine_that_says(answer), "1.41", "abc")
+        start_exec(engine_that_says(answer), "1.41", "abc", Pace())
 
 
 def test_an_engine_that_is_not_there_is_an_engine_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
-        start_exec(str(tmp_path / "none.sock"), "1.41", "abc")
+        start_exec(str(tmp_path / "none.sock"), "1.41", "abc", Pace())
     assert caught.value.hint == "testronaut-lab engine status"

@@ -102,7 +102,7 @@ class InstallContainer:
         what = f"running {argv[0]} in the install container"
         with translated(what):
             created = api.exec_create(self._id, list(argv), user="0:0", environment=dict(env or {}), workdir="/")
-        stream = start_exec(self._engine.socket_path, api._version, created["Id"])
+        stream = start_exec(self._engine.socket_path, api._version, created["Id"], self._engine.pace)
         try:
             ended = _follow(stream, on_each, time.monotonic() + timeout_s)
         finally:

@@ -13,14 +13,16 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import docker
 import docker.constants
+import requests
 
-from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation
+from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout
+from testronaut_lab.container.pace import Pace
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import EngineInfo
 
@@ -28,8 +30,8 @@ DEFAULT_SOCKET = Path("/var/run/docker.sock")
 OLDEST_API = "1.40"  # Docker 19.03
 NEWEST_API: str = docker.constants.DEFAULT_DOCKER_API_VERSION
 CALL_TIMEOUT_S = 60
-HURRIED_CALL_TIMEOUT_S = 1.5
-_PROBE_TIMEOUT_S = 5.0
+HURRIED_CALL_TIMEOUT_S = 10.0
+_PROBE_TIMEOUT_S = 30.0
 _SERVER = re.compile(r"(Docker|Libpod)/(\S+) \(linux\)")
 _NAMES = {"Docker": "docker", "Libpod": "podman"}
 _API = re.compile(r"\d+\.\d+")
@@ -82,20 +84,34 @@ class NoEngine(EngineError):
 
 @dataclass(frozen=True)
 class Engine:
-    """A connected engine. Make one in a process and pass it on; it may be used from several threads, not across a fork."""
+    """A connected engine. Make one in a process and pass it on; it may be used from several threads, not across a fork.
+
+    `pace` is what this engine has been measured to take.
+    """
 
     client: docker.DockerClient
     info: EngineInfo
     socket_path: str
     speaks_libpod: bool = False
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self.client.api.hooks["response"].append(self._note)
 
     @cached_property
     def hurried(self) -> Engine:
-        """The same engine for calls that a step waits for: one that does not answer within 1.5 s is taken for lost."""
-        base_url, api = f"unix://{self.socket_path}", self.info.api
-        return Engine(
-            docker.DockerClient(base_url=base_url, version=api, timeout=HURRIED_CALL_TIMEOUT_S), self.info, self.socket_path
-        )
+        """The same engine for calls that a step waits for.
+
+        One that does not answer within 10 s, or within 20 times the longest that it has taken so far, counts as lost.
+        """
+        base_url, timeout_s = f"unix://{self.socket_path}", self.pace.deadline_s(HURRIED_CALL_TIMEOUT_S)
+        client = docker.DockerClient(base_url=base_url, version=self.info.api, timeout=timeout_s)
+        return Engine(client, self.info, self.socket_path, self.speaks_libpod, self.pace)
+
+    def _note(self, response: requests.Response, **_: object) -> None:
+        self.pace.note_call(response.url, response.elapsed.total_seconds())
+        if (hurried := self.__dict__.get("hurried")) is not None:
+            hurried.client.api.timeout = self.pace.deadline_s(HURRIED_CALL_TIMEOUT_S)
 
     def close(self) -> None:
         self.client.close()
@@ -181,7 +197,7 @@ def _greeting(endpoint: Endpoint) -> Mapping[str, str]:
     try:
         headers: Mapping[str, str] = client.get(f"{client.base_url}/_ping", timeout=_PROBE_TIMEOUT_S).headers
     except CLIENT_ERRORS as error:
-        raise OSError(f"it did not answer as an engine does: {explanation(error)}") from error
+        raise _no_engine_there(error) from error
     finally:
         client.close()
     return headers
@@ -192,12 +208,18 @@ def _version(endpoint: Endpoint) -> Mapping[str, object]:
     try:
         said: object = client.version(api_version=False)
     except (*CLIENT_ERRORS, LookupError, TypeError) as error:  # docker's client looks for a message in any JSON of an error
-        raise OSError(f"it did not answer as an engine does: {explanation(error)}") from error
+        raise _no_engine_there(error) from error
     finally:
         client.close()
     if not isinstance(said, dict) or "ApiVersion" not in said or "Version" not in said:
         raise OSError(f"it did not answer as an engine does: {said!r:.200}")
     return said
+
+
+def _no_engine_there(error: Exception) -> OSError:
+    if is_timeout(error):
+        return TimeoutError(f"it took the connection and did not answer within {_PROBE_TIMEOUT_S:g} s")
+    return OSError(f"it did not answer as an engine does: {explanation(error)}")
 
 
 def _knock(path: str) -> None:
@@ -262,7 +284,7 @@ def _in_words(error: OSError) -> str:
             return "nothing listens there"
         case errno.EACCES | errno.EPERM:
             return "permission denied"
-    return str(error)
+    return f"it did not take the connection within {_PROBE_TIMEOUT_S:g} s" if str(error) == "timed out" else str(error)
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -89,6 +89,11 @@ def translated(what: str) -> Iterator[None]:
         raise translate(error, what) from error
 
 
+def is_timeout(error: Exception) -> bool:
+    """Whether the engine did not answer in time; requests wraps some of these in a ConnectionError."""
+    return isinstance(error, _TIMEOUTS) or (isinstance(error, _CONNECTION) and "timed out" in str(error))
+
+
 def explanation(error: Exception) -> str:
     """The engine's own words where it answered, else the error's, on one line."""
     said = error.explanation if isinstance(error, docker.errors.APIError) and error.explanation else str(error)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from testronaut_lab.container.pace import Pace
 from testronaut_lab.errors import EngineError
 
 _HEADER_BYTES = 8
 _MAX_HEAD_BYTES = 64 * 1024
-_UPGRADE_TIMEOUT_S = 3.0  # the engine answers before it starts anything
+_UPGRADE_TIMEOUT_S = 10.0  # the engine answers before it starts anything
 _READS = 8
 
 
@@ -99,13 +101,12 @@ class _Hijacked:
 class HijackedExec(_Hijacked):
     """An exec's stdin, stdout and stderr; see `protocol.Attached`."""
 
-    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+    def __init__(self, exec_id: str, sock: socket.socket) -> None:
         super().__init__(exec_id, sock, "stream", "writing to an exec's stdin")
         self._frames = FrameReader()
-        self._early = self._frames.feed(already_read)
 
     def read(self) -> list[tuple[int, bytes]]:
-        frames, self._early = self._early, []
+        frames: list[tuple[int, bytes]] = []
         for _ in range(_READS):  # a command that never stops writing must not keep the caller from its clock
             data = self._receive(256 * 1024)
             if data is None:
@@ -126,17 +127,12 @@ class HijackedExec(_Hijacked):
 class HijackedTerminal(_Hijacked):
     """An exec's terminal; see `protocol.AttachedTerminal`. Without frames a cut cannot be told from an end: ask for the exit."""
 
-    def __init__(self, exec_id: str, sock: socket.socket, already_read: bytes) -> None:
+    def __init__(self, exec_id: str, sock: socket.socket) -> None:
         super().__init__(exec_id, sock, "terminal", "typing into an exec's terminal")
-        self._early = already_read
 
     def read(self) -> list[tuple[int, bytes]]:
         """At most 64 KiB at a time, for a terminal that never falls silent."""
-        data: bytes | None
-        if self._early:
-            data, self._early = self._early, b""
-        else:
-            data = self._receive(64 * 1024)
+        data = self._receive(64 * 1024)
         if data is None:
             return []
         if not data:
@@ -151,34 +147,41 @@ class HijackedTerminal(_Hijacked):
                 return 0
 
 
-def start_exec(socket_path: str, api: str, exec_id: str) -> HijackedExec:
+def start_exec(socket_path: str, api: str, exec_id: str, pace: Pace) -> HijackedExec:
     """Start a created exec and take its connection over. Raises EngineError when the engine refuses or cannot be reached."""
-    return HijackedExec(exec_id, *_started(socket_path, api, exec_id, tty=False))
+    return HijackedExec(exec_id, _started(socket_path, api, exec_id, pace, tty=False))
 
 
-def start_terminal(socket_path: str, api: str, exec_id: str) -> HijackedTerminal:
+def start_terminal(socket_path: str, api: str, exec_id: str, pace: Pace) -> HijackedTerminal:
     """Like `start_exec`, for an exec that was created with a terminal."""
-    return HijackedTerminal(exec_id, *_started(socket_path, api, exec_id, tty=True))
+    return HijackedTerminal(exec_id, _started(socket_path, api, exec_id, pace, tty=True))
 
 
-def _started(socket_path: str, api: str, exec_id: str, *, tty: bool) -> tuple[socket.socket, bytes]:
-    """The connection, and what of the stream came with the engine's answer."""
+def _started(socket_path: str, api: str, exec_id: str, pace: Pace, *, tty: bool) -> socket.socket:
+    """The connection; all of the stream is still to be read from it."""
     what = f"starting exec {exec_id[:12]} on {socket_path}"
+    timeout_s = pace.deadline_s(_UPGRADE_TIMEOUT_S)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    started = time.monotonic()
     try:
-        sock.settimeout(_UPGRADE_TIMEOUT_S)
+        sock.settimeout(timeout_s)
         sock.connect(socket_path)
         sock.sendall(_request(api, exec_id, tty=tty))
-        status, rest = _response(sock, what)
+        status = _response(sock, what)
+        pace.note(time.monotonic() - started)
         if status not in (101, 200):
+            rest = sock.recv(_MAX_HEAD_BYTES)
             raise EngineError(f"{what}: the engine answered {status}: {rest.decode(errors='backslashreplace').strip()}")
+    except TimeoutError as error:
+        sock.close()
+        raise EngineError(f"{what}: no answer within {timeout_s:g} s", hint="testronaut-lab engine status") from error
     except OSError as error:
         sock.close()
         raise EngineError(f"{what}: {error}", hint="testronaut-lab engine status") from error
     except EngineError:
         sock.close()
         raise
-    return sock, rest
+    return sock
 
 
 def _request(api: str, exec_id: str, *, tty: bool) -> bytes:
@@ -190,16 +193,19 @@ def _request(api: str, exec_id: str, *, tty: bool) -> bytes:
     return (head + body).encode()
 
 
-def _response(sock: socket.socket, what: str) -> tuple[int, bytes]:
-    """The status and what came after the headers in the same read."""
+def _response(sock: socket.socket, what: str) -> int:
+    """The status of the answer; nothing behind its headers is taken off the socket.
+
+    Output may arrive together with the headers. Taken with them, no poll would ever tell of it.
+    """
     head = b""
-    while b"\r\n\r\n" not in head:
-        data = sock.recv(4096)
-        if not data or len(head) > _MAX_HEAD_BYTES:
+    while not head.endswith(b"\r\n\r\n"):
+        seen = sock.recv(4096, socket.MSG_PEEK)
+        if not seen or len(head) > _MAX_HEAD_BYTES:
             raise EngineError(f"{what}: the engine closed the connection before it answered")
-        head += data
-    head, rest = head.split(b"\r\n\r\n", 1)
+        end = (head[-3:] + seen).find(b"\r\n\r\n")
+        head += sock.recv(len(seen) if end < 0 else end + 4 - len(head[-3:]))
     words = head.split(b"\r\n", 1)[0].split()
     if len(words) < 2 or not words[1].isdigit():
         raise EngineError(f"{what}: not an HTTP answer: {head[:60]!r}")
-    return int(words[1]), rest
+    return int(words[1])

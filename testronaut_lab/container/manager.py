@@ -49,11 +49,11 @@ class StepContainer:
 
     def attach(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedExec:
         exec_id = self._create_exec(argv, user, env, cwd, tty=False)
-        return start_exec(self._engine.socket_path, self._engine.client.api._version, exec_id)
+        return start_exec(self._engine.socket_path, self._engine.info.api, exec_id, self._engine.pace)
 
     def attach_terminal(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> HijackedTerminal:
         exec_id = self._create_exec(argv, user, env, cwd, tty=True)
-        return start_terminal(self._engine.socket_path, self._engine.client.api._version, exec_id)
+        return start_terminal(self._engine.socket_path, self._engine.info.api, exec_id, self._engine.pace)
 
     def resize(self, attached: AttachedTerminal, cols: int, rows: int) -> None:
         with translated(f"resizing a terminal in container {self.name}"):
@@ -117,6 +117,9 @@ class StepContainer:
 
     def hurry(self) -> None:
         self._engine = self._patient.hurried
+
+    def patience_s(self, usual_s: float) -> float:
+        return self._patient.pace.deadline_s(usual_s)
 
     def remove(self) -> None:
         with translated(f"removing container {self.name}"):

@@ -134,6 +134,10 @@ class Container(Protocol):
         """From now on a step waits for each call but `remove`: raise EngineError after seconds, not after a minute."""
         ...
 
+    def patience_s(self, usual_s: float) -> float:
+        """How many seconds to wait for what must be there after `usual_s` on an engine of the usual speed; asks nobody."""
+        ...
+
     def kill(self) -> None:
         """Kill it and everything in it; one that does not run is left as it is."""
         ...

@@ -11,6 +11,7 @@ import re
 import select
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +80,7 @@ class _Connection:
                     return
                 if way == "to_engine" and _EXEC_START.match(data):
                     self.line = self._proxy.next_exec()
+                time.sleep(self._proxy.delay_s)
                 whole, fault = self._proxy.judge(self, way, len(data))
                 sink.sendall(data[:whole])
                 if fault is not None:
@@ -108,7 +110,10 @@ class _Connection:
 
 
 class ChaosProxy:
-    """Listens on `path` for the engine at `upstream`; forwards everything until `arm` or `strike` says otherwise."""
+    """Listens on `path` for the engine at `upstream`; forwards everything until `arm` or `strike` says otherwise.
+
+    Each piece comes `delay_s` later than it would, both ways, as from an engine that is slow.
+    """
 
     def __init__(self, path: Path, upstream: str) -> None:
         self.path = path
@@ -119,6 +124,7 @@ class ChaosProxy:
         self._armed: dict[Fault, int] = {}  # and how many bytes each still lets through
         self._down: Kind | None = None
         self.struck: list[str] = []
+        self.delay_s = 0.0
         self.healed = threading.Event()
         self.healed.set()
         self._listener = socket.socket(socket.AF_UNIX)

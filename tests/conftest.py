@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from harness import Lab, open_lab
 
@@ -22,6 +23,10 @@ pytest_plugins = ["pytester"]
 
 # `make soak`: the long tests in their full length
 SOAK = os.environ.get("TESTRONAUT_LAB_SOAK") == "1"
+
+# a time limit of milliseconds says more of the machine than of the program
+hypothesis.settings.register_profile("lab", deadline=None)
+hypothesis.settings.load_profile("lab")
 
 SHELLS = ("dash", "bash", "busybox")
 _BUSYBOX_TAG = "testronaut-lab/test-busybox:1"

@@ -20,13 +20,16 @@ class SlowGuard:
     def __init__(self, failures: int) -> None:
         self.failures = failures
 
-    def sweep(self, keep: Iterable[int], timeout_s: float, sessions: Iterable[int]) -> bool:
+    def sweep(self, keep: Iterable[int], sessions: Iterable[int]) -> bool:
         self.failures -= 1
         return self.failures < 0
 
 
 class Killable:
     killed = False
+
+    def patience_s(self, usual_s: float) -> float:
+        return usual_s
 
     def kill(self) -> None:
         self.killed = True
@@ -39,8 +42,8 @@ def test_a_sweep_that_fails_is_tried_again_before_the_container_is_killed() -> N
 
 
 def test_a_sweep_that_goes_on_failing_kills_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bystanders, "_KILL_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(bystanders, "_KILL_S", 0.0)
     container = Killable()
-    with pytest.raises(SessionLost, match="could not be killed"):
+    with pytest.raises(SessionLost, match="were not dead 0 s after they had been killed"):
         Bystanders(cast(Container, container), cast(Guard, SlowGuard(10_000))).sweep()
     assert container.killed

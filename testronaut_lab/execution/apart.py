@@ -24,9 +24,9 @@ from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch
 
-_START_TIMEOUT_S = 20.0
-_ASK_TIMEOUT_S = 10.0
-_EXIT_TIMEOUT_S = 2.0
+_START_S = 60.0
+_ASK_S = 60.0
+_EXIT_S = 2.0
 _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 _ARGUMENT_BYTES = 100 * 1024  # Linux takes 128 KiB in one argument
 
@@ -97,7 +97,8 @@ class Launcher:
             command.nodeid, r"\command export -p", env=command.env, cwd=command.cwd, exports=command.exports, isolated=True
         )
         environment = StreamCapture(self._blobs, _ENVIRONMENT_BYTES)
-        end = self._driver.run(ask, environment, StreamCapture(self._blobs, 0), Bounds(_ASK_TIMEOUT_S, output_limit=False))
+        bounds = Bounds(self._container.patience_s(_ASK_S), output_limit=False)
+        end = self._driver.run(ask, environment, StreamCapture(self._blobs, 0), bounds)
         return Surroundings(end.stdout.read(), end.cwd if command.cwd is None else command.cwd, end)
 
     def start(self, command: Command, found: Surroundings) -> Running:
@@ -120,7 +121,7 @@ class Launcher:
 
         Raises SessionLost if it ended because its container did.
         """
-        deadline = time.monotonic() + _EXIT_TIMEOUT_S
+        deadline = time.monotonic() + self._container.patience_s(_EXIT_S)
         while (code := self._container.exit_code(attached)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         state = self._container.state()
@@ -139,7 +140,7 @@ class Launcher:
         attached = attach(argv, user=spec.user, env={}, cwd="/")
         with ExitStack() as undo:
             undo.callback(attached.close)
-            reader = _Handshake(attached)
+            reader = _Handshake(attached, self._container.patience_s(_START_S))
             pid = reader.line()
             if not pid.isdigit():
                 raise NotStarted(f"starting a shell for the command: {pid}")
@@ -170,11 +171,12 @@ class Launcher:
 class _Handshake:
     """Reads lines from a command's stdout up to a mark; what its shell says on stderr before that is why it failed."""
 
-    def __init__(self, attached: Attached) -> None:
+    def __init__(self, attached: Attached, timeout_s: float) -> None:
         self._attached = attached
         self._buffer = b""
         self._words = b""
-        self._deadline = time.monotonic() + _START_TIMEOUT_S
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
         self.rest: list[tuple[int, bytes]] = []
 
     def line(self) -> str:
@@ -197,7 +199,7 @@ class _Handshake:
         poll = select.poll()
         poll.register(self._attached.fileno(), select.POLLIN)
         if not poll.poll(max(int((self._deadline - time.monotonic()) * 1000), 0)):
-            raise SessionLost(f"a command of the session did not start within {_START_TIMEOUT_S:g} s")
+            raise SessionLost(f"a command of the session did not start within {self._timeout_s:g} s")
         try:
             for stream, data in self._attached.read():
                 if stream == 1:

@@ -27,7 +27,7 @@ from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState
 
 STOP_GRACE_S = 5.0
-_STREAMS_TIMEOUT_S = 4.0  # the engine waits two seconds for whoever still holds them
+_STREAMS_S = 4.0  # the engine waits two seconds for whoever still holds them
 _LOOK_EVERY_S = 0.02
 _LOG_BYTES = 1024 * 1024
 
@@ -129,7 +129,15 @@ class _Program:
 class BackgroundPrograms:
     """Those of one session, by name. From the session's thread, but for `interrupt`."""
 
-    def __init__(self, driver: ShellDriver, launcher: Launcher, new_capture: Callable[[], StreamCapture], probes: Probes) -> None:
+    def __init__(
+        self,
+        driver: ShellDriver,
+        launcher: Launcher,
+        new_capture: Callable[[], StreamCapture],
+        probes: Probes,
+        patience_s: Callable[[float], float],
+    ) -> None:
+        self._patience_s = patience_s
         self._driver = driver
         self._launcher = launcher
         self._new_capture = new_capture
@@ -232,7 +240,7 @@ class BackgroundPrograms:
             return _end(found, ExitKind.RUNNING, None, streams, notes=(note,), duration_s=duration_s)
         kind, mismatch = missed
         self._guests.kill(running.pid)
-        program.reader.close(_STREAMS_TIMEOUT_S)
+        program.reader.close(self._patience_s(_STREAMS_S))
         code = program.ended_early if kind is ExitKind.EXITED else None
         streams = program.reader.finish_first()
         self._forget(program)
@@ -292,7 +300,7 @@ class BackgroundPrograms:
     def _finish(self, program: _Program, code: int | None, started: float, *, by_itself: bool) -> ApartEnd:
         """Everything of it that still runs is killed, its streams are read to their end."""
         self._guests.kill(program.running.pid)
-        is_whole = program.reader.close(_STREAMS_TIMEOUT_S)
+        is_whole = program.reader.close(self._patience_s(_STREAMS_S))
         if code is None:
             code = self._launcher.exit_code(program.running.attached)
         streams = program.whole[0].finish(open_=not is_whole), program.whole[1].finish(open_=not is_whole)

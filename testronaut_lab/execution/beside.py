@@ -39,7 +39,7 @@ class Beside:
         self._blobs = blobs
         self._terminals = Terminals(container, driver, launcher, meter)
         probes = Probes(Placer(place.workspace, place.owner).has, self._probe)
-        self._programs = BackgroundPrograms(driver, launcher, new_capture, probes)
+        self._programs = BackgroundPrograms(driver, launcher, new_capture, probes, container.patience_s)
 
     @property
     def names(self) -> frozenset[str]:

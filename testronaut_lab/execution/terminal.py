@@ -37,7 +37,7 @@ from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch
 if TYPE_CHECKING:
     from testronaut_lab.execution.screen import Screen
 
-_DRAIN_TIMEOUT_S = 2.0
+_DRAIN_S = 2.0
 _SETTLE_S = 0.03  # whatever the terminal's end hangs up on
 _SEARCHED_BYTES = 256 * 1024
 _NAMES = {AwaitScreen: "screen", AwaitOutput: "expect", SendText: "send", PressKey: "key", Resize: "resize"}
@@ -178,7 +178,7 @@ class _Talk:
 
     def drain(self) -> None:
         """Read to the end of the stream, of a program that was killed."""
-        deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+        deadline = time.monotonic() + self._container.patience_s(_DRAIN_S)
         poll = select.poll()
         poll.register(self.terminal.fileno(), select.POLLIN)
         try:

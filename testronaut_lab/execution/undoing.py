@@ -31,7 +31,7 @@ from testronaut_lab.model.result import ExitKind, StepResult
 from testronaut_lab.model.undo import UndoHow, UndoResult
 
 _NAMED = 5
-_SHELL_TIMEOUT_S = 10.0
+_SHELL_TIMEOUT_S = 60.0
 _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 
 # In memory and not captured: told only where there is something. The driver's own directory is nobody's.

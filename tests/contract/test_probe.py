@@ -22,9 +22,9 @@ from testronaut_lab.workbench import SessionSettings, Workbench
 class _FilesOnly(Channel):
     """As on an engine in another kernel: the container sees a FIFO of its own under each name."""
 
-    def _fifo(self, name: str, mode: int) -> str:
-        super()._fifo(name, mode)
-        return super()._fifo(f"{name}.{secrets.token_hex(4)}", mode)
+    def _fifo(self, name: str, mode: int, flags: int) -> int:
+        os.close(super()._fifo(name, mode, flags))
+        return super()._fifo(f"{name}.{secrets.token_hex(4)}", mode, flags)
 
 
 class _Nothing(_FilesOnly):

@@ -15,7 +15,7 @@ from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 
-_KILL_TIMEOUT_S = 2.0
+_KILL_S = 10.0
 SETTLE_S = 0.004
 
 _T = TypeVar("_T")
@@ -32,12 +32,13 @@ class Bystanders:
     def sweep(self, ours: Iterable[int] = (), sessions: Iterable[int] = ()) -> None:
         """Kill everything but `ours`, process `sessions`, and the jobs of earlier steps; where that fails, the container."""
         kept, others = {*ours, *self._jobs}, frozenset(sessions)
-        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        timeout_s = self._container.patience_s(_KILL_S)
+        deadline = time.monotonic() + timeout_s
         try:
-            while not self._guard.sweep(kept, _KILL_TIMEOUT_S, others):
+            while not self._guard.sweep(kept, others):
                 # the killed must run to die, which the watchdog, always first, may not let them where CPU is short
                 if time.monotonic() > deadline:
-                    why = "some processes could not be killed"
+                    why = f"some of its processes were not dead {timeout_s:g} s after they had been killed"
                     break
                 time.sleep(SETTLE_S)
             else:

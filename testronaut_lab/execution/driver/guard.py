@@ -12,16 +12,18 @@ from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import EngineError
 from testronaut_lab.execution.driver.watchdog import Process, Watchdog, WatchdogLost
 
-_RESTART_TIMEOUT_S = 2.0
+# How much longer a second watchdog may take for an answer than the first, which was late on a line that may only be slow.
+_SECOND_PATIENCE = 5.0
 
 _T = TypeVar("_T")
 
 
 class Guard:
-    """Every call blocks for its answer, for twice its timeout and a little more at the worst. Not thread safe.
+    """Every call blocks for its answer. Not thread safe.
 
-    Raises WatchdogLost when the container is gone, stopped, paused or another one than it was; EngineError when that cannot
-    be found out.
+    A late answer alone is no loss: the engine is asked about the container, and where that runs, a second watchdog has five
+    times as long. Raises WatchdogLost when the container is gone, stopped, paused or another one than it was, or when the
+    second one is late too; EngineError when that cannot be found out.
     """
 
     def __init__(self, container: Container) -> None:
@@ -36,23 +38,23 @@ class Guard:
     def close(self) -> None:
         self._watchdog.close()
 
-    def processes(self, timeout_s: float = 2.0) -> list[Process]:
+    def processes(self) -> list[Process]:
         """See `Watchdog.processes`."""
-        return self._ask(lambda watchdog: watchdog.processes(timeout_s))
+        return self._ask(lambda watchdog: watchdog.processes())
 
-    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0, sessions: Iterable[int] = ()) -> bool:
+    def sweep(self, keep: Iterable[int], sessions: Iterable[int] = ()) -> bool:
         """See `Watchdog.sweep`."""
         kept, kept_sessions = frozenset(keep), frozenset(sessions)
-        return self._ask(lambda watchdog: watchdog.sweep(kept, timeout_s, kept_sessions))
+        return self._ask(lambda watchdog: watchdog.sweep(kept, kept_sessions))
 
-    def send_signal(self, name: str, pids: Iterable[int], timeout_s: float = 2.0) -> None:
+    def send_signal(self, name: str, pids: Iterable[int]) -> None:
         """See `Watchdog.send_signal`."""
         targets = tuple(pids)
-        self._ask(lambda watchdog: watchdog.send_signal(name, targets, timeout_s))
+        self._ask(lambda watchdog: watchdog.send_signal(name, targets))
 
-    def listens(self, port: int, timeout_s: float = 2.0) -> bool:
+    def listens(self, port: int) -> bool:
         """See `Watchdog.listens`."""
-        return self._ask(lambda watchdog: watchdog.listens(port, timeout_s))
+        return self._ask(lambda watchdog: watchdog.listens(port))
 
     def end(self, pids: Iterable[int]) -> None:
         """See `Watchdog.end`."""
@@ -78,7 +80,7 @@ class Guard:
         lost = self._watchdog.pid
         self._check(why)
         try:
-            renewed = Watchdog(self._container, _RESTART_TIMEOUT_S)
+            renewed = Watchdog(self._container, _SECOND_PATIENCE)
         except EngineError:
             self._check(why)  # the engine may learn only now of a container that has ended
             raise

@@ -23,8 +23,8 @@ from testronaut_lab.execution.driver.records import Record, RecordReader
 from testronaut_lab.execution.driver.script import ShellSpec
 from testronaut_lab.execution.driver.shelf import Shelf
 
-START_TIMEOUT_S = 20.0
-SETTLE_TIMEOUT_S = 3.0
+START_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 10.0
 # Each shell that is promoted or adopted stands 2.6 KiB deeper on its stack than the one it was copied from; 3,000 fill it.
 MAX_DEPTH = 1000
 _LAST_WORDS_S = 0.1

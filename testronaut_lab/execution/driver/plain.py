@@ -47,7 +47,7 @@ from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 _HELD_WAIT_S = 1.0
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

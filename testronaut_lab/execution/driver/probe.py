@@ -24,8 +24,9 @@ from testronaut_lab.execution.driver.script import RUN_DIR
 from testronaut_lab.execution.driver.watchdog import Watchdog, WatchdogLost
 
 PATIENCE_S = 2.0
-_WORD_DEADLINE_S = 5.0
-_FIFO_DEADLINE_S = 2.0
+_WORD_S = 60.0
+_FIFO_S = 2.0
+_SLACK = 10
 _PROBED = 0  # a step's number that no step has
 _SAY = (
     f'IFS= read -r a <{RUN_DIR}/nonce && printf "%s\\n" "$a"; '
@@ -79,9 +80,11 @@ def started(driver: Driver) -> Driver:
 
 
 def look_through(container: Container, channel: Channel, user: str) -> Sharing:
-    """Read a word through the mount, send one through two FIFOs. Blocks for some seconds where that does not work.
+    """Read a word through the mount, send one through two FIFOs.
 
-    What hangs in a FIFO is left for the watchdog. Raises EngineError, CaptureError.
+    That files are not shared is proved by the end of the command that could not read one, or by a minute without a word. That
+    FIFOs are not can only be told by waiting: for 2 s, or ten times as long as the word through the file has taken. What hangs
+    in a FIFO is left for the watchdog. Raises EngineError, CaptureError.
     """
     word, other = secrets.token_hex(8), secrets.token_hex(8)
     channel.put("nonce", f"{word}\n".encode())
@@ -90,7 +93,7 @@ def look_through(container: Container, channel: Channel, user: str) -> Sharing:
     attached = container.attach(["/bin/sh", "-c", _SAY], user=user, env={}, cwd="/")
     try:
         channel.pass_gate("probe", other)
-        return _listen(attached, fds[0], word.encode(), other.encode())
+        return _listen(attached, fds[0], word.encode(), other.encode(), container.patience_s)
     finally:
         attached.close()
         for fd in fds:
@@ -99,9 +102,10 @@ def look_through(container: Container, channel: Channel, user: str) -> Sharing:
         channel.close_gate("probe")
 
 
-def _listen(attached: Attached, fifo: int, word: bytes, other: bytes) -> Sharing:
+def _listen(attached: Attached, fifo: int, word: bytes, other: bytes, patience_s: Callable[[float], float]) -> Sharing:
     """`word` is awaited on the exec's stdout, and after it `other` from the FIFO, which alone says enough."""
-    deadline = time.monotonic() + _WORD_DEADLINE_S
+    started = time.monotonic()
+    deadline = started + patience_s(_WORD_S)
     said, came, ended = b"", b"", False
     poll = select.poll()
     for fd in (attached.fileno(), fifo):
@@ -119,7 +123,8 @@ def _listen(attached: Attached, fifo: int, word: bytes, other: bytes) -> Sharing
         if other in came:
             return Sharing.FIFOS
         if word in said and not knew:
-            deadline = time.monotonic() + _FIFO_DEADLINE_S
+            now = time.monotonic()
+            deadline = now + max(patience_s(_FIFO_S), _SLACK * (now - started))
         poll.poll(min(20, int(left * 1000) + 1))
     return Sharing.FILES if word in said else Sharing.NOTHING
 

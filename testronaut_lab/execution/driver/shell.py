@@ -29,8 +29,8 @@ from testronaut_lab.execution.driver.watch import Bounds, StepWatch, Stream
 from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
-KILL_TIMEOUT_S = 2.0
-PARK_TIMEOUT_S = 3.0
+KILL_TIMEOUT_S = 10.0
+PARK_TIMEOUT_S = 10.0
 _DYING_S = 0.5
 
 

@@ -14,7 +14,8 @@ from importlib.resources import files
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError
 
-_START_TIMEOUT_S = 10.0
+_START_S = 10.0
+_ANSWER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,21 @@ class WatchdogLost(Exception):
 
 
 class Watchdog:
-    """Starts at once; every call blocks for its answer. Not thread safe. Raises WatchdogLost, EngineError."""
+    """Starts at once; every call blocks for its answer. Not thread safe. Raises WatchdogLost, EngineError.
 
-    def __init__(self, container: Container, timeout_s: float = _START_TIMEOUT_S) -> None:
+    An answer may take 2 s on an engine of the usual speed, longer on one that has been slow. `patience` multiplies that.
+    """
+
+    def __init__(self, container: Container, patience: float = 1.0) -> None:
+        self._container = container
+        self._patience = patience
         text = files(__package__).joinpath("watchdog.sh").read_text()
         self._attached: Attached = container.attach(["/bin/sh", "-c", text, "watchdog"], user="0:0", env={}, cwd="/")
         self._buffer = b""
         self._poll = select.poll()
         self._poll.register(self._attached.fileno(), select.POLLIN)
         try:
-            self.pid = int(self._answer("R", timeout_s)[-1].split()[1])
+            self.pid = int(self._answer("R", _START_S)[-1].split()[1])
             container.favour(self._attached)  # among a hundred busy processes of a step it would wait for its turn
         except (WatchdogLost, EngineError):
             self._attached.close()
@@ -55,10 +61,10 @@ class Watchdog:
     def close(self) -> None:
         self._attached.close()
 
-    def processes(self, timeout_s: float = 2.0) -> list[Process]:
+    def processes(self) -> list[Process]:
         """Everything that runs in the container, ours too. Raises WatchdogLost."""
         self._send("l\n")
-        lines = self._answer("L", timeout_s)
+        lines = self._answer("L")
         found: list[Process] = []
         for line in lines[:-1]:
             words = line.split(" ", 5)
@@ -66,14 +72,14 @@ class Watchdog:
                 found.append(Process(int(words[1]), int(words[2]), words[3], int(words[4]), words[5]))
         return found
 
-    def sweep(self, keep: Iterable[int], timeout_s: float = 2.0, sessions: Iterable[int] = ()) -> bool:
+    def sweep(self, keep: Iterable[int], sessions: Iterable[int] = ()) -> bool:
         """Kill all but `keep`, `sessions`, the keeper and itself, until none is alive; False if some would not die.
 
         Raises WatchdogLost.
         """
         kept = [*(str(pid) for pid in sorted(set(keep))), *(f"s{number}" for number in sorted(sessions))]
         self._send(f"x {' '.join(kept)}\n")
-        return self._answer("WF", timeout_s)[-1].startswith("W")
+        return self._answer("WF")[-1].startswith("W")
 
     def end(self, pids: Iterable[int]) -> None:
         """Kill these, whatever they are; done before the next answer. Raises WatchdogLost."""
@@ -82,22 +88,22 @@ class Watchdog:
     def new_file(self, path: str) -> None:
         """Make a file that every process in the container can write and only root can read. Raises WatchdogLost."""
         self._send(f"n {path}\n")
-        self._answer("N", 2.0)
+        self._answer("N")
 
     def give(self, path: str) -> bytes:
         """What is in a file in the container, NUL bytes left out. Raises WatchdogLost."""
         self._send(f"g {path}\n")
-        return b"".join(line[1:] + b"\n" for line in self._lines("E", 2.0)[:-1])
+        return b"".join(line[1:] + b"\n" for line in self._lines("E", _ANSWER_S)[:-1])
 
-    def send_signal(self, name: str, pids: Iterable[int], timeout_s: float = 2.0) -> None:
+    def send_signal(self, name: str, pids: Iterable[int]) -> None:
         """Send a signal (a name without SIG) to processes, to whole groups by negative numbers. Raises WatchdogLost."""
         self._send(f"s {name} {' '.join(map(str, pids))}\n")
-        self._answer("K", timeout_s)
+        self._answer("K")
 
-    def listens(self, port: int, timeout_s: float = 2.0) -> bool:
+    def listens(self, port: int) -> bool:
         """Whether some process in the container's network listens on a TCP port, of IPv4 or IPv6. Raises WatchdogLost."""
         self._send(f"p {port:04X}\n")
-        return self._answer("N", timeout_s)[-1] == "N 1"
+        return self._answer("N")[-1] == "N 1"
 
     def _send(self, text: str) -> None:
         try:
@@ -105,11 +111,12 @@ class Watchdog:
         except EngineError as error:
             raise WatchdogLost(str(error)) from error
 
-    def _answer(self, last: str, timeout_s: float) -> list[str]:
-        return [line.decode(errors="backslashreplace") for line in self._lines(last, timeout_s)]
+    def _answer(self, last: str, usual_s: float = _ANSWER_S) -> list[str]:
+        return [line.decode(errors="backslashreplace") for line in self._lines(last, usual_s)]
 
-    def _lines(self, last: str, timeout_s: float) -> list[bytes]:
+    def _lines(self, last: str, usual_s: float) -> list[bytes]:
         """The lines up to the first that begins with one of the letters in `last`."""
+        timeout_s = self._container.patience_s(usual_s) * self._patience
         deadline = time.monotonic() + timeout_s
         lines: list[bytes] = []
         while True:

@@ -143,7 +143,7 @@ def test_something_else_on_the_socket_is_no_engine(
     monkeypatch: pytest.MonkeyPatch, only_sockets_of: Path, listening: socket.socket
 ) -> None:
     monkeypatch.setattr(engine_module, "_PROBE_TIMEOUT_S", 0.2)
-    with pytest.raises(NoEngine, match="did not answer as an engine does"):
+    with pytest.raises(NoEngine, match=r"took the connection and did not answer within 0\.2 s"):
         connect({}, only_sockets_of)
 
 

@@ -190,7 +190,7 @@ class PlanRun:
         self.log.emit(PlanRecorded(number, self._kept(plan_json(plan)), written))
         self._preparing = True
         try:
-            image_id = self._bench.prepare(number, plan.image, plan.tools)
+            image_id = self._bench.prepare(number, plan.image, plan.tools, SessionSettings.of(plan))
         except KeyboardInterrupt as interrupt:
             if self._stopped_by is None:
                 raise

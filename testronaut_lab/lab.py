@@ -115,7 +115,7 @@ class Session:
             raise UsageError("this session is closed", hint="make a new one: Session(image)")
         if self._live is None:
             _open_sessions.add(self)
-            self._image_id = self._bench.prepare(0, self._image, self._tools)
+            self._image_id = self._bench.prepare(0, self._image, self._tools, self._settings)
             self._live = self._bench.session(self._image_id, self._settings, self._env)
             self._facts = self._live.facts
 

@@ -111,10 +111,15 @@ class Workbench:
         if engine is not None:
             engine.close()
 
-    def prepare(self, plan: int, image: ImageSpec, tools: tuple[ToolSpec, ...]) -> str:
-        """The id of the image with the tools in it. Raises EngineError, InstallError."""
+    def prepare(self, plan: int, image: ImageSpec, tools: tuple[ToolSpec, ...], settings: SessionSettings | None = None) -> str:
+        """The id of the image with the tools in it. Raises EngineError, InstallError.
+
+        Where limits are required, a session with these `settings` is tried in the bare image before any tool is installed.
+        """
         base = self._held_base(image)
         self._emit(ImageReady(plan, base.info, base.note))
+        if settings is not None and self._limits.required:
+            self.session(base.info.id, replace(settings, network="none", watch=False, undo=None), {}).close()
         if not tools:
             return base.info.id
         installed = self._held_tools(plan, base, tools)

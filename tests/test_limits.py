@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commandline import Project
+from commandline import HELLO, Project
 from conftest import MakeSession
 from groups import HYBRID, ID, LAYOUTS, V1, V2, Layout, own, write
 
@@ -215,9 +215,18 @@ def test_steps_whose_usage_nobody_can_measure_have_none_and_expectations_on_it_a
 @pytest.mark.usefixtures("hidden")
 def test_a_run_that_requires_limits_refuses_to_start_without(tmp_path: Path) -> None:
     result = run_plans([plan_of(tmp_path, {"run": "touch ran"})], RunOptions(require_limits=True))  # type: ignore[list-item]
-    (case,) = result.plans[0].cases
-    assert (result.exit_status, case.status, case.steps) == (ExitStatus.ENGINE, Status.ERROR, ())
-    assert case.error is not None and case.error.message.startswith("limits are required, and in the session's container")
+    (plan,) = result.plans
+    assert (result.exit_status, plan.status, [case.steps for case in plan.cases]) == (ExitStatus.ENGINE, Status.ERROR, [()])
+    assert plan.error is not None and plan.error.message.startswith("limits are required, and in the session's container")
+
+
+@pytest.mark.engine
+@pytest.mark.usefixtures("hidden")
+def test_limits_that_are_required_are_tried_before_any_tool_is_installed(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(HELLO.replace("cases:", "tools: ['apt:there-is-no-such-package']\ncases:"))
+    said = project.here("run", "--require-limits")
+    assert (said.status, said.out.count("limits are required"), "install" in said.out) == (ExitStatus.ENGINE, 1, False)
 
 
 @pytest.mark.engine

@@ -82,7 +82,7 @@ class LimitCheck:
 
     def __init__(self, tell: Callable[[Problem], object], *, required: bool) -> None:
         self._tell = tell
-        self._required = required
+        self.required = required
         self._found = Enforcement()
 
     def engine(self, engine: Engine) -> None:
@@ -90,7 +90,7 @@ class LimitCheck:
 
         An engine that says it has them proves nothing.
         """
-        if not self._required:
+        if not self.required:
             return
         with translated("asking the engine for its limits"):
             said = engine.client.info()
@@ -105,7 +105,7 @@ class LimitCheck:
         found = Enforcement(_unenforced_anyhow(container, spec, groups), meter.unmeasured, bool(groups))
         if not found.unenforced and not found.unmeasured:
             return
-        if self._required:
+        if self.required:
             raise _refusal(str(found), engine)
         if found != self._found:
             self._found = found

@@ -136,5 +136,5 @@ def _text(stream: TextIOWrapper) -> str:
 
 def stopped_by(process: subprocess.Popen[str], number: signal.Signals) -> Said:
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     return Said(process.returncode, out, err)

@@ -46,7 +46,7 @@ class Lab:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float = 120.0,
         exports: Mapping[str, str] | None = None,
     ) -> StepResult:
         request = StepRequest(
@@ -57,7 +57,7 @@ class Lab:
 
     def argv(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, cwd: str | None = None) -> StepResult:
         request = StepRequest(
-            "step", "x.lab.yaml::case::step", argv=words, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=30.0
+            "step", "x.lab.yaml::case::step", argv=words, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=120.0
         )  # fmt: skip
         return self.session.run(request)
 

@@ -142,4 +142,4 @@ def test_a_mounted_file_is_readable_in_the_container(engine: Engine, base_image:
     assert base is not None
     with HostTrust(None, (), (("/dev/testronaut-x", "text\n"),)).mounts() as mounts:
         with install_container(engine, base, "tlabtest-trust-mount", mounts) as container:
-            assert container.run(["cat", "/dev/testronaut-x"], timeout_s=30).last_lines == ("text",)
+            assert container.run(["cat", "/dev/testronaut-x"], timeout_s=120).last_lines == ("text",)

@@ -55,7 +55,7 @@ def altered(shop: Workshop, script: str, *words: str) -> Iterator[Workshop]:
     """The same shop on a base in which a script was run."""
     tag = tool_tag(f"tlabtest-{Path(shop.folder).name[:10]}")
     with install_container(shop.engine, shop.base, f"{PREFIX}-base") as container:
-        ended = container.run(["sh", "-ec", script, "sh", *words], timeout_s=30)
+        ended = container.run(["sh", "-ec", script, "sh", *words], timeout_s=120)
         assert ended.ok, ended.text
         container.commit(tag, {})
     image = inspect(shop.engine, tag)

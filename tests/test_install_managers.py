@@ -147,7 +147,7 @@ def test_an_npm_tarball_is_installed_with_its_version(shop: Workshop) -> None:
 def without_apt(shop: Workshop) -> Iterator[Workshop]:
     tag = tool_tag("tlabtest-without-apt")
     with install_container(shop.engine, shop.base, f"{PREFIX}-bare") as container:
-        assert container.run(["rm", "/usr/bin/apt-get"], timeout_s=30).ok
+        assert container.run(["rm", "/usr/bin/apt-get"], timeout_s=120).ok
         container.commit(tag, {})
     image = inspect(shop.engine, tag)
     assert image is not None
@@ -181,7 +181,7 @@ def test_a_base_whose_root_has_no_home_still_gets_tools(engine: Engine, shop: Wo
     tag = tool_tag("tlabtest-no-home")
     with install_container(engine, shop.base, f"{PREFIX}-nohome") as container:
         script = "sed -i 's,^root:.*,root:x:0:0::/nowhere:/bin/sh,' /etc/passwd && rm -rf /root"
-        assert container.run(["sh", "-c", script], timeout_s=30).ok
+        assert container.run(["sh", "-c", script], timeout_s=120).ok
         container.commit(tag, {})
     base: ResolvedImage | None = inspect(engine, tag)
     assert base is not None

@@ -168,7 +168,7 @@ def cut_off(engine: Engine, base: ResolvedImage) -> Iterator[ResolvedImage]:
             f"rm -rf /etc/apt/sources.list*; echo '{line}' >/etc/apt/sources.list; "
             "echo 'Acquire::Retries \"0\";' >/etc/apt/apt.conf.d/99-no-retries-of-its-own"
         )
-        assert container.run(["sh", "-c", script], timeout_s=30).ok
+        assert container.run(["sh", "-c", script], timeout_s=120).ok
         container.commit(tag, {})
     image = inspect(engine, tag)
     assert image is not None
@@ -219,7 +219,7 @@ def test_a_command_tells_its_status_and_the_lines_of_both_streams(container: Ins
 def test_the_ca_bundle_is_mounted_and_readable_in_the_container(engine: Engine, base: ResolvedImage, tmp_path: Path) -> None:
     tmp_path.joinpath("ca.pem").write_text("certificates\n")
     with install_container(engine, base, f"{PREFIX}-ca", {CA_BUNDLE_TARGET: tmp_path / "ca.pem"}) as container:
-        ended = container.run(["cat", CA_BUNDLE_TARGET], timeout_s=30)
+        ended = container.run(["cat", CA_BUNDLE_TARGET], timeout_s=120)
     assert ended.last_lines == ("certificates",)
 
 
@@ -262,7 +262,7 @@ def test_a_program_that_does_not_start_is_an_error_with_the_evidence(
     container: InstallContainer, script: str, evidence: str
 ) -> None:
     write = ["sh", "-c", 'printf %s "$1" >/usr/local/bin/broken; chmod 755 /usr/local/bin/broken', "sh", script]
-    assert container.run(write, timeout_s=30).ok
+    assert container.run(write, timeout_s=120).ok
     with pytest.raises(InstallError, match=f"(?s)it is installed and does not start:.*{evidence}"):
         verify(proof(container, tool("broken"), "dpkg"))
 
@@ -282,7 +282,7 @@ def test_a_program_may_be_named_by_its_path(container: InstallContainer) -> None
 @pytest.mark.engine
 def test_a_program_off_the_path_is_an_error_that_names_it(container: InstallContainer) -> None:
     listing = ["sh", "-c", "echo /usr/games/only-here >/var/lib/dpkg/info/hostname.list"]
-    assert container.run(listing, timeout_s=30).ok
+    assert container.run(listing, timeout_s=120).ok
     with pytest.raises(InstallError, match="brings /usr/games/only-here, none of which is on the PATH") as caught:
         verify(proof(container, tool("hostnames"), "hostname"))
     assert caught.value.hint == "name it with its path: command: /usr/games/only-here"

@@ -170,7 +170,7 @@ def test_a_recorder_that_is_terminated_removes_its_session_and_writes_nothing(pr
             assert process.poll() is None
         assert list(sessions.glob("*/workspace/began"))
         process.terminate()
-        assert 143 == process.wait(timeout=30)
+        assert 143 == process.wait(timeout=120)
     assert not (project.root / "a.lab.yaml").exists()
     assert [] == list(sessions.glob("*/workspace"))
 

@@ -24,7 +24,7 @@ class Do:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     exports: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = 30.0
+    timeout_s: float = 120.0
     error: str | None = None
     in_cwd: str | None = None
     merge: bool = False

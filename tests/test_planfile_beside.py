@@ -9,7 +9,7 @@ import pytest
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.expect import TextExpect
-from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, PressKey, Ready, Resize, SendText, Tty
+from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, AwaitSettled, PressKey, Ready, Resize, SendText, Tty
 from testronaut_lab.model.plan import Plan, Step, substitute
 from testronaut_lab.model.result import Phase
 from testronaut_lab.planfile import parse_plan
@@ -42,13 +42,13 @@ def test_interactions_keep_their_order_and_deadlines() -> None:
     step = only(
         tty=True,
         interact=[
-            {"screen": "3/3", "timeout": "5s"}, {"screen": {"matches": "^a"}}, {"expect": r"\\x1b"}, {"send": "cher"},
-            {"key": "enter"}, {"resize": {"cols": 100, "rows": 30}},
+            {"screen": "3/3", "timeout": "5s"}, {"screen": {"matches": "^a"}}, {"settled": "300ms"}, {"expect": r"\\x1b"},
+            {"send": "cher"}, {"key": "enter"}, {"resize": {"cols": 100, "rows": 30}},
         ],
     )  # fmt: skip
     assert step.interact == (
-        AwaitScreen(TextExpect(contains=("3/3",)), 5.0), AwaitScreen(TextExpect(matches="^a")), AwaitOutput(r"\\x1b"),
-        SendText("cher"), PressKey("enter"), Resize(100, 30),
+        AwaitScreen(TextExpect(contains=("3/3",)), 5.0), AwaitScreen(TextExpect(matches="^a")), AwaitSettled(0.3),
+        AwaitOutput(r"\\x1b"), SendText("cher"), PressKey("enter"), Resize(100, 30),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
-from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, PressKey, Ready, Resize, SendText, Tty
+from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, AwaitSettled, PressKey, Ready, Resize, SendText, Tty
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Plan, Retry, Save, Step, substitute
 from testronaut_lab.model.substitution import literally
@@ -166,8 +166,8 @@ def test_every_expectation_reads_back() -> None:
 
 def test_terminals_and_background_programs_read_back() -> None:
     interact = (
-        AwaitScreen(TextExpect(contains=("3/3",)), 5.0), AwaitScreen(TextExpect(equals="x")), AwaitOutput("a|b"),
-        SendText("cher"), PressKey("enter", 0.5), Resize(100, 50),
+        AwaitScreen(TextExpect(contains=("3/3",)), 5.0), AwaitScreen(TextExpect(equals="x")), AwaitSettled(0.3),
+        AwaitOutput("a|b"), SendText("cher"), PressKey("enter", 0.5), Resize(100, 50),
     )  # fmt: skip
     found = step(WrittenStep(run="vi", tty=Tty(100, 24, "vt100"), interact=interact))
     assert (Tty(100, 24, "vt100"), interact) == (found.tty, found.interact)

@@ -60,6 +60,32 @@ def test_a_screen_that_became_smaller_meanwhile_takes_the_cursor_back_within_it(
     assert made.text().splitlines()[1][3] == "!"
 
 
+def test_a_screen_that_shrinks_scrolls_only_as_far_as_its_cursor_needs() -> None:
+    made = screen(b"only", rows=24)
+    made.resize(10, 10)
+    assert made.text() == "only\n"
+    made.feed(b"\r\n2\r\n3\r\n4\r\n5\x1b[2A")
+    made.resize(10, 2)
+    assert made.text() == "2\n3\n"
+    made.feed(b"!")
+    assert made.text() == "2\n3!\n"
+
+
+def test_a_screen_that_grows_again_has_room_below() -> None:
+    made = screen(b"1\r\n2\r\n3")
+    made.resize(10, 1)
+    made.resize(10, 3)
+    made.feed(b"\r\n4\r\n5")
+    assert made.text() == "3\n4\n5\n"
+
+
+def test_what_a_full_screen_program_hides_scrolls_with_its_own_cursor() -> None:
+    made = screen(b"1\r\n2\r\n3\x1b[?1049h\x1b[H")
+    made.resize(10, 2)
+    made.feed(b"\x1b[?1049l!")
+    assert made.text() == "2\n3!\n"
+
+
 def test_a_wish_for_132_columns_changes_nothing() -> None:
     assert shown(b"a\x1b[?3hb\x1b[?3l" + b"c" * 9) == "abcccccccc\nc\n"
 

@@ -14,7 +14,7 @@ from testronaut_lab import Session
 from testronaut_lab.errors import UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.model.expect import TextExpect
-from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, Interaction, PressKey, Resize, SendText, Tty
+from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, AwaitSettled, Interaction, PressKey, Resize, SendText, Tty
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import ExitKind, ShellState, Status, StepResult
 
@@ -144,6 +144,33 @@ def test_a_screen_that_does_not_come_fails_the_step_and_is_shown(shell: Lab) -> 
     assert (mismatch.aspect, mismatch.expected) == ("interact[1].screen", "a screen with 'there' within 0.2 s")
     assert re.fullmatch(r"after 0\.2\d* s, the screen showed:\nhere\n", mismatch.actual)
     assert shell.out("echo alive") == "alive\n"
+
+
+def test_a_prompt_that_ends_in_a_blank_is_waited_for_and_expected(dash: Lab) -> None:
+    result = in_terminal(dash, "printf 'name? '; read -r name", shows("name? "), SendText("x\r"))
+    assert (result.mismatches, result.screen) == ((), "name? x\n")
+
+
+def test_a_step_whose_time_is_up_while_it_waits_says_for_what(dash: Lab) -> None:
+    result = in_terminal(dash, "echo here; exec sleep 100", shows("here"), shows("there"), timeout_s=0.5)
+    assert result.exit.kind is ExitKind.TIMEOUT
+    (mismatch,) = result.mismatches
+    assert mismatch.aspect == "interact[1].screen"
+    assert re.fullmatch(
+        r"the step's time \(0\.5 s\) was up after 0\.\d+ s of waiting, the screen showed:\nhere\n", mismatch.actual
+    )
+
+
+def test_a_screen_is_waited_for_until_it_has_settled(dash: Lab) -> None:
+    script = "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done; read -r x; echo got $x"
+    result = in_terminal(dash, script, AwaitSettled(0.8), SendText("it\r"), AwaitSettled(0.3))
+    assert (result.mismatches, result.screen) == ((), "1\n2\n3\n4\n5\nit\ngot it\n")
+
+
+def test_a_screen_that_never_settles_is_a_mismatch(dash: Lab) -> None:
+    result = in_terminal(dash, "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done", AwaitSettled(5.0, 0.6))
+    (mismatch,) = result.mismatches
+    assert (mismatch.aspect, mismatch.expected) == ("interact[0].settled", "a screen that stays the same for 5 s within 0.6 s")
 
 
 def test_a_program_that_ends_before_it_was_done_with_is_a_mismatch(dash: Lab) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyte
 from pyte import modes
@@ -31,6 +31,9 @@ _HOW = {"erase_in_display": (0, 1, 2, 3), "erase_in_line": (0, 1, 2), "clear_tab
 # Lines that scroll by without a control between them: pyte takes five seconds for a megabyte of them.
 _SEQUENCE_OR_PLAIN_TEXT = re.compile(r"\x1b(?:\[[\x20-\x3f]*[\x40-\x7e]|[^\[])|([^\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]+)")
 _LONG = 4096
+
+
+_Rows = dict[int, dict[int, pyte.screens.Char]]
 
 
 class Screen:
@@ -86,11 +89,27 @@ class _Emulated(pyte.Screen):
 
     def __init__(self, cols: int, rows: int, answers: bytearray) -> None:
         self._answers = answers
-        self._main: tuple[dict[int, dict[int, pyte.screens.Char]], int, int] | None = None
+        self._main: tuple[_Rows, int, int] | None = None
         super().__init__(cols, rows)
 
     def write_process_input(self, data: str) -> None:
         self._answers += data.encode()
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Terminals scroll only as far as the cursor needs; pyte drops as many lines from the top as the screen loses."""
+        lines, columns = lines or self.lines, columns or self.columns
+        if lines < self.lines:
+            rows, self.cursor.y = _scrolled(self.buffer, self.cursor.y, lines)
+            self._show(rows)
+            if self._main is not None:
+                hidden, x, y = self._main
+                hidden, y = _scrolled(hidden, y, lines)
+                self._main = (hidden, x, y)
+            self.lines = lines
+        super().resize(lines, columns)
+        self.set_margins()
+        self.cursor.x = min(self.cursor.x, self.columns - 1)
+        self.dirty.update(range(self.lines))
 
     def set_mode(self, *numbers: int, **flags: bool) -> None:
         if flags.get("private") and _ALTERNATE & set(numbers) and self._main is None:
@@ -102,11 +121,20 @@ class _Emulated(pyte.Screen):
         if flags.get("private") and _ALTERNATE & set(numbers) and self._main is not None:
             lines, x, y = self._main
             self._main = None
-            self.buffer.clear()
-            for number, line in lines.items():
-                self.buffer[number].update(line)
+            self._show(lines)
             self.cursor.x, self.cursor.y = min(x, self.columns - 1), min(y, self.lines - 1)
         super().reset_mode(*_known(numbers, flags), **flags)
+
+    def _show(self, rows: _Rows) -> None:
+        self.buffer.clear()
+        for number, row in rows.items():
+            self.buffer[number].update(row)
+
+
+def _scrolled(rows: Mapping[int, Mapping[int, pyte.screens.Char]], cursor_y: int, lines: int) -> tuple[_Rows, int]:
+    """The rows that a screen of so many lines keeps, its cursor among them, and where that is then."""
+    gone = max(cursor_y - lines + 1, 0)
+    return {y - gone: dict(row) for y, row in rows.items() if gone <= y < gone + lines}, cursor_y - gone
 
 
 def _known(numbers: tuple[int, ...], flags: dict[str, bool]) -> tuple[int, ...]:

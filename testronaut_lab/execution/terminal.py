@@ -23,6 +23,7 @@ from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
+    AwaitSettled,
     Interaction,
     PressKey,
     Resize,
@@ -30,9 +31,9 @@ from testronaut_lab.model.interaction import (
     Tty,
     describe_screen,
     key_bytes,
-    shows,
 )
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch
+from testronaut_lab.model.screentext import shows
 
 if TYPE_CHECKING:
     from testronaut_lab.execution.screen import Screen
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
 _DRAIN_S = 2.0
 _SETTLE_S = 0.03  # whatever the terminal's end hangs up on
 _SEARCHED_BYTES = 256 * 1024
-_NAMES = {AwaitScreen: "screen", AwaitOutput: "expect", SendText: "send", PressKey: "key", Resize: "resize"}
+_NAMES = {
+    AwaitScreen: "screen",
+    AwaitSettled: "settled",
+    AwaitOutput: "expect",
+    SendText: "send",
+    PressKey: "key",
+    Resize: "resize",
+}
 
 
 class Terminals:
@@ -143,6 +151,9 @@ class _Talk:
         self._unmatched = b""
         self._outbox = bytearray()
         self._typed = False
+        self._shown = ""
+        self._changed = 0.0
+        self._is_over = False
 
     def take(self, data: bytes) -> None:
         """What the program wrote."""
@@ -152,6 +163,7 @@ class _Talk:
         self.screen.answers.clear()
         if self._items:
             self._unmatched = (self._unmatched + data)[-_SEARCHED_BYTES:]
+            self._note_what_is_new()
 
     def go_on(self) -> float | None:
         """Do what can be done now; the deadline of what has to be waited for then, None if there is nothing."""
@@ -159,6 +171,7 @@ class _Talk:
             if self._deadline is None:
                 self._began = time.monotonic()
                 self._deadline = self._began + self._items[0][1].timeout_s
+                self._shown, self._changed = self.screen.text(), self._began
             if not self._is_done(self._items[0][1]):
                 break
             self._items.popleft()
@@ -166,12 +179,24 @@ class _Talk:
         self._flush()
         return self._deadline
 
+    @property
+    def settles_at(self) -> float | None:
+        """When the screen will have been the same for long enough, if that is waited for."""
+        item = self._items[0][1] if self._items else None
+        return self._changed + item.quiet_s if isinstance(item, AwaitSettled) else None
+
     def missed(self) -> None:
         """The deadline has passed."""
         self._complain(f"after {time.monotonic() - self._began:.3g} s")
 
+    def cut_short(self, timeout_s: float) -> None:
+        """The step's own time is up."""
+        if self._items:
+            self._complain(f"the step's time ({timeout_s:g} s) was up after {time.monotonic() - self._began:.3g} s of waiting")
+
     def ended(self) -> None:
         """The program has ended; what it wrote last may still have been what was waited for."""
+        self._is_over = True
         self.go_on()
         if self._items:
             self._complain("the program had ended")
@@ -200,6 +225,8 @@ class _Talk:
         match item:
             case AwaitScreen(expect=expect):
                 return shows(expect, self.screen.text())
+            case AwaitSettled(quiet_s=quiet_s):
+                return self._is_over or time.monotonic() - self._changed >= quiet_s
             case AwaitOutput(pattern=pattern):
                 match = re.search(pattern.encode(), self._unmatched)
                 self._unmatched = self._unmatched if match is None else self._unmatched[match.end() :]
@@ -214,6 +241,10 @@ class _Talk:
                 return True
             case _:
                 assert_never(item)
+
+    def _note_what_is_new(self) -> None:
+        if isinstance(self._items[0][1], AwaitSettled) and (shown := self.screen.text()) != self._shown:
+            self._shown, self._changed = shown, time.monotonic()
 
     def _is_typed(self, data: bytes) -> bool:
         if not self._typed:
@@ -245,11 +276,14 @@ class _Watch:
             awaited = self._talk.go_on()
             now = time.monotonic()
             if (reason := self._too_far(now)) is not None:
+                if reason is ExitKind.TIMEOUT:
+                    self._talk.cut_short(self._bounds.timeout_s)
                 return reason
             if awaited is not None and now >= awaited:
                 self._talk.missed()
                 return ExitKind.TIMEOUT
-            if self._wait(min(self._deadline, self._next_check, self._deadline if awaited is None else awaited) - now):
+            times = (self._deadline, self._next_check, awaited, self._talk.settles_at)
+            if self._wait(min(each for each in times if each is not None) - now):
                 return ExitKind.CANCELLED
             try:
                 for _, data in self._talk.terminal.read():
@@ -283,6 +317,8 @@ def _wanted(item: Interaction) -> str:
     match item:
         case AwaitScreen(expect=expect):
             return f"{describe_screen(expect)} within {item.timeout_s:g} s"
+        case AwaitSettled(quiet_s=quiet_s):
+            return f"a screen that stays the same for {quiet_s:g} s within {item.timeout_s:g} s"
         case AwaitOutput(pattern=pattern):
             return f"output that matches {pattern} within {item.timeout_s:g} s"
         case SendText() | PressKey() | Resize():

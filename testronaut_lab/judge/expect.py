@@ -17,6 +17,7 @@ from testronaut_lab.model.globs import is_glob, matches_any, matches_glob
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, StepResult
+from testronaut_lab.model.screentext import unmet
 
 _MAX_LISTED = 20
 
@@ -151,8 +152,14 @@ def _check_screen(expect: TextExpect | None, screen: str | None) -> Iterator[Mis
     if screen is None:
         yield Mismatch("screen", "a screen", "the step had no terminal")
         return
-    for mismatch in check_text(expect, Subject("screen", screen.encode())):
-        yield replace(mismatch, actual=f"the screen showed:\n{screen}" if screen else "the screen was empty")
+    actual = f"the screen showed:\n{screen}" if screen else "the screen was empty"
+    missed = unmet(expect, screen)
+    for mismatch in check_text(replace(missed, contains=(), not_contains=(), matches=None), Subject("screen", screen.encode())):
+        yield replace(mismatch, actual=actual)
+    yield from (Mismatch("screen.contains", text, actual) for text in missed.contains)
+    yield from (Mismatch("screen.not_contains", f"not {text}", actual) for text in missed.not_contains)
+    if missed.matches is not None:
+        yield Mismatch("screen.matches", f"a match of {missed.matches}", actual)
 
 
 def _check_files(expect: Mapping[str, FileExpect], workspace: Workspace) -> Iterator[Mismatch]:

@@ -5,7 +5,6 @@ How a terminal is driven is in `execution/terminal.py`, how a program is kept go
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from pydantic.dataclasses import dataclass
@@ -57,6 +56,14 @@ class AwaitScreen:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class AwaitSettled:
+    """Wait until the screen has shown nothing new for `quiet_s`, counted from when the waiting began."""
+
+    quiet_s: float
+    timeout_s: float = DEFAULT_DEADLINE_S
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class AwaitOutput:
     """Wait for a match of the regex in the bytes that came after the last match; what is matched is used up."""
 
@@ -89,7 +96,7 @@ class Resize:
     timeout_s: float = DEFAULT_DEADLINE_S
 
 
-Interaction = AwaitScreen | AwaitOutput | SendText | PressKey | Resize
+Interaction = AwaitScreen | AwaitSettled | AwaitOutput | SendText | PressKey | Resize
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -124,20 +131,8 @@ class Ready:
                 return f"exit status 0 of `{self.run}`"
 
 
-def shows(expect: TextExpect, screen: str) -> bool:
-    """Whether a screen holds all that is expected of it; a screen has no JSON and no file."""
-    return (
-        (expect.equals is None or expect.equals == screen)
-        and all(text in screen for text in expect.contains)
-        and not any(text in screen for text in expect.not_contains)
-        and (expect.matches is None or re.search(expect.matches, screen) is not None)
-        and (expect.lines is None or expect.lines == len(screen.splitlines()))
-        and (expect.empty is None or expect.empty == (screen == ""))
-    )
-
-
 def describe_screen(expect: TextExpect) -> str:
-    """What `shows` looks for, in words."""
+    """What `screentext.shows` looks for, in words."""
     wanted = [f"equal to {expect.equals!r}"] if expect.equals is not None else []
     wanted += [f"with {text!r}" for text in expect.contains]
     wanted += [f"without {text!r}" for text in expect.not_contains]

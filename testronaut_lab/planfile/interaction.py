@@ -11,6 +11,7 @@ from testronaut_lab.model.interaction import (
     KEYS,
     AwaitOutput,
     AwaitScreen,
+    AwaitSettled,
     Interaction,
     PressKey,
     Resize,
@@ -51,6 +52,7 @@ def _pattern(value: str) -> str:
 
 def _interaction(
     screen: TextExpect | None = None,
+    settled: float | None = None,
     expect: str | None = None,
     send: str | None = None,
     key: str | None = None,
@@ -59,6 +61,8 @@ def _interaction(
 ) -> Interaction:
     if screen is not None:
         return AwaitScreen(screen, timeout_s)
+    if settled is not None:
+        return AwaitSettled(settled, timeout_s)
     if expect is not None:
         return AwaitOutput(expect, timeout_s)
     if send is not None:
@@ -72,6 +76,7 @@ INTERACTION: Final = Table(
     "interaction",
     {
         "screen": Either(text=Made(terms.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
+        "settled": terms.DURATION,
         "expect": Text("a regex", _pattern, {"format": "regex"}, "regex"),
         "send": terms.FILLED,
         "key": Text("a key", _key, {"enum": list(KEYS)}),
@@ -83,5 +88,5 @@ INTERACTION: Final = Table(
         "timeout": Key(terms.DURATION, "timeout_s"),
     },
     _interaction,
-    exactly_one=[("screen", "expect", "send", "key", "resize")],
+    exactly_one=[("screen", "settled", "expect", "send", "key", "resize")],
 )

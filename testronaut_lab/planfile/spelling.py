@@ -19,6 +19,7 @@ from testronaut_lab.model.interaction import (
     DEFAULT_DEADLINE_S,
     AwaitOutput,
     AwaitScreen,
+    AwaitSettled,
     Interaction,
     PressKey,
     Ready,
@@ -212,6 +213,8 @@ class _Spelling:
         match item:
             case AwaitScreen(expect):
                 tree: Tree = {"screen": self._screen(expect)}
+            case AwaitSettled(quiet_s):
+                tree = {"settled": duration(quiet_s)}
             case AwaitOutput(pattern):
                 tree = {"expect": pattern}
             case SendText(text):

@@ -12,9 +12,10 @@ import pytest
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.judge.expect import check, without_ignored
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
-from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.files import ChangeKind, FileChange, FileState, FileType
+from testronaut_lab.model.globs import named_by
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Status, StepResult, Usage
+from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, OutsideChange, Status, StepResult, Usage
 
 
 @dataclass
@@ -24,9 +25,13 @@ class Files:
     content: Mapping[str, bytes | None] = field(default_factory=dict)
     links: frozenset[str] = frozenset()
 
-    def paths(self) -> Mapping[str, FileType]:
-        kinds = {path: FileType.DIR if data is None else FileType.FILE for path, data in self.content.items()}
-        return kinds | dict.fromkeys(self.links, FileType.LINK)
+    def find(self, pattern: str) -> Mapping[str, FileState]:
+        there = {
+            path: FileState(FileType.DIR if data is None else FileType.FILE, 0o644, None, "lab")
+            for path, data in self.content.items()
+        }
+        there |= {path: FileState(FileType.LINK, 0o777, "../x", "root") for path in self.links}
+        return {path: there[path] for path in named_by(pattern, there)}
 
     def read(self, path: str) -> bytes:
         data = self.content[path]
@@ -293,6 +298,37 @@ def test_file_that_should_be_absent_is_told() -> None:
 def test_content_of_a_file_is_judged_under_its_name() -> None:
     mismatch = only(check_files({"*.txt": FileExpect(text=TextExpect(equals="a"))}, Files({"a.txt": b"a", "b.txt": b"b"})))
     assert mismatch == Mismatch("files.b.txt.equals", "a", "b", path="b.txt")
+
+
+def test_what_a_path_is_beside_its_content_holds_or_is_told() -> None:
+    workspace = Files({"a.txt": b"x", "dir": None}, frozenset({"l"}))
+    right = {
+        "a.txt": FileExpect(text=TextExpect(equals="x"), type=FileType.FILE, mode=0o644, owner="lab"),
+        "dir": FileExpect(type=FileType.DIR),
+        "l": FileExpect(type=FileType.LINK, target="../x", owner="root"),
+    }
+    assert check_files(right, workspace) == ()
+    wrong = {"*.txt": FileExpect(type=FileType.DIR, mode=0o755, target="y", owner="root"), "l": FileExpect(target="x")}
+    assert [(each.aspect, each.expected, each.actual) for each in check_files(wrong, workspace)] == [
+        ("files.a.txt.type", "dir", "file"),
+        ("files.a.txt.mode", "0755", "0644"),
+        ("files.a.txt.target", "y", "a file"),
+        ("files.a.txt.owner", "root", "lab"),
+        ("files.l.target", "x", "../x"),
+    ]
+
+
+def test_changes_outside_the_workspace_are_exact_where_they_are_asked_about() -> None:
+    outside = (OutsideChange("added", "/home/lab/.tool"), OutsideChange("modified", "/tmp/x"))
+    result = replace(step_result(), outside=outside)
+    none = ChangesExpect(outside=ChangesExpect())
+    assert check(Expect(changes=ChangesExpect()), result, Files()) == ()
+    assert [each.aspect for each in check(Expect(changes=none), result, Files())] == [
+        "changes.outside.added", "changes.outside.modified"
+    ]  # fmt: skip
+    exactly = ChangesExpect(outside=ChangesExpect(("/home/lab/**",), ("/tmp/x",)))
+    assert check(Expect(changes=exactly), result, Files()) == ()
+    assert check(Expect(changes=none), without_ignored(result, ("/tmp/*", "**/.tool")), Files()) == ()
 
 
 def test_link_is_not_followed_to_judge_content() -> None:

@@ -16,7 +16,8 @@ from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.model.expect import ExitExpect, Expect, MaxExpect, TextExpect
-from testronaut_lab.model.files import ChangeKind, FileChange, FileType
+from testronaut_lab.model.files import ChangeKind, FileChange, FileState, FileType
+from testronaut_lab.model.globs import named_by
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import GoldenSpec, Normalizer, Save, Step
 from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult, Usage
@@ -33,8 +34,10 @@ class Folder:
     root: Path
     facts: Facts = field(default_factory=Facts)
 
-    def paths(self) -> Mapping[str, FileType]:
-        return {path.relative_to(self.root).as_posix(): FileType.FILE for path in self.root.rglob("*") if path.is_file()}
+    def find(self, pattern: str) -> Mapping[str, FileState]:
+        state = FileState(FileType.FILE, 0o644)
+        there = {path.relative_to(self.root).as_posix(): state for path in self.root.rglob("*") if path.is_file()}
+        return {path: there[path] for path in named_by(pattern, there)}
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.files import FileType
 from testronaut_lab.model.interaction import AwaitOutput, AwaitScreen, AwaitSettled, PressKey, Ready, Resize, SendText, Tty
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Plan, Retry, Save, Step, substitute
@@ -149,8 +150,11 @@ def test_every_expectation_reads_back() -> None:
     )  # fmt: skip
     expect = {
         "exit": ExitExpect((0, 1)), "stdout": text, "stderr": TextExpect(equals="absent"),
-        "files": {"a": FileExpect(absent=True), "b": FileExpect(text=TextExpect(equals="absent")), "c": FileExpect(text=text)},
-        "changes": ChangesExpect(added=("x",), deleted=("y",)), "max": MaxExpect(2.0, 0.5, 2**20),
+        "files": {"a": FileExpect(absent=True), "b": FileExpect(text=TextExpect(equals="absent")), "c": FileExpect(text=text),
+                  "/tmp/d": FileExpect(text=TextExpect(equals="x"), type=FileType.FILE, mode=0o750, owner="1000"),
+                  "e": FileExpect(type=FileType.LINK, target="../x", owner="root")},
+        "changes": ChangesExpect(added=("x",), deleted=("y",), outside=ChangesExpect(added=("/tmp/**",))),
+        "max": MaxExpect(2.0, 0.5, 2**20),
     }  # fmt: skip
     found = step(WrittenStep(run="x", expect=expect)).expect
     assert expect == {key: getattr(found, key) for key in expect}

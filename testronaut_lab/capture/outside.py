@@ -18,6 +18,7 @@ from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanne
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError, EngineError
 from testronaut_lab.model.files import FileChange, path_bytes
+from testronaut_lab.model.globs import is_glob
 from testronaut_lab.model.result import OutsideChange
 
 # In memory, in the kernel, or mounted there by the engine: nothing below is the root file system's.
@@ -82,6 +83,17 @@ class Root:
             return (), notes
         paths = {path for path, _ in before.items() ^ now.items()}
         return diff(self._state(before, now, paths), self._state(now, before, paths)), notes
+
+    def changed(self) -> Mapping[str, Entry]:
+        """What lies over the image and is there, by path."""
+        return {path: entry for path, entry in (self._seen or {}).items() if entry is not None}
+
+    def entry(self, path: str) -> Entry | None:
+        """What was there at the last look, also of the image. Raises CaptureError for what is on a file system of its own."""
+        if self._is_elsewhere(path):
+            raise CaptureError(f"looking at /{path}: it is no part of the root file system, and is not captured")
+        seen = self._seen or {}
+        return seen[path] if path in seen else self._image.entry(path)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """Like `Scanner.read`. Raises FileNotFoundError for what is on a file system of its own."""
@@ -165,6 +177,25 @@ class Outside:
             if changed:
                 notes.append(f"changes of the root file system are told by {self._root.method}")
         return OutsideLook(tuple(changes), tuple(notes), entries, size_bytes)
+
+    def entries(self, pattern: str) -> Mapping[str, Entry]:
+        """What the last look saw where an absolute pattern in text form looks, by absolute paths as the host has them.
+
+        In the root file system that is the path itself, or for a pattern what lies over the image. Raises CaptureError for what
+        is not captured.
+        """
+        for target, seen in self._seen.items():
+            if pattern.startswith(f"{target}/"):
+                return {f"{target}/{path}": entry for path, entry in seen.entries.items()}
+        if self._root is None:
+            raise CaptureError(
+                f"looking at {pattern}: the root file system is read-only, so it is not captured", hint="rootfs: writable"
+            )
+        path = os.fsdecode(path_bytes(pattern)).lstrip("/")
+        entry = self._root.entry(path)
+        if entry is not None or not is_glob(pattern):
+            return {} if entry is None else {f"/{path}": entry}
+        return {f"/{path}": entry for path, entry in self._root.changed().items()}
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """A regular file by its absolute path in text form, as it is now; no link is followed.

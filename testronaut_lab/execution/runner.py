@@ -6,6 +6,7 @@ their results are right, is decided elsewhere. Used from one thread at a time, b
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -209,7 +210,12 @@ class LiveSession:
     @property
     def seen(self) -> Seen:
         """What the files were when the last step was over."""
-        return Seen(self.facts, self._seen, self._blobs)
+        return Seen(self.facts, self._seen, self._outside, self._blobs, self._owners())
+
+    def _owners(self) -> Mapping[int, str]:
+        """The users that a plan knows, by their numbers on this host."""
+        step = os.getuid() if self._place.owner is None else self._place.owner[0]
+        return {0: "root", step: "root" if self._place.home_target == "/root" else "lab"}
 
     def probe(self, request: StepRequest) -> int | None:
         """Run a script apart, captured nowhere and changing nothing in the shell; its exit status, None if it had to be ended."""

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.judge.text import Subject, check_text
-from testronaut_lab.model.files import ChangeKind, FileType
-from testronaut_lab.model.globs import is_glob, matches_any, matches_glob
+from testronaut_lab.model.files import ChangeKind, FileChange, FileState, FileType
+from testronaut_lab.model.globs import matches_any, matches_glob
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, StepResult
@@ -46,8 +46,11 @@ class Workspace(Protocol):
         """What normalising has to know of the session."""
         ...
 
-    def paths(self) -> Mapping[str, FileType]:
-        """Every path there was."""
+    def find(self, pattern: str) -> Mapping[str, FileState]:
+        """The paths that a key of `files` names, sorted: in the workspace, or outside of it for an absolute one.
+
+        Raises CaptureError where nothing is captured.
+        """
         ...
 
     def read(self, path: str) -> bytes:
@@ -69,7 +72,9 @@ def check(expect: Expect, result: StepResult, workspace: Workspace) -> tuple[Mis
 
 def without_ignored(result: StepResult, ignore: tuple[str, ...]) -> StepResult:
     """The result without the changes that the plan's `ignore` names: recorded, but not judged."""
-    return replace(result, changes=tuple(change for change in result.changes if not matches_any(ignore, change.path)))
+    inside = tuple(change for change in result.changes if not matches_any(ignore, change.path))
+    outside = (each for each in result.outside if not matches_any(ignore, each.path))
+    return replace(result, changes=inside, outside=tuple(each for each in outside if not matches_any(ignore, each.path[1:])))
 
 
 def stream_bytes(name: str, stream: Captured) -> bytes:
@@ -163,30 +168,40 @@ def _check_screen(expect: TextExpect | None, screen: str | None) -> Iterator[Mis
 
 
 def _check_files(expect: Mapping[str, FileExpect], workspace: Workspace) -> Iterator[Mismatch]:
-    paths = workspace.paths() if expect else {}
     for pattern, wanted in expect.items():
-        found = _named_by(pattern, paths)
+        found = workspace.find(pattern)
+        if wanted.absent and found:
+            yield Mismatch(f"files.{pattern}", "absent", _listed([f"{path} ({state.type})" for path, state in found.items()]))
         if wanted.absent:
-            if found:
-                yield Mismatch(f"files.{pattern}", "absent", _listed([f"{path} ({paths[path]})" for path in found]))
-        elif not found:
+            continue
+        if not found:
             yield Mismatch(f"files.{pattern}", "a path of that name", "no such path")
-        elif wanted.text is not None:
-            yield from _check_contents(pattern, wanted.text, {path: paths[path] for path in found}, workspace)
+            continue
+        for path, state in found.items():
+            yield from _check_state(path, wanted, state)
+        if wanted.text is not None:
+            yield from _check_contents(pattern, wanted.text, found, workspace)
 
 
-def _named_by(pattern: str, paths: Mapping[str, FileType]) -> list[str]:
-    """The paths that a key of `files` names: the one written so, else those that match it as a pattern."""
-    if pattern in paths or not is_glob(pattern):
-        return [pattern] if pattern in paths else []
-    return sorted(path for path in paths if matches_glob(pattern, path))
+def _check_state(path: str, expect: FileExpect, state: FileState) -> Iterator[Mismatch]:
+    """What a path is, beside its content. Raises CaptureError for an owner whom nobody can tell."""
+    if expect.type is not None and state.type is not expect.type:
+        yield Mismatch(f"files.{path}.type", expect.type.value, state.type.value, path)
+    if expect.mode is not None and state.mode != expect.mode:
+        yield Mismatch(f"files.{path}.mode", f"{expect.mode:04o}", f"{state.mode:04o}", path)
+    if expect.target is not None and state.target != expect.target:
+        yield Mismatch(f"files.{path}.target", expect.target, state.target or _kind_in_words(state.type), path)
+    if expect.owner is not None and state.owner is None:
+        raise CaptureError(f"judging the owner of {path}: this engine does not tell it")
+    if expect.owner is not None and state.owner != expect.owner:
+        yield Mismatch(f"files.{path}.owner", expect.owner, str(state.owner), path)
 
 
-def _check_contents(pattern: str, expect: TextExpect, found: Mapping[str, FileType], workspace: Workspace) -> Iterator[Mismatch]:
+def _check_contents(pattern: str, expect: TextExpect, found: Mapping[str, FileState], workspace: Workspace) -> Iterator[Mismatch]:
     """Every regular file among the paths found must satisfy the matchers, and there must be one."""
-    files = [path for path, kind in found.items() if kind is FileType.FILE]
+    files = [path for path, state in found.items() if state.type is FileType.FILE]
     if not files:
-        kinds = _listed([f"{path} is {_kind_in_words(kind)}" for path, kind in found.items()])
+        kinds = _listed([f"{path} is {_kind_in_words(state.type)}" for path, state in found.items()])
         yield Mismatch(f"files.{pattern}", "a regular file", kinds)
     for path in files:
         yield from check_text(expect, Subject(f"files.{path}", workspace.read(path), path))
@@ -211,12 +226,22 @@ def _check_changes(expect: ChangesExpect | None, result: StepResult) -> Iterator
         ChangeKind.DELETED: expect.deleted,
         ChangeKind.RETYPED: expect.retyped,
     }
+    yield from _check_outside(expect.outside, result)
     for kind, patterns in wanted.items():
         paths = [change.path for change in result.changes if change.change is kind]
         surplus = [path for path in paths if not matches_any(patterns, path)]
         missing = [pattern for pattern in patterns if not any(matches_glob(pattern, path) for path in paths)]
         if surplus or missing:
             yield Mismatch(f"changes.{kind}", _listed(patterns), _listed(paths), diff=_changes_diff(surplus, missing))
+
+
+def _check_outside(expect: ChangesExpect | None, result: StepResult) -> Iterator[Mismatch]:
+    """The same outside the workspace."""
+    if expect is None:
+        return
+    changes = tuple(FileChange(ChangeKind(each.change), each.path, FileType.OTHER) for each in result.outside)
+    for mismatch in _check_changes(expect, replace(result, changes=changes)):
+        yield replace(mismatch, aspect=mismatch.aspect.replace("changes.", "changes.outside.", 1))
 
 
 def _changes_diff(surplus: list[str], missing: list[str]) -> str:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, JsonValue, SkipValidation
 from pydantic.dataclasses import dataclass
 
 from testronaut_lab.model.ending import ExitKind
+from testronaut_lab.model.files import FileType
 
 # What a plan can expect to end a step, beside the step itself.
 LIMITS: Final = (ExitKind.TIMEOUT, ExitKind.OOM, ExitKind.OUTPUT_LIMIT, ExitKind.PIDS_LIMIT, ExitKind.DISK_LIMIT)
@@ -55,20 +56,28 @@ class TextExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class FileExpect:
-    """`text` None and `absent` false: the file must exist, whatever is in it."""
+    """`text` None and `absent` false: the file must exist, whatever is in it. `owner` is as in a `FileState`."""
 
     absent: bool = False
     text: TextExpect | None = None
+    type: FileType | None = None
+    mode: int | None = None
+    target: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ChangesExpect:
-    """Globs by kind of change: each change must match one of its kind, each glob must match a change. All empty: none."""
+    """Globs by kind of change: each change must match one of its kind, each glob must match a change. All empty: none.
+
+    `outside` is the same of what lies outside the workspace, by absolute globs; None: not judged.
+    """
 
     added: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     retyped: tuple[str, ...] = ()
+    outside: ChangesExpect | None = None
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -82,7 +91,10 @@ class MaxExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Expect:
-    """`files` is keyed by a path or a glob in the workspace. None: not judged. `screen` is of a step with a terminal."""
+    """`files` is keyed by a path or a glob in the workspace, or an absolute one. None: not judged.
+
+    `screen` is of a step with a terminal.
+    """
 
     exit: ExitExpect = field(default_factory=ExitExpect)
     stdout: TextExpect | None = None

@@ -27,6 +27,19 @@ class ChangeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FileState:
+    """One path as it was seen. `mode` is the permission bits, `target` the text of a link.
+
+    `owner` is `lab` or `root` for the users that a plan knows, else the number of the user; None where nobody can tell.
+    """
+
+    type: FileType
+    mode: int
+    target: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileChange:
     """One path that a step changed.
 

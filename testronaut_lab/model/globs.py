@@ -7,7 +7,7 @@ paths is not done here: the caller has them all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -30,6 +30,13 @@ def matches_glob(pattern: str, path: str) -> bool:
 
 def matches_any(patterns: Iterable[str], path: str) -> bool:
     return any(matches_glob(pattern, path) for pattern in patterns)
+
+
+def named_by(pattern: str, paths: Collection[str]) -> list[str]:
+    """The path that is written so, if there is one; else those that match it as a pattern, sorted."""
+    if pattern in paths or not is_glob(pattern):
+        return [pattern] if pattern in paths else []
+    return sorted(path for path in paths if matches_glob(pattern, path))
 
 
 @lru_cache(maxsize=1024)

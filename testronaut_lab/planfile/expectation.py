@@ -6,6 +6,7 @@ from typing import Final
 
 from testronaut_lab.golden.patterns import NAMED
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
+from testronaut_lab.model.files import FileType
 from testronaut_lab.model.result import ExitKind
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
@@ -77,12 +78,44 @@ EXIT: Final = Either(
     number=Made(_CODE, lambda code: ExitExpect((code,))),
     items=Made(ListOf(_CODE, at_least=1), ExitExpect),
 )
-FILE_EXPECT: Final = Either(text=Text("absent, text", _file_text), table=Made(MATCHERS, lambda text: FileExpect(text=text)))
+_OWNER: Final = "lab, root or the number of a user"
+
+
+def _file(**given: object) -> FileExpect:
+    own = {key: given.pop(key) for key in ("type", "mode", "target", "owner") if key in given}
+    return FileExpect(text=_matchers(**given) if given else None, **own)  # type: ignore[arg-type]
+
+
+FILE_EXPECT: Final = Either(
+    text=Text("absent, text", _file_text),
+    table=Table(
+        "file_expect",
+        {
+            **_MATCHERS,
+            "type": Made(choice(*(kind.value for kind in FileType)), FileType),
+            "mode": terms.MODE,
+            "target": terms.WORD,
+            "owner": Either(
+                text=Text(_OWNER, values.owner), number=Made(Number(_OWNER, 0, 2**32 - 1), lambda uid: values.owner(str(uid)))
+            ),
+        },
+        _file,
+        at_least=1,
+    ),
+)
+_NONE: Final = Made(choice("none"), lambda _: ChangesExpect())
+_KINDS: Final = ("added", "modified", "deleted", "retyped")
 CHANGES: Final = Either(
-    text=Made(choice("none"), lambda _: ChangesExpect()),
+    text=_NONE,
     table=Table(
         "changes",
-        {"added": terms.GLOBS, "modified": terms.GLOBS, "deleted": terms.GLOBS, "retyped": terms.GLOBS},
+        {
+            **dict.fromkeys(_KINDS, terms.GLOBS),
+            "outside": Either(
+                text=_NONE,
+                table=Table("outside", dict.fromkeys(_KINDS, terms.OUTSIDE_GLOBS), ChangesExpect, at_least=1),
+            ),
+        },
         ChangesExpect,
         at_least=1,
     ),
@@ -104,7 +137,7 @@ EXPECT: Final = Table(
         "signal": Key(Made(terms.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
         "stdout": STREAM_EXPECT,
         "stderr": STREAM_EXPECT,
-        "files": MapOf(terms.GLOB, FILE_EXPECT),
+        "files": MapOf(terms.ANY_GLOB, FILE_EXPECT),
         "changes": CHANGES,
         "screen": SCREEN,
         "max": MAX,

@@ -188,8 +188,16 @@ class _Spelling:
     def _file_expect(self, expect: FileExpect) -> JsonValue:
         if expect.absent:
             return "absent"
-        text = expect.text or TextExpect(matches="")
-        return {"equals": "absent"} if text == TextExpect(equals="absent") else self._matchers(text)
+        own: Tree = {"type": expect.type and expect.type.value, "mode": None if expect.mode is None else f"{expect.mode:04o}"}
+        own |= {"target": expect.target, "owner": expect.owner}
+        own = _present(own)
+        text = expect.text or (None if own else TextExpect(matches=""))
+        if text is None:
+            return own
+        matchers = self._matchers(text)
+        if isinstance(matchers, dict):
+            return {**matchers, **own}
+        return {"equals": matchers, **own} if own or matchers == "absent" else matchers
 
     def _matchers(self, text: TextExpect) -> JsonValue:
         if text == TextExpect(equals=text.equals):
@@ -315,7 +323,9 @@ def _exit(expect: ExitExpect) -> Tree:
 
 def _changes(expect: ChangesExpect) -> JsonValue:
     kinds = ("added", "modified", "deleted", "retyped")
-    return {kind: list(getattr(expect, kind)) for kind in kinds if getattr(expect, kind)} or "none"
+    tree: Tree = {kind: list(getattr(expect, kind)) for kind in kinds if getattr(expect, kind)}
+    tree |= {} if expect.outside is None else {"outside": _changes(expect.outside)}
+    return tree or "none"
 
 
 def _max(expect: MaxExpect) -> Tree:

@@ -120,6 +120,24 @@ def workspace_path(value: str) -> str:
     return value
 
 
+def outside_path(value: str) -> str:
+    """An absolute path in its only spelling."""
+    if not value.startswith("/"):
+        raise ValueError(f"expected an absolute path, found {value!r}")
+    workspace_path(value[1:])
+    return value
+
+
+def any_path(value: str) -> str:
+    return outside_path(value) if value.startswith("/") else workspace_path(value)
+
+
+def owner(value: str) -> str:
+    if value not in ("lab", "root") and not re.fullmatch(r"0|[1-9][0-9]{0,9}", value):
+        raise ValueError(f"expected lab, root or the number of a user, found {value!r}")
+    return "root" if value == "0" else value
+
+
 def working_directory(value: str) -> str:
     """Relative to the workspace, or absolute."""
     without_nul(value)

@@ -178,7 +178,10 @@ def test_a_wrong_key_of_a_step_is_named(tree: dict[str, object], message: str) -
     [
         ({"stdot": "x"}, "stdot: unknown key 'stdot'; did you mean 'stdout'?"),
         ({"exit": 256}, "exit: expected an exit code from 0 to 255, found 256"),
-        ({"files": {"/tmp/../x": "a"}}, "files[\"/tmp/../x\"]: expected a path without empty parts, '.' and '..', found 'tmp/../x'"),
+        (
+            {"files": {"/tmp/../x": "a"}},
+            "files[\"/tmp/../x\"]: expected a path without empty parts, '.' and '..', found 'tmp/../x'",
+        ),
         ({"files": {"a": {"owner": "bob"}}}, "files.a.owner: expected lab, root or the number of a user, found 'bob'"),
         ({"files": {"a": {"type": "folder"}}}, "files.a.type: expected file, dir, link or other, found 'folder'"),
         ({"changes": {"outside": {"added": ["x"]}}}, "changes.outside.added[0]: expected an absolute path, found 'x'"),

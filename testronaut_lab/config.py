@@ -15,14 +15,16 @@ from typing import Final
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.runs import ArtifactPolicy
-from testronaut_lab.model.units import parse_age, parse_size
+from testronaut_lab.model.units import parse_age, parse_duration, parse_size
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("artifacts", "defaults", "require_limits", "store", "watch")
+_SETTINGS: Final = ("artifacts", "defaults", "orphan_timeout", "require_limits", "store", "watch")
 _ARTIFACTS: Final = ("max_age", "max_size")
 _ARTIFACTS_FORM: Final = 'artifacts = {max_age = "30d", max_size = "5GiB"}'
-_VARIABLES: Final = {f"{_PREFIX}STORE": "store"}
+_ORPHAN_TIMEOUT: Final = f"{_PREFIX}ORPHAN_TIMEOUT"
+_VARIABLES: Final = {f"{_PREFIX}STORE": "store", _ORPHAN_TIMEOUT: "orphan_timeout"}
+_ORPHAN_TIMEOUT_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Config:
 
     `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict hangs on it.
     `artifacts` bounds what is kept of earlier runs. With `require_limits` no session starts whose limits are not
-    enforced or measured.
+    enforced or measured. `orphan_timeout_s` is how long a session outlives its owner where nobody can prove that it is dead.
     """
 
     root: Path
@@ -40,6 +42,7 @@ class Config:
     watch: bool = True
     artifacts: ArtifactPolicy = field(default_factory=ArtifactPolicy)
     require_limits: bool = False
+    orphan_timeout_s: float = _ORPHAN_TIMEOUT_S
 
     @property
     def results(self) -> Path:
@@ -91,7 +94,21 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
         _switch(file, table, environ, "watch", default=True),
         artifacts,
         _switch(file, table, environ, "require_limits", default=False),
+        _orphan_timeout(file, table, environ),
     )
+
+
+def _orphan_timeout(file: Path, table: Mapping[str, object], environ: Mapping[str, str]) -> float:
+    word = _from_environment(environ).get("orphan_timeout")
+    where, value = (_ORPHAN_TIMEOUT, word) if word is not None else (f"{file}: orphan_timeout", table.get("orphan_timeout"))
+    if value is None:
+        return _ORPHAN_TIMEOUT_S
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: expected a text, found {value!r}", hint='orphan_timeout = "1h"')
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}, found {value!r}", hint="10m, 1h, 24h …") from error
 
 
 def _switch(file: Path, table: Mapping[str, object], environ: Mapping[str, str], key: str, *, default: bool) -> bool:

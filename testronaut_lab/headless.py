@@ -82,8 +82,13 @@ class PlanRun:
         root = plans[0].root
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         config = load_config(root)
-        required = options.require_limits or config.require_limits
-        self._bench = Workbench(self.log.emit, self._blobs, watch=config.watch, require_limits=required)
+        self._bench = Workbench(
+            self.log.emit,
+            self._blobs,
+            watch=config.watch,
+            require_limits=options.require_limits or config.require_limits,
+            orphan_timeout_s=config.orphan_timeout_s,
+        )
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / SNAPSHOTS)
         self._judge = judge = Judge(

@@ -77,8 +77,13 @@ class Session:
         root = root or project_root(Path.cwd())
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         config = load_config(root)
-        required = require_limits or config.require_limits
-        self._bench = Workbench(self.log.emit, self._blobs, watch=config.watch, require_limits=required)
+        self._bench = Workbench(
+            self.log.emit,
+            self._blobs,
+            watch=config.watch,
+            require_limits=require_limits or config.require_limits,
+            orphan_timeout_s=config.orphan_timeout_s,
+        )
         self.journal = Journal()
         self._live: LiveSession | None = None
         self._image_id = ""

@@ -7,11 +7,11 @@ in `lab.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from testronaut_lab.capture import overlay
 from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
@@ -25,12 +25,15 @@ from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.controlgroup import own_groups
 from testronaut_lab.container.engine import Engine, connect
+from testronaut_lab.container.faults import FilesUnseen
 from testronaut_lab.container.image import origin_of, resolve
 from testronaut_lab.container.imageuse import image_uses
 from testronaut_lab.container.limits import LimitCheck
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network, remove_network
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
+from testronaut_lab.container.reap import reap
 from testronaut_lab.container.rootfs import ContainerRoot
 from testronaut_lab.container.sessiondir import SessionDir
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
@@ -50,6 +53,8 @@ from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
 
 _HOLD_ATTEMPTS = 3
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,21 @@ class SessionSettings:
 
 
 class Workbench:
-    """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` is the project's setting.
+    """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` and `orphan_timeout_s` are
+    the project's settings.
 
     With `require_limits` no session starts whose limits are not enforced or measured; without, that is said once.
     """
 
-    def __init__(self, emit: Emit, blobs: Blobs, *, watch: bool = True, require_limits: bool = False) -> None:
+    def __init__(
+        self, emit: Emit, blobs: Blobs, *, watch: bool = True, require_limits: bool = False, orphan_timeout_s: float = 3600.0
+    ) -> None:
         self._emit = emit
         self._blobs = blobs
         self._watch = watch
         self._limits = LimitCheck(emit, required=require_limits)
+        self._orphan_timeout_s = orphan_timeout_s
+        self._in_memory = True  # whether the engine was not yet found to see nothing of this machine's /dev/shm
         self._driver: str | None = None
         self._held: dict[str, int] = {}  # the images that are in use until the end, and the files that say so
         self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
@@ -96,7 +106,7 @@ class Workbench:
             self._limits.engine(engine)
             undo.pop_all()
         self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
-        for name in manager.reap(engine):
+        for name in reap(engine).removed:
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
         return engine
 
@@ -138,7 +148,24 @@ class Workbench:
         Raises EngineError, CaptureError, UsageError, leaving nothing behind.
         """
         user = StepUser.choose(settings.user, self._caller_inside)
-        directory = SessionDir.create(user)
+        if succeeds is not None:  # its files are gone from it after the first try, and its engine saw this machine's
+            return self._session(image_id, settings, env, user, succeeds)
+        return self._seen_by_engine(lambda: self._session(image_id, settings, env, user, None))
+
+    def _seen_by_engine(self, make: Callable[[], _T]) -> _T:
+        """Make something that the engine mounts files into; once more, without /dev/shm, where it cannot see this machine's."""
+        try:
+            return make()
+        except FilesUnseen:
+            if not self._in_memory:
+                raise
+            self._in_memory = False
+            return make()
+
+    def _session(
+        self, image_id: str, settings: SessionSettings, env: Mapping[str, str], user: StepUser, succeeds: LiveSession | None
+    ) -> LiveSession:
+        directory = SessionDir.create(user, in_memory=self._in_memory)
         with ExitStack() as undo:
             undo.callback(self._abandon, directory)
             place = _place(directory, user)
@@ -156,8 +183,9 @@ class Workbench:
     def _abandon(self, directory: SessionDir) -> None:
         """Remove what there is of a session that did not start. What cannot be removed now is a later run's to remove."""
         try:
-            manager.remove_by_name(self.engine, manager.container_name(directory.id))
-            remove_network(self.engine, _network_name(directory.id))
+            name = directory.claim(self._orphan_timeout_s).name
+            manager.remove_by_name(self.engine, name)
+            remove_network(self.engine, _network_name(name))
         except EngineError:
             return
         finally:
@@ -172,7 +200,7 @@ class Workbench:
 
     def _held_tools(self, plan: int, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> InstalledImage:
         for _ in range(_HOLD_ATTEMPTS):
-            installed = self._install(plan, base, tools)
+            installed = self._seen_by_engine(lambda: self._install(plan, base, tools))
             if self._hold(tool_tag(installed.key)):
                 return installed
         raise _removed_again(", ".join(tool.name for tool in tools))
@@ -190,8 +218,9 @@ class Workbench:
         self._emit(Progress("image", line))
 
     def _install(self, plan: int, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> InstalledImage:
-        lease = SessionDir.create(StepUser.choose("lab"))  # while we live, the container is not taken for a left-over
-        prefix = manager.container_name(lease.id)
+        # while its lease is held, what is made for it is not taken for left over
+        directory = SessionDir.create(StepUser.choose("lab"), in_memory=self._in_memory)
+        claim = directory.claim(self._orphan_timeout_s)
         try:
 
             def tell(tool: str, line: str) -> None:
@@ -200,9 +229,9 @@ class Workbench:
             def tell_progress(tool: str, text: str) -> None:
                 self._emit(Progress("install", f"{tool}: {text}"))
 
-            return install(self.engine, base, tools, tell, name_prefix=prefix, on_progress=tell_progress)
+            return install(self.engine, base, tools, tell, claim=claim, on_progress=tell_progress)
         finally:
-            lease.remove()
+            directory.remove()
 
     def _open(
         self,
@@ -216,10 +245,11 @@ class Workbench:
         history: History | None,
     ) -> LiveSession:
         network = "none"
+        claim = directory.claim(self._orphan_timeout_s)
         if settings.network == "internet":
-            network = create_network(self.engine, _network_name(directory.id))
+            network = create_network(self.engine, _network_name(claim.name), claim.labels)
         channel = Channel(directory.run)
-        spec = _spec(image_id, settings, user, directory, network)
+        spec = _spec(image_id, settings, user, directory, claim, network)
         with ExitStack() as undo:
             undo.callback(channel.close)
             container = manager.start_step_container(self.engine, spec)
@@ -240,7 +270,7 @@ class Workbench:
                 directory.keep()
                 return
             try:
-                remove_network(self.engine, _network_name(directory.id))
+                remove_network(self.engine, _network_name(claim.name))
             finally:
                 directory.remove()
 
@@ -252,6 +282,7 @@ class Workbench:
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
             session.start()
+            directory.seal()
             undo.pop_all()
         return session
 
@@ -303,15 +334,17 @@ def _place(directory: SessionDir, user: StepUser) -> SessionPlace:
     return SessionPlace(directory.run, directory.workspace, directory.home, directory.tmp, user.home, user.owner, directory.undo)
 
 
-def _network_name(session_id: str) -> str:
-    return f"{manager.container_name(session_id)}-net"
+def _network_name(container: str) -> str:
+    return f"{container}-net"
 
 
-def _spec(image_id: str, settings: SessionSettings, user: StepUser, directory: SessionDir, network: str) -> StepContainerSpec:
+def _spec(
+    image_id: str, settings: SessionSettings, user: StepUser, directory: SessionDir, claim: Claim, network: str
+) -> StepContainerSpec:
     return StepContainerSpec(
-        name=manager.container_name(directory.id),
+        name=claim.name,
         image=image_id,
-        keeper=security.KEEPER,
+        keeper=security.keeper(orphan_timeout_s=claim.orphan_timeout_s),
         user=user.spec,
         network=network,
         read_only=settings.rootfs == "read-only",
@@ -328,5 +361,5 @@ def _spec(image_id: str, settings: SessionSettings, user: StepUser, directory: S
             BindMount(directory.etc / "passwd", "/etc/passwd", read_only=True),
             BindMount(directory.etc / "group", "/etc/group", read_only=True),
         ),
-        labels={manager.SESSION_LABEL: directory.id},
+        labels=claim.labels,
     )

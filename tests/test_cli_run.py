@@ -255,9 +255,9 @@ def test_a_kept_container_stays_until_clean_kept(project: Project, tmp_path: Pat
     said = project("run", "--keep", env=env)
     (name,) = [line.rpartition(" ")[2] for line in said.out.splitlines() if "kept container" in line]
     assert "testronaut-lab clean --kept" in said.out
-    assert project("clean", env=env).out == "nothing was left behind\n"
-    assert project("clean", "--kept", env=env).out == f"removed {name}\n"
-    assert list((tmp_path / "sessions").iterdir()) == []
+    assert f"removed {name}" not in project("clean", env=env).out
+    assert f"removed {name}" in project("clean", "--kept", env=env).out.splitlines()
+    assert list((tmp_path / "sessions").glob("[!.]*")) == []
 
 
 def test_another_store_is_written_and_read(project: Project) -> None:

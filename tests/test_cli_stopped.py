@@ -12,7 +12,8 @@ import pytest
 from commandline import HELLO, Project, environment, stopped_by
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.manager import container_name, reap
+from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.reap import reap
 from testronaut_lab.errors import ExitStatus
 
 SLOW = """\
@@ -74,7 +75,7 @@ def test_a_signal_ends_the_run_in_good_order(number: signal.Signals, status: int
         said = stopped_by(process, number)
     assert (said.status, said.err) == (status, "")
     assert "the run was interrupted" in said.out
-    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+    assert (project.containers, list(project.sessions.glob("[!.]*"))) == ([], [])
     assert project.stored() == ("error", {"quick": "passed", "slow": "error", "after": "skipped", "tidy": "passed"})
 
 
@@ -84,7 +85,7 @@ def test_signals_that_come_often_change_nothing(project: Stopped) -> None:
             process.send_signal(signal.SIGINT)
         said = stopped_by(process, signal.SIGINT)
     assert (said.status, said.err) == (ExitStatus.INTERRUPTED, "")
-    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+    assert (project.containers, list(project.sessions.glob("[!.]*"))) == ([], [])
 
 
 def test_a_hangup_that_whoever_started_us_had_ignored_ends_nothing(project: Stopped) -> None:
@@ -104,7 +105,7 @@ def test_an_installation_can_be_interrupted(project: Stopped) -> None:
         said = stopped_by(process, signal.SIGINT)
     assert said.status == ExitStatus.INTERRUPTED
     assert "the run was interrupted while image and tools were made ready" in said.out
-    assert (project.containers, list(project.sessions.iterdir())) == ([], [])
+    assert (project.containers, list(project.sessions.glob("[!.]*"))) == ([], [])
 
 
 @pytest.mark.parametrize("verb", ["run", "clean"])
@@ -118,14 +119,14 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next_command(verb: str, proj
     said = project(verb, *(["-k", "two"] if verb == "run" else []), env=project.env)
     assert (said.status, project.containers) == (ExitStatus.OK, [])
     assert f"removed {left}" in said.out
-    assert list(project.sessions.iterdir()) == []
+    assert list(project.sessions.glob("[!.]*")) == []
 
 
 def test_a_run_that_goes_on_is_left_alone_and_shown_as_running(project: Stopped) -> None:
     with project.started("run", until="one::quick", env=project.env) as process:
         said = project("clean", env=project.env)
-        assert said.out == "nothing was left behind\n"
-        assert len(project.containers) == 1
+        (mine,) = project.containers
+        assert (said.status, mine in said.out) == (ExitStatus.OK, False)
         assert project.stored()[0] == "running"
         assert stopped_by(process, signal.SIGTERM).status == ExitStatus.TERMINATED
 

@@ -65,13 +65,15 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     [
         ("stor = 1", "unknown key 'stor'; did you mean 'store'"),
         ('watch = "off"', "watch: expected true or false, found 'off'"),
-        ("xyz = 1", "unknown key 'xyz'; known are artifacts, defaults, require_limits, store, watch"),
+        ("xyz = 1", "unknown key 'xyz'; known are artifacts, defaults, orphan_timeout, require_limits, store, watch"),
         ("store = 1", "store: expected the URL of a database, found 1"),
         ("artifacts = 1", "artifacts: expected a table, found 1"),
         ("artifacts = {max_agee = '1d'}", "artifacts: unknown key 'max_agee'; did you mean 'max_age'"),
         ("artifacts = {max_age = 30}", "artifacts.max_age: expected a text, found 30"),
         ("artifacts = {max_age = '30'}", "artifacts: expected an age such as 30d"),
         ("artifacts = {max_size = '5 GB'}", "artifacts: expected a size such as"),
+        ("orphan_timeout = 60", "orphan_timeout: expected a text, found 60"),
+        ("orphan_timeout = '2d'", "orphan_timeout: expected a duration such as"),
         ("defaults = 1", "defaults: expected a table, found 1"),
         ("store = ", "reading the configuration"),
     ],
@@ -114,3 +116,19 @@ def test_limits_are_required_by_the_file_and_before_it_by_the_environment(
 def test_another_word_for_the_watch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="TESTRONAUT_LAB_WATCH: expected on or off, found 'no'"):
         load_config(tmp_path, {"TESTRONAUT_LAB_WATCH": "no"})
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "seconds"),
+    [("", "", 3600.0), ("orphan_timeout = '10m'", "", 600.0), ("orphan_timeout = '10m'", "90s", 90.0)],
+)
+def test_how_long_a_session_outlives_its_owner_is_set_by_the_file_and_before_it_by_the_environment(
+    tmp_path: Path, text: str, variable: str, seconds: float
+) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text(text)
+    assert load_config(tmp_path, {"TESTRONAUT_LAB_ORPHAN_TIMEOUT": variable}).orphan_timeout_s == seconds
+
+
+def test_another_word_for_that_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"TESTRONAUT_LAB_ORPHAN_TIMEOUT: expected a duration such as .*, found 'soon'"):
+        load_config(tmp_path, {"TESTRONAUT_LAB_ORPHAN_TIMEOUT": "soon"})

@@ -22,7 +22,9 @@ from conftest import SOAK
 from harness import Lab, open_lab
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.manager import container_name, reap
+from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.reap import reap
+from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status, StepResult
@@ -115,7 +117,7 @@ def check(result: StepResult, right: Right, seen: list[OutputChunk]) -> None:
 
 def left_over(engine: Engine, name: str) -> list[str]:
     containers = [entry["Names"][0] for entry in engine.client.api.containers(all=True, filters={"name": name})]
-    return containers + os.listdir(os.environ["TESTRONAUT_LAB_SESSIONS"])
+    return containers + [path.name for path in Path(os.environ["TESTRONAUT_LAB_SESSIONS"]).glob("[!.]*")]
 
 
 def try_step(lab: Lab, right: Right, chance: random.Random, blow: Callable[[], object]) -> StepResult:
@@ -188,7 +190,7 @@ def test_a_session_that_starts_behind_a_broken_line_is_right_or_leaves_nothing(
         print(f"{proxy.struck}; {error}")
     proxy.heal()
     reap(engine)
-    assert (fifos(), left_over(engine, container_name(""))) == (held, [])
+    assert (fifos(), left_over(engine, container_name("", sessions_root()))) == (held, [])
 
 
 @pytest.mark.parametrize("line", ["leader", "watchdog"])

@@ -23,6 +23,7 @@ from testronaut_lab.container.builder import install_container, tool_tag
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import installation
 from testronaut_lab.installation.faults import HINTS, Fault
@@ -54,7 +55,7 @@ def shop(engine: Engine, base_image: str, tmp_path: Path) -> Iterator[Workshop]:
 def altered(shop: Workshop, script: str, *words: str) -> Iterator[Workshop]:
     """The same shop on a base in which a script was run."""
     tag = tool_tag(f"tlabtest-{Path(shop.folder).name[:10]}")
-    with install_container(shop.engine, shop.base, f"{PREFIX}-base") as container:
+    with install_container(shop.engine, shop.base, Claim(f"{PREFIX}-base")) as container:
         ended = container.run(["sh", "-ec", script, "sh", *words], timeout_s=120)
         assert ended.ok, ended.text
         container.commit(tag, {})

@@ -15,6 +15,7 @@ from testronaut_lab.container.builder import install_container, tool_tag
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError, UsageError
 from testronaut_lab.installation.faults import Fault
 from testronaut_lab.installation.strategies import STRATEGIES
@@ -146,7 +147,7 @@ def test_an_npm_tarball_is_installed_with_its_version(shop: Workshop) -> None:
 @pytest.fixture
 def without_apt(shop: Workshop) -> Iterator[Workshop]:
     tag = tool_tag("tlabtest-without-apt")
-    with install_container(shop.engine, shop.base, f"{PREFIX}-bare") as container:
+    with install_container(shop.engine, shop.base, Claim(f"{PREFIX}-bare")) as container:
         assert container.run(["rm", "/usr/bin/apt-get"], timeout_s=120).ok
         container.commit(tag, {})
     image = inspect(shop.engine, tag)
@@ -179,7 +180,7 @@ def test_a_manager_that_does_not_work_with_its_packages_there_is_no_endless_matt
 @soak
 def test_a_base_whose_root_has_no_home_still_gets_tools(engine: Engine, shop: Workshop) -> None:
     tag = tool_tag("tlabtest-no-home")
-    with install_container(engine, shop.base, f"{PREFIX}-nohome") as container:
+    with install_container(engine, shop.base, Claim(f"{PREFIX}-nohome")) as container:
         script = "sed -i 's,^root:.*,root:x:0:0::/nowhere:/bin/sh,' /etc/passwd && rm -rf /root"
         assert container.run(["sh", "-c", script], timeout_s=120).ok
         container.commit(tag, {})

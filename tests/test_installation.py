@@ -14,6 +14,7 @@ from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.image import resolve
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import installation, installer
 from testronaut_lab.installation.faults import Fault
@@ -55,7 +56,7 @@ def base(engine: Engine) -> ResolvedImage:
 @pytest.fixture(scope="module")
 def container(engine: Engine, base: ResolvedImage) -> Iterator[InstallContainer]:
     """One that has what the base has; for questions that change nothing, or only files of their own."""
-    with install_container(engine, base, f"{PREFIX}-shared") as started:
+    with install_container(engine, base, Claim(f"{PREFIX}-shared")) as started:
         yield started
 
 
@@ -68,7 +69,7 @@ def log() -> list[str]:
 def installed(engine: Engine, base: ResolvedImage, log: list[str]) -> Iterator[InstalledImage]:
     """A package whose program has another name, and one with a `verify`."""
     ripgrep = tool("ripgrep", checked_by=Verify("rg --version", r"^ripgrep \d+"))
-    found = install(engine, base, (ripgrep,), lambda name, line: log.append(f"{name}: {line}"), name_prefix=PREFIX)
+    found = install(engine, base, (ripgrep,), lambda name, line: log.append(f"{name}: {line}"), claim=Claim(PREFIX))
     yield found
     assert remove_images(engine, [image for image in list_images(engine) if image.key == found.key]) == []
 
@@ -112,7 +113,7 @@ def test_the_image_holds_nothing_of_the_host_nor_of_the_installation(engine: Eng
 @pytest.mark.engine
 def test_the_second_time_it_comes_from_the_cache(engine: Engine, base: ResolvedImage, installed: InstalledImage) -> None:
     ripgrep = tool("ripgrep", checked_by=Verify("rg --version", r"^ripgrep \d+"))
-    again = install(engine, base, (ripgrep,), quiet, name_prefix=PREFIX)
+    again = install(engine, base, (ripgrep,), quiet, claim=Claim(PREFIX))
     assert again == replace(installed, cached=True)
 
 
@@ -131,14 +132,14 @@ def test_nothing_is_left_of_an_installation(engine: Engine, installed: Installed
 
 @pytest.mark.engine
 def test_an_image_without_tools_is_the_base(engine: Engine, base: ResolvedImage) -> None:
-    assert install(engine, base, (), quiet, name_prefix=PREFIX) == InstalledImage(base.info.id, (), cached=True, key="")
+    assert install(engine, base, (), quiet, claim=Claim(PREFIX)) == InstalledImage(base.info.id, (), cached=True, key="")
 
 
 @pytest.mark.engine
 def test_an_unknown_package_is_told_in_apts_own_words_and_leaves_no_image(engine: Engine, base: ResolvedImage) -> None:
     tools = (tool("no-such-package-here"),)
     with pytest.raises(InstallError, match="E: Unable to locate package no-such-package-here") as caught:
-        install(engine, base, tools, quiet, name_prefix=PREFIX)
+        install(engine, base, tools, quiet, claim=Claim(PREFIX))
     assert caught.value.hint == "check the name: apt-cache search no-such-package-here"
     assert find_tool_image(engine, image_key(base, tools)) is None
     assert engine.client.networks.list(names=[f"{PREFIX}-install"]) == []
@@ -148,21 +149,21 @@ def test_an_unknown_package_is_told_in_apts_own_words_and_leaves_no_image(engine
 def test_alternatives_are_tried_in_turn_and_each_failure_is_said(engine: Engine, base: ResolvedImage) -> None:
     tools = (tool("hello", "no-such-package-a", "hello"),)
     lines: list[str] = []
-    found = install(engine, base, tools, lambda name, line: lines.append(line), name_prefix=PREFIX)
+    found = install(engine, base, tools, lambda name, line: lines.append(line), claim=Claim(PREFIX))
     try:
         assert found.tools[0].name == "hello"
         assert any("Unable to locate package no-such-package-a" in line for line in lines)
     finally:
         remove_images(engine, [image for image in list_images(engine) if image.key == found.key])
     with pytest.raises(InstallError, match=r"(?s)no alternative of 2 worked:.*package-a.*package-b"):
-        install(engine, base, (tool("x", "no-such-package-a", "no-such-package-b"),), quiet, name_prefix=PREFIX)
+        install(engine, base, (tool("x", "no-such-package-a", "no-such-package-b"),), quiet, claim=Claim(PREFIX))
 
 
 @pytest.fixture
 def cut_off(engine: Engine, base: ResolvedImage) -> Iterator[ResolvedImage]:
     """A base whose package archive is at a name that does not resolve."""
     tag = tool_tag("tlabtest-cut-off")
-    with install_container(engine, base, f"{PREFIX}-cut") as container:
+    with install_container(engine, base, Claim(f"{PREFIX}-cut")) as container:
         line = "deb http://archive.invalid/debian bookworm main"
         script = (
             f"rm -rf /etc/apt/sources.list*; echo '{line}' >/etc/apt/sources.list; "
@@ -183,7 +184,7 @@ def test_an_error_of_the_network_is_tried_again_and_then_told(
     monkeypatch.setattr(installation, "retry_delays", lambda rng: [0.01, 0.02])
     lines: list[str] = []
     with pytest.raises(InstallError, match="refreshing the package index of apt: the network failed") as caught:
-        install(engine, cut_off, (tool("jq"),), lambda name, line: lines.append(line), name_prefix=PREFIX)
+        install(engine, cut_off, (tool("jq"),), lambda name, line: lines.append(line), claim=Claim(PREFIX))
     assert sum("trying again in" in line for line in lines) == 2
     assert "check the network" in (caught.value.hint or "")
 
@@ -196,13 +197,13 @@ def test_an_installation_past_its_deadline_is_tried_the_next_way_in_a_new_contai
     with pytest.raises(
         InstallError, match=r"(?s)1\. installing apt:sl:.*it took longer than.*2\. installing apt:hello:.*it took longer than"
     ) as caught:
-        install(engine, base, (tool("x", "sl", "hello"),), quiet, name_prefix=PREFIX)
+        install(engine, base, (tool("x", "sl", "hello"),), quiet, claim=Claim(PREFIX))
     assert caught.value.fault == Fault.TIMEOUT
 
 
 @pytest.mark.engine
 def test_a_command_past_its_deadline_keeps_what_it_wrote(engine: Engine, base: ResolvedImage) -> None:
-    with install_container(engine, base, f"{PREFIX}-slow") as container:
+    with install_container(engine, base, Claim(f"{PREFIX}-slow")) as container:
         ended = container.run(["sh", "-c", "echo so far; exec sleep 600"], timeout_s=1.0)
     assert (ended.code, ended.last_lines) == (None, ("so far",))
 
@@ -218,7 +219,7 @@ def test_a_command_tells_its_status_and_the_lines_of_both_streams(container: Ins
 @pytest.mark.engine
 def test_the_ca_bundle_is_mounted_and_readable_in_the_container(engine: Engine, base: ResolvedImage, tmp_path: Path) -> None:
     tmp_path.joinpath("ca.pem").write_text("certificates\n")
-    with install_container(engine, base, f"{PREFIX}-ca", {CA_BUNDLE_TARGET: tmp_path / "ca.pem"}) as container:
+    with install_container(engine, base, Claim(f"{PREFIX}-ca"), {CA_BUNDLE_TARGET: tmp_path / "ca.pem"}) as container:
         ended = container.run(["cat", CA_BUNDLE_TARGET], timeout_s=120)
     assert ended.last_lines == ("certificates",)
 

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import MakeSession
 from harness import Lab
+from owners import containers, networks
 
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.network import create_network, remove_network
+from testronaut_lab.container.owner import container_name
 from testronaut_lab.container.protocol import StepContainerSpec
+from testronaut_lab.container.reap import reap
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.plan import Limits
 
 pytestmark = pytest.mark.engine
-
-OWNER = """
-import sys
-from pathlib import Path
-from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.workbench import SessionSettings, Workbench
-bench = Workbench(lambda body: None, BlobStore(Path(sys.argv[2])))
-session = bench.session(sys.argv[1], SessionSettings(network=sys.argv[3]), {})
-print(session.container_name, flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -38,64 +27,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sessions root of the test's own."""
     monkeypatch.setenv("TESTRONAUT_LAB_SESSIONS", str(tmp_path / "sessions"))
     return tmp_path / "sessions"
-
-
-class Owner:
-    """Another process with a session."""
-
-    def __init__(self, image_id: str, blobs: Path, network: str) -> None:
-        argv = [sys.executable, "-c", OWNER, image_id, str(blobs), network]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.container = self.process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def owner(base_image: str, root: Path, engine: Engine, tmp_path: Path) -> Iterator[Owner]:
-    made = Owner(base_image, tmp_path / "blobs", "internet")
-    yield made
-    made.kill()
-    manager.reap(engine, root)
-
-
-def containers(engine: Engine) -> list[str]:
-    return [name.removeprefix("/") for entry in engine.client.api.containers(all=True) for name in entry["Names"]]
-
-
-def networks(engine: Engine) -> list[str]:
-    return [network["Name"] for network in engine.client.api.networks()]
-
-
-def test_what_a_killed_owner_left_is_removed(engine: Engine, root: Path, owner: Owner) -> None:
-    assert owner.container in containers(engine)
-    owner.kill()
-    assert manager.reap(engine, root) == [owner.container, f"{owner.container}-net"]
-    assert owner.container not in containers(engine)
-    assert f"{owner.container}-net" not in networks(engine)
-    assert list(root.iterdir()) == []
-
-
-def test_what_a_living_owner_has_is_left_alone(engine: Engine, root: Path, owner: Owner) -> None:
-    assert manager.reap(engine, root) == []
-    assert owner.container in containers(engine)
-    assert f"{owner.container}-net" in networks(engine)
-
-
-def test_sessions_of_another_root_are_left_alone(engine: Engine, root: Path, owner: Owner, tmp_path: Path) -> None:
-    owner.kill()
-    assert manager.reap(engine, tmp_path / "elsewhere") == []
-    assert owner.container in containers(engine)
-
-
-def test_a_container_whose_directories_are_gone_is_removed(engine: Engine, root: Path, owner: Owner) -> None:
-    owner.kill()
-    for path in root.iterdir():
-        path.rename(root.parent / path.name)
-    assert manager.reap(engine, root) == [owner.container, f"{owner.container}-net"]
 
 
 def test_a_session_removes_all_it_made(engine: Engine, fresh: Lab, own_sessions_root: Path) -> None:
@@ -109,8 +40,8 @@ def test_a_session_that_is_kept_stays_for_a_look(engine: Engine, root: Path, fre
     name = fresh.session.container_name
     fresh.session.close(keep=True)
     assert name in containers(engine)
-    assert manager.reap(engine, root) == []
-    assert name in manager.reap(engine, root, kept=True)
+    assert reap(engine, root).removed == ()
+    assert name in reap(engine, root, kept=True).removed
     assert name not in containers(engine)
 
 
@@ -160,7 +91,7 @@ def test_only_the_sessions_own_directories_are_mounted(engine: Engine, dash: Lab
 
 
 def test_an_image_that_is_not_there_is_an_engine_error_and_leaves_nothing(engine: Engine) -> None:
-    spec = StepContainerSpec("tlab-test-none", "no-such-image:none", security.KEEPER, "0:0", "none", True, 2**26, 1.0, 10)
+    spec = StepContainerSpec("tlab-test-none", "no-such-image:none", security.keeper(), "0:0", "none", True, 2**26, 1.0, 10)
     with pytest.raises(EngineError, match="no-such-image"):
         manager.start_step_container(engine, spec)
     assert "tlab-test-none" not in containers(engine)
@@ -176,8 +107,8 @@ def test_a_container_that_cannot_start_is_removed(engine: Engine, base_image: st
 def test_a_session_that_cannot_start_leaves_no_directories(engine: Engine, root: Path, make_session: MakeSession) -> None:
     with pytest.raises(EngineError):
         make_session(shell="no-such-shell")
-    assert list(root.iterdir()) == []
-    assert not [name for name in containers(engine) if name.startswith(manager.container_name("", root))]
+    assert list(root.glob("[!.]*")) == []
+    assert not [name for name in containers(engine) if name.startswith(container_name("", root))]
 
 
 def test_removing_what_is_not_there_is_fine(engine: Engine) -> None:
@@ -186,7 +117,7 @@ def test_removing_what_is_not_there_is_fine(engine: Engine) -> None:
 
 
 def test_a_network_is_made_and_removed(engine: Engine) -> None:
-    create_network(engine, "tlab-test-net")
+    create_network(engine, "tlab-test-net", {})
     assert "tlab-test-net" in networks(engine)
     remove_network(engine, "tlab-test-net")
     assert "tlab-test-net" not in networks(engine)

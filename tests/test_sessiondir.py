@@ -77,7 +77,7 @@ def test_removing_leaves_nothing(tmp_path: Path) -> None:
     session = SessionDir.create(LAB, tmp_path)
     run = session.run
     session.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
     assert not run.exists()
 
 

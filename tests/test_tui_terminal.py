@@ -111,11 +111,11 @@ def test_a_signal_removes_the_session_and_leaves_the_terminal_as_it_was(
     sessions = tmp_path / "sessions"
     terminal.start("env", f"TESTRONAUT_LAB_SESSIONS={sessions}", *lab("tui", "--image", IMAGE))
     terminal.wait_for("● ready")
-    assert len(list(sessions.iterdir())) == 1
+    assert len(list(sessions.glob("[!.]*"))) == 1
     terminal.kill(number)
     assert terminal.wait(lambda screen: "exit-status=" in screen).strip() == "exit-status=143"
     assert terminal.tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}") == "0 1\n"
-    assert list(sessions.iterdir()) == []
+    assert list(sessions.glob("[!.]*")) == []
 
 
 def test_no_engine_is_explained_on_the_screen(terminal: Terminal, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ResolvedImage
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.plan import ToolSpec
 from testronaut_lab.planfile import parse_plan
@@ -27,7 +28,7 @@ class Workshop:
 
     def install(self, *written: object) -> InstalledImage:
         found = install(
-            self.engine, self.base, self.tools(*written), lambda _, line: self.lines.append(line), name_prefix=self.prefix
+            self.engine, self.base, self.tools(*written), lambda _, line: self.lines.append(line), claim=Claim(self.prefix)
         )
         self.keys.add(found.key)
         return found

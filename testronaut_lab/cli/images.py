@@ -62,7 +62,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --artifacts: say what would be removed.")] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Remove what killed runs left behind, or old stored runs."""
+    """Remove what killed runs left behind, or old stored runs. Sessions of living or unknown owners are named and stay."""
     if artifacts and (kept or images):
         raise UsageError("`clean --artifacts` is about what is stored, --kept and --images about the engine: one at a time")
     if artifacts:
@@ -74,13 +74,15 @@ def clean(
         raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
     from testronaut_lab.container.engine import connect
     from testronaut_lab.container.imagecache import list_images, remove_images
-    from testronaut_lab.container.manager import reap
+    from testronaut_lab.container.reap import reap
 
     engine = connect()
-    removed = reap(engine, kept=kept)
-    for name in removed:
+    reaped = reap(engine, kept=kept)
+    for name in reaped.removed:
         say(f"removed {name}")
-    if not removed and not images:
+    for left in reaped.left_alone:
+        say(f"left alone: {left}, {left.reason}")
+    if not reaped.removed and not images:
         say("nothing was left behind")
     if images:
         cached = list_images(engine)

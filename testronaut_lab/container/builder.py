@@ -18,11 +18,13 @@ from typing import IO
 
 from docker.types import LogConfig, Mount, Ulimit
 
+from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.faults import creating, translated
 from testronaut_lab.container.hijack import HijackedExec, start_exec
-from testronaut_lab.container.localimage import TOOL_REPOSITORY, ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.localimage import TOOL_REPOSITORY, ResolvedImage, inspect
 from testronaut_lab.container.network import install_network
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.container.process import LineSplitter
 from testronaut_lab.container.removal import remove_container
 from testronaut_lab.errors import EngineError
@@ -38,13 +40,9 @@ _PIDS = 512
 _EXIT_STATUS_WAIT_S = 5.0
 _KEPT_LINES = 40
 
-# See security.KEEPER; this one makes its FIFO itself, in the tmpfs /dev/shm, because no directory of ours is mounted here.
-_KEEPER = (
-    "/bin/sh",
-    "-c",
-    "trap '' TERM HUP INT QUIT USR1 USR2; trap : CHLD; mkfifo /dev/shm/.keeper; exec 3<>/dev/shm/.keeper; "
-    "while :; do read x <&3; wait; done",
-)
+# Where the keeper finds its owner's FIFO, or, where nobody owns it, one that it makes itself: no directory of ours is mounted.
+_KEEPER_FIFO = f"{HOST_FILES}keeper"
+_OWN_FIFO = "/dev/shm/.keeper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +150,22 @@ class InstallContainer:
 
 @contextmanager
 def install_container(
-    engine: Engine, base: ResolvedImage, name_prefix: str, files: Mapping[str, Path] | None = None, mask: Mask = str
+    engine: Engine, base: ResolvedImage, claim: Claim, files: Mapping[str, Path] | None = None, mask: Mask = str
 ) -> Iterator[InstallContainer]:
-    """A container to install in, on a bridge of its own; both are named `NAME_PREFIX-install` and gone at the end.
+    """A container to install in, on a bridge of its own; both are named `NAME-install` for the claim's and gone at the end.
 
     `files` of the host can be read in it at their keys, which have to be in HOST_FILES to stay out of a commit. `mask` is
     applied to every line that a command writes, before anybody sees it.
     """
-    name = f"{name_prefix}-install"
-    with install_network(engine, name):
-        with translated(f"creating container {name} from {base.info.ref}"):
-            container_id = _create(engine, base.info.id, base.config, name, files or {})
+    name = f"{claim.name}-install"
+    # Whose both are the network's labels say: the container's would be in every image that is made of it, and a container that
+    # somebody starts from such an image would be taken for what this process left behind.
+    with install_network(engine, name, claim.labels):
+        mounted = dict(files or {})
+        if claim.fifo is not None:
+            mounted[_KEEPER_FIFO] = claim.fifo
+        with creating(f"creating container {name} from {base.info.ref}", mounted.values()):
+            container_id = _create(engine, base, name, _keeper(claim), mounted)
         try:
             with translated(f"starting container {name} from {base.info.ref}"):
                 engine.client.api.start(container_id)
@@ -181,13 +184,21 @@ def tool_tag(key: str) -> str:
     return f"{TOOL_REPOSITORY}:{key[:24]}"
 
 
-def _create(engine: Engine, image: str, config: ImageConfig, name: str, files: Mapping[str, Path]) -> str:
+def _keeper(claim: Claim) -> tuple[str, ...]:
+    if claim.fifo is not None:
+        return security.keeper(_KEEPER_FIFO, claim.orphan_timeout_s)
+    shell, option, script = security.keeper(_OWN_FIFO)
+    return shell, option, f"mkfifo {_OWN_FIFO}; {script}"
+
+
+def _create(engine: Engine, base: ResolvedImage, name: str, keeper: Sequence[str], files: Mapping[str, Path]) -> str:
     assert all(target.startswith(HOST_FILES) for target in files)
     mounts = [Mount(target, str(source), type="bind", read_only=True) for target, source in files.items()]
+    config = base.config
     container = engine.client.containers.create(
-        image,
+        base.info.id,
         name=name,
-        entrypoint=list(_KEEPER),
+        entrypoint=list(keeper),
         # A user of the container that the base does not set would be committed; commands name theirs anyway.
         user="0:0" if config.user else None,
         working_dir=config.working_dir or None,

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker.errors
 import requests.exceptions
@@ -24,6 +25,21 @@ CLIENT_ERRORS = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
 )
+
+
+# Docker's words and Podman's for a mount whose source is not there.
+_UNSEEN = ("bind source path does not exist", "no such file or directory")
+
+
+class FilesUnseen(EngineError):
+    """The engine answers and has other directories than this process: it or we are in a container, or on another machine."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(
+            f"{what}: the engine cannot see our files: {why}; one of both is in a container or on another machine",
+            hint="docker run -v /var/run/docker.sock:/var/run/docker.sock -v /srv/lab:/srv/lab "
+            "-e TESTRONAUT_LAB_SESSIONS=/srv/lab IMAGE   (one folder at the same path on both sides; docs/job-container.md)",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +108,20 @@ def translated(what: str) -> Iterator[None]:
 def is_timeout(error: Exception) -> bool:
     """Whether the engine did not answer in time; requests wraps some of these in a ConnectionError."""
     return isinstance(error, _TIMEOUTS) or (isinstance(error, _CONNECTION) and "timed out" in str(error))
+
+
+@contextmanager
+def creating(what: str, mounted: Iterable[Path]) -> Iterator[None]:
+    """Like `translated`, for a container with these of our files in it. Raises FilesUnseen for one that is only here."""
+    try:
+        yield
+    except CLIENT_ERRORS as error:
+        said = explanation(error)
+        if any(word in said for word in _UNSEEN):
+            for path in mounted:
+                if str(path) in said and path.exists():
+                    raise FilesUnseen(what, f"it does not see {path}, which is here") from error
+        raise translate(error, what) from error
 
 
 def explanation(error: Exception) -> str:

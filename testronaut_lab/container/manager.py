@@ -1,6 +1,7 @@
-"""Containers on a real engine: create, start, attach, look at, kill, remove, and reap what dead owners left.
+"""Containers on a real engine: create, start, attach, look at, kill, remove.
 
-The profile is data in `security.py`, the host's directories are `sessiondir.py`. Anything of docker's stays in here.
+The profile is data in `security.py`, the host's directories are `sessiondir.py`, what dead owners left is removed by `reap.py`.
+Anything of docker's stays in here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
 
 import docker
@@ -18,14 +18,11 @@ from docker.types import Ulimit as DockerUlimit
 
 from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.faults import creating, translated
 from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
 from testronaut_lab.container.removal import remove_container
-from testronaut_lab.container.sessiondir import abandoned, remove_session, sessions_root
 
-SESSION_LABEL = "org.testronaut.session"
-_NAME_PREFIX = "tlab-"
 _FIRST = -20
 _PID_WAIT_S = 1.0
 _PID_LOOK_S = 0.005
@@ -128,7 +125,7 @@ class StepContainer:
 
 def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:
     """Create and start a container under the step profile. Raises EngineError, leaving nothing behind."""
-    with translated(f"creating container {spec.name} from {spec.image}"):
+    with creating(f"creating container {spec.name} from {spec.image}", (mount.source for mount in spec.mounts)):
         container_id = _create(engine, spec)
     started = StepContainer(engine, container_id, spec.name)
     with ExitStack() as undo:
@@ -175,50 +172,7 @@ def _create(engine: Engine, spec: StepContainerSpec) -> str:
     return str(created["Id"])
 
 
-def container_name(session_id: str, root: Path | None = None) -> str:
-    """`tlab-<sessions root>-<session>`: whose it is can be told from the name alone."""
-    return f"{_root_prefix(root)}{session_id}"
-
-
 def remove_by_name(engine: Engine, name: str) -> None:
-    """Remove a container if there is one of that name."""
+    """Remove a container if there is one of that name or id."""
     with translated(f"removing container {name}"):
         remove_container(engine, name)
-
-
-def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> list[str]:
-    """Remove the containers, networks and directories of sessions whose owner is dead, and say which.
-
-    Only those of this sessions root: another user's or another machine's on the same engine are left alone.
-    """
-    root = root or sessions_root()
-    prefix = _root_prefix(root)
-    dead = {path.name for path in abandoned(root, kept=kept)}
-
-    def is_left_over(name: str) -> bool:
-        session = name.removeprefix(prefix).split("-")[0]
-        # looked up now and not before: a session that started meanwhile has its directory before its container
-        return name.startswith(prefix) and (session in dead or not (root / session).is_dir())
-
-    reaped: list[str] = []
-    with translated("removing left-over containers"):
-        for name, container_id in _containers_named(engine, prefix):
-            if is_left_over(name):
-                remove_container(engine, container_id)
-                reaped.append(name)
-        for network in engine.client.api.networks(names=[prefix]):
-            if is_left_over(network["Name"]):
-                engine.client.api.remove_network(network["Id"])
-                reaped.append(network["Name"])
-    for session in sorted(dead):
-        remove_session(root / session)
-    return reaped
-
-
-def _containers_named(engine: Engine, prefix: str) -> list[tuple[str, str]]:
-    listed = engine.client.api.containers(all=True, filters={"name": f"^/{prefix}"})
-    return [(name.removeprefix("/"), entry["Id"]) for entry in listed for name in entry["Names"] if name.startswith(f"/{prefix}")]
-
-
-def _root_prefix(root: Path | None) -> str:
-    return f"{_NAME_PREFIX}{sha256(str(root or sessions_root()).encode()).hexdigest()[:8]}-"

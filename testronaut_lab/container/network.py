@@ -1,12 +1,11 @@
 """The network of an installation or of a session with internet: a bridge of its own, so that no neighbour is in reach from it.
 
-Networks that a dead process left behind
-are found by their name, like containers (`manager.reap`).
+Networks that a dead process left behind are found by their labels, like containers (`reap.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import docker.errors
@@ -15,10 +14,11 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
 
 
-def create_network(engine: Engine, name: str) -> str:
+def create_network(engine: Engine, name: str, labels: Mapping[str, str]) -> str:
     """A bridge network of that name; gives its id."""
     with translated(f"creating network {name}"):
-        return str(engine.client.api.create_network(name, driver="bridge", check_duplicate=True)["Id"])
+        made = engine.client.api.create_network(name, driver="bridge", check_duplicate=True, labels=dict(labels))
+    return str(made["Id"])
 
 
 def remove_network(engine: Engine, name: str) -> None:
@@ -31,9 +31,9 @@ def remove_network(engine: Engine, name: str) -> None:
 
 
 @contextmanager
-def install_network(engine: Engine, name: str) -> Iterator[str]:
+def install_network(engine: Engine, name: str, labels: Mapping[str, str]) -> Iterator[str]:
     """A bridge network that exists inside the `with`; gives its id. Containers on it must be gone before its end."""
-    network_id = create_network(engine, name)
+    network_id = create_network(engine, name, labels)
     try:
         yield network_id
     finally:

@@ -7,6 +7,7 @@ memory limit, because they count as memory and one that can fill it kills every 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 NO_CAPABILITIES = ("ALL",)
@@ -34,14 +35,29 @@ class Ulimit:
 
 STEP_ULIMITS = (Ulimit("core", 0, 0), Ulimit("nofile", 1024, 4096))
 
-# Reaps orphans, and no signal that a step may send ends it. `read` waits on a FIFO that nobody writes to, so that it costs
-# nothing, and SIGCHLD interrupts it. A plain `sleep` would leave zombies (which count against the pids limit); an init with a
-# child dies with that child when a step runs `kill -9 -1`.
-KEEPER = (
-    "/bin/sh",
-    "-c",
-    "trap '' TERM HUP INT QUIT USR1 USR2; trap : CHLD; exec 3<>/run/lab/keeper; while :; do read x <&3; wait; done",
+# The FIFO of `sessiondir.py` in a container for steps, and the file that says that the session was left for a look.
+KEEPER_FIFO = "/run/lab/keeper"
+_KEPT = "/run/lab/kept"
+
+# Reaps orphans, and no signal that a step may send ends it. `read` waits on a FIFO, so that it costs nothing, and SIGCHLD
+# interrupts it. A plain `sleep` would leave zombies (which count against the pids limit); an init with a child dies with that
+# child when a step runs `kill -9 -1`.
+#
+# It is also a dead-man's switch. The owner holds the FIFO open and has put a line into it. Who can read the line shares the FIFO
+# with the owner, and opens it anew, for reading only: the end of file then says that the owner's process is gone, asleep or
+# stopped it still holds the FIFO. Three such ends in a row, without a SIGCHLD that may have cut the read short, are believed. The
+# keeper then becomes a `sleep`, which needs no fork that a full pids table could refuse, and with it the container ends.
+_SCRIPT = (
+    "trap '' TERM HUP INT QUIT USR1 USR2; trap c=1 CHLD; exec 3<>{fifo}; until read x <&3; do wait; done; exec 3<{fifo}; n=0; "
+    'while [ $n -lt 3 ]; do c=; if read x <&3 || [ "$c" ]; then n=0; else n=$((n + 1)); fi; wait; done; '
+    "if [ -e {kept} ]; then exec 3<>{fifo}; while :; do read x <&3; wait; done; fi; "
+    "command -v sleep >/dev/null && exec sleep {seconds}; exit 0"
 )
+
+
+def keeper(fifo: str = KEEPER_FIFO, orphan_timeout_s: float = 3600.0) -> tuple[str, ...]:
+    """The first process of a container, which it ends when the owner has been gone for so long, with exit status 0."""
+    return ("/bin/sh", "-c", _SCRIPT.format(fifo=fifo, kept=_KEPT, seconds=math.ceil(orphan_timeout_s)))
 
 
 def tmpfs_bytes(memory_bytes: int) -> int:

@@ -1,7 +1,9 @@
 """The host side of a session: its directories, who owns them, and a lease that tells the living from the dead.
 
+    <sessions>/.folder          the id of this folder, made once (`owner.py`)
     <sessions>/<id>/lease       locked (flock) for as long as the owning process lives; also after SIGKILL the kernel frees it
-                    run ->      FIFOs and scripts for the driver, mounted read-only; in memory where the host has a place for it
+                    run ->      FIFOs and scripts for the driver, mounted read-only; in memory where engine and host share that
+                    run/keeper  held open by the owning process: the container's first process sees when that is gone
                     workspace/ home/ tmp/    mounted writable, owned by the step's user
                     etc/        generated passwd and group
                     cookies/    not mounted: files by which the host orders what it hears of the workspace
@@ -12,58 +14,88 @@ What the directories mean to a container is in `manager.py`.
 
 from __future__ import annotations
 
+import array
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
 import sys
 import tempfile
+import termios
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
 
 from platformdirs import user_cache_path
 
+from testronaut_lab.container.owner import Claim, Label, Owner, container_name
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
 
 # On a disk's file system each FIFO and each small file of a step costs more than running the step.
 _MEMORY = Path("/dev/shm")
+_KEEPER = "keeper"
+_DRAFT = re.compile(r"\.[0-9a-f]{8}")
+# Making a session's directories takes milliseconds; a draft this old is a dead process's.
+_DRAFT_AGE_S = 3600.0
+
+
+class Lease(Enum):
+    """What a session's directory tells of its owner."""
+
+    HELD = auto()
+    FREE = auto()
+    KEPT = auto()  # its owner left it for a look
+    HIDDEN = auto()  # another user's
+    ABSENT = auto()  # there is no such directory, or it is a copy
 
 
 class SessionDir:
     """Create with `SessionDir.create`; `remove` deletes everything and gives the lease up."""
 
-    def __init__(self, path: Path, lease_fd: int) -> None:
+    def __init__(self, path: Path, label: Label, fds: tuple[int, int]) -> None:
         self.path = path
-        self._lease_fd = lease_fd
+        self._label = label
+        self._fds: tuple[int, ...] = fds  # the lease, the keeper's FIFO
 
     @classmethod
-    def create(cls, user: StepUser, parent: Path | None = None) -> SessionDir:
+    def create(cls, user: StepUser, parent: Path | None = None, *, in_memory: bool = True) -> SessionDir:
         """Make the directories under `parent` (default: the cache directory) with this process as their owner.
 
-        Raises CaptureError when they cannot be made.
+        `in_memory` is for the run directory: not on an engine that cannot see this machine's /dev/shm. Raises CaptureError when
+        they cannot be made.
         """
         parent = parent or sessions_root()
         session_id = secrets.token_hex(4)
         path = parent / session_id
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            owner = Owner.here(parent)
             # made under a name that no reaper looks at, and shown only with its lease held
             draft = parent / f".{session_id}"
             draft.mkdir(mode=0o755)
             lease_fd = os.open(draft / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lease_fd, fcntl.LOCK_EX)
+            (draft / "run").symlink_to(_run_dir(draft, in_memory=in_memory))
             _fill(draft, user)
             draft.rename(path)
+            keeper_fd = _keeper_fifo(path / "run" / _KEEPER)
         except OSError as error:
             raise CaptureError(f"making the directories of a session in {parent}: {error}", hint=f"df -h {parent}") from error
-        return cls(path, lease_fd)
+        return cls(path, Label(owner, session_id, os.fstat(lease_fd).st_ino), (lease_fd, keeper_fd))
 
     @property
     def id(self) -> str:
         return self.path.name
+
+    def claim(self, orphan_timeout_s: float) -> Claim:
+        """What the engine is told of whose this is."""
+        name = container_name(self.id, self.path.parent)
+        return Claim(name, self._label.as_mapping(), self.run / _KEEPER, orphan_timeout_s)
 
     @property
     def run(self) -> Path:
@@ -94,21 +126,37 @@ class SessionDir:
     def etc(self) -> Path:
         return self.path / "etc"
 
+    def seal(self) -> None:
+        """Keep steps from holding the keeper's FIFO open for writing in their owner's stead. Call this before the first step.
+
+        Nothing happens where the keeper has yet to open it.
+        """
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._fds[1], termios.FIONREAD, waiting)
+        if waiting[0] == 0:
+            (self.run / _KEEPER).chmod(0o444)
+
     def remove(self) -> None:
         """Delete the directories and give the lease up; may be called twice. Raises CaptureError for what cannot be deleted."""
-        if self._lease_fd < 0:
+        if not self._fds:
             return
         try:
             remove_session(self.path)
         finally:
-            os.close(self._lease_fd)
-            self._lease_fd = -1
+            self._let_go()
 
     def keep(self) -> None:
-        """Give the lease up and leave the directories for a look; a marker keeps the reaper away."""
+        """Give the lease up and leave the directories for a look; markers keep the reaper away, and the container alive."""
         (self.path / "kept").touch()
-        os.close(self._lease_fd)
-        self._lease_fd = -1
+        (self.run / "kept").touch()
+        (self.run / _KEEPER).chmod(0o666)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._fds:
+            *rest, last = self._fds
+            self._fds = tuple(rest)
+            os.close(last)
 
 
 def sessions_root() -> Path:
@@ -122,14 +170,41 @@ def abandoned(root: Path | None = None, *, kept: bool = False) -> Iterator[Path]
     root = root or sessions_root()
     if not root.is_dir():
         return
+    wanted = (Lease.FREE, Lease.KEPT) if kept else (Lease.FREE,)
     for path in sorted(root.iterdir()):
-        if path.name.startswith(".") or not path.is_dir():
+        if path.name.startswith(".") and not _is_old_draft(path):
             continue
-        if (path / "kept").exists():
-            if kept:
-                yield path
-        elif not _is_leased(path / "lease"):
+        if path.is_dir() and lease_of(path) in wanted:
             yield path
+
+
+def lease_of(path: Path, inode: int | None = None) -> Lease:
+    """What a session's directory tells of its owner; one with another lease than `inode` is another session's copy."""
+    if not path.is_dir():
+        return Lease.ABSENT
+    if (path / "kept").exists():
+        return Lease.KEPT
+    try:
+        fd = os.open(path / "lease", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Lease.FREE  # somebody was killed while he removed it
+    except PermissionError:
+        return Lease.HIDDEN
+    try:
+        if inode not in (None, os.fstat(fd).st_ino):
+            return Lease.ABSENT
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask at once do not take each other for owners
+    except BlockingIOError:
+        return Lease.HELD
+    finally:
+        os.close(fd)
+    return Lease.FREE
+
+
+def _is_old_draft(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return _DRAFT.fullmatch(path.name) is not None and path.stat().st_mtime < time.time() - _DRAFT_AGE_S
+    return False
 
 
 def remove_session(path: Path) -> None:
@@ -145,6 +220,8 @@ def remove_tree(path: Path) -> None:
 
     def unlock(_function: object, failed: str, error: BaseException) -> None:
         parent = Path(failed).parent
+        if isinstance(error, FileNotFoundError):  # another process removes it too
+            return
         if not isinstance(error, PermissionError) or not parent.is_relative_to(path):
             raise error
         parent.chmod(stat.S_IRWXU)
@@ -174,36 +251,29 @@ def _rmtree(path: Path, on_error: Callable[[object, str, BaseException], None]) 
     shutil.rmtree(path, onerror=adapt)
 
 
-def _is_leased(lease: Path) -> bool:
-    try:
-        fd = os.open(lease, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def _run_dir(path: Path) -> Path:
+def _run_dir(path: Path, *, in_memory: bool) -> Path:
     """A directory for the driver's FIFOs: in memory, or beside the session's others where there is no such place."""
-    here = path.with_name(path.name.removeprefix(".")) / "run.d"
-    try:
-        made = Path(tempfile.mkdtemp(prefix="tlab-", dir=_MEMORY))
-    except OSError:
-        (path / "run.d").mkdir()
-        (path / "run.d").chmod(0o755)
-        return here
-    made.chmod(0o755)
-    return made
+    with suppress(OSError):
+        if in_memory:
+            made = Path(tempfile.mkdtemp(prefix="tlab-", dir=_MEMORY))
+            made.chmod(0o755)
+            return made
+    (path / "run.d").mkdir()
+    (path / "run.d").chmod(0o755)
+    return path.with_name(path.name.removeprefix(".")) / "run.d"
+
+
+def _keeper_fifo(path: Path) -> int:
+    """Make the FIFO and hold it open, with a line in it by which the keeper knows that it is shared with its owner."""
+    os.mkfifo(path, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.chmod(path, 0o666)
+    os.write(fd, b"owned\n")
+    return fd
 
 
 def _fill(path: Path, user: StepUser) -> None:
     # Only this user may come near what a tool under test leaves; the engine mounts the inner directories as root.
-    (path / "run").symlink_to(_run_dir(path))
     for name, mode in (("etc", 0o755), ("cookies", 0o700), ("workspace", 0o755), ("home", 0o755), ("tmp", 0o1777)):
         (path / name).mkdir()
         (path / name).chmod(mode)  # whatever the umask is

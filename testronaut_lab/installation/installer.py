@@ -19,6 +19,7 @@ from testronaut_lab.container.builder import InstallContainer, find_tool_image, 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
 from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import keptlog, provenance
 from testronaut_lab.installation.installation import Installation, ManagerMissing, Report, StartOver, Telling, Tried
@@ -48,7 +49,7 @@ class _Job:
 
     engine: Engine
     telling: Telling
-    name_prefix: str
+    claim: Claim
 
     def recorded(self, log: keptlog.Recorder) -> _Job:
         """The same, with each line written down too."""
@@ -67,21 +68,21 @@ def install(
     tools: tuple[ToolSpec, ...],
     report: Report,
     *,
-    name_prefix: str,
+    claim: Claim,
     on_progress: Report = lambda _tool, _text: None,
 ) -> InstalledImage:
     """The image of `base` with `tools`, from the cache or newly made; `report` gets (tool, line) as things happen.
 
     `on_progress` gets (tool, what goes on) for people who wait.
 
-    Without tools it is the base. The container and network of the installation are called NAME_PREFIX-install. Raises
-    UsageError for a spec that cannot be one, InstallError with the package manager's own words when a tool cannot be had or
-    does not start.
+    Without tools it is the base. The container and network of the installation are called NAME-install, by the claim's name.
+    Raises UsageError for a spec that cannot be one, InstallError with the package manager's own words when a tool cannot be
+    had or does not start.
     """
     for tool in tools:
         for spec in tool.install:
             package_name(strategy_for(spec.strategy), spec.spec)
-    job = _Job(engine, Telling(report, on_progress), name_prefix)
+    job = _Job(engine, Telling(report, on_progress), claim)
     with _payloads(tools) as (payloads, failures):
         return _install(job, base, tools, payloads, failures)
 
@@ -192,7 +193,7 @@ def _build(
 def _container(
     job: _Job, ground: ResolvedImage, mounts: Mapping[str, Path], trust: HostTrust
 ) -> AbstractContextManager[InstallContainer]:
-    return install_container(job.engine, ground, job.name_prefix, mounts, trust.mask)
+    return install_container(job.engine, ground, job.claim, mounts, trust.mask)
 
 
 def _with_prerequisites(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> tuple[ResolvedImage, tuple[Package, ...]]:

@@ -26,7 +26,6 @@ class Channel:
         with self._faults("preparing the run directory"):
             self.put("driver", files(__package__).joinpath("driver.sh").read_bytes())
             self.put("empty", b"")
-            os.close(self._fifo("keeper", 0o666, os.O_RDWR))
             # both ends held, so that neither side ever sees an end of file or blocks in open
             self._cmd = self._fifo("cmd", _FROM_HOST, os.O_RDWR)
             self.ctl = self._fifo("ctl", _TO_HOST, os.O_RDWR)

@@ -17,6 +17,7 @@ from testronaut_lab.model.result import (
     EngineInfo,
     ErrorInfo,
     ImageInfo,
+    Late,
     Mismatch,
     Phase,
     Status,
@@ -131,6 +132,17 @@ class StepFinished:
     case: str
     result: StepResult
     kind: Literal["step_finished"] = "step_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class LateOutput:
+    """A job wrote to a stream of the step `nodeid`, which had ended: told at the next end of a step, and at the session's end."""
+
+    plan: int
+    case: str
+    nodeid: str
+    late: Late
+    kind: Literal["late_output"] = "late_output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +301,7 @@ Fact = (
     | CaseStarted
     | StepStarted
     | StepFinished
+    | LateOutput
     | StepJudged
     | StepOverruled
     | AttemptFailed

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from testronaut_lab.model.sidebyside import SideBySide
 
 
+StreamName = Literal["stdout", "stderr"]
+
+
 class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
@@ -99,6 +102,18 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """What a job wrote to a stream of its step after that step had ended, while one other step ran or between two.
+
+    `during` is the other step's node id, None between two. `captured.dropped_bytes` counts what is over the limit of a stream.
+    """
+
+    stream: StreamName
+    captured: Captured
+    during: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """CPU seconds and peak memory of all that ran in the container during the step, background jobs of earlier ones too.
 
@@ -155,6 +170,8 @@ class StepResult:
     `transient` are paths of the workspace that came and went within the step, as far as they were heard of; in a directory
     that the step itself made that is not from its first moment. Notes say where more is missing. No verdict hangs on them.
 
+    `late` is what its jobs wrote after its end, in the order in which it came; no verdict and no golden knows of it.
+
     `line` is where in the plan's file the step begins, None where that is not known.
     """
 
@@ -183,6 +200,7 @@ class StepResult:
     normalized: Normalized | None = None
     merged: bool = False
     line: int | None = None
+    late: tuple[Late, ...] = ()
 
     @property
     def ok(self) -> bool:

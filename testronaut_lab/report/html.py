@@ -26,7 +26,7 @@ from testronaut_lab.model.result import (
 from testronaut_lab.model.undo import UndoResult
 from testronaut_lab.report.cell_tables import beside_html
 from testronaut_lab.report.interleaved import interleaved
-from testronaut_lab.report.lines import WORDS, diff_heads, duration_text, fired_text
+from testronaut_lab.report.lines import WORDS, diff_heads, duration_text, fired_text, late_title
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.styled import PLAIN, Look, styled
 
@@ -150,6 +150,7 @@ def _details(result: StepResult) -> list[str]:
     stdout = "stdout, stderr merged into it" if result.merged else "stdout"
     parts += _screen(result) or _stream(stdout, result.stdout_stream)
     parts += _stream("stderr", result.stderr_stream) + _as_they_came(result)
+    parts += [part for late in result.late for part in _stream(late_title(late), late.captured)]
     parts += _changes(result.changes)
     parts += [_line(_dim(f"outside: {change.change}"), _text(change.path)) for change in result.outside[:_CHANGES]]
     parts += [_line(_dim("transient:"), _text(path)) for path in result.transient[:_CHANGES]]

@@ -21,6 +21,7 @@ from testronaut_lab.model.result import (
     EngineInfo,
     ErrorInfo,
     ImageInfo,
+    Late,
     Mismatch,
     OutsideChange,
     PlanResult,
@@ -148,6 +149,7 @@ def step_to_dict(step: StepResult) -> JsonObject:
         "error": _error(step.error),
         "notes": list(step.notes),
         "merged": step.merged,
+        "late": [_late(late) for late in step.late],
     }
 
 
@@ -188,6 +190,12 @@ def _stream(stream: Captured) -> JsonObject:
         "open": stream.open,
         "chunks": [[elapsed_s, offset] for elapsed_s, offset in stream.chunks],
     }
+
+
+def _late(late: Late) -> JsonObject:
+    stream = _stream(late.captured)
+    kept: JsonObject = {name: stream[name] for name in ("bytes", "sha256", "text", "truncated", "dropped")}
+    return {"stream": late.stream, **kept, "during": late.during}
 
 
 def _change(change: FileChange) -> JsonObject:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.text import Text
 
-from testronaut_lab.model.result import ErrorInfo, Mismatch, Phase, Status, StepResult
+from testronaut_lab.model.events import LateOutput
+from testronaut_lab.model.result import Captured, ErrorInfo, Late, Mismatch, Phase, Status, StepResult
 from testronaut_lab.model.units import size_text
 from testronaut_lab.report.safe import clipped, safe_line, safe_text
 from testronaut_lab.report.state import CaseView, Stage, StepView
@@ -170,9 +171,26 @@ def _value_lines(label: str, value: str, style: str) -> list[Text]:
     return [Text(f"{INDENT}  ").append(label, "dim"), *shown, *_left_out(len(lines) - _VALUE_LINES)]
 
 
+def late_lines(body: LateOutput) -> list[Text]:
+    """What a job wrote after its step had ended: whose it is and when it came, then the end of it."""
+    name = safe_line(body.nodeid.partition("::")[2] or body.nodeid)
+    return [labelled("late", f"{'':>8}  {name}"), *_end_lines(late_title(body.late), body.late.captured)]
+
+
+def late_title(late: Late) -> str:
+    """`stdout, late, while select::plain ran`; not safe to show."""
+    ran = "between two steps" if late.during is None else f"while {late.during.partition('::')[2] or late.during} ran"
+    dropped = f", {late.captured.dropped_bytes} bytes over the limit were dropped" if late.captured.truncated else ""
+    return f"{late.stream}, late, {ran}{dropped}"
+
+
 def _stderr_lines(result: StepResult) -> list[Text]:
     """The end of stderr, or of the one stream of a merged step."""
-    name, stream = ("stdout and stderr", result.stdout_stream) if result.merged else ("stderr", result.stderr_stream)
+    return _end_lines(*(("stdout and stderr", result.stdout_stream) if result.merged else ("stderr", result.stderr_stream)))
+
+
+def _end_lines(name: str, stream: Captured) -> list[Text]:
+    name = safe_line(name)
     try:
         lines = clipped(stream.text).rstrip("\n").split("\n")
     except FileNotFoundError:

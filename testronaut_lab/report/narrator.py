@@ -18,6 +18,7 @@ from testronaut_lab.model.events import (
     Event,
     ImageReady,
     InstallLogged,
+    LateOutput,
     PlanFinished,
     PlanStarted,
     Problem,
@@ -43,6 +44,7 @@ from testronaut_lab.report.lines import (
     hint_line,
     indented,
     labelled,
+    late_lines,
     step_details,
     step_line,
 )
@@ -86,6 +88,8 @@ class Narrator:
                 case = view.plan(body.plan).case(body.case)
                 step = case.step(nodeid)
                 return [] if step is None else self._step_lines(case, step)
+            case LateOutput() as body:
+                return late_lines(body)
             case StepsUndone() as undone:
                 return _undone_lines(undone)
             case StepOverruled() as body:

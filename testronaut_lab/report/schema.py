@@ -186,6 +186,7 @@ def _step() -> JsonObject:
         notes=_TEXTS,
     )
     optional: JsonObject = {"run": _TEXT, "argv": _TEXTS, "line": _LINE, "screen": _TEXT, "normalized": _normalized()}
+    optional["late"] = _list(_late())
     step["properties"] = {**_properties(step), **optional}
     return step | {"oneOf": [{"required": ["run"]}, {"required": ["argv"]}]}
 
@@ -203,6 +204,18 @@ def _stream() -> JsonObject:
     chunk: JsonObject = {"type": "array", "prefixItems": [_SECONDS, _COUNT], "minItems": 2, "maxItems": 2}
     return _object(
         bytes=_COUNT, sha256=_SHA256, text=_TEXT_OR_NULL, truncated=_FLAG, dropped=_COUNT, open=_FLAG, chunks=_list(chunk)
+    )
+
+
+def _late() -> JsonObject:
+    return _object(
+        stream={"enum": ["stdout", "stderr"]},
+        bytes=_COUNT,
+        sha256=_SHA256,
+        text=_TEXT_OR_NULL,
+        truncated=_FLAG,
+        dropped=_COUNT,
+        during=_TEXT_OR_NULL,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.events import InstallLogged, PlanStarted, StepStarted, UsageSampled
-from testronaut_lab.model.result import ErrorInfo, ImageInfo, Phase, Status, StepResult, ToolInfo
+from testronaut_lab.model.result import ErrorInfo, ImageInfo, Late, Phase, Status, StepResult, ToolInfo
 
 TAIL_BYTES = 64 * 1024
 _LINE_BYTES = 4096
@@ -74,6 +74,16 @@ class StepView:
     usage: UsageSampled | None = None
     attempt: int = 1
     touched: deque[str] = field(default_factory=lambda: deque(maxlen=TOUCHED_PATHS))
+    late: tuple[Late, ...] = ()
+
+    def captured(self, result: StepResult) -> None:
+        """The step is over; what came late of an earlier attempt stays with it."""
+        self.result = replace(result, late=self.late)
+
+    def add_late(self, late: Late) -> None:
+        self.late = (*self.late, late)
+        if self.result is not None:
+            self.result = replace(self.result, late=self.late)
 
     @property
     def last_line(self) -> str:

@@ -20,6 +20,7 @@ from testronaut_lab.model.events import (
     Hint,
     ImageReady,
     InstallLogged,
+    LateOutput,
     OutputChunk,
     PlanFinished,
     PlanRecorded,
@@ -85,6 +86,9 @@ class RunView:
                 overrule(self.plan(body.plan), body)
             case StepStarted() | StepFinished() | StepJudged() as body:
                 self._step_event(body, event.mono)
+            case LateOutput(plan=plan, case=case, nodeid=nodeid, late=late):
+                if (step := self.plan(plan).case(case).step(nodeid)) is not None:
+                    step.add_late(late)
             case StepsUndone(plan=plan, case=case, nodeids=nodeids):
                 for nodeid in reversed(nodeids):
                     self.plan(plan).case(case).drop(nodeid)
@@ -210,7 +214,7 @@ class RunView:
             case StepFinished(result=result):
                 found = case.step(result.nodeid)
                 step = found or case.add(StepView(result.id, result.nodeid, result.phase, result.command, mono))
-                step.result = result
+                step.captured(result)
                 step.stdout, step.stderr = Tail(), Tail()  # the result has it all
                 if not case.planned:
                     step.status = result.status

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.model.events import Body, Event, PlanRecorded, StepFinished
+from testronaut_lab.model.events import Body, Event, LateOutput, PlanRecorded, StepFinished
 from testronaut_lab.model.result import Captured
 from testronaut_lab.store.folder import make_folder, sync_folder
 
@@ -222,6 +222,8 @@ def named_blobs(body: Body) -> Iterator[str]:
         result = body.result
         yield from (stream.sha256 for stream in (result.stdout_stream, result.stderr_stream) if stream.data is None)
         yield from (change.sha256 for change in result.changes if change.sha256 is not None)
+    if isinstance(body, LateOutput) and body.late.captured.data is None:
+        yield body.late.captured.sha256
 
 
 def with_paths(event: Event, blobs: BlobStore) -> Event:
@@ -230,6 +232,9 @@ def with_paths(event: Event, blobs: BlobStore) -> Event:
     if isinstance(body, PlanRecorded):
         written = None if body.written is None else _located(body.written, blobs)
         return replace(event, body=replace(body, resolved=_located(body.resolved, blobs), written=written))
+    if isinstance(body, LateOutput):
+        late = replace(body.late, captured=_located(body.late.captured, blobs))
+        return replace(event, body=replace(body, late=late))
     if not isinstance(body, StepFinished):
         return event
     result = body.result

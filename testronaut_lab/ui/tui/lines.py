@@ -12,7 +12,7 @@ from rich.text import Text
 
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState, StepResult
-from testronaut_lab.report.lines import diff_lines, duration_text, fired_text
+from testronaut_lab.report.lines import diff_lines, duration_text, fired_text, late_title
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import TAIL_BYTES, PlanView, Stage, StepView, Tail
 from testronaut_lab.report.styled import styled_text
@@ -72,13 +72,17 @@ def stream_lines(step: StepView, stream: str) -> tuple[list[Line], int]:
         tail: Tail = step.stdout if stream == "stdout" else step.stderr
         return tail_lines(tail.data, tail.seen_bytes), tail.seen_bytes
     captured: Captured = step.result.stdout_stream if stream == "stdout" else step.result.stderr_stream
-    try:
-        lines = tail_lines(captured.read(), captured.size_bytes)
-    except FileNotFoundError:
-        lines = [Text(f"{captured.size_bytes} bytes, no longer on disk", DIM)]
+    lines = _captured_lines(captured)
     if captured.truncated:
         lines.append(Text(f"… {captured.dropped_bytes} bytes over the limit were dropped", YELLOW))
     return lines, captured.size_bytes
+
+
+def _captured_lines(captured: Captured) -> list[Line]:
+    try:
+        return tail_lines(captured.read(), captured.size_bytes)
+    except FileNotFoundError:
+        return [Text(f"{captured.size_bytes} bytes, no longer on disk", DIM)]
 
 
 def screen_lines(result: StepResult | None) -> list[Line] | None:
@@ -119,6 +123,8 @@ def effect_lines(result: StepResult | None) -> list[Line]:
     for mismatch in result.mismatches:
         lines += _mismatch_lines(mismatch)
     lines += [_change_line(change) for change in result.changes]
+    for late in result.late:
+        lines += [Text(safe_line(late_title(late)), YELLOW), *_captured_lines(late.captured)]
     lines += [Text(f"outside: {change.change} {safe_line(change.path)}", DIM) for change in result.outside]
     lines += _labelled("transient", result.transient, DIM)
     lines += _labelled("left behind", result.left_behind, YELLOW)

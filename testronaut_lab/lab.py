@@ -23,12 +23,12 @@ from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.judge.expect import check, unjudged_end
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
-from testronaut_lab.model.events import Problem
+from testronaut_lab.model.events import Body, LateOutput, Problem
 from testronaut_lab.model.expect import Expect
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
-from testronaut_lab.model.result import Mismatch, RunResult, StepResult
+from testronaut_lab.model.result import Late, Mismatch, RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_image, parse_plans, parse_tool, slug
 from testronaut_lab.recording.draft import Making
@@ -78,7 +78,7 @@ class Session:
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         config = load_config(root)
         self._bench = Workbench(
-            self.log.emit,
+            self._emit,
             self._blobs,
             watch=config.watch,
             require_limits=require_limits or config.require_limits,
@@ -89,6 +89,7 @@ class Session:
         self._image_id = ""
         self._closed = False
         self._facts = Facts()
+        self._late: dict[str, tuple[Late, ...]] = {}
         self.results: list[StepResult] = []
         _sessions.add(self)
 
@@ -97,6 +98,17 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         self.close()
+
+    def _emit(self, body: Body) -> None:
+        """Append to the log; late output is also put to the result of the step that it is of, in `results`."""
+        self.log.emit(body)
+        if isinstance(body, LateOutput):
+            self._late[body.nodeid] = (*self._late.get(body.nodeid, ()), body.late)
+            self.results[:] = map(self._with_late, self.results)
+
+    def _with_late(self, result: StepResult) -> StepResult:
+        late = self._late.get(result.nodeid, ())
+        return result if late == result.late else replace(result, late=late)
 
     @property
     def image(self) -> str:
@@ -197,7 +209,7 @@ class Session:
         check_together(asked)
         request = self._named(asked, id)
         live = self._started()
-        result = live.run(request)
+        result = self._with_late(live.run(request))
         self.results.append(result)
         self.journal.add(Ran(request, Seen(result, live.facts, self._blobs.read), id))
         return result.check() if check else result
@@ -225,6 +237,7 @@ class Session:
             undone = replace(undone, notes=(*undone.notes, "what was sent over the network stays sent"))
         del self.results[-len(undone.steps) :]
         for step_id in undone.steps:
+            self._late.pop(f"session::{step_id}", None)
             if (name := self._slugs.pop(step_id, None)) is not None:
                 self._ids[name] -= 1
         self.journal.undo(len(undone.steps))

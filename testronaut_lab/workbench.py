@@ -45,6 +45,7 @@ from testronaut_lab.execution.driver.plain import PlainDriver
 from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.shell import ShellDriver
+from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.execution.undoing import History
 from testronaut_lab.installation.installer import InstalledImage, install
@@ -260,7 +261,8 @@ class Workbench:
         with ExitStack() as undo:
             undo.callback(meter.close)
             self._limits.container(self.engine, container, spec, groups, meter)
-            driver = self._start_driver(container, channel, shell, meter)
+            late = LateKeeper(self._blobs, settings.limits.output_bytes, self._emit)
+            driver = self._start_driver(container, channel, shell, meter, late)
             undo.pop_all()
         limits = settings.limits
         bounds = SessionLimits(limits.timeout_s, limits.output_bytes, limits.workspace_bytes, limits.files)
@@ -277,7 +279,7 @@ class Workbench:
         root = self._root(container, settings, user)
         facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, self._versions.get(image_id, ()))
         session = LiveSession(
-            container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root, history
+            container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root, history, late
         )
         with ExitStack() as undo:
             undo.callback(_close_anyhow, session)
@@ -299,16 +301,18 @@ class Workbench:
         image = ArchivedImage(lambda: kept.image_files, kept.close, limits)
         return Root(EngineDiff(kept.changed, kept.files, image, limits), image, user.home)
 
-    def _start_driver(self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter) -> Driver:
+    def _start_driver(
+        self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter, late: LateKeeper
+    ) -> Driver:
         """The driver that is forced, or that this engine was found to need, or what the probe of the first session finds."""
 
         def plain() -> PlainDriver:
-            return PlainDriver(container, channel, shell, meter)
+            return PlainDriver(container, channel, shell, meter, late.hear)
 
         if self._driver == "plain":
             channel.close()
             return probe.started(plain())
-        fast = ShellDriver(container, channel, shell, meter)
+        fast = ShellDriver(container, channel, shell, meter, late.hear)
         if self._driver == "fast":
             return probe.started(fast)
         driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)

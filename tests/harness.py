@@ -48,9 +48,10 @@ class Lab:
         cwd: str | None = None,
         timeout_s: float = 120.0,
         exports: Mapping[str, str] | None = None,
+        nodeid: str = "x.lab.yaml::case::step",
     ) -> StepResult:
         request = StepRequest(
-            "step", "x.lab.yaml::case::step", run=script, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=timeout_s,
+            "step", nodeid, run=script, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=timeout_s,
             exports=exports or {},
         )  # fmt: skip
         return self.session.run(request)

@@ -31,6 +31,7 @@ from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import Command
 from testronaut_lab.execution.driver.shell import Meter, ShellDriver
 from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
 from testronaut_lab.execution.seen import Seen
@@ -81,6 +82,7 @@ class LiveSession:
         facts: Facts | None = None,
         root: Root | None = None,
         history: History | None = None,
+        late: LateKeeper | None = None,
     ) -> None:
         self.facts = facts or Facts()
         self._container = container
@@ -90,6 +92,7 @@ class LiveSession:
         self._limits = limits
         self._blobs = blobs
         self._emit = emit
+        self._late = late or LateKeeper(blobs, limits.output_bytes, emit)
         self._release = release
         self._watch = watch
         keep = None if history is None else history.keep
@@ -141,6 +144,7 @@ class LiveSession:
         if self._beside is not None:
             self._beside.close()
         self._driver.close()
+        self._late.tell()
         self._files.close()
         try:
             self._outside.close()
@@ -232,6 +236,8 @@ class LiveSession:
         """
         if self._lost is not None:
             raise SessionLost(f"the session was lost before this step: {self._lost}")
+        self._late.tell()
+        self._late.begin(request.nodeid, request.plan, request.case)
         self._emit(
             StepStarted(request.plan, request.case, request.id, request.nodeid, request.phase, request.command, request.attempt)
         )
@@ -252,6 +258,7 @@ class LiveSession:
         else:
             result = self._when_over(request, end, monitor.usage())
         self._emit(StepFinished(request.plan, request.case, result))
+        self._late.tell()
         if self._undoing is not None and before is not None:
             self._undoing.after(request, before, result)
         return result
@@ -264,6 +271,7 @@ class LiveSession:
         """
         if self._lost is not None:
             raise SessionLost(f"the session was lost before this undo: {self._lost}")
+        self._late.tell()
         if self._undoing is None:
             raise UsageError(
                 f"undoing steps needs a session that was started for it, and the fast driver; this is {self._kind()}"

@@ -45,24 +45,24 @@ class Words:
 
 
 class MarkedStream:
-    """Feeds a sink what comes before the mark, and counts what comes after it."""
+    """Feeds a sink what comes before the mark, and keeps what comes after it until it is taken."""
 
     def __init__(self, sink: Sink, mark: bytes) -> None:
         self.sink = sink
         self.is_marked = False
-        self._late_bytes = 0
+        self._late = b""
         self._mark = mark
         self._held = b""
 
     def feed(self, data: bytes) -> None:
         if self.is_marked:
-            self._late_bytes += len(data)
+            self._late += data
             return
         data = self._held + data
         at = data.find(self._mark)
         if at >= 0:
             self.is_marked = True
-            self._late_bytes += len(data) - at - len(self._mark)
+            self._late += data[at + len(self._mark) :]
             self._held, data = b"", data[:at]
         else:
             keep = self._beginning(data)
@@ -76,9 +76,9 @@ class MarkedStream:
             self.sink.feed(self._held)
             self._held = b""
 
-    def take_late(self) -> int:
-        """How many bytes came after the mark since the last call."""
-        taken, self._late_bytes = self._late_bytes, 0
+    def take_late(self) -> bytes:
+        """What came after the mark since the last call."""
+        taken, self._late = self._late, b""
         return taken
 
     def _beginning(self, data: bytes) -> int:

@@ -28,6 +28,8 @@ from testronaut_lab.execution.driver import script
 from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
+from testronaut_lab.execution.driver.held import HeldStreams
+from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.plainscript import (
     CATCHES,
@@ -75,7 +77,7 @@ class PlainDriver:
 
     name = "plain"
 
-    def __init__(self, container: Container, channel: Channel, spec: ShellSpec, meter: Meter) -> None:
+    def __init__(self, container: Container, channel: Channel, spec: ShellSpec, meter: Meter, on_late: Tell) -> None:
         self._container = container
         self._channel = channel
         self._spec = spec
@@ -84,8 +86,7 @@ class PlainDriver:
         self._carried = Carried(spec.cwd)
         self._fresh: Statement | None = None
         self._can_catch = False
-        self._late: list[tuple[ExecWatch, tuple[MarkedStream, MarkedStream]]] = []
-        self._late_bytes = 0
+        self._held = HeldStreams(on_late)
 
     def start(self) -> None:
         """Run a first command, which shows that there is such a shell, what a fresh one holds and what it can catch.
@@ -111,9 +112,7 @@ class PlainDriver:
             )
 
     def close(self) -> None:
-        for watch, _ in self._late:
-            watch.close()
-        self._late.clear()
+        self._held.close()
         self._guard.close()
         os.close(self._wake)
 
@@ -124,12 +123,12 @@ class PlainDriver:
     @property
     def late_bytes(self) -> int:
         """What processes left behind wrote after their steps, in the 2 s for which the engine reads it."""
-        self._read_late()
-        return self._late_bytes
+        self._held.read(None)
+        return self._held.bytes_seen
 
     def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
         """See `protocol.Driver`."""
-        self._read_late()
+        self._held.read(None)
         self._guard.toll.count_from_here()
         self._forget_interrupt()
         started = time.monotonic()
@@ -152,7 +151,8 @@ class PlainDriver:
         try:
             return self._end(over, watch, streams, (out, err), duration_s)
         finally:
-            self._put_away(watch, streams)
+            self._put_away(watch, streams, command.nodeid)
+            self._held.read(command.nodeid)
 
     def _forget_interrupt(self) -> None:
         try:
@@ -263,26 +263,11 @@ class PlainDriver:
             notes.append(f"not carried to the next step by the plain driver: {'; '.join(lost)}")
         return ShellState.KEPT
 
-    def _put_away(self, watch: ExecWatch, streams: tuple[MarkedStream, MarkedStream]) -> None:
+    def _put_away(self, watch: ExecWatch, streams: tuple[MarkedStream, MarkedStream], nodeid: str) -> None:
         if watch.is_closed or not all(stream.is_marked for stream in streams):
             watch.close()
         else:
-            self._late.append((watch, streams))
-
-    def _read_late(self) -> None:
-        """Take what came after the end of steps; must be called now and then, since an unread stream stops its writer."""
-        going_on = []
-        for watch, streams in self._late:
-            try:
-                watch.pump()
-            except EngineError:
-                watch.is_closed = True  # it belongs to no step
-            self._late_bytes += sum(stream.take_late() for stream in streams)
-            if watch.is_closed:
-                watch.close()
-            else:
-                going_on.append((watch, streams))
-        self._late = going_on
+            self._held.add(watch, streams, nodeid)
 
     def _statement(self, nonces: _Nonces) -> Statement:
         return read_statement(self._guard.give(STATE_FILE), nonces.leader, nonces.child)

@@ -19,7 +19,7 @@ from testronaut_lab.execution.driver.bystanders import SETTLE_S, Bystanders
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
-from testronaut_lab.execution.driver.late import LateReader
+from testronaut_lab.execution.driver.late import STREAMS, LateReader, Tell
 from testronaut_lab.execution.driver.lineage import Lineage, ShellsGone
 from testronaut_lab.execution.driver.outcome import REFUSED, Over, ShellEnd
 from testronaut_lab.execution.driver.records import Record
@@ -47,11 +47,11 @@ class Meter(Counters, Protocol):
 
 
 class ShellDriver:
-    """Drives one session. From one thread at a time, but for `interrupt`."""
+    """Drives one session. From one thread at a time, but for `interrupt`. `on_late` is called on a thread of its own."""
 
     name = "fast"
 
-    def __init__(self, container: Container, channel: Channel, spec: script.ShellSpec, meter: Meter) -> None:
+    def __init__(self, container: Container, channel: Channel, spec: script.ShellSpec, meter: Meter, on_late: Tell) -> None:
         self._container = container
         self._channel = channel
         self._lineage = Lineage(container, channel, spec)
@@ -61,7 +61,7 @@ class ShellDriver:
         self._guests: Guests | None = None
         self._rewinder: Rewinder | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._late = LateReader()
+        self._late = LateReader(on_late)
         self._bystanders: Bystanders | None = None
         self._toll = Toll(meter)
         self._number = 0
@@ -164,6 +164,7 @@ class ShellDriver:
         A command that fails, is not found or is killed is a result. Raises SessionLost if the container or the engine is
         gone; what was captured by then is in the two captures, and only `close` may be called after that.
         """
+        self._late.during = command.nodeid
         notes: list[str] = []
         before = self._settle(notes)
         self._number += 1
@@ -197,7 +198,8 @@ class ShellDriver:
                 state = ShellState.LOST
             out_kept, err_kept = (stream.capture.finish(open_=not stream.ended) for stream in streams)
         finally:
-            self._close_streams(streams)
+            self._late.during = None
+            self._close_streams(streams, command.nodeid)
         notes += self._note_of_pid(command)
         state = before if state is ShellState.KEPT else state
         cwd = self._lineage.cwd
@@ -243,13 +245,13 @@ class ShellDriver:
         self._channel.prepare_streams(self._number + 1)
         self._lineage.prepare_park()
 
-    def _close_streams(self, streams: tuple[Stream, Stream]) -> None:
+    def _close_streams(self, streams: tuple[Stream, Stream], nodeid: str) -> None:
         self._channel.forget_streams(self._number)
-        for stream in streams:
+        for name, stream in zip(STREAMS, streams, strict=True):
             if stream.ended:
                 os.close(stream.fd)
             else:
-                self._late.take_over(stream.fd)
+                self._late.take_over(stream.fd, name, nodeid)
 
     def _conclude(self, watch: StepWatch, over: Record | ExitKind | None, nonce: str, started: float) -> Over:
         """Make sure that the step is over: kill what must be killed. The record is None when every shell is gone."""

@@ -396,7 +396,7 @@ def test_cpu_time_that_cannot_be_read_is_an_error(store: GoldenStore, workspace:
 def test_a_kill_is_an_error_where_nobody_can_say_whether_it_was_for_lack_of_memory(
     store: GoldenStore, workspace: Folder, end: ExitExpect
 ) -> None:
-    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"))
+    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"), usage=Usage(unseen=(ExitKind.OOM,)))
     wanted = step(expect=Expect(exit=end))
     verdict = judged(store, workspace, wanted, killed)
     assert (verdict.status, verdict.mismatches) == (Status.ERROR, ())
@@ -407,12 +407,14 @@ def test_a_kill_is_an_error_where_nobody_can_say_whether_it_was_for_lack_of_memo
 @pytest.mark.parametrize("limit", [ExitKind.OOM, ExitKind.PIDS_LIMIT])
 def test_the_end_by_a_limit_is_an_error_where_nobody_counts(store: GoldenStore, workspace: Folder, limit: ExitKind) -> None:
     wanted = step(expect=Expect(exit=ExitExpect(ended_by=limit)))
-    assert judged(store, workspace, wanted, step_result(code=2)).status is Status.ERROR
-    assert judged(store, workspace, wanted, step_result(code=2, usage=SAMPLED)).status is Status.FAILED
+    unseen = step_result(code=2, usage=Usage(unseen=(limit,)))
+    assert judged(store, workspace, wanted, unseen).status is Status.ERROR
+    assert judged(store, workspace, wanted, replace(unseen, exit=Exit(ExitKind.TIMEOUT))).status is Status.ERROR
+    assert judged(store, workspace, wanted, replace(unseen, usage=SAMPLED)).status is Status.FAILED
 
 
 def test_a_kill_that_was_not_expected_fails_wherever_it_came_from(store: GoldenStore, workspace: Folder) -> None:
-    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"))
+    killed = replace(step_result(), exit=Exit(ExitKind.EXITED, 137, "KILL"), usage=Usage(unseen=(ExitKind.OOM,)))
     assert judged(store, workspace, step(), killed).status is Status.FAILED
 
 

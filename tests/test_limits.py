@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import docker
 import pytest
 from commandline import HELLO, Project
 from conftest import MakeSession
@@ -16,13 +17,14 @@ from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.controlgroup import OwnGroups, own_groups
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.limits import LimitCheck, from_inside, from_outside, unenforced
+from testronaut_lab.container.manager import start_step_container
 from testronaut_lab.container.protocol import StepContainerSpec
 from testronaut_lab.errors import EngineError, ExitStatus
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import Limits
-from testronaut_lab.model.result import EngineInfo, Status, Usage
+from testronaut_lab.model.result import EngineInfo, ExitKind, Status, Usage
 from testronaut_lab.planfile import parse_plan
 
 SPEC = StepContainerSpec("name", "image", ("sh",), "1000:1000", "none", True, memory_bytes=512 * 2**20, cpus=1.0, pids=256)
@@ -103,6 +105,11 @@ class Client:
 
     def __init__(self, **said: object) -> None:
         self._said = said
+        self.hooks: dict[str, list[object]] = {"response": []}
+
+    @property
+    def api(self) -> Client:
+        return self
 
     def info(self) -> dict[str, object]:
         return self._said
@@ -125,6 +132,44 @@ def test_an_engine_that_says_it_has_limits_or_nothing_is_not_refused_for_that() 
 
 def test_where_limits_are_not_required_an_engine_is_not_even_asked() -> None:
     LimitCheck(print, required=False).engine(engine_that_says(MemoryLimit=False, PidsLimit=False, CpuCfsQuota=False))
+
+
+class Starts(Client):
+    """An engine that refuses what it says it has not, as Docker refuses CPUs that nobody can limit."""
+
+    def __init__(self, **said: object) -> None:
+        super().__init__(**said)
+        self.refuses = {"nano_cpus"}
+        self.asked: list[set[str]] = []
+
+    def create_host_config(self, **options: object) -> dict[str, object]:
+        return options
+
+    def create_container(self, image: str, *, host_config: dict[str, object], **more: object) -> dict[str, str]:
+        self.asked.append({"nano_cpus", "mem_limit", "memswap_limit", "pids_limit"} & host_config.keys())
+        if self.refuses & host_config.keys():
+            raise docker.errors.APIError("NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler")
+        return {"Id": ID}
+
+    def start(self, container_id: str) -> None:
+        pass
+
+
+def test_a_limit_that_the_engine_refuses_and_says_it_lacks_is_left_out() -> None:
+    client = Starts(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=False)
+    engine = Engine(client, EngineInfo("docker", "26.1", "1.45"), "/nowhere")  # type: ignore[arg-type]
+    assert start_step_container(engine, SPEC).id == ID
+    assert client.asked == [
+        {"nano_cpus", "mem_limit", "memswap_limit", "pids_limit"},
+        {"mem_limit", "memswap_limit", "pids_limit"},
+    ]
+
+
+def test_a_refusal_that_is_not_about_limits_stands() -> None:
+    client = Starts(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=True)
+    with pytest.raises(EngineError, match="NanoCPUs"):
+        start_step_container(Engine(client, EngineInfo("docker", "26.1", "1.45"), "/nowhere"), SPEC)  # type: ignore[arg-type]
+    assert len(client.asked) == 1
 
 
 def spec_of(limits: Limits) -> StepContainerSpec:
@@ -208,7 +253,7 @@ def test_steps_whose_usage_nobody_can_measure_have_none_and_expectations_on_it_a
     result = run_plans([plan], RunOptions())  # type: ignore[list-item]
     steps = [case.steps[0] for case in result.plans[0].cases]
     assert [step.status for step in steps] == [Status.PASSED, Status.ERROR, Status.ERROR, Status.ERROR]
-    assert {step.usage for step in steps} == {Usage(None, None, None)}
+    assert {step.usage for step in steps} == {Usage(None, None, None, (ExitKind.OOM, ExitKind.PIDS_LIMIT))}
 
 
 @pytest.mark.engine

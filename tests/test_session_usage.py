@@ -97,6 +97,13 @@ def test_what_cannot_be_read_is_not_known() -> None:
     assert monitor.usage() == Usage(None, None, None)
 
 
+def test_ends_that_nobody_counts_are_named() -> None:
+    watched = Watched()
+    monitor = watched.start()
+    watched.counters.kills = watched.counters.forks_refused = None
+    assert monitor.usage().unseen == (ExitKind.OOM, ExitKind.PIDS_LIMIT)
+
+
 def test_samples_are_told_a_few_times_a_second() -> None:
     watched = Watched()
     monitor = watched.start()

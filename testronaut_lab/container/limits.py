@@ -92,10 +92,7 @@ class LimitCheck:
         """
         if not self.required:
             return
-        with translated("asking the engine for its limits"):
-            said = engine.client.info()
-        lacking = tuple(limit for limit, word in _ENGINES_WORDS.items() if said.get(word) is False)
-        if lacking:
+        if lacking := lacking_limits(engine):
             raise _refusal(f"the engine says that it cannot enforce {_listed(lacking, are=False)}", engine)
 
     def container(
@@ -110,6 +107,13 @@ class LimitCheck:
         if found != self._found:
             self._found = found
             self._tell(Problem(str(found), hint=f"{engine.info.name} info   (what an engine needs is in docs/limits.md)"))
+
+
+def lacking_limits(engine: Engine) -> tuple[str, ...]:
+    """The limits that the engine itself says it cannot set. Raises EngineError."""
+    with translated("asking the engine for its limits"):
+        said = engine.client.info()
+    return tuple(limit for limit, word in _ENGINES_WORDS.items() if said.get(word) is False)
 
 
 def unenforced(spec: StepContainerSpec, seen: Sight) -> tuple[str, ...]:
@@ -155,7 +159,7 @@ def from_inside(container: Container) -> Sight:
 
 
 def _said(attached: Attached, name: str) -> str:
-    """All that the command writes to stdout."""
+    """All that the command writes to stdout, waited for as long as for any call of an engine."""
     said = b""
     poll = select.poll()
     poll.register(attached.fileno(), select.POLLIN)

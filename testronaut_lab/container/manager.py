@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import creating, translated
 from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
+from testronaut_lab.container.limits import lacking_limits
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
 from testronaut_lab.container.removal import remove_container
+from testronaut_lab.errors import EngineError
 
 _FIRST = -20
 _PID_WAIT_S = 1.0
@@ -124,9 +126,23 @@ class StepContainer:
 
 
 def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:
-    """Create and start a container under the step profile. Raises EngineError, leaving nothing behind."""
+    """Create and start a container under the step profile. Raises EngineError, leaving nothing behind.
+
+    An engine that refuses it and says that it lacks some limits, as a rootless one to which systemd delegates no `cpu`, is asked
+    again without those. That they do not hold, `limits.py` sees and says.
+    """
+    try:
+        return _started(engine, spec)
+    except EngineError:
+        lacking = lacking_limits(engine)
+        if not lacking:
+            raise
+        return _started(engine, spec, lacking)
+
+
+def _started(engine: Engine, spec: StepContainerSpec, without: Collection[str] = ()) -> StepContainer:
     with creating(f"creating container {spec.name} from {spec.image}", (mount.source for mount in spec.mounts)):
-        container_id = _create(engine, spec)
+        container_id = _create(engine, spec, without)
     started = StepContainer(engine, container_id, spec.name)
     with ExitStack() as undo:
         undo.callback(started.remove)
@@ -136,18 +152,20 @@ def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContain
     return started
 
 
-def _create(engine: Engine, spec: StepContainerSpec) -> str:
+def _create(engine: Engine, spec: StepContainerSpec, without: Collection[str]) -> str:
     api = engine.client.api
+    limits = {
+        "limits.memory": {"mem_limit": spec.memory_bytes, "memswap_limit": spec.memory_bytes},
+        "limits.cpus": {"nano_cpus": int(spec.cpus * 1e9)},
+        "limits.pids": {"pids_limit": spec.pids + security.PIDS_RESERVE},
+    }
     host_config = api.create_host_config(
+        **{option: value for name, options in limits.items() if name not in without for option, value in options.items()},
         network_mode=spec.network,
         read_only=spec.read_only,
         cap_drop=list(security.NO_CAPABILITIES),
         cap_add=list(spec.capabilities),
         security_opt=list(security.SECURITY_OPTIONS),
-        mem_limit=spec.memory_bytes,
-        memswap_limit=spec.memory_bytes,
-        nano_cpus=int(spec.cpus * 1e9),
-        pids_limit=spec.pids + security.PIDS_RESERVE,
         shm_size=security.tmpfs_bytes(spec.memory_bytes),
         tmpfs=security.step_tmpfs(spec.memory_bytes),
         ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],

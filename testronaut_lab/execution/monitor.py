@@ -22,6 +22,7 @@ class UsageMeter(Protocol):
     """Counters of the container; None where they cannot be read."""
 
     def refused_forks(self) -> int | None: ...
+    def oom_kills(self) -> int | None: ...
     def cpu_s(self) -> float | None: ...
     def own_memory_bytes(self) -> int | None: ...
     def reset_peak(self) -> bool: ...
@@ -73,10 +74,14 @@ class StepMonitor:
         """To be called once, as soon as the step is over."""
         cpu_s = self._cpu_s()
         if self._sampled_bytes is not None:
-            return Usage(cpu_s, self._sampled_bytes, "sampled")
+            return Usage(cpu_s, self._sampled_bytes, "sampled", self._unseen())
         peak = self._meter.peak_bytes()
         method: Literal["reset", "since_start"] = "reset" if self._resets else "since_start"
-        return Usage(cpu_s, peak, None if peak is None else method)
+        return Usage(cpu_s, peak, None if peak is None else method, self._unseen())
+
+    def _unseen(self) -> tuple[ExitKind, ...]:
+        counts = {ExitKind.OOM: self._meter.oom_kills(), ExitKind.PIDS_LIMIT: self._meter.refused_forks()}
+        return tuple(kind for kind, count in counts.items() if count is None)
 
     def _cpu_s(self) -> float | None:
         cpu_s = self._meter.cpu_s()

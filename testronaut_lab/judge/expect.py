@@ -35,9 +35,6 @@ _KIND_IN_WORDS = {
 }
 
 
-_COUNTED = (ExitKind.OOM, ExitKind.PIDS_LIMIT)  # ends that only the container's counters tell
-
-
 class Workspace(Protocol):
     """The workspace as it was captured right after the step. Paths are in the text form of `model.files.path_text`."""
 
@@ -96,12 +93,13 @@ def truncated(name: str, stream: Captured) -> Mismatch | None:
 def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
     """Why nobody knows whether the step ended as expected; None where that is known.
 
-    Where the container's counters cannot be read, SIGKILL may have been for lack of memory, and a failure for a refused process.
+    Where kills for lack of memory are not counted, SIGKILL may have been one.
     """
-    if result.usage.method is not None or result.exit.kind is not ExitKind.EXITED:
+    unseen, end = result.usage.unseen, result.exit
+    if end.kind is expect.ended_by:
         return None
-    may_be_memory = result.exit.signal == "KILL" and _exit_holds(expect, result.exit)
-    if not may_be_memory and expect.ended_by not in _COUNTED:
+    may_be_memory = ExitKind.OOM in unseen and end.kind is ExitKind.EXITED and end.signal == "KILL" and _exit_holds(expect, end)
+    if not may_be_memory and expect.ended_by not in unseen:
         return None
     why = "whether the step met a limit of memory or processes cannot be seen on this host"
     return ErrorInfo("CaptureError", f"`exit` cannot be judged: {why}", "testronaut-lab run --require-limits")

@@ -119,12 +119,14 @@ class Usage:
 
     `method` says how the peak was come by. `sampled`: the most of several looks, first after 20 ms, then every 100 ms, at
     what processes hold as their own. `reset`: the kernel's own peak during the step, and `since_start`: since the container
-    started; both have page cache and tmpfs in them, which are no process's memory.
+    started; both have page cache and tmpfs in them, which are no process's memory. `unseen` are ends that the step may have
+    had and that nobody can tell, since the container's counters of them cannot be read.
     """
 
     cpu_s: float | None = None
     peak_memory_bytes: int | None = None
     method: Literal["reset", "sampled", "since_start"] | None = None
+    unseen: tuple[ExitKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

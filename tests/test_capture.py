@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from pathlib import Path
@@ -230,6 +232,46 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_captured_whole(tree: T
     monkeypatch.setattr(file_capture.os, "open", replaced_first)
     [change] = tree.changes()
     assert (change.sha256, change.size_bytes, change.note) == (hashlib.sha256(b"BB").hexdigest(), 2, None)
+
+
+@pytest.mark.parametrize("place", ["/dev/shm", None])
+def test_every_write_through_one_mapping_is_told(tmp_path: Path, place: str | None) -> None:
+    with tempfile.TemporaryDirectory(dir=place or tmp_path) as folder:
+        tree = limited(Path(folder), ScanLimits())
+        (tree.root / "mapped").write_bytes(b"\0" * 4096)
+        with open(tree.root / "mapped", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+            tree.told()
+            told = []
+            for number in range(1, 6):
+                mapping[0] = number
+                told += tree.told()
+            assert told == ["M file mapped"] * 5
+            assert tree.told() == []
+        assert tree.told() == []
+        assert not tree.seen.entries["mapped"].is_open
+
+
+def test_what_is_written_to_a_mapping_right_before_it_ends_is_told(tree: Tree) -> None:
+    (tree.root / "mapped").write_bytes(b"\0" * 4096)
+    with open(tree.root / "mapped", "r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 0)
+    mapping[0] = 1
+    tree.told()
+    mapping[0] = 2
+    mapping.close()
+    assert tree.told() == ["M file mapped"]
+
+
+def test_a_file_that_is_linked_into_a_directory_that_was_seen_empty_is_found_on_tmpfs() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        tree = limited(Path(folder), ScanLimits())
+        for _ in range(50):
+            made = os.open(tree.root, os.O_TMPFILE | os.O_WRONLY)
+            os.link(f"/proc/self/fd/{made}", tree.root / "f", src_dir_fd=made, follow_symlinks=True)
+            os.close(made)
+            assert tree.told() == ["A file f"]
+            (tree.root / "f").unlink()
+            assert tree.told() == ["D file f"]
 
 
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:

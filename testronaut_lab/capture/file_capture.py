@@ -8,9 +8,11 @@ Where the content is stored is `BlobSink`'s business.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import platform
+import signal
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +26,7 @@ from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_text
 
+_F_SETSIG = 10  # fcntl has no name for it
 MAX_DEPTH = 400
 _MAX_WAITING = 200  # directories held open by `measure`; what is beyond is left to the scan after the step
 _READ_BYTES = 1024 * 1024
@@ -49,13 +52,17 @@ _RACY_NS = 10_000_000 if CLOCK_IS_COARSE else 0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path as seen. `sha256` is the content of a regular file, None where it was not read (`note` says why)."""
+    """One path as seen. `sha256` is the content of a regular file, None where it was not read (`note` says why).
+
+    `is_open`: somebody could still write to the file when it was read, perhaps without moving any of its times.
+    """
 
     key: Key
     type: FileType
     sha256: str | None = None
     target: str | None = None
     note: str | None = None
+    is_open: bool = False
 
     @property
     def mode(self) -> int:
@@ -127,7 +134,7 @@ class Scanner:
         """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
         info = os.fstat(self._root_fd)
         root_key = (info.st_mtime_ns, info.st_ctime_ns)
-        if self._is_empty_still(before, root_key):
+        if self._is_empty_still(before):
             return before
         walk = _Walk(before, self._limits, self._blobs, self._device)
         started_ns = time.time_ns()
@@ -144,12 +151,15 @@ class Scanner:
         walk.forget_what_is_gone()
         return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key)
 
-    @staticmethod
-    def _is_empty_still(before: Snapshot, root_key: tuple[int, int]) -> bool:
-        """Nothing can come into an empty directory without leaving a trace in its own times, which no step can set both."""
-        if before.entries or before.notes or before.root_key != root_key:
+    def _is_empty_still(self, before: Snapshot) -> bool:
+        """Asked of the directory itself: on tmpfs a link gives it the file's time, which may be no other one than before."""
+        if before is EMPTY or before.entries or before.notes:
             return False
-        return not _RACY_NS or root_key[1] < before.started_ns - _RACY_NS
+        try:
+            with os.scandir(self._root_fd) as listing:
+                return next(listing, None) is None
+        except PermissionError:
+            return False
 
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
         """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
@@ -286,8 +296,8 @@ class _Walk:
                 ctime_ns = info.st_ctime_ns
                 key = (mode, size, info.st_mtime_ns, ctime_ns, inode, links, uid, gid)
                 entry = known(prefix + name)
-                if entry is None or entry.key != key or (racy_from_ns and ctime_ns >= racy_from_ns):
-                    entry = entries[prefix + name] = self._look(fd, name, info, key)
+                if entry is None or entry.key != key or entry.is_open or (racy_from_ns and ctime_ns >= racy_from_ns):
+                    entry = entries[prefix + name] = self._look(fd, name, info, key, entry)
                 names.append(name)
                 kind = entry.type
                 if kind is is_file:
@@ -328,7 +338,7 @@ class _Walk:
                 raise CaptureError(f"looking into {path_text(os.fsencode(path))}: {error}") from error
             # it was replaced meanwhile: the next scan sees by what
 
-    def _look(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
+    def _look(self, fd: int, name: str, info: os.stat_result, key: Key, before: Entry | None = None) -> Entry:
         if stat.S_ISDIR(info.st_mode):
             # size, times and link count of a directory follow from what is in it
             return Entry(key, FileType.DIR)
@@ -341,9 +351,9 @@ class _Walk:
             return Entry(key, FileType.OTHER, note=_special(info.st_mode))
         if info.st_size > self._limits.file_bytes:
             return Entry(key, FileType.FILE, note=f"larger than {self._limits.file_bytes} bytes: content not read")
-        return self._content(fd, name, info, key)
+        return self._content(fd, name, info, key, before)
 
-    def _content(self, fd: int, name: str, info: os.stat_result, key: Key) -> Entry:
+    def _content(self, fd: int, name: str, info: os.stat_result, key: Key, before: Entry | None) -> Entry:
         try:
             file = open_anyhow(name, _FILE_FLAGS, fd)
         except OSError as error:
@@ -355,20 +365,24 @@ class _Walk:
             is_another = (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino)  # which was given this name meanwhile
             if is_another or is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):  # lending a permission sets a new time of change
                 info, key = opened, _key(opened)
-            sha = self._store(file, info.st_size)
+            is_open = has_writer(file)  # before it is read: who opens it later moves its times
+            known = None if before is None or before.key != key else before.sha256
+            sha = self._store(file, info.st_size, known)
             now = os.fstat(file)
         finally:
             os.close(file)
         changed = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        return Entry(key, FileType.FILE, sha, note="changed while read" if changed else None)
+        return Entry(key, FileType.FILE, sha, note="changed while read" if changed else None, is_open=is_open)
 
-    def _store(self, file: int, size: int) -> str:
-        """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash."""
-        digest = hashlib.sha256()
+    def _store(self, file: int, size: int, known: str | None) -> str:
+        """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash; `known` is kept already."""
         if self._blobs is None or size > self._limits.stored_bytes:
-            for data in _pieces(file, size):
-                digest.update(data)
-            return digest.hexdigest()
+            return _hashed(file, size)
+        if known is not None:
+            if _hashed(file, size) == known:
+                return known
+            os.lseek(file, 0, os.SEEK_SET)
+        digest = hashlib.sha256()
         spool = self._blobs.new_spool()
         with open(spool, "wb", buffering=0) as out:
             for data in _pieces(file, size):
@@ -376,6 +390,30 @@ class _Walk:
                 out.write(data)
         self._blobs.adopt(spool, digest.hexdigest())
         return digest.hexdigest()
+
+
+def _hashed(file: int, size: int) -> str:
+    digest = hashlib.sha256()
+    for data in _pieces(file, size):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def has_writer(file: int) -> bool:
+    """Whether a descriptor or a mapping anywhere can still write to this file, which is open for reading.
+
+    Only the first write to a mapped page moves the file's times: of five writes through one mapping the first alone was told.
+    The kernel refuses a read lease exactly while there is a writer. Where leases cannot be had (another user's file, a file
+    system without them) there may be one. A lease is given back at once, in 3 us; who opens the file for writing meanwhile
+    waits for that, and the signal that tells us of it is one that is ignored by default, where SIGIO would end this process.
+    """
+    try:
+        fcntl.fcntl(file, _F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return True
+    return False
 
 
 def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:

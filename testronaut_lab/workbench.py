@@ -297,9 +297,9 @@ class Workbench:
         layers = kept.layers()
         if layers is not None and overlay.readable(layers.upper):
             layered = overlay.ImageLayers(layers.lower, limits)
-            return Root(overlay.UpperDirectory(layers.upper, layered, limits), layered, user.home)
+            return Root(overlay.UpperDirectory(layers.upper, layered, limits), layered, user.home, kept.mounted())
         image = ArchivedImage(lambda: kept.image_files, kept.close, limits)
-        return Root(EngineDiff(kept.changed, kept.files, image, limits), image, user.home)
+        return Root(EngineDiff(kept.changed, kept.files, image, limits), image, user.home, kept.mounted())
 
     def _start_driver(
         self, container: Container, channel: Channel, shell: ShellSpec, meter: CgroupMeter, late: LateKeeper

@@ -274,6 +274,40 @@ def test_a_file_that_is_linked_into_a_directory_that_was_seen_empty_is_found_on_
             assert tree.told() == ["D file f"]
 
 
+def test_the_mode_of_the_tree_itself_is_told(tree: Tree) -> None:
+    tree.told()
+    tree.root.chmod(0o711)
+    [change] = tree.changes()
+    assert (change.change.letter, change.path, change.type, change.mode) == ("M", ".", FileType.DIR, 0o711)
+    assert tree.told() == []
+
+
+@pytest.mark.parametrize("name", ["f", "d"])
+def test_an_extended_attribute_that_changes_is_told(tree: Tree, name: str) -> None:
+    (tree.root / "f").write_text("x")
+    (tree.root / "d").mkdir()
+    tree.told()
+    os.setxattr(tree.root / name, "user.origin", b"somewhere")
+    [change] = tree.changes()
+    assert (change.change.letter, change.path, change.note) == ("M", name, "its extended attributes are others")
+    os.setxattr(tree.root / name, "user.origin", b"somewhere")
+    assert tree.told() == []
+    os.removexattr(tree.root / name, "user.origin")
+    assert [change.path for change in tree.changes()] == [name]
+
+
+def test_what_is_stored_of_a_sparse_file_takes_as_little_room(tree: Tree) -> None:
+    with open(tree.root / "sparse", "wb") as file:
+        file.write(b"a")
+        file.seek(50_000_000)
+        file.write(b"b")
+        file.truncate(60_000_000)
+    [change] = tree.changes()
+    assert change.sha256 == hashlib.sha256((tree.root / "sparse").read_bytes()).hexdigest()
+    blob = tree.blobs.path(change.sha256)
+    assert (blob.stat().st_size, blob.stat().st_blocks * 512 < 200_000) == (60_000_000, True)
+
+
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     """As nobody in particular: root may read everything."""
     (tmp_path / "tree/closed").mkdir(parents=True)

@@ -17,6 +17,8 @@ from testronaut_lab.capture.outside import Root
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.rootfs import ContainerRoot
 from testronaut_lab.errors import CaptureError
+from testronaut_lab.lab import Session
+from testronaut_lab.workbench import SessionSettings
 
 pytestmark = [
     pytest.mark.engine,
@@ -127,6 +129,17 @@ def test_the_upper_directory_and_the_engines_diff_tell_the_same_of_every_step(la
         assert sorted(expected) == sorted(from_overlay), what
     for root in by:
         root.close()
+
+
+def test_what_a_step_does_to_the_files_that_the_engine_mounts_is_told_and_undone(tmp_path: Path) -> None:
+    with Session(root=tmp_path, settings=SessionSettings(user="root", rootfs="writable")) as session:
+        before = session.run("cat /etc/hosts").out
+        result = session.run("echo 10.0.0.1 db >>/etc/hosts; echo nameserver 10.0.0.2 >/etc/resolv.conf")
+        told = [(change.change, change.path) for change in result.outside]
+        assert told == [("modified", "/etc/hosts"), ("modified", "/etc/resolv.conf")]
+        assert session.get("/etc/hosts").decode() == before + "10.0.0.1 db\n"
+        session.undo()
+        assert "10.0.0.1 db" not in session.run("cat /etc/hosts").out
 
 
 def test_a_session_tells_what_each_step_changed_in_its_root_and_by_which_method(lab: Lab) -> None:

@@ -44,6 +44,18 @@ def test_a_file_has_these_bytes_and_mode_and_its_parents_are_made(placer: Placer
     assert [mode(root / path) for path in ("a", "a/b", "a/b/c.bin")] == [0o755, 0o755, 0o751]
 
 
+def test_a_folder_keeps_its_times_and_hard_links(placer: Placer, root: Path, source: Path) -> None:
+    os.link(source / "sub/run.sh", source / "again.sh")
+    (source / "link").symlink_to("sub")
+    for name in ("sub/run.sh", "link", "sub"):
+        os.utime(source / name, ns=(10**18, 10**18 + 5), follow_symlinks=False)
+    placer.copy("data", source)
+    assert [(root / "data" / name).lstat().st_mtime_ns for name in ("again.sh", "link", "sub")] == [10**18 + 5] * 3
+    assert (root / "data/again.sh").samefile(root / "data/sub/run.sh")
+    placer.copy("one", source / "again.sh")
+    assert (root / "one").stat().st_mtime_ns == 10**18 + 5
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_modes_do_not_depend_on_the_umask(umask: int, placer: Placer, root: Path) -> None:
     before = os.umask(umask)

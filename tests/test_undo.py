@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +48,33 @@ def undoable(tmp_path: Path) -> Iterator[MakeUndoable]:
 @pytest.fixture
 def session(undoable: MakeUndoable) -> Session:
     return undoable()
+
+
+def test_a_sparse_file_comes_back_sparse(session: Session) -> None:
+    session.run("truncate -s 40M sparse; echo end >>sparse").check()
+    session.run("rm sparse").check()
+    session.undo()
+    size, blocks = session.run("stat -c '%s %b' sparse").out.split()
+    assert (int(size), int(blocks) * 512 < 200_000) == (40 * 2**20 + 4, True)
+
+
+def test_the_mode_of_the_workspace_itself_is_told_and_comes_back(session: Session) -> None:
+    before = session.run("stat -c %a .").out
+    [change] = session.run("chmod 711 .").changes
+    assert (change.path, change.mode) == (".", 0o711)
+    session.undo()
+    assert session.run("stat -c %a .").out == before
+
+
+def test_an_extended_attribute_that_does_not_come_back_is_said(session: Session) -> None:
+    session.run("echo x >f").check()
+    session.run("true")
+    live = session._started()
+    os.setxattr(live._place.workspace / "f", "user.note", b"kept")
+    live._look_away()
+    session.run("echo y >f2; rm f").check()
+    undone = session.undo()
+    assert [note for note in undone.notes if "not restored" in note and "f (" in note]
 
 
 @pytest.fixture(params=SHELLS)

@@ -8,11 +8,9 @@ Where the content is stored is `BlobSink`'s business.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import platform
-import signal
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -21,16 +19,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from testronaut_lab.capture import sparse
+from testronaut_lab.capture.inode import attributes_of, has_writer
 from testronaut_lab.capture.locked import ENTER, is_locked, lent, lent_by_fd, open_anyhow
+from testronaut_lab.capture.measure import DIR_FLAGS as DIR_FLAGS
+from testronaut_lab.capture.measure import measure
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType, path_text
 
-_F_SETSIG = 10  # fcntl has no name for it
 MAX_DEPTH = 400
-_MAX_WAITING = 200  # directories held open by `measure`; what is beyond is left to the scan after the step
 _READ_BYTES = 1024 * 1024
-DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 # (mode, size, mtime_ns, ctime_ns, inode, links, uid, gid): while these stand, so does the content.
@@ -63,6 +62,7 @@ class Entry:
     target: str | None = None
     note: str | None = None
     is_open: bool = False
+    attributes: bytes = b""  # extended ones, access control lists among them
 
     @property
     def mode(self) -> int:
@@ -74,7 +74,7 @@ class Entry:
 
     def same_as(self, other: Entry) -> bool:
         """Whether nothing a user would call a change lies between the two (both of one type)."""
-        if self.key[0] != other.key[0] or self.target != other.target:
+        if (self.key[0], self.target, self.attributes) != (other.key[0], other.target, other.attributes):
             return False
         if self.type is not FileType.FILE:
             return True
@@ -95,6 +95,7 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     started_ns: int = 0
     root_key: tuple[int, int] | None = None  # the root's own mtime and ctime, from before it was listed
+    root_mode: int | None = None
 
 
 EMPTY = Snapshot({})
@@ -133,8 +134,8 @@ class Scanner:
     def scan(self, before: Snapshot = EMPTY) -> Snapshot:
         """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
         info = os.fstat(self._root_fd)
-        root_key = (info.st_mtime_ns, info.st_ctime_ns)
-        if self._is_empty_still(before):
+        root_key, root_mode = (info.st_mtime_ns, info.st_ctime_ns), stat.S_IMODE(info.st_mode)
+        if before.root_mode == root_mode and self._is_empty_still(before):
             return before
         walk = _Walk(before, self._limits, self._blobs, self._device)
         started_ns = time.time_ns()
@@ -149,7 +150,7 @@ class Scanner:
             finally:
                 os.close(fd)
         walk.forget_what_is_gone()
-        return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key)
+        return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key, root_mode)
 
     def _is_empty_still(self, before: Snapshot) -> bool:
         """Asked of the directory itself: on tmpfs a link gives it the file's time, which may be no other one than before."""
@@ -163,22 +164,7 @@ class Scanner:
 
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
         """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
-        entries = size_bytes = 0
-        waiting = [os.open(".", DIR_FLAGS, dir_fd=self._root_fd)]
-        try:
-            while waiting and entries < max_entries and size_bytes < max_bytes:
-                fd = waiting.pop()
-                try:
-                    below, count, taken = _measure_one(fd, self._device)
-                    room = _MAX_WAITING - len(waiting)
-                    waiting += [child for name in below[:room] if (child := _open_below(name, fd)) is not None]
-                finally:
-                    os.close(fd)
-                entries, size_bytes = entries + count, size_bytes + taken
-        finally:
-            for fd in waiting:
-                os.close(fd)
-        return entries, size_bytes
+        return measure(self._root_fd, self._device, max_entries, max_bytes)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """A regular file's content by its `os.fsdecode`d relative path, never through a link.
@@ -233,6 +219,8 @@ def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
     """What lies between two snapshots of one tree, sorted by path."""
     paths = {path for path, _ in before.entries.items() ^ after.entries.items()}
     changes = [_change(path, before.entries.get(path), after.entries.get(path)) for path in paths]
+    if None is not before.root_mode != after.root_mode is not None:
+        changes.append(FileChange(ChangeKind.MODIFIED, ".", FileType.DIR, after.root_mode))
     return tuple(sorted((change for change in changes if change is not None), key=lambda change: change.path))
 
 
@@ -256,7 +244,10 @@ def _change(path: str, before: Entry | None, after: Entry | None) -> FileChange 
     else:
         kind = ChangeKind.MODIFIED
     size = after.size_bytes if after.type is FileType.FILE else None
-    return FileChange(kind, text, after.type, after.mode, size, after.sha256, after.target, after.note)
+    note = after.note
+    if kind is ChangeKind.MODIFIED and before is not None and before.attributes != after.attributes:
+        note = "; ".join(filter(None, (note, "its extended attributes are others")))
+    return FileChange(kind, text, after.type, after.mode, size, after.sha256, after.target, note)
 
 
 class _TooMany(Exception):
@@ -341,7 +332,7 @@ class _Walk:
     def _look(self, fd: int, name: str, info: os.stat_result, key: Key, before: Entry | None = None) -> Entry:
         if stat.S_ISDIR(info.st_mode):
             # size, times and link count of a directory follow from what is in it
-            return Entry(key, FileType.DIR)
+            return Entry(key, FileType.DIR, attributes=attributes_of(f"/proc/self/fd/{fd}/{name}"))
         if stat.S_ISLNK(info.st_mode):
             try:
                 return Entry(key, FileType.LINK, target=path_text(os.readlink(os.fsencode(name), dir_fd=fd)))
@@ -368,11 +359,13 @@ class _Walk:
             is_open = has_writer(file)  # before it is read: who opens it later moves its times
             known = None if before is None or before.key != key else before.sha256
             sha = self._store(file, info.st_size, known)
+            attributes = attributes_of(file)
             now = os.fstat(file)
         finally:
             os.close(file)
         changed = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        return Entry(key, FileType.FILE, sha, note="changed while read" if changed else None, is_open=is_open)
+        note = "changed while read" if changed else None
+        return Entry(key, FileType.FILE, sha, note=note, is_open=is_open, attributes=attributes)
 
     def _store(self, file: int, size: int, known: str | None) -> str:
         """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash; `known` is kept already."""
@@ -385,9 +378,15 @@ class _Walk:
         digest = hashlib.sha256()
         spool = self._blobs.new_spool()
         with open(spool, "wb", buffering=0) as out:
-            for data in _pieces(file, size):
-                digest.update(data)
-                out.write(data)
+            if sparse.is_sparse(os.fstat(file)):
+                for data, is_hole in sparse.pieces(file, size):
+                    digest.update(data)
+                    out.seek(len(data), os.SEEK_CUR) if is_hole else out.write(data)
+                out.truncate(out.tell())
+            else:
+                for data in _pieces(file, size):
+                    digest.update(data)
+                    out.write(data)
         self._blobs.adopt(spool, digest.hexdigest())
         return digest.hexdigest()
 
@@ -397,46 +396,6 @@ def _hashed(file: int, size: int) -> str:
     for data in _pieces(file, size):
         digest.update(data)
     return digest.hexdigest()
-
-
-def has_writer(file: int) -> bool:
-    """Whether a descriptor or a mapping anywhere can still write to this file, which is open for reading.
-
-    Only the first write to a mapped page moves the file's times: of five writes through one mapping the first alone was told.
-    The kernel refuses a read lease exactly while there is a writer. Where leases cannot be had (another user's file, a file
-    system without them) there may be one. A lease is given back at once, in 3 us; who opens the file for writing meanwhile
-    waits for that, and the signal that tells us of it is one that is ignored by default, where SIGIO would end this process.
-    """
-    try:
-        fcntl.fcntl(file, _F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return True
-    return False
-
-
-def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:
-    below: list[str] = []
-    count = taken = 0
-    with os.scandir(fd) as listing:
-        for found in listing:
-            try:
-                info = found.stat(follow_symlinks=False)
-            except (FileNotFoundError, PermissionError):
-                continue  # the scan after the step looks into what its owner locked; a running tool is left alone
-            count += 1
-            taken += info.st_blocks * 512
-            if stat.S_ISDIR(info.st_mode) and info.st_dev == device:
-                below.append(found.name)
-    return below, count, taken
-
-
-def _open_below(name: str, fd: int) -> int | None:
-    try:
-        return os.open(name, DIR_FLAGS, dir_fd=fd)
-    except OSError:
-        return None  # gone, replaced or unreadable: the scan after the step says so
 
 
 def _pieces(fd: int, size: int) -> Iterable[bytes]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from testronaut_lab.capture import sparse
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError
 
@@ -65,7 +65,8 @@ class Keep:
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                     raise
-                shutil.copyfile(blob, self._folder / sha256)
+                with open(blob, "rb", buffering=0) as source, open(self._folder / sha256, "wb", buffering=0) as target:
+                    sparse.copy(source.fileno(), target.fileno())
 
     def path(self, sha256: str) -> Path | None:
         """Where this content lies; None if it was not kept."""

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from testronaut_lab.capture.file_capture import EMPTY, Entry, ScanLimits, Scanner, Snapshot, diff
+from testronaut_lab.capture.file_capture import (
+    DIR_FLAGS,
+    EMPTY,
+    Entry,
+    ScanLimits,
+    Scanner,
+    Snapshot,
+    diff,
+    look_at,
+    read_inside,
+)
 from testronaut_lab.capture.stream import BlobSink
 from testronaut_lab.errors import CaptureError, EngineError
 from testronaut_lab.model.files import FileChange, path_bytes
@@ -23,8 +33,10 @@ from testronaut_lab.model.result import OutsideChange
 
 # In memory, in the kernel, or mounted there by the engine: nothing below is the root file system's.
 _NOT_THE_ROOTS = ("proc", "sys", "dev", "run", "var/tmp", "workspace", "tmp")
-# Made or filled in by the engine.
-_THE_ENGINES = frozenset({"etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv", "etc/passwd", "etc/group"})
+# Mounted there by the engine, each a file of its own.
+ENGINE_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
+# Ours, or the engine's own.
+_SKIPPED = frozenset({*ENGINE_FILES, ".dockerenv", "etc/passwd", "etc/group"})
 
 
 _Look = Mapping[str, Entry | None]
@@ -58,11 +70,15 @@ class _Skip(Protocol):
 class Root:
     """A writable root file system. Each look tells what changed since the one before, the first one nothing."""
 
-    def __init__(self, above: Above, image: Image, home: str) -> None:
-        """`home` is mounted, like the workspace and /tmp, and is not the root's."""
+    def __init__(self, above: Above, image: Image, home: str, mounted: Mapping[str, Path | None] | None = None) -> None:
+        """`home` is mounted, like the workspace and /tmp, and is not the root's.
+
+        `mounted` are the host's files that the engine mounts there, None where we cannot read them.
+        """
         self._above = above
         self._image = image
         self._mounts = (*_NOT_THE_ROOTS, home.strip("/"))
+        self._mounted = mounted or {}
         self._seen: _Look | None = None
         self._of_image: dict[str, Entry | None] = {}
 
@@ -77,12 +93,25 @@ class Root:
 
     def look(self) -> tuple[tuple[FileChange, ...], tuple[str, ...]]:
         """What changed, and what could not be seen. Raises CaptureError, EngineError."""
-        now, notes = self._above.look(self._skip)
+        above, notes = self._above.look(self._skip)
+        now = {**above, **self._look_at_mounted()}
         before, self._seen = self._seen, now
         if before is None:
-            return (), notes
+            unseen = [f"/{path}" for path, file in self._mounted.items() if file is None]
+            return (), (*notes, f"what is done to {', '.join(unseen)} is not seen") if unseen else notes
         paths = {path for path, _ in before.items() ^ now.items()}
         return diff(self._state(before, now, paths), self._state(now, before, paths)), notes
+
+    def _look_at_mounted(self) -> _Look:
+        found: dict[str, Entry | None] = {}
+        for path, file in self._mounted.items():
+            if file is not None:
+                fd = os.open(file.parent, DIR_FLAGS)
+                try:
+                    found[path] = look_at(fd, file.name, os.stat(file.name, dir_fd=fd, follow_symlinks=False), ScanLimits())
+                finally:
+                    os.close(fd)
+        return found
 
     def changed(self) -> Mapping[str, Entry]:
         """What lies over the image and is there, by path."""
@@ -99,6 +128,12 @@ class Root:
         """Like `Scanner.read`. Raises FileNotFoundError for what is on a file system of its own."""
         if self._is_elsewhere(path):
             raise FileNotFoundError(errno.ENOENT, "it is no part of the root file system, and is not captured", path)
+        if (file := self._mounted.get(path)) is not None:
+            fd = os.open(file.parent, DIR_FLAGS)
+            try:
+                return read_inside(fd, file.name, limit_bytes)
+            finally:
+                os.close(fd)
         return self._above.read(path, limit_bytes)
 
     def _state(self, look: _Look, other: _Look, paths: Iterable[str]) -> Snapshot:
@@ -116,7 +151,7 @@ class Root:
         return any(path == mount or path.startswith(f"{mount}/") for mount in self._mounts)
 
     def _skip(self, path: str) -> bool:
-        return path in _THE_ENGINES or self._is_elsewhere(path)
+        return path in _SKIPPED or self._is_elsewhere(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +201,7 @@ class Outside:
             after = self._seen[target] = scanner.scan(before)
             if after is before:
                 continue
-            changes += (OutsideChange(change.change.value, f"{target}/{change.path}") for change in diff(before, after))
+            changes += (_outside(target, change) for change in diff(before, after))
             notes += after.notes
             entries += len(after.entries)
             size_bytes += after.bytes_total
@@ -209,6 +244,10 @@ class Outside:
         if self._root is None:
             raise FileNotFoundError(errno.ENOENT, "the root file system is read-only, so it is not captured", path)
         return self._root.read(absolute.lstrip("/"), limit_bytes)
+
+
+def _outside(target: str, change: FileChange) -> OutsideChange:
+    return OutsideChange(change.change.value, target if change.path == "." else f"{target}/{change.path}")
 
 
 def _root_look(root: Root) -> tuple[tuple[FileChange, ...], tuple[str, ...]]:

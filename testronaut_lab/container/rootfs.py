@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import stat
 import tarfile
@@ -152,6 +153,17 @@ class ContainerRoot:
         with translated("asking what changed in a container's root file system"):
             told = self._engine.client.api.diff(self._id) or []
         return tuple((change["Kind"] == _DELETED, change["Path"]) for change in told)
+
+    def mounted(self) -> Mapping[str, Path | None]:
+        """The files that the engine mounts into a container, by their path in it without the first slash, and where they are.
+
+        None for one that we cannot read.
+        """
+        with translated("asking for the files that the engine mounts into a container"):
+            told = self._engine.client.api.inspect_container(self._id)
+        named = {"etc/hosts": "HostsPath", "etc/hostname": "HostnamePath", "etc/resolv.conf": "ResolvConfPath"}
+        files = {path: Path(told[key]) for path, key in named.items() if told.get(key)}
+        return {path: file if os.access(file, os.R_OK) else None for path, file in files.items()}
 
     @property
     def files(self) -> ContainerFiles:

@@ -21,9 +21,10 @@ class Placer:
     def __init__(self, root: Path, owner: tuple[int, int] | None) -> None:
         self._root = root
         self._owner = owner
+        self._linked: dict[tuple[int, int], str] = {}  # of the folder that is copied: hard links, and where the first is
 
-    def put(self, path: str, content: bytes, mode: int | None = None) -> None:
-        """Write a file, replacing what stands under that name; parents are made. `mode` defaults to 0644.
+    def put(self, path: str, content: bytes, mode: int | None = None, mtime_ns: int | None = None) -> None:
+        """Write a file, replacing what stands under that name; parents are made. `mode` defaults to 0644, the time to now.
 
         Raises UsageError for a path that leads out, CaptureError for what the file system refuses.
         """
@@ -34,7 +35,8 @@ class Placer:
                 fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
                 with open(fd, "wb") as file:
                     file.write(content)
-                    self._give(fd, 0o644 if mode is None else mode)
+                    file.flush()
+                    self._give(fd, 0o644 if mode is None else mode, mtime_ns)
             finally:
                 os.close(parent)
 
@@ -55,11 +57,13 @@ class Placer:
         return True
 
     def copy(self, path: str, source: Path, mode: int | None = None) -> None:
-        """Copy a file, or a folder with its modes and inner links. Raises UsageError for a link that leads out of the folder."""
+        """Copy a file or folder with modes, times, inner links and hard links. Raises UsageError for a link that leads out."""
         with _Faults(f"copying {source} to {path} in the workspace"):
             if not source.is_dir():
-                self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode) if mode is None else mode)
+                info = source.stat()
+                self.put(path, source.read_bytes(), stat.S_IMODE(info.st_mode) if mode is None else mode, info.st_mtime_ns)
                 return
+            self._linked.clear()
             for folder, folders, names in os.walk(source, topdown=False, onerror=_raise):
                 here = f"{path}/{Path(folder).relative_to(source)}"
                 for name in sorted(folders + names):
@@ -72,9 +76,23 @@ class Placer:
         elif source.is_dir():
             return  # has been put with what is in it
         elif source.is_file():
-            self.put(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
+            self._file(path, source)
         else:
             raise UsageError(f"{source} is neither file, folder nor link and cannot be put into a workspace")
+
+    def _file(self, path: str, source: Path) -> None:
+        info = source.stat()
+        first = self._linked.setdefault((info.st_dev, info.st_ino), path) if info.st_nlink > 1 else path
+        if first == path:
+            self.put(path, source.read_bytes(), stat.S_IMODE(info.st_mode), info.st_mtime_ns)
+            return
+        (there, known), (parent, name) = self._parent(first), self._parent(path)
+        try:
+            _clear(parent, name)
+            os.link(known, name, src_dir_fd=there, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(there)
+            os.close(parent)
 
     def _link(self, path: str, source: Path, top: Path) -> None:
         target = os.readlink(source)
@@ -88,6 +106,7 @@ class Placer:
             os.symlink(target, name, dir_fd=parent)
             if self._owner is not None:
                 os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
+            os.utime(name, ns=(source.lstat().st_mtime_ns,) * 2, dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
 
@@ -96,7 +115,8 @@ class Placer:
         fd = self._descend(parts)
         try:
             if parts:  # the workspace itself stays as it is
-                self._give(fd, stat.S_IMODE(source.stat().st_mode))
+                info = source.stat()
+                self._give(fd, stat.S_IMODE(info.st_mode), info.st_mtime_ns)
         finally:
             os.close(fd)
 
@@ -124,10 +144,12 @@ class Placer:
             fd = below
         return fd
 
-    def _give(self, fd: int, mode: int) -> None:
+    def _give(self, fd: int, mode: int, mtime_ns: int | None = None) -> None:
         if self._owner is not None:
             os.fchown(fd, *self._owner)
         os.fchmod(fd, mode)
+        if mtime_ns is not None:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 
 class _Faults:

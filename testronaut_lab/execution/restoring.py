@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testronaut_lab.capture import sparse
 from testronaut_lab.capture.file_capture import DIR_FLAGS, Entry, Snapshot, open_inside
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.files import FileType, path_bytes
@@ -181,8 +182,7 @@ class _Place:
         fd, name = self._at(path)
         made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
         with open(made, "wb", buffering=0) as out, open(source, "rb", buffering=0) as content:
-            while os.sendfile(out.fileno(), content.fileno(), None, 1 << 24):
-                pass
+            sparse.copy(content.fileno(), out.fileno())
 
     def settle(self, path: str, entry: Entry) -> None:
         """Give it the owner, mode and time of change that it had, as far as it has not."""

@@ -110,7 +110,7 @@ CHANGES: Final = Either(
     table=Table(
         "changes",
         {
-            **dict.fromkeys(_KINDS, terms.GLOBS),
+            **dict.fromkeys(_KINDS, terms.CHANGED_GLOBS),
             "outside": Either(
                 text=_NONE,
                 table=Table("outside", dict.fromkeys(_KINDS, terms.OUTSIDE_GLOBS), ChangesExpect, at_least=1),

@@ -27,6 +27,7 @@ VARIABLE: Final = named(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits an
 ENV: Final = MapOf(VARIABLE, WORD)
 GLOB: Final = Text("a glob in the workspace", values.workspace_path, {"minLength": 1})
 ANY_GLOB: Final = Text("a glob in the workspace, or an absolute one", values.any_path, {"minLength": 1})
+CHANGED_GLOBS: Final = ListOf(Text("a glob in the workspace, or `.` for itself", values.changed_path, {"minLength": 1}))
 OUTSIDE_GLOBS: Final = ListOf(Text("an absolute glob", values.outside_path, {"pattern": "^/"}))
 MODE: Final = Text('a mode in octal, such as "0755"', values.file_mode, {"pattern": "^0?[0-7]{3,4}$"})
 PATH: Final = Text("a path in the workspace", values.workspace_path, {"minLength": 1})

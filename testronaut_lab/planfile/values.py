@@ -128,6 +128,11 @@ def outside_path(value: str) -> str:
     return value
 
 
+def changed_path(value: str) -> str:
+    """A path in the workspace, or `.` for the workspace itself."""
+    return value if value == "." else workspace_path(value)
+
+
 def any_path(value: str) -> str:
     return outside_path(value) if value.startswith("/") else workspace_path(value)
 

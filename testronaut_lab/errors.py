@@ -4,7 +4,8 @@
     ├── StepFailed         1  a step whose success was demanded did not succeed (`check=True`)
     ├── UsageError         2  the plan or the command line is wrong
     ├── EngineError        3  the engine could not be reached or failed
-    │   └── SessionLost    3  the container went away underneath a session
+    │   ├── SessionLost    3  the container went away underneath a session
+    │   └── FilesUnseen    3  the engine answers, and has other files than this process
     ├── InstallError       4  a tool could not be installed or verified
     ├── CaptureError       5  what happened could not be captured or stored faithfully
     └── Cancelled          0  somebody said stop; that has a status of its own, 130 or 143
@@ -95,6 +96,18 @@ class EngineError(LabError):
 
 class SessionLost(EngineError):
     """The container or its engine went away underneath a session."""
+
+
+class FilesUnseen(EngineError):
+    """The engine has other files than this process: one of both is in a container, or on another machine."""
+
+    def __init__(self, what: str, missing: str) -> None:
+        super().__init__(
+            f"{what}: the engine cannot see our files: {missing} is here and not there; one of both is in a container or on "
+            "another machine",
+            hint="docker run -v /var/run/docker.sock:/var/run/docker.sock -v /srv/lab:/srv/lab "
+            "-e TESTRONAUT_LAB_SESSIONS=/srv/lab IMAGE   (one folder at the same path on both sides; docs/job-container.md)",
+        )
 
 
 class InstallError(LabError):

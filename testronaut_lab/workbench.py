@@ -25,7 +25,6 @@ from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.controlgroup import own_groups
 from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.faults import FilesUnseen
 from testronaut_lab.container.image import origin_of, resolve
 from testronaut_lab.container.imageuse import image_uses
 from testronaut_lab.container.limits import LimitCheck
@@ -34,10 +33,10 @@ from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
 from testronaut_lab.container.reap import reap
-from testronaut_lab.container.rootfs import ContainerRoot
+from testronaut_lab.container.rootfs import ContainerRoot, check_seen
 from testronaut_lab.container.sessiondir import SessionDir
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
-from testronaut_lab.errors import EngineError, LabError
+from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
@@ -260,9 +259,13 @@ class Workbench:
         shell = ShellSpec(settings.shell, user.spec, {"HOME": user.home, **FIXED_ENVIRONMENT, **env}, WORKSPACE)
         with ExitStack() as undo:
             undo.callback(meter.close)
-            self._limits.container(self.engine, container, spec, groups, meter)
             late = LateKeeper(self._blobs, settings.limits.output_bytes, self._emit)
-            driver = self._start_driver(container, channel, shell, meter, late)
+            try:
+                self._limits.container(self.engine, container, spec, groups, meter)
+                driver = self._start_driver(container, channel, shell, meter, late)
+            except SessionLost:
+                check_seen(self.engine, container.id, security.KEEPER_FIFO, directory.keeper)
+                raise
             undo.pop_all()
         limits = settings.limits
         bounds = SessionLimits(limits.timeout_s, limits.output_bytes, limits.workspace_bytes, limits.files)

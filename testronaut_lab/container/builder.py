@@ -20,14 +20,15 @@ from docker.types import LogConfig, Mount, Ulimit
 
 from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import creating, translated
+from testronaut_lab.container.faults import mounting, translated
 from testronaut_lab.container.hijack import HijackedExec, start_exec
 from testronaut_lab.container.localimage import TOOL_REPOSITORY, ResolvedImage, inspect
 from testronaut_lab.container.network import install_network
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.container.process import LineSplitter
 from testronaut_lab.container.removal import remove_container
-from testronaut_lab.errors import EngineError
+from testronaut_lab.container.rootfs import check_seen
+from testronaut_lab.errors import EngineError, SessionLost
 
 # /dev is a file system of the container's own, so the mount points that the engine makes there are not in the commit.
 HOST_FILES = "/dev/testronaut-"
@@ -164,12 +165,16 @@ def install_container(
         mounted = dict(files or {})
         if claim.fifo is not None:
             mounted[_KEEPER_FIFO] = claim.fifo
-        with creating(f"creating container {name} from {base.info.ref}", mounted.values()):
+        with mounting(f"creating container {name} from {base.info.ref}", mounted.values()):
             container_id = _create(engine, base, name, _keeper(claim), mounted)
         try:
-            with translated(f"starting container {name} from {base.info.ref}"):
+            with mounting(f"starting container {name} from {base.info.ref}", mounted.values()):
                 engine.client.api.start(container_id)
             yield InstallContainer(engine, container_id, base, mask)
+        except SessionLost:
+            if claim.fifo is not None:
+                check_seen(engine, container_id, _KEEPER_FIFO, claim.fifo)
+            raise
         finally:
             with translated(f"removing container {name}"):
                 remove_container(engine, container_id)

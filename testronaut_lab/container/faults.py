@@ -14,7 +14,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from testronaut_lab.errors import EngineError, LabError, SessionLost, UsageError
+from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost, UsageError
 
 STATUS_HINT = "testronaut-lab engine status"
 
@@ -27,19 +27,8 @@ CLIENT_ERRORS = (
 )
 
 
-# Docker's words and Podman's for a mount whose source is not there.
-_UNSEEN = ("bind source path does not exist", "no such file or directory")
-
-
-class FilesUnseen(EngineError):
-    """The engine answers and has other directories than this process: it or we are in a container, or on another machine."""
-
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(
-            f"{what}: the engine cannot see our files: {why}; one of both is in a container or on another machine",
-            hint="docker run -v /var/run/docker.sock:/var/run/docker.sock -v /srv/lab:/srv/lab "
-            "-e TESTRONAUT_LAB_SESSIONS=/srv/lab IMAGE   (one folder at the same path on both sides; docs/job-container.md)",
-        )
+# What is said of a mount whose source is not there. Docker looks for it; Podman makes a directory of its name.
+_UNSEEN = ("bind source path does not exist", "no such file or directory", "not a directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +55,10 @@ _FAULTS = (
     _Fault((docker.errors.ImageNotFound,), "", EngineError, "there is no such image on the engine", "testronaut-lab images"),
     _Fault(_API, "no such container", SessionLost, "the container is gone"),
     _Fault(_API, "no such exec", SessionLost, "the command's container is gone"),
+    _Fault(_API, "process does not exist", SessionLost, "the command's container is gone"),  # Docker 28, of an ended command
     _Fault(_API, "is not running", SessionLost, "the container does not run any more"),
+    _Fault(_API, "on running containers", SessionLost, "the container does not run any more"),  # Podman
+    _Fault(_API, "kill running containers", SessionLost, "the container does not run any more"),
     _Fault(_API, "is paused", SessionLost, "the container is paused"),
     _Fault(
         _API,
@@ -111,16 +103,16 @@ def is_timeout(error: Exception) -> bool:
 
 
 @contextmanager
-def creating(what: str, mounted: Iterable[Path]) -> Iterator[None]:
+def mounting(what: str, sources: Iterable[Path]) -> Iterator[None]:
     """Like `translated`, for a container with these of our files in it. Raises FilesUnseen for one that is only here."""
     try:
         yield
     except CLIENT_ERRORS as error:
         said = explanation(error)
         if any(word in said for word in _UNSEEN):
-            for path in mounted:
-                if str(path) in said and path.exists():
-                    raise FilesUnseen(what, f"it does not see {path}, which is here") from error
+            for source in sources:
+                if str(source) in said and source.exists():
+                    raise FilesUnseen(what, str(source)) from error
         raise translate(error, what) from error
 
 

@@ -18,7 +18,7 @@ from docker.types import Ulimit as DockerUlimit
 
 from testronaut_lab.container import security
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import creating, translated
+from testronaut_lab.container.faults import mounting, translated
 from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
 from testronaut_lab.container.limits import lacking_limits
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
@@ -141,12 +141,13 @@ def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContain
 
 
 def _started(engine: Engine, spec: StepContainerSpec, without: Collection[str] = ()) -> StepContainer:
-    with creating(f"creating container {spec.name} from {spec.image}", (mount.source for mount in spec.mounts)):
+    sources = [mount.source for mount in spec.mounts]
+    with mounting(f"creating container {spec.name} from {spec.image}", sources):
         container_id = _create(engine, spec, without)
     started = StepContainer(engine, container_id, spec.name)
     with ExitStack() as undo:
         undo.callback(started.remove)
-        with translated(f"starting container {spec.name} from {spec.image}"):
+        with mounting(f"starting container {spec.name} from {spec.image}", sources):
             engine.client.api.start(container_id)
         undo.pop_all()
     return started

@@ -24,7 +24,7 @@ from docker.utils import decode_json_header
 from testronaut_lab.container.engine import CALL_TIMEOUT_S, Engine
 from testronaut_lab.container.faults import translated
 from testronaut_lab.container.removal import remove_container
-from testronaut_lab.errors import CaptureError, EngineError
+from testronaut_lab.errors import CaptureError, EngineError, FilesUnseen
 from testronaut_lab.model.files import path_text
 
 _DELETED = 2
@@ -128,6 +128,16 @@ class ContainerFiles:
                 raise CaptureError(f"{what}: {error}") from error
             finally:
                 pieces.close()
+
+
+def check_seen(engine: Engine, container_id: str, fifo: str, source: Path) -> None:
+    """Raise FilesUnseen if what is at `fifo` in the container is not our FIFO `source`.
+
+    For a container that did not do what it should: Podman mounts an empty directory where it cannot see what we named.
+    """
+    facts = ContainerFiles(engine, container_id).facts(fifo)
+    if facts is None or not stat.S_ISFIFO(facts.mode):
+        raise FilesUnseen(f"looking for {fifo} in container {container_id[:12]}", str(source))
 
 
 class ContainerRoot:

@@ -95,7 +95,12 @@ class SessionDir:
     def claim(self, orphan_timeout_s: float) -> Claim:
         """What the engine is told of whose this is."""
         name = container_name(self.id, self.path.parent)
-        return Claim(name, self._label.as_mapping(), self.run / _KEEPER, orphan_timeout_s)
+        return Claim(name, self._label.as_mapping(), self.keeper, orphan_timeout_s)
+
+    @property
+    def keeper(self) -> Path:
+        """The FIFO by which the container's first process knows of its owner."""
+        return self.run / _KEEPER
 
     @property
     def run(self) -> Path:
@@ -134,7 +139,7 @@ class SessionDir:
         waiting = array.array("i", [0])
         fcntl.ioctl(self._fds[1], termios.FIONREAD, waiting)
         if waiting[0] == 0:
-            (self.run / _KEEPER).chmod(0o444)
+            self.keeper.chmod(0o444)
 
     def remove(self) -> None:
         """Delete the directories and give the lease up; may be called twice. Raises CaptureError for what cannot be deleted."""
@@ -149,7 +154,7 @@ class SessionDir:
         """Give the lease up and leave the directories for a look; markers keep the reaper away, and the container alive."""
         (self.path / "kept").touch()
         (self.run / "kept").touch()
-        (self.run / _KEEPER).chmod(0o666)
+        self.keeper.chmod(0o666)
         self._let_go()
 
     def _let_go(self) -> None:

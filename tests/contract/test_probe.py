@@ -10,7 +10,7 @@ import pytest
 from harness import Events
 
 from testronaut_lab import workbench
-from testronaut_lab.errors import EngineError, UsageError
+from testronaut_lab.errors import FilesUnseen, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
@@ -81,7 +81,7 @@ def test_sessions_are_driven_plainly_where_only_files_are_shared(
 @pytest.mark.engine
 def test_an_engine_that_shares_nothing_is_refused(tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workbench, "Channel", _Nothing)
-    with pytest.raises(EngineError, match="does not see this machine's directories"):
+    with pytest.raises(FilesUnseen, match="the engine cannot see our files: what was put into its run directory is here"):
         drivers_of(tmp_path, base_image)
 
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from enum import Enum
 
 from testronaut_lab.container.protocol import Attached, Container
-from testronaut_lab.errors import EngineError, LabError, SessionLost, UsageError
+from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost, UsageError
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.driver.script import RUN_DIR
@@ -53,7 +53,7 @@ def forced(environ: Mapping[str, str]) -> str | None:
 def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callable[[], Sharing], container: Container) -> Driver:
     """Start the fast driver, or, where the engine shares files but no FIFOs with us, the plain one.
 
-    Raises EngineError where it shares nothing, and what the fast driver's start raised where it should have worked. No driver
+    Raises FilesUnseen where it shares nothing, and what the fast driver's start raised where it should have worked. No driver
     is left open then.
     """
     doubt = _Doubt(look, container)
@@ -149,18 +149,14 @@ class _Doubt:
         self._timer.join()
 
     def found(self) -> Sharing | None:
-        """None where that could not be found out. Raises EngineError where nothing is shared."""
+        """None where that could not be found out. Raises FilesUnseen where nothing is shared."""
         if self._found is None:
             try:
                 self._found = self._look()
             except LabError:
                 return None
         if self._found is Sharing.NOTHING:
-            raise EngineError(
-                f"container {self._container.name} does not see this machine's directories: its engine runs elsewhere, which "
-                "is not supported yet, or does not share them",
-                hint="TESTRONAUT_LAB_SESSIONS=DIR names a directory that the engine shares",
-            )
+            raise FilesUnseen(f"starting a shell in container {self._container.name}", "what was put into its run directory")
         return self._found
 
     def _wonder(self) -> None:

@@ -98,10 +98,27 @@ def test_a_broken_docker_configuration_is_named(tmp_path: Path) -> None:
         find_endpoints({}, tmp_path)
 
 
-@pytest.mark.parametrize("url", ["tcp://10.0.0.1:2376", "ssh://me@there"])
-def test_a_remote_engine_is_refused_by_name(url: str, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="a remote engine is not supported yet: steps need shared mounts"):
+@pytest.mark.parametrize(
+    ("url", "said", "hint"),
+    [
+        ("tcp://10.0.0.1:2376", "behind a network address is not supported yet", "unset DOCKER_HOST"),
+        ("ssh://me@there", "of another machine, by ssh, is not supported yet", "ssh me@there testronaut-lab run"),
+    ],
+)
+def test_a_remote_engine_is_refused_by_name_and_not_as_one_that_cannot_see_our_files(
+    url: str, said: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match=said) as caught:
         connect({"DOCKER_HOST": url}, tmp_path)
+    assert "cannot see our files" not in caught.value.message
+    assert (caught.value.hint or "").startswith(hint)
+
+
+def test_a_context_of_a_remote_engine_is_left_by_docker_s_own_command(tmp_path: Path) -> None:
+    write_context(tmp_path, "work", {"Endpoints": {"docker": {"Host": "ssh://me@there"}}}, current=True)
+    with pytest.raises(EngineError, match="docker context 'work'") as caught:
+        connect({}, tmp_path)
+    assert (caught.value.hint or "").endswith("docker context use default")
 
 
 def test_an_address_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
@@ -145,6 +162,25 @@ def test_something_else_on_the_socket_is_no_engine(
     monkeypatch.setattr(engine_module, "_PROBE_TIMEOUT_S", 0.2)
     with pytest.raises(NoEngine, match=r"took the connection and did not answer within 0\.2 s"):
         connect({}, only_sockets_of)
+
+
+def test_an_engine_whose_oldest_api_is_newer_than_ours_is_told_by_both_numbers(
+    only_sockets_of: Path, listening: socket.socket
+) -> None:
+    said = json.dumps({"Version": "99.0", "ApiVersion": "1.99", "MinAPIVersion": "1.90"}).encode()
+    head = b"HTTP/1.1 200 OK\r\nServer: Docker/99.0 (linux)\r\nApi-Version: 1.99\r\nConnection: close\r\n"
+    answer = head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+
+    def serve() -> None:
+        for _ in ("is somebody there?", "ping", "version"):
+            with listening.accept()[0] as asked:
+                if asked.recv(4096):
+                    asked.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with pytest.raises(EngineError, match=rf"too new: it speaks API 1\.90 and up, we speak {NEWEST_API}") as caught:
+        connect({}, only_sockets_of)
+    assert (caught.value.hint or "").startswith("pip install --upgrade docker")
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"7", b"null", b"<html>"])

@@ -17,7 +17,7 @@ import pytest
 from testronaut_lab.container import daemon as daemon_module
 from testronaut_lab.container import engine as engine_module
 from testronaut_lab.container import process, setup
-from testronaut_lab.container.daemon import Daemon, clear_stale, default_daemon, running
+from testronaut_lab.container.daemon import DEFAULT_SOCKET, Daemon, clear_stale, default_daemon, running
 from testronaut_lab.container.process import LineSplitter, run_logged
 from testronaut_lab.errors import EngineError
 
@@ -81,6 +81,19 @@ def test_up_starts_an_engine_and_down_stops_it(private_daemon: Daemon) -> None:
 
 
 @root_only
+@pytest.mark.engine
+def test_an_engine_that_was_named_is_not_taken_for_the_one_that_was_started(
+    private_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = f"unix://{DEFAULT_SOCKET}"
+    setup.up(lambda line: None, private_daemon)
+    monkeypatch.setenv("DOCKER_HOST", named)
+    report = setup.status(private_daemon)
+    assert report.engine is not None
+    assert (named in report.engine.endpoint, report.started_by_us) == (True, False)
+    assert report.other == f"unix://{private_daemon.socket} (process {private_daemon.our_pid()})"
+
+
 @pytest.mark.engine
 def test_the_daemon_of_these_tests_leaves_the_machines_network_alone(private_daemon: Daemon) -> None:
     before = {name for _, name in socket.if_nameindex()}

@@ -17,13 +17,15 @@ def engine_status() -> None:
     from testronaut_lab.container.setup import status
 
     report = status()
+    if report.other is not None:
+        say(f"`testronaut-lab engine up` has started another one, which runs: {report.other}")
     if report.problem is not None:
         raise report.problem
     assert report.engine is not None
     whose = ", started by `testronaut-lab engine up`" if report.started_by_us else ""
     say(f"{report.engine.name} {report.engine.version}, API {report.engine.api}, at {report.engine.endpoint}{whose}")
     for program in report.missing:
-        say(f"missing: {program}; `testronaut-lab engine up` installs it")
+        say(f"missing: {program}, for base images where no registry can be reached; `testronaut-lab engine up` installs it")
 
 
 @engine_app.command("up")

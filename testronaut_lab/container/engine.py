@@ -23,6 +23,7 @@ import requests
 
 from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout
 from testronaut_lab.container.pace import Pace
+from testronaut_lab.container.reach import denied_hint, refused
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import EngineInfo
 
@@ -54,32 +55,33 @@ class Endpoint:
         scheme, _, path = self.url.partition("://")
         if scheme == "unix" and path.startswith("/"):
             return path
-        what = "a remote engine" if scheme in ("tcp", "ssh", "http", "https") else f"an address like {self.url!r}"
-        raise EngineError(
-            f"connecting to {self.url} ({self.origin}): {what} is not supported yet: steps need shared mounts",
-            hint="unset DOCKER_HOST, or name a local socket: DOCKER_HOST=unix:///var/run/docker.sock",
-        )
+        raise refused(self.url, self.origin)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An endpoint that was tried and what came back."""
+    """An endpoint that was tried and what came back; `denied`: something is there and we may not talk to it."""
 
     endpoint: Endpoint
     said: str
+    denied: bool = False
 
     def __str__(self) -> str:
         return f"{self.endpoint.url} ({self.endpoint.origin}): {self.said}"
 
 
 class NoEngine(EngineError):
-    """No engine answered; `attempts` has what was tried, in order. `denied`: one is there and we may not talk to it."""
+    """No engine answered; `attempts` has what was tried, in order."""
 
-    def __init__(self, attempts: tuple[Attempt, ...], *, denied: bool) -> None:
+    def __init__(self, attempts: tuple[Attempt, ...]) -> None:
         tried = "; ".join(str(attempt) for attempt in attempts)
-        super().__init__(f"looking for a container engine: none answered; tried {tried}", hint=_hint(attempts, denied))
+        super().__init__(f"looking for a container engine: none answered; tried {tried}", hint=_hint(attempts))
         self.attempts = attempts
-        self.denied = denied
+
+    @property
+    def denied(self) -> bool:
+        """Whether one is there and we may not talk to it."""
+        return any(attempt.denied for attempt in self.attempts)
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,12 @@ def connect(environ: Mapping[str, str] | None = None, home: Path | None = None) 
     An engine that answers and cannot be used (its API is too old or too new) is an EngineError at once.
     """
     attempts: list[Attempt] = []
-    denied = False
     for endpoint in find_endpoints(environ, home):
         try:
             return open_engine(endpoint)
         except OSError as error:
-            denied = denied or error.errno in (errno.EACCES, errno.EPERM)
-            attempts.append(Attempt(endpoint, _in_words(error)))
-    raise NoEngine(tuple(attempts), denied=denied)
+            attempts.append(Attempt(endpoint, _in_words(error), error.errno in (errno.EACCES, errno.EPERM)))
+    raise NoEngine(tuple(attempts))
 
 
 def open_engine(endpoint: Endpoint) -> Engine:
@@ -269,9 +269,10 @@ def _text_at(file: Path, keys: tuple[str, ...], *, missing: str | None) -> str |
     return node if isinstance(node, str) else missing
 
 
-def _hint(attempts: tuple[Attempt, ...], denied: bool) -> str:
-    if denied:
-        return "sudo usermod -aG docker $USER   (then log in again)"
+def _hint(attempts: tuple[Attempt, ...]) -> str:
+    for attempt in attempts:
+        if attempt.denied:
+            return denied_hint(Path(attempt.endpoint.socket_path))
     named = [attempt.endpoint.origin for attempt in attempts if attempt.endpoint.named]
     return f"start that engine, or choose another one ({named[0]} names it); {STATUS_HINT}" if named else UP_HINT
 

@@ -10,6 +10,7 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from testronaut_lab.container.daemon import Daemon, default_daemon
 from testronaut_lab.container.engine import Engine, NoEngine, connect
@@ -25,24 +26,38 @@ _ENGINE_PACKAGES = {"dockerd": ("docker.io", "iptables"), "mmdebstrap": ("mmdebs
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """How things are. `problem` is why there is no `engine`; `missing` names programs that `up` would install."""
+    """How things are. `problem` is why there is no `engine`; `missing` names programs that `up` would install.
+
+    `started_by_us` is about the engine that was found. `other` is one that we started, which runs and is another one.
+    """
 
     engine: EngineInfo | None
     problem: EngineError | None
     started_by_us: bool
     missing: tuple[str, ...]
+    other: str | None = None
 
 
 def status(daemon: Daemon | None = None) -> EngineReport:
     """Look for an engine; an absent one is in the report, not raised."""
     daemon = daemon or default_daemon()
-    started_by_us = daemon.our_pid() is not None
+    pid = daemon.our_pid()
+    running = None if pid is None else f"unix://{daemon.socket} (process {pid})"
     try:
         engine = connect()
     except EngineError as problem:
-        return EngineReport(None, problem, started_by_us, _missing())
+        return EngineReport(None, problem, False, _missing(), running)
     engine.close()
-    return EngineReport(engine.info, None, started_by_us, _missing())
+    ours = pid is not None and _is_same(Path(engine.socket_path), daemon.socket)
+    missing = tuple(program for program in _missing() if program != "dockerd")  # an engine is there
+    return EngineReport(engine.info, None, ours, missing, None if ours else running)
+
+
+def _is_same(socket: Path, other: Path) -> bool:
+    try:
+        return socket.samefile(other)
+    except OSError:
+        return False
 
 
 def up(report: Report, daemon: Daemon | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,9 +50,10 @@ def test_a_group_that_is_shared_is_never_read(host: MakeHost, layout: Layout, pa
     root = host(layout)
     told = (root / f"proc/{PID}/cgroup").read_text()
     (root / f"proc/{PID}/cgroup").write_text("".join(f"{line.rpartition(':')[0]}:{path}\n" for line in told.splitlines()))
-    for procs in (root / "sys/fs/cgroup").rglob("cgroup.procs"):
-        for folder in procs.relative_to(root / "sys/fs/cgroup").parents:  # it is a process of every group, to be sure
-            (root / "sys/fs/cgroup" / folder / "cgroup.procs").write_text(f"{PID}\n")
+    for mount in (root / "sys/fs/cgroup", *(root / "sys/fs/cgroup").iterdir()):  # whichever is looked at, it lists the process
+        group = Path(os.path.normpath(mount / path.lstrip("/")))
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "cgroup.procs").write_text(f"{PID}\n")
     assert not own(root)
 
 
@@ -78,6 +80,7 @@ def test_nothing_is_found_where_the_kernel_tells_nothing(host: MakeHost, missing
 def test_a_mount_that_shows_another_part_of_the_hierarchy_is_of_no_use(host: MakeHost) -> None:
     root = host(V2)
     (root / "proc/self/mountinfo").write_text(MOUNT_V2.replace(" / ", " /docker/of-a-job-container "))
+    (root / "sys/fs/cgroup/cgroup.procs").write_text(f"{PID}\n")
     assert not own(root)
 
 

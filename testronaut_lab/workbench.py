@@ -101,10 +101,6 @@ class Workbench:
         """Raises EngineError. What dead owners left behind is removed on the way."""
         self._driver = probe.forced(os.environ)
         engine = connect()
-        with ExitStack() as undo:
-            undo.callback(engine.close)
-            self._limits.engine(engine)
-            undo.pop_all()
         self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
         for name in reap(engine).removed:
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))

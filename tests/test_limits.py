@@ -100,54 +100,27 @@ def test_a_limit_of_memory_is_rounded_to_pages_and_one_of_cpus_to_hundredths(tmp
     assert unenforced(replace(SPEC, memory_bytes=512 * 2**20 + 1000, cpus=0.333), seen) == ()
 
 
-class Client:
-    """Of an engine that says of itself what the test says."""
+class Refusing:
+    """The client of an engine that says of itself what the test says, and refuses CPUs as Docker does that cannot limit them."""
 
     def __init__(self, **said: object) -> None:
         self._said = said
         self.hooks: dict[str, list[object]] = {"response": []}
+        self.asked: list[set[str]] = []
 
     @property
-    def api(self) -> Client:
+    def api(self) -> Refusing:
         return self
 
     def info(self) -> dict[str, object]:
         return self._said
-
-
-def engine_that_says(**said: object) -> Engine:
-    return Engine(Client(**said), EngineInfo("docker", "26.1", "1.45"), "/nowhere")  # type: ignore[arg-type]
-
-
-def test_an_engine_that_says_it_has_no_limits_is_refused_before_anything_is_made() -> None:
-    check = LimitCheck(print, required=True)
-    with pytest.raises(EngineError, match=r"cannot enforce limits\.memory and limits\.pids") as refused:
-        check.engine(engine_that_says(MemoryLimit=False, PidsLimit=False, CpuCfsQuota=True))
-    assert (refused.value.exit_status, (refused.value.hint or "").startswith("docker info")) == (ExitStatus.ENGINE, True)
-
-
-def test_an_engine_that_says_it_has_limits_or_nothing_is_not_refused_for_that() -> None:
-    LimitCheck(print, required=True).engine(engine_that_says(MemoryLimit=True))
-
-
-def test_where_limits_are_not_required_an_engine_is_not_even_asked() -> None:
-    LimitCheck(print, required=False).engine(engine_that_says(MemoryLimit=False, PidsLimit=False, CpuCfsQuota=False))
-
-
-class Starts(Client):
-    """An engine that refuses what it says it has not, as Docker refuses CPUs that nobody can limit."""
-
-    def __init__(self, **said: object) -> None:
-        super().__init__(**said)
-        self.refuses = {"nano_cpus"}
-        self.asked: list[set[str]] = []
 
     def create_host_config(self, **options: object) -> dict[str, object]:
         return options
 
     def create_container(self, image: str, *, host_config: dict[str, object], **more: object) -> dict[str, str]:
         self.asked.append({"nano_cpus", "mem_limit", "memswap_limit", "pids_limit"} & host_config.keys())
-        if self.refuses & host_config.keys():
+        if "nano_cpus" in host_config:
             raise docker.errors.APIError("NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler")
         return {"Id": ID}
 
@@ -156,7 +129,7 @@ class Starts(Client):
 
 
 def test_a_limit_that_the_engine_refuses_and_says_it_lacks_is_left_out() -> None:
-    client = Starts(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=False)
+    client = Refusing(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=False)
     engine = Engine(client, EngineInfo("docker", "26.1", "1.45"), "/nowhere")  # type: ignore[arg-type]
     assert start_step_container(engine, SPEC).id == ID
     assert client.asked == [
@@ -166,7 +139,7 @@ def test_a_limit_that_the_engine_refuses_and_says_it_lacks_is_left_out() -> None
 
 
 def test_a_refusal_that_is_not_about_limits_stands() -> None:
-    client = Starts(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=True)
+    client = Refusing(MemoryLimit=True, PidsLimit=True, CpuCfsQuota=True)
     with pytest.raises(EngineError, match="NanoCPUs"):
         start_step_container(Engine(client, EngineInfo("docker", "26.1", "1.45"), "/nowhere"), SPEC)  # type: ignore[arg-type]
     assert len(client.asked) == 1

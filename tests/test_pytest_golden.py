@@ -225,6 +225,35 @@ def test_a_test_that_is_expected_to_fail_writes_nothing(pytester: pytest.Pyteste
     assert (goldens(pytester), pending(pytester)) == ({}, [])
 
 
+@pytest.mark.parametrize(
+    ("marker", "options"),
+    [
+        ("condition=False, reason='not here'", ()),
+        ("'1 > 2'", ()),
+        ("", ("--runxfail",)),
+        ("raises=ValueError", ()),
+        ("raises=(ValueError, OSError)", ()),
+    ],
+)
+def test_a_marker_that_does_not_expect_this_failure_stops_no_golden(
+    pytester: pytest.Pytester, marker: str, options: tuple[str, ...]
+) -> None:
+    write(pytester, f"\n@pytest.mark.xfail({marker})", ONE)
+    result = run(pytester, *options)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*to accept: testronaut-lab accept test_it.py::test_one::1*"])
+    assert pending(pytester) == ["test_it.py::test_one::1"]
+    run(pytester, "--snapshot-update", *options)
+    assert goldens(pytester)["test_it/test_one/1/stdout.txt"] == b"one\n"
+
+
+@pytest.mark.parametrize("marker", ["", "raises=AssertionError", "'1 < 2', reason='here'", "condition=True, reason='here'"])
+def test_a_golden_that_differs_as_expected_is_not_to_be_accepted(pytester: pytest.Pytester, marker: str) -> None:
+    write(pytester, f"\n@pytest.mark.xfail({marker})", ONE)
+    run(pytester, "--snapshot-update").assert_outcomes(xfailed=1)
+    assert (goldens(pytester), pending(pytester)) == ({}, [])
+
+
 def test_a_removed_test_and_a_renamed_golden_are_unused_until_an_update_removes_them(pytester: pytest.Pytester) -> None:
     named = ONE.replace("== golden", "== golden(name='old')")
     write(pytester, named, TWO)

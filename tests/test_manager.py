@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,28 @@ def test_a_network_is_made_and_removed(engine: Engine) -> None:
     assert "tlab-test-net" in networks(engine)
     remove_network(engine, "tlab-test-net")
     assert "tlab-test-net" not in networks(engine)
+
+
+def test_a_network_that_still_has_a_container_is_removed(engine: Engine, base_image: str) -> None:
+    create_network(engine, "tlab-test-used", {})
+    container = engine.client.containers.run(base_image, ["sleep", "60"], network="tlab-test-used", detach=True)
+    try:
+        remove_network(engine, "tlab-test-used")
+        assert "tlab-test-used" not in networks(engine)
+    finally:
+        container.remove(force=True)
+
+
+def test_a_container_that_several_remove_at_once_is_gone_for_each_of_them(engine: Engine, base_image: str) -> None:
+    for _ in range(3):
+        container = engine.client.containers.run(base_image, ["sleep", "60"], detach=True)
+
+        def gone(name: str) -> bool:
+            manager.remove_by_name(engine, name)
+            return not engine.client.containers.list(all=True, filters={"id": name})
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(gone, [str(container.id)] * 4)) == [True] * 4
 
 
 def test_a_container_that_is_gone_is_a_state_and_no_error(engine: Engine, fresh: Lab) -> None:

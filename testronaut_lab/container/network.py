@@ -6,12 +6,14 @@ Networks that a dead process left behind are found by their labels, like contain
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import docker.errors
 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
+
+_IN_USE = (403, 409)  # Docker's status and Podman's for a network with containers on it
 
 
 def create_network(engine: Engine, name: str, labels: Mapping[str, str]) -> str:
@@ -22,12 +24,24 @@ def create_network(engine: Engine, name: str, labels: Mapping[str, str]) -> str:
 
 
 def remove_network(engine: Engine, name: str) -> None:
-    """Remove it by name or id; one that is not there is fine. Containers on it must be gone."""
-    with translated(f"removing network {name}"):
+    """Remove it by name or id; one that is not there is fine.
+
+    An engine that says «has active endpoints» has not got over the end of a container that is gone, or somebody else's is on it:
+    what is on it is taken off it first.
+    """
+    api = engine.client.api
+    with translated(f"removing network {name}"), suppress(docker.errors.NotFound):
         try:
-            engine.client.api.remove_network(name)
+            api.remove_network(name)
         except docker.errors.NotFound:
             return
+        except docker.errors.APIError as error:
+            if error.status_code not in _IN_USE:
+                raise
+            for container in api.inspect_network(name).get("Containers") or {}:
+                with suppress(docker.errors.APIError):  # it went by itself
+                    api.disconnect_container_from_network(container, name, force=True)
+            api.remove_network(name)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import docker.errors
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
 from testronaut_lab.container.manager import remove_by_name
+from testronaut_lab.container.network import remove_network
 from testronaut_lab.container.owner import NAME_PREFIX, Label, Owner, known_folder_id, session_in
 from testronaut_lab.container.sessiondir import Lease, abandoned, lease_of, remove_session, sessions_root
 
@@ -182,8 +183,4 @@ def _remove(engine: Engine, found: LeftOver) -> None:
     if found.kind is Kind.CONTAINER:
         remove_by_name(engine, found.id)
         return
-    with translated(f"removing network {found.name}"):
-        try:
-            engine.client.api.remove_network(found.id)
-        except docker.errors.NotFound:
-            return
+    remove_network(engine, found.id)

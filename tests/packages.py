@@ -28,7 +28,10 @@ def tarball(files: Mapping[str, str], mode: str = "w:gz") -> bytes:
 
 
 def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, rename: str = "") -> Path:
-    """With a program /usr/bin/NAME; `more` are lines of its control file, `rename` is what the package is called if not NAME."""
+    """With a program /usr/bin/NAME, without one if it says nothing.
+
+    `more` are lines of its control file, `rename` is what the package is called if not NAME.
+    """
     package = rename or name
     control = (
         f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: a test\n"
@@ -37,7 +40,7 @@ def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, ren
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.gz": tarball({"./control": control}),
-        "data.tar.gz": tarball({f"./usr/bin/{name}": program(says)}),
+        "data.tar.gz": tarball({f"./usr/bin/{name}": program(says)} if says else {f"./usr/share/{name}": ""}),
     }
     data = b"!<arch>\n"
     for member, content in members.items():

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker.errors
 import packages
 import pytest
 from commandline import HELLO, Project
@@ -25,6 +26,7 @@ from testronaut_lab.installation.payload import packed
 from testronaut_lab.installation.strategies import STRATEGIES
 from testronaut_lab.model.plan import InstallSpec, ToolSpec
 from testronaut_lab.model.result import ImageInfo
+from testronaut_lab.report.installing import nothing_started
 
 pytestmark = pytest.mark.engine
 PREFIX = "tlabtest-files"
@@ -138,6 +140,33 @@ def test_a_command_that_did_not_come_with_it_proves_nothing(shop: Workshop) -> N
     write(shop.folder / "dir/other", packages.program("mine"))
     with pytest.raises(InstallError, match=r"no command 'sed' on the PATH after installing dir, which brings .*/mine/other"):
         shop.install({"name": "mine", "command": "sed", "install": "copy:dir"})
+
+
+def test_the_program_of_a_package_that_only_stands_for_others_is_theirs(shop: Workshop) -> None:
+    packages.deb(shop.folder, "fam-core", "1.0", "fam 1.0")
+    packages.deb(shop.folder, "fam", "1.0", "", "Depends: fam-core (>= 0.9), libc6")
+    packages.deb(shop.folder, "solo", "1.0", "", "Depends: fam-core")
+    made = shop.install("deb:fam-core_1.0_all.deb", "deb:fam_1.0_all.deb", "deb:solo_1.0_all.deb")
+    assert [tool.program for tool in made.tools] == ["/usr/bin/fam-core", "/usr/bin/fam-core", None]
+
+
+def test_a_package_without_a_program_is_an_error_only_where_one_is_named(shop: Workshop) -> None:
+    packages.deb(shop.folder, "data", "1.0", "")
+    [tool] = shop.install("deb:data_1.0_all.deb").tools
+    assert (tool.program, tool.version, nothing_started(tool)) == (
+        None, "1.0", "nothing: it brings no program; deb knows it, in version 1.0"
+    )  # fmt: skip
+    with pytest.raises(InstallError, match="there is no command 'dat' on the PATH"):
+        shop.install({"command": "dat", "install": "deb:data_1.0_all.deb"})
+
+
+def test_a_library_can_be_imported_by_the_images_own_python_if_that_is_asked_for(shop: Workshop) -> None:
+    packages.wheel(shop.folder, "somelib", "1.2", "def main(): print('somelib 1.2')")
+    made = shop.install({"install": "wheel:somelib-1.2-py3-none-any.whl", "importable": True})
+    assert shop.run(made, "python3", "-c", "import somelib; somelib.main()") == "somelib 1.2\n"
+    plain = shop.install("wheel:somelib-1.2-py3-none-any.whl")
+    with pytest.raises(docker.errors.ContainerError):
+        shop.run(plain, "python3", "-c", "import somelib")
 
 
 def test_a_missing_shared_library_is_named(shop: Workshop) -> None:

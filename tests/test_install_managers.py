@@ -45,6 +45,7 @@ SLOW = [
     (["apt:sqlite3"], "3", ["sqlite3", ":memory:", "select 6*7"], "42\n"),
     (["apt:miller"], "", ["mlr", "-n", "--ojson", "put", "end{emit {'a': 6 * 7}}".replace("'", '"')], '"a": 42'),
     (["apt:git"], "", ["git", "hash-object", "/dev/null"], "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n"),
+    ([{"command": "flake8", "install": {"pip": ["flake8", "flake8-bugbear"]}}], "", ["flake8", "--version"], "flake8-bugbear"),
     (["pip:csvkit"], "", ["sh", "-c", "printf 'a,b\\n1,2\\n' | csvcut -c b"], "b\n2\n"),
     (["pip:yq", "apt:jq"], "", ["sh", "-c", "echo 'a: 1' | yq .a"], "1\n"),
     (["pipx:cowsay>=6,<7"], "6", ["cowsay", "-t", "moo"], "| moo |"),

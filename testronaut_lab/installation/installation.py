@@ -131,7 +131,7 @@ class Installation:
         self._inventory.begin()
         self._used.append(strategy)
         words = self._words(tool, spec, strategy)
-        what = f"installing {spec.strategy}:{spec.spec}"
+        what = f"installing {spec.strategy}:{spec.wanted}"
         if strategy.index and strategy.index not in self._fresh:
             self._progress(tool.name, f"refreshing the package index of {strategy.index}")
             self._run(tool, strategy, strategy.refresh, words, f"{what}: refreshing the package index of {strategy.index}")
@@ -142,14 +142,16 @@ class Installation:
         env = self._env(strategy, words)
         proof = Proof(self._container, tool, strategy, words, env, self._version_of(spec, strategy))
         if strategy.linked:
-            self._link(proof.brought(), what)
+            self._link([*proof.brought(), *proof.from_beside()], what)
+        if tool.importable:
+            self._import(strategy, words, what)
         self._progress(tool.name, "looking whether it is there and starts")
         verified = verify(proof)
         came = self._inventory.added(strategy, words, env)
         packages = sorted(
             {*self._tried.came_first.get(spec, ()), *came}, key=lambda each: (each.manager, each.name, each.version)
         )
-        return ToolInfo(tool.name, verified.version, strategy.name, spec.spec, verified.program, tuple(packages))
+        return ToolInfo(tool.name, verified.version, strategy.name, spec.wanted, verified.program, tuple(packages))
 
     def _version_of(self, spec: InstallSpec, strategy: Strategy) -> str:
         """Of what no manager knows and no program tells: the version in the file's name, else its hash."""
@@ -182,7 +184,8 @@ class Installation:
     def _words(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy) -> Words:
         home = f"{TOOLS_FOLDER}/{re.sub('[^A-Za-z0-9+._-]', '-', tool.name).lstrip('.')}"
         options = fill(strategy.ca_options, Words(ca=CA_BUNDLE_TARGET)) if self._trust.ca_bundle else []
-        return Words(package_name(strategy, spec.spec), spec.spec, home, work=_WORK, options=tuple(options))
+        name = package_name(strategy, spec.spec)
+        return Words(name, spec.spec, home, work=_WORK, options=tuple(options), more=spec.more)
 
     def _hand_over(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy, words: Words) -> Words:
         """Puts files where they are needed, and finds out which package they hold."""
@@ -213,6 +216,12 @@ class Installation:
         if not linked.ok:
             fault = Fault.CONFLICT
             raise InstallError(f"{what}: {fault}: {linked.text}", hint=HINTS[fault], fault=fault)
+
+    def _import(self, strategy: Strategy, words: Words, what: str) -> None:
+        """Let the image's own python find what is in the environment, and see that it does."""
+        ended = self._container.run(fill(strategy.importing, words), timeout_s=_QUERY_TIMEOUT_S)
+        if not ended.ok:
+            raise InstallError(f"{what}: the image's python does not find it: {in_words(ended)}", fault=Fault.NOT_RUNNING)
 
     def _env(self, strategy: Strategy, words: Words) -> dict[str, str]:
         own = {name: fill((value,), words)[0] for name, value in strategy.env}

@@ -81,7 +81,8 @@ def install(
     """
     for tool in tools:
         for spec in tool.install:
-            package_name(strategy_for(spec.strategy), spec.spec)
+            for each in (spec.spec, *spec.more):
+                package_name(strategy_for(spec.strategy), each)
     job = _Job(engine, Telling(report, on_progress), claim)
     with _payloads(tools) as (payloads, failures):
         return _install(job, base, tools, payloads, failures)
@@ -97,10 +98,7 @@ def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads
         "diff_ids": base.diff_ids,
         "config": asdict(base.config),
         "architecture": base.architecture,
-        "tools": [
-            {**asdict(tool), "install": [_spec_material(spec, (payloads or {}).get(spec)) for spec in tool.install]}
-            for tool in tools
-        ],
+        "tools": [_tool_material(tool, payloads or {}) for tool in tools],
         "strategies": strategies,
         "provenance": provenance.VERSION,
     }
@@ -108,7 +106,16 @@ def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads
 
 
 def _spec_material(spec: InstallSpec, payload: Payload | None) -> list[str]:
-    return [spec.strategy, spec.spec, spec.sha256 or ""] if payload is None else [spec.strategy, payload.file, payload.sha256]
+    if payload is not None:
+        return [spec.strategy, payload.file, payload.sha256]
+    return [spec.strategy, spec.spec, spec.sha256 or "", *spec.more]
+
+
+def _tool_material(tool: ToolSpec, payloads: Payloads) -> dict[str, object]:
+    material = {**asdict(tool), "install": [_spec_material(spec, payloads.get(spec)) for spec in tool.install]}
+    if not tool.importable:
+        del material["importable"]  # as it was before there was such a thing
+    return material
 
 
 @contextmanager

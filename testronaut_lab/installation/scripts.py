@@ -22,6 +22,39 @@ for found in importlib.metadata.distributions():
     print("package", found.metadata["Name"], found.version)
 """
 
+# For the image's own python: a line in its site folder that names the environment's, and a look whether it finds the package.
+PYTHON_IMPORTING = """
+import glob, os, site, subprocess, sys
+home, name = sys.argv[1:]
+[packages] = glob.glob(os.path.join(home, "lib", "python3*", "site-packages"))
+folder = next(each for each in site.getsitepackages() if os.path.isdir(each) or each.startswith("/usr/local"))
+os.makedirs(folder, exist_ok=True)
+with open(os.path.join(folder, "testronaut-lab-" + os.path.basename(home) + ".pth"), "w") as file:
+    file.write(packages + "\\n")
+sys.exit(subprocess.call([sys.executable, "-c", "import importlib.metadata as m, sys; m.version(sys.argv[1])", name]))
+"""
+
+# The files of the packages that one of Debian's depends on and whose names begin as its own does.
+DEB_FAMILY = """
+stem() { printf '%s' "$1" | sed 's/[-.0-9].*//'; }
+needs() {
+    dpkg-query -W -f '${Depends},${Pre-Depends}' "$1" 2>/dev/null | tr ',|' '\\n\\n' | sed 's/^ *//;s/[ (:].*//'
+}
+family=$(stem "$1") seen=" $1 " todo=$1
+while [ -n "$todo" ]; do
+    next=
+    for package in $todo; do
+        for name in $(needs "$package"); do
+            case $seen in *" $name "*) continue ;; esac
+            [ "$(stem "$name")" = "$family" ] || continue
+            seen="$seen$name " next="$next $name"
+            dpkg -L "$name" 2>/dev/null
+        done
+    done
+    todo=$next
+done
+"""
+
 # The only package at the top of a folder of its own: npm's prefix holds what was asked for, all else is below it.
 NODE_VERSION = """
 const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");

@@ -40,6 +40,8 @@ class Strategy:
     `progress` finds in what the manager writes which package it is at: groups `doing` and `package`; or `total`, how many there
     will be.
 
+    `beside` is the folder of programs that come with what it needs. `importing` lets the image's own python find it.
+
     `linked`: it is put into a folder of its own, `{home}`, and its programs are linked into the PATH. `rules` tell its errors.
     """
 
@@ -67,6 +69,8 @@ class Strategy:
     clean: tuple[Argv, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     ca_options: Argv = ()
+    beside: str = ""
+    importing: Argv = ()
     linked: bool = True
     rules: Rules = ()
     hint: str = ""
@@ -75,7 +79,7 @@ class Strategy:
 @dataclass(frozen=True, slots=True)
 class Words:
     """What is filled into a row. `name` is the package's, `spec` what was asked for of the manager; `home` is the tool's own
-    folder, `file` the path of what was handed in, `work` a folder that is gone in the end."""
+    folder, `file` the path of what was handed in, `work` a folder that is gone in the end, `more` packages beside `spec`."""
 
     name: str = ""
     spec: str = ""
@@ -84,6 +88,7 @@ class Words:
     work: str = ""
     ca: str = ""
     options: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
 
 def _of_file(row: Strategy, name: str, spec: str, accepts: str) -> Strategy:
@@ -159,6 +164,7 @@ def _in_environment(row: Strategy, python: str, pip: str) -> Strategy:
         row,
         installed=(python, "-c", scripts.PYTHON_VERSION, "{name}"),
         files=(python, "-c", scripts.PYTHON_FILES, "{name}"),
+        beside=python.rpartition("/")[0],
         packages=(python, "-c", scripts.PYTHON_PACKAGES),
         available=(pip, "-m", "pip", "index", "versions", "--", "{name}"),
     )
@@ -209,6 +215,7 @@ _PIP = _in_environment(
     python=_PYTHON,
     pip=_PYTHON,
 )  # fmt: skip
+_PIP = replace(_PIP, importing=("python3", "-c", scripts.PYTHON_IMPORTING, "{home}", "{name}"))
 
 _WHEEL = _of_file(
     _PIP,
@@ -221,6 +228,7 @@ _PIPX = _in_environment(
     replace(
         _PIP,
         name="pipx",
+        importing=(),
         manager=("pipx", "--version"),
         needs=(("apt", ("pipx",)),),
         install=(("pipx", "install", "--pip-args=--no-cache-dir --progress-bar=off", "--", "{spec}"),),
@@ -255,6 +263,7 @@ _NPM = Strategy(
     ),
     installed=("node", "-e", scripts.NODE_VERSION, "{home}"),
     files=("find", "{home}/bin", "-mindepth", "1"),
+    beside="{home}/lib/node_modules/{name}/node_modules/.bin",
     packages=("node", "-e", scripts.NODE_PACKAGES, "{home}"),
     ecosystem="npm",
     available=("npm", "view", "--json", "--", "{name}", "versions"),
@@ -344,5 +353,6 @@ def fill(argv: Sequence[str], words: Words) -> list[str]:
     values = {field.name: getattr(words, field.name) for field in fields(words)}
     # As installers of Python packages spell a name where it becomes a folder.
     values["canonical"] = re.sub(r"[-_.]+", "-", words.name).lower()
-    filled = [word for part in argv for word in (words.options if part == "{options}" else [part])]
+    several = {"{options}": words.options, "{spec}": ("{spec}", *words.more)}
+    filled = [word for part in argv for word in several.get(part, (part,))]
     return [re.sub(r"\{([a-z]+)\}", lambda found: str(values.get(found[1], found[0])), word) for word in filled]

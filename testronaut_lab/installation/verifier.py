@@ -30,6 +30,7 @@ _VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)+[\w.+~-]*)")
 # What a program leaves in its home directory while it is tried must not be in the image: /dev/shm is not committed.
 _ENV = {"LC_ALL": "C.UTF-8", "HOME": "/dev/shm"}
 _NOT_FOUND, _SIGNALLED = (126, 127), 128
+_PLAIN = re.compile(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*")
 _SHOWN = 5
 
 
@@ -47,6 +48,24 @@ class Proof:
     @property
     def package(self) -> str:
         return self.words.name or self.tool.name
+
+    def from_beside(self) -> list[str]:
+        """The program that is wanted, where only what the tool needs brings it: of an environment, on no PATH yet."""
+        if not self.strategy.beside:
+            return []
+        own = {PurePosixPath(path).name for path in self.brought()}
+        wanted = self.tool.command or self.tool.name
+        path = f"{fill((self.strategy.beside,), self.words)[0]}/{wanted}"
+        return [path] if wanted not in own and _PLAIN.fullmatch(wanted) and _which(self, path) else []
+
+    def of_family(self) -> list[str]:
+        """Programs of packages that it depends on, of its name's first part: one of Debian's may only stand for others."""
+        if self.strategy.linked or not self.strategy.installed:
+            return []
+        lines: list[str] = []
+        argv = ["sh", "-c", scripts.DEB_FAMILY, "sh", self.package]
+        self.container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=_ENV, on_line=lines.append)
+        return sorted(line for line in lines if _PROGRAM.fullmatch(line))
 
     def brought(self) -> list[str]:
         """The paths of the programs that came with it, sorted; none where the row cannot tell."""
@@ -103,6 +122,7 @@ def _program(proof: Proof) -> str | None:
     Of a tool with a folder of its own it has to be one from there: another of that name would prove nothing.
     """
     brought = proof.brought()
+    brought += proof.from_beside() or ([] if brought else proof.of_family())
     own = {PurePosixPath(path).name for path in brought} if proof.strategy.files and proof.strategy.linked else None
     wanted = proof.tool.command or proof.tool.name
     if (own is None or wanted in own or wanted.startswith("/")) and (found := _which(proof, wanted)):

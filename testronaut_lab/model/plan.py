@@ -73,7 +73,8 @@ class InstallSpec:
     """One way to come by a tool: `strategy` is apt, pip …, `spec` what follows the colon in `apt:jq=1.6`.
 
     A strategy that takes a file or folder has it as `source` (absolute, on the host); `sha256` is what that file must have,
-    `strip` how many leading parts of the paths in an archive are left out.
+    `strip` how many leading parts of the paths in an archive are left out. `more` are further packages that come with it, in
+    the same environment.
     """
 
     strategy: str
@@ -81,6 +82,12 @@ class InstallSpec:
     source: Path | None = None
     sha256: str | None = None
     strip: int = 0
+    more: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """All that was asked for, in one line."""
+        return " ".join((self.spec, *self.more))
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
@@ -91,12 +98,16 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ToolSpec:
-    """`install` holds alternatives, tried in order. `command` is the program's name where it is not `name`."""
+    """`install` holds alternatives, tried in order. `command` is the program's name where it is not `name`.
+
+    What is `importable` can be imported by the image's own python too.
+    """
 
     name: str
     install: tuple[InstallSpec, ...]
     command: str | None = None
     verify: Verify | None = None
+    importable: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

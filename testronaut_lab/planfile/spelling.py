@@ -121,11 +121,15 @@ class _Spelling:
             tree["command"] = tool.command
         ways = [self._way(way) for way in tool.install]
         tree["install"] = ways if len(ways) > 1 else ways[0]
+        if tool.importable:
+            tree["importable"] = True
         if tool.verify is not None:
             tree["verify"] = _present({"run": tool.verify.run, "matches": tool.verify.matches})
         return tree
 
     def _way(self, way: InstallSpec) -> JsonValue:
+        if way.more:
+            return {way.strategy: [way.spec, *way.more]}
         if way.sha256 is None and not way.strip:
             return f"{way.strategy}:{self._spec(way)}"
         return _present({way.strategy: self._spec(way), "sha256": way.sha256, "strip": way.strip or None})

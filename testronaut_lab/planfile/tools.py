@@ -16,9 +16,10 @@ from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, ListOf, Made
-from testronaut_lab.planfile.kinds import Kind, Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.kinds import Flag, Kind, Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.problems import below
 from testronaut_lab.planfile.table import Key, Table
-from testronaut_lab.planfile.tree import Node
+from testronaut_lab.planfile.tree import ListNode, Node
 
 _TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
 _PROGRAM: Final = r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*"
@@ -37,6 +38,8 @@ class Spec:
         return self.strategy.accepts if self.strategy else "STRATEGY:SPEC"
 
     def read(self, node: Node, at: str, reading: Reading) -> InstallSpec:
+        if isinstance(node, ListNode) and self.strategy is not None and self.strategy.takes == "package":
+            return self._several(node, at, reading)
         text = str(Text(self.words).read(node, at, reading))
         try:
             strategy, spec = (self.strategy, text) if self.strategy else _parted(text)
@@ -48,9 +51,20 @@ class Spec:
         kind = PlanPath(strategy.accepts, folders=strategy.takes == "tree", anywhere=self.anywhere)
         return InstallSpec(strategy.name, spec, kind.find(spec, node, at, reading))
 
+    def _several(self, node: ListNode, at: str, reading: Reading) -> InstallSpec:
+        """The first one is the tool, the others come with it."""
+        if not node.items:
+            raise reading.refuse(node, at, "expected at least 1, found an empty list")
+        first, *others = (self.read(item, below(at, i), reading) for i, item in enumerate(node.items))
+        return replace(first, more=tuple(other.spec for other in others))
+
     def schema(self, _definitions: dict[str, JsonValue], /) -> Schema:
         if self.strategy:
-            return {"type": "string", "description": self.strategy.accepts}
+            one: Schema = {"type": "string", "description": self.strategy.accepts}
+            if self.strategy.takes != "package":
+                return one
+            several: Schema = {"type": "array", "items": one, "minItems": 1, "description": "the tool, and what comes with it"}
+            return {"anyOf": [one, several]}
         return {"type": "string", "pattern": f"^(?:{'|'.join(STRATEGIES)}):"}
 
 
@@ -125,9 +139,15 @@ def _only(spec: InstallSpec) -> tuple[InstallSpec]:
 
 
 def _tool(
-    install: tuple[InstallSpec, ...], name: str | None = None, command: str | None = None, verify: Verify | None = None
+    install: tuple[InstallSpec, ...],
+    name: str | None = None,
+    command: str | None = None,
+    verify: Verify | None = None,
+    importable: bool = False,
 ) -> ToolSpec:
-    return ToolSpec(name or _name(install[0]), install, command, verify)
+    if importable and (wrong := [way.strategy for way in install if not STRATEGIES[way.strategy].importing]):
+        raise ValueError(f"'importable' is for packages of Python, by pip or wheel, not for {wrong[0]}")
+    return ToolSpec(name or _name(install[0]), install, command, verify, importable)
 
 
 def _name(spec: InstallSpec) -> str:
@@ -162,6 +182,7 @@ def _tool_of(*, anywhere: bool) -> Either:
                     ),
                     required=True,
                 ),
+                "importable": Flag(),
                 "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": terms.REGEX}, Verify),
             },
             _tool,

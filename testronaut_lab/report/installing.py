@@ -114,13 +114,17 @@ def _tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
     way = f"{tool.strategy}:{tool.spec}" if tool.spec else tool.strategy
     head = Text(safe_line(f"{tool.name} {tool.version}"), "bold").append(f"  {safe_line(way)}", "not bold dim")
     lines = [labelled("tool", head.append(", from the cache" if cached else "", "not bold dim"), "green")]
-    if tool.program:
-        lines.append(_fact("starts", tool.program))
+    lines.append(_fact("starts", tool.program or nothing_started(tool)))
     if tool.packages:
         lines.append(_fact("added", _packages(tool.packages)))
     if tool.built and cached:
         lines.append(_fact("built", tool.built))
     return lines
+
+
+def nothing_started(tool: ToolInfo) -> str:
+    """What was proved of a package that brings no program."""
+    return f"nothing: it brings no program; {tool.strategy} knows it, in version {tool.version}"
 
 
 def _fact(name: str, text: str) -> Text:

@@ -146,7 +146,8 @@ class Narrator:
                 self._installing.add((plan.number, tool))
                 return [labelled("install", f"{safe_line(tool)} …")]
             case ToolReady(tool=ready, cached=cached):
-                origin = f"  {ready.strategy}{', cached' if cached else ''}"
+                nothing = "" if ready.program else ", no program was started: it brings none"
+                origin = f"  {ready.strategy}{', cached' if cached else ''}{nothing}"
                 return [labelled("tool", Text(safe_line(f"{ready.name} {ready.version}")).append(safe_text(origin), "dim"))]
             case PlanFinished(error=error):
                 notes = [indented("note:", safe_text(note), "yellow") for note in plan_notes(plan)]

@@ -70,6 +70,10 @@ class Project:
         )
         return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
+    def raw(self, *words: str) -> bytes:
+        """What a command writes to stdout, which is no text."""
+        return subprocess.run([*ARGV, *words], cwd=self.root, env=environment(), capture_output=True, check=True).stdout
+
     def read_only(self, *words: str) -> Said:
         """A command in this project on a read-only file system, which only that command sees."""
         inside = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"'

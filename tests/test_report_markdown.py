@@ -122,7 +122,7 @@ def test_no_output_breaks_out_of_its_fence(text: str) -> None:
         "c", mismatches=(Mismatch("golden", "a\n", f"{text}\nb\n", diff=f"{text}\n+{text}"),), stderr_stream=captured(text)
     )
     shown = [content for _, content in fences(run_of(case("c", Status.FAILED, odd)))]
-    assert shown == ["$ cat list\n> exit 3\n", f"{text}\n+{text}".rstrip("\n") + "\n", text.rstrip("\n") + "\n"]
+    assert shown == ["$ cat list\n> exit 3\n", f"{text}\n+{text}".rstrip("\n") + "\n", "a\nb\n", text.rstrip("\n") + "\n"]
 
 
 NAMES = [
@@ -183,7 +183,7 @@ def test_it_is_never_larger_than_the_limit_and_says_what_is_missing() -> None:
 
 def test_a_difference_of_thousands_of_lines_is_cut() -> None:
     long = failing("c", mismatches=(Mismatch("golden", "a\nb", "c\nd", diff="+x\n" * 5000),))
-    (_, (kind, diff), _) = fences(run_of(case("c", Status.FAILED, long)))
+    (_, (kind, diff), _, _) = fences(run_of(case("c", Status.FAILED, long)))
     assert (kind, diff.count("\n"), "… 4900 more lines" in diff) == ("diff", 101, True)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, app, open_store
+from testronaut_lab.cli.captured import ONE_STEP, Wanted, show_step, step_of
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.console import print_json, print_table, say, write_line
 from testronaut_lab.errors import UsageError
@@ -41,6 +42,12 @@ def runs(
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
+    nodeid: Annotated[str | None, typer.Argument(metavar="[NODEID]", help="One of its steps.", show_default=False)] = None,
+    stdout: Annotated[bool, typer.Option("--stdout", help="What the step wrote to stdout, to the byte.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="What the step wrote to stderr, to the byte.")] = False,
+    changes: Annotated[bool, typer.Option("--changes", help="What the step changed in the workspace, a line each.")] = False,
+    files: Annotated[str | None, typer.Option("--files", metavar="PATH", help="A file it changed, to the byte.")] = None,
+    normalized: Annotated[bool, typer.Option("--normalized", help="As goldens are compared.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     events: Annotated[bool, typer.Option("--events", help="The stored facts as JSON lines.")] = False,
     install_log: Annotated[bool, typer.Option("--install-log", help="What package managers wrote, in full.")] = False,
@@ -50,7 +57,7 @@ def show(
     github: Annotated[bool, reports.GITHUB] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Print a stored run, or write it as a run writes itself."""
+    """Print a stored run, or write it as a run writes itself; or what was captured of one of its steps."""
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
     wanted = reports.Reports(junit=junit, html=html, markdown=markdown, github=github)
@@ -64,6 +71,12 @@ def show(
     wanted.check()
     results = open_store(store)
     found = results.find(run_id)
+    of_step = Wanted(stdout=stdout, stderr=stderr, changes=changes, file=files, normalized=normalized)
+    if nodeid is not None or of_step.any:
+        if nodeid is None or alone or wanted.any:
+            raise UsageError(ONE_STEP, hint=f"testronaut-lab show {shlex.quote(run_id)}")
+        show_step(step_of(_told(results, found, lambda _line: None, store), nodeid), of_step)
+        return
     if install_log:
         _show_install_log(results, found)
     elif events:

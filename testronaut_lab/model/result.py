@@ -225,13 +225,13 @@ class StepResult:
         return self.stderr_stream.text
 
     def check(self) -> StepResult:
-        """Itself when it passed; raises StepFailed with its end, its last lines of stderr and what did not hold."""
+        """Itself when it passed; raises StepFailed with its end, what did not hold and the last lines of both streams."""
         if self.ok:
             return self
         why = [f"$ {self.command}", f"ended with {self.exit.describe()}"]
         why += [f"{mismatch.aspect}: expected {mismatch.expected}, got {mismatch.actual}" for mismatch in self.mismatches]
         why += [self.error.message] if self.error else []
-        why += (self.out if self.merged else self.err).splitlines()[-5:]
+        why += [*self.out.splitlines()[-5:], *self.err.splitlines()[-5:]]
         raise StepFailed("\n".join(why))
 
     @property

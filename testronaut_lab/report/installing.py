@@ -114,7 +114,8 @@ def _tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
     way = f"{tool.strategy}:{tool.spec}" if tool.spec else tool.strategy
     head = Text(safe_line(f"{tool.name} {tool.version}"), "bold").append(f"  {safe_line(way)}", "not bold dim")
     lines = [labelled("tool", head.append(", from the cache" if cached else "", "not bold dim"), "green")]
-    lines.append(_fact("starts", tool.program or nothing_started(tool)))
+    if tool.program or tool.built:
+        lines.append(_fact("starts", tool.program or nothing_started(tool)))
     if tool.packages:
         lines.append(_fact("added", _packages(tool.packages)))
     if tool.built and cached:

@@ -96,8 +96,9 @@ def step_details(result: StepResult) -> list[Text]:
     lines = [] if result.error is None else error_lines(result.error)
     for mismatch in result.mismatches:
         lines += mismatch_lines(mismatch)
-    if result.status in (Status.FAILED, Status.ERROR) and not any(m.aspect.startswith("stderr") for m in result.mismatches):
-        lines += _stderr_lines(result)
+    if result.status in (Status.FAILED, Status.ERROR):
+        for name, stream in untold_streams(result):
+            lines += _end_lines(name, stream)
     if result.status is Status.SKIPPED:
         return lines  # why stands on the step's own line
     if result.transient:
@@ -184,9 +185,20 @@ def late_title(late: Late) -> str:
     return f"{late.stream}, late, {ran}{dropped}"
 
 
-def _stderr_lines(result: StepResult) -> list[Text]:
-    """The end of stderr, or of the one stream of a merged step."""
-    return _end_lines(*(("stdout and stderr", result.stdout_stream) if result.merged else ("stderr", result.stderr_stream)))
+def untold_streams(result: StepResult) -> list[tuple[str, Captured]]:
+    """The streams of a step that went wrong of which no mismatch shows anything: many programs complain on stdout."""
+    streams = [("stdout", result.stdout_stream), ("stderr", result.stderr_stream)]
+    return [
+        ("stdout and stderr" if result.merged else "the terminal" if result.screen is not None else name, stream)
+        for name, stream in streams
+        if not any(_is_about(mismatch, name) for mismatch in result.mismatches)
+    ]
+
+
+def _is_about(mismatch: Mismatch, stream: str) -> bool:
+    """What is expected of a screen shows what was written to it."""
+    about_a_screen = stream == "stdout" and mismatch.aspect.partition(".")[0] in ("screen", "interact")
+    return about_a_screen or mismatch.aspect.partition(".")[0] == stream or (mismatch.path == f"{stream}.txt")
 
 
 def _end_lines(name: str, stream: Captured) -> list[Text]:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.model.result import CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
+from testronaut_lab.model.result import Captured, CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
 from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
-from testronaut_lab.report.lines import duration_text
+from testronaut_lab.report.lines import duration_text, untold_streams
 from testronaut_lab.report.safe import clipped, safe_line, safe_text
 
 _MARKS = {
@@ -109,8 +109,8 @@ def _step(step: StepResult) -> Iterator[str]:
         yield from _fence(step.error.text)
     for mismatch in step.mismatches:
         yield from _mismatch(mismatch)
-    if not any(mismatch.aspect.startswith("stderr") for mismatch in step.mismatches):
-        yield from _errors(step)
+    for name, stream in untold_streams(step):
+        yield from _end(name, stream)
     for note in step.notes:
         yield f"- note: {_code(safe_line(note))}"
     yield ""
@@ -129,9 +129,7 @@ def _mismatch(mismatch: Mismatch) -> Iterator[str]:
         yield from _fence(mismatch.diff, "diff")
 
 
-def _errors(step: StepResult) -> Iterator[str]:
-    """The end of stderr, or of the one stream of a merged step."""
-    name, stream = ("stdout and stderr", step.stdout_stream) if step.merged else ("stderr", step.stderr_stream)
+def _end(name: str, stream: Captured) -> Iterator[str]:
     if stream.size_bytes == 0:
         return
     try:

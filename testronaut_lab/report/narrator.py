@@ -146,7 +146,7 @@ class Narrator:
                 self._installing.add((plan.number, tool))
                 return [labelled("install", f"{safe_line(tool)} …")]
             case ToolReady(tool=ready, cached=cached):
-                nothing = "" if ready.program else ", no program was started: it brings none"
+                nothing = "" if ready.program or not ready.built else ", no program was started: it brings none"
                 origin = f"  {ready.strategy}{', cached' if cached else ''}{nothing}"
                 return [labelled("tool", Text(safe_line(f"{ready.name} {ready.version}")).append(safe_text(origin), "dim"))]
             case PlanFinished(error=error):

@@ -212,7 +212,7 @@ def test_pending_that_cannot_be_read_is_told_and_the_run_is_what_it_was(project:
 def test_nothing_is_pending_of_a_step_that_fails_otherwise(project: Project) -> None:
     project.write(PLAN.replace('"echo 1"', '"echo 1; exit 3"'))
     said = project.here("run")
-    assert "cannot be accepted: other expectations of this step do not hold" in said.out
+    assert "cannot be accepted: it ended with exit status 3; if that is right, the plan says `expect: {exit: 3}`" in said.out
     assert said.out.endswith("1 pending: testronaut-lab review\n")
     assert "a.lab.yaml::one::first" not in project.here("pending").out
 
@@ -420,3 +420,16 @@ def test_prune_without_any_run_is_refused(project: Project) -> None:
     said = project.here("prune", "--yes")
     assert said.status == ExitStatus.USAGE
     assert "there are no runs yet" in said.err
+
+
+@pytest.mark.engine
+def test_all_goldens_of_a_case_come_in_one_run_and_an_expectation_still_ends_it(project: Project) -> None:
+    steps = "".join(f"      - {{id: s{i}, run: 'echo {i}', golden: true}}\n" for i in range(3))
+    end = "      - {id: no, run: 'false'}\n      - {id: never, run: 'echo never', golden: true}\n"
+    project.write(f"version: 1\nimage: debian:bookworm-slim\ncases:\n  - id: c\n    steps:\n{steps}{end}", "many.lab.yaml")
+    said = project.here("run", "many.lab.yaml")
+    assert said.status == 1 and "@@ stdout.txt @@\n            +2\n" in said.out
+    assert "3 pending: testronaut-lab review" in said.out
+    assert project.here("accept", "many.lab.yaml").status == 0
+    said = project.here("run", "many.lab.yaml")
+    assert said.out.count("PASS") == 3 and said.out.count("SKIP") == 1

@@ -20,7 +20,10 @@ def test_same_golden_has_no_change() -> None:
 def test_golden_that_does_not_exist_is_one_change() -> None:
     (change,) = compare(None, TREE)
     assert mismatch(change) == Mismatch(
-        "golden", "a golden in snapshots/p/c/s (to accept: ACCEPT)", "none yet for cmd.txt, stdout.txt"
+        "golden",
+        "a golden in snapshots/p/c/s (to accept: ACCEPT)",
+        "none yet for cmd.txt, stdout.txt",
+        diff="@@ cmd.txt @@\n+$ x      (exit 0)\n@@ stdout.txt @@\n+a\n+b\n",
     )
 
 

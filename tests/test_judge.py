@@ -119,7 +119,8 @@ def test_output_that_is_gone_is_an_error(store: GoldenStore, workspace: Folder, 
 def test_missing_golden_fails_and_names_the_command_to_accept(store: GoldenStore, workspace: Folder) -> None:
     verdict = judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"))
     expected = f"a golden in snapshots/plans/p/c/s ({ACCEPT})"
-    assert verdict == Verdict(Status.FAILED, (Mismatch("golden", expected, "none yet for cmd.txt, stdout.txt"),))
+    new = "@@ cmd.txt @@\n+$ cmd      (exit 0)\n@@ stdout.txt @@\n+1\n"
+    assert verdict == Verdict(Status.FAILED, (Mismatch("golden", expected, "none yet for cmd.txt, stdout.txt", diff=new),))
     assert store.read(KEY) is None
     assert pending(store) == [(NODEID, {"cmd.txt": b"$ cmd      (exit 0)\n", "stdout.txt": b"1\n"})]
 
@@ -209,6 +210,27 @@ def test_golden_edited_by_hand_fails_with_a_diff(store: GoldenStore, workspace: 
 def test_update_does_not_write_when_another_expectation_fails(store: GoldenStore, workspace: Folder) -> None:
     verdict = judged(store, workspace, step(golden=GOLDEN), step_result(code=1), update=True)
     assert [each.aspect for each in verdict.mismatches] == ["exit", "golden"]
+    why = "it ended with exit status 1; if that is right, the plan says `expect: {exit: 1}`"
+    assert verdict.notes == (f"golden not written: {why}",)
+    assert why in verdict.mismatches[1].expected
+
+
+@pytest.mark.parametrize(
+    ("exit_", "right"),
+    [
+        (Exit(ExitKind.EXITED, 137, "KILL"), "`expect: {signal: KILL}`"),
+        (Exit(ExitKind.OOM, 137), "`expect: {exit: oom}`"),
+        (Exit(ExitKind.TIMEOUT), "`expect: {exit: timeout}`"),
+    ],
+)
+def test_how_another_end_is_expected_is_said(store: GoldenStore, workspace: Folder, exit_: Exit, right: str) -> None:
+    verdict = judged(store, workspace, step(golden=GOLDEN), step_result(exit=exit_))
+    assert right in verdict.mismatches[1].expected
+
+
+def test_a_golden_waits_for_more_than_another_end(store: GoldenStore, workspace: Folder) -> None:
+    wrong = step(golden=GOLDEN, expect=Expect(stdout=TextExpect(equals="x")))
+    verdict = judged(store, workspace, wrong, step_result(code=1), update=True)
     assert verdict.notes == ("golden not written: other expectations of this step do not hold",)
     assert store.read(KEY) is None
 

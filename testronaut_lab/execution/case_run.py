@@ -277,7 +277,7 @@ class CaseRun:
 
     def _judged(self, request: StepRequest, verdict: Verdict, step: Step | None) -> None:
         (self._own if request.phase is Phase.STEPS else self._around).append(verdict.status)
-        bad = verdict.status in (Status.FAILED, Status.ERROR)
+        bad = verdict.status in (Status.FAILED, Status.ERROR) and not _is_about_goldens(verdict)
         self._failed = self._failed or (bad and not (step is not None and step.continue_))
         if verdict.error is not None:
             self.exits.append(_EXIT_OF.get(verdict.error.class_, ExitStatus.CAPTURE))
@@ -288,6 +288,11 @@ class CaseRun:
             verdict.normalized,
         )  # fmt: skip
         self._emit(judged)
+
+
+def _is_about_goldens(verdict: Verdict) -> bool:
+    """Whether nothing but goldens differs: what the rest of the case does can be looked at and accepted in the same go."""
+    return verdict.status is Status.FAILED and bool(verdict.mismatches) and all(m.aspect == "golden" for m in verdict.mismatches)
 
 
 def _always_runs(step: Step) -> bool:

@@ -21,7 +21,7 @@ from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import Step
-from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Status, StepResult
+from testronaut_lab.model.result import ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult
 
 _LOST = frozenset({ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST})
 
@@ -160,8 +160,8 @@ class Judge:
             rules = step.golden.normalize
             rendered = render(step, result, workspace.read, workspace.facts if rules else Facts())
             normalized = Normalized(rules, workspace.facts, rendered.fired) if rules else None
-            good = not mismatches and doubt is None
-            different, notes = self._against_golden(step, rendered, otherwise_good=good, may_write=may_write)
+            otherwise = "it is in doubt" if doubt is not None and not mismatches else _otherwise(mismatches, result)
+            different, notes = self._against_golden(step, rendered, otherwise=otherwise, may_write=may_write)
             mismatches += different
         if mismatches:
             notes += () if doubt is None else (doubt.message,)
@@ -169,13 +169,12 @@ class Judge:
         return Verdict(Status.PASSED if doubt is None else Status.ERROR, (), doubt, notes, saved.values, normalized)
 
     def _against_golden(
-        self, step: Step, rendered: Rendered, *, otherwise_good: bool, may_write: bool
+        self, step: Step, rendered: Rendered, *, otherwise: str | None, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Mismatches and notes. A golden that is written now does not mismatch."""
         key = golden_key(step)
         different = compare(self._goldens.read(key), rendered.tree)
-        why_not = None if otherwise_good else "other expectations of this step do not hold"
-        why_not = why_not if may_write else "the case is expected to fail"
+        why_not = otherwise if may_write else "the case is expected to fail"
         updating = self._update and not self._ci and (self._only is None or step.nodeid in self._only)
         question = self._ballot.question(key, step.nodeid) if updating and why_not is None else None
         if question is not None:
@@ -246,6 +245,22 @@ class Judge:
 
 def _unexplained(result: StepResult) -> ErrorInfo:
     return ErrorInfo("CaptureError", f"{result.nodeid} ended as {result.exit.kind.value} and no reason was recorded")
+
+
+def _otherwise(mismatches: tuple[Mismatch, ...], result: StepResult) -> str | None:
+    """Why what the step did is not to become its golden, apart from the golden; None if nothing else is wrong."""
+    if not mismatches:
+        return None
+    if [each.aspect for each in mismatches] != ["exit"]:
+        return "other expectations of this step do not hold"
+    match result.exit:
+        case Exit(ExitKind.EXITED, int(code), None):
+            right = f"exit: {code}"
+        case Exit(ExitKind.EXITED, _, str(signal)):
+            right = f"signal: {signal}"
+        case Exit(kind):
+            right = f"exit: {kind}"
+    return f"it ended with {result.exit.describe()}; if that is right, the plan says `expect: {{{right}}}`"
 
 
 def _cut_for_golden(step: Step, result: StepResult) -> tuple[Mismatch, ...]:

@@ -197,6 +197,8 @@ def untold_streams(result: StepResult) -> list[tuple[str, Captured]]:
 
 def _is_about(mismatch: Mismatch, stream: str) -> bool:
     """What is expected of a screen shows what was written to it."""
+    if mismatch.aspect == "golden" and mismatch.path is None and mismatch.diff is not None:
+        return True  # a new golden is shown whole
     about_a_screen = stream == "stdout" and mismatch.aspect.partition(".")[0] in ("screen", "interact")
     return about_a_screen or mismatch.aspect.partition(".")[0] == stream or (mismatch.path == f"{stream}.txt")
 

@@ -81,7 +81,7 @@ def test_yaml_that_means_two_things_or_nothing_is_refused(text: str, message: st
         ('{"a": 1,\n "a": 2}', "x:2: a: the key 'a' is here for the second time; the first is in line 1"),
         ('{"a":\n [1, NaN]}', "x:2: a[1]: a number that is not finite"),
         ('{"a": Infinity}', "x:1: a: a number that is not finite"),
-        ('{"a": 1,\n}', "x:2: this is not JSON: "),
+        ('{"a": 1\n"b": 2}', "x:2: this is not JSON: "),
         ("{'a': 1}", "x:1: this is not JSON: "),
         ('{"a": "\\ud800"}', "x:1: a: half a surrogate pair is no text"),
         ('{"a": ' + "9" * 5000 + "}", "x: a number of more than 400 digits"),

@@ -13,7 +13,8 @@ from urllib.parse import quote
 from sqlalchemy import Column, Connection, Engine, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy import create_engine as _create_engine
 from sqlalchemy import event as sa_event
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
 
 VERSION = 1
 BUSY_TIMEOUT_MS = 10_000
@@ -73,8 +74,14 @@ def create_reading_engine(file: Path | None) -> Engine:
     Without a log of writes beside it the file is taken to be all there is, and to stay as it is: SQLite would want to make one.
     """
     if file is None:
-        engine = _create_engine("sqlite://", poolclass=StaticPool)
-        metadata.create_all(engine)
+        engine = _create_engine("sqlite://", poolclass=NullPool)
+        statements = [str(CreateTable(table).compile(dialect=engine.dialect)) for table in metadata.sorted_tables]
+
+        def make_tables(connection: sqlite3.Connection, _record: object) -> None:
+            for statement in statements:
+                connection.execute(statement).close()
+
+        sa_event.listen(engine, "connect", make_tables)  # each is a database of its own: none is held between two calls
         return engine
     log = file.with_name(f"{file.name}-wal")
     settled = "" if log.exists() and log.stat().st_size else "&immutable=1"

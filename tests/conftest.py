@@ -16,6 +16,7 @@ from harness import Lab, open_lab
 from testronaut_lab.container import image, localimage
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.stepuser import CallerInside, caller_inside
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
 from testronaut_lab.workbench import SessionSettings, Workbench
 
@@ -32,6 +33,14 @@ SHELLS = ("dash", "bash", "busybox")
 _BUSYBOX_TAG = "testronaut-lab/test-busybox:1"
 
 MakeSession = Callable[..., Lab]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for the engine, by however many fixtures, and a case of a plan have the mark of those that need one."""
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()) or item.path.suffix == ".yaml":
+            item.add_marker(pytest.mark.engine)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +61,13 @@ def engine() -> Iterator[Engine]:
     connected = connect()
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def root_allowed(engine: Engine) -> None:
+    """For tests whose steps are root."""
+    if os.getuid() != 0 and caller_inside(engine) is CallerInside.ITSELF:
+        pytest.skip("`user: root` is for callers that are root, and for rootless engines")
 
 
 @pytest.fixture(scope="session")

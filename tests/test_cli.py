@@ -197,6 +197,7 @@ def test_without_an_engine_its_verbs_end_with_3_and_a_hint(
     assert "\nhint: " in err
 
 
+@pytest.mark.engine
 def test_engine_status_names_the_engine_and_where_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import resolve
 from testronaut_lab.container.imagecache import list_images, remove_images
 from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.container.stepuser import StepUser, caller_inside
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.installation.installer import image_key
 from testronaut_lab.model.files import path_text
@@ -375,11 +376,16 @@ def test_a_bootstrap_is_never_pulled_and_no_substitute(folder: Folder, monkeypat
 # --- images that set things
 
 
+def step_uid(folder: Folder) -> int:
+    """Who `id -u` says a step is: the caller, where that is not root."""
+    return StepUser.choose("lab", caller_inside(folder.engine)).uid
+
+
 def test_a_session_is_not_what_its_image_would_have_it_be(folder: Folder) -> None:
     context = folder.dockerfile(f"FROM {BASE}\n{SETTINGS}")
     with Session({"build": str(context)}, root=folder.path) as session:
         result = session.run("echo $GREETING; pwd; id -u; ls -d /data; touch made")
-        assert result.out == "hello\n/workspace\n1000\n/data\n"
+        assert result.out == f"hello\n/workspace\n{step_uid(folder)}\n/data\n"
         containers = folder.engine.client.containers.list(filters={"ancestor": session.image_id})
         assert [each.attrs["Config"]["Healthcheck"]["Test"] for each in containers] == [["NONE"]]
         assert [change.path for change in result.changes] == ["made"]
@@ -387,7 +393,7 @@ def test_a_session_is_not_what_its_image_would_have_it_be(folder: Folder) -> Non
 
 def test_an_image_needs_no_tmp_and_no_passwd(folder: Folder) -> None:
     with Session({"rootfs": str(folder.root())}, root=folder.path) as session:
-        assert session.run("echo hi >/tmp/a && cat /tmp/a && id -u && ls / | grep -c etc").out == "hi\n1000\n1\n"
+        assert session.run("echo hi >/tmp/a && cat /tmp/a && id -u && ls / | grep -c etc").out == f"hi\n{step_uid(folder)}\n1\n"
 
 
 def test_an_image_without_a_shell_is_told(folder: Folder) -> None:

@@ -34,12 +34,13 @@ def shop(engine: Engine, base_image: str, tmp_path: Path) -> Iterator[Workshop]:
         yield opened
 
 
-FAST = [
+FAST = [  # one of each manager
+    (["apt:jq"], "1.6", ["jq", "-n", "6*7"], "42\n"),
     (["pip:cowsay==6.*"], "6.", ["cowsay", "-t", "moo"], "| moo |"),
+    (["pipx:cowsay>=6,<7"], "6", ["cowsay", "-t", "moo"], "| moo |"),
     (["npm:cowsay@^1.5"], "1.", ["cowsay", "moo"], "< moo >"),
 ]
 SLOW = [
-    (["apt:jq"], "1.6", ["jq", "-n", "6*7"], "42\n"),
     (["pip:httpie==3.2.*"], "3.2", ["http", "--offline", "--print=H", "GET", "x.test/a"], "GET /a HTTP/1.1"),
     (["apt:ripgrep"], "", ["rg", "--no-config", "-c", "root", "/etc/passwd"], "1\n"),
     (["apt:sqlite3"], "3", ["sqlite3", ":memory:", "select 6*7"], "42\n"),
@@ -48,7 +49,6 @@ SLOW = [
     ([{"command": "flake8", "install": {"pip": ["flake8", "flake8-bugbear"]}}], "", ["flake8", "--version"], "flake8-bugbear"),
     (["pip:csvkit"], "", ["sh", "-c", "printf 'a,b\\n1,2\\n' | csvcut -c b"], "b\n2\n"),
     (["pip:yq", "apt:jq"], "", ["sh", "-c", "echo 'a: 1' | yq .a"], "1\n"),
-    (["pipx:cowsay>=6,<7"], "6", ["cowsay", "-t", "moo"], "| moo |"),
     (["npm:prettier"], "", ["sh", "-c", "echo 'a  =  1' | prettier --parser babel"], "a = 1;\n"),
     (["npm:json"], "", ["sh", "-c", f"echo '{JSON}' | json a"], "1\n"),
     (["npm:@biomejs/biome@2.x"], "2", ["biome", "--version"], "Version: 2"),

@@ -275,6 +275,7 @@ def test_steps_have_no_network_but_loopback_unless_asked_for(shared: Session, tm
         assert session.run(interfaces).out == "eth0 lo\n"
 
 
+@pytest.mark.usefixtures("root_allowed")
 def test_the_root_user_and_a_writable_root_are_had_when_asked_for(shared: Session, tmp_path: Path) -> None:
     assert shared.run("id -un; touch /etc/x").out == "lab\n"
     with Session(root=tmp_path, settings=SessionSettings(user="root", rootfs="writable")) as session:

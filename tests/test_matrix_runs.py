@@ -17,6 +17,8 @@ from testronaut_lab.model.events import OutputChunk, Problem, StepOverruled
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plans
 
+pytestmark = pytest.mark.engine
+
 IMAGE = "debian:bookworm-slim"
 
 

@@ -112,6 +112,7 @@ def test_terminals_and_background_programs_are_done_again(project: Project, sess
     assert b"up\n" == golden(project, "stop-web")
 
 
+@pytest.mark.usefixtures("root_allowed")
 def test_settings_that_differ_are_written(project: Project) -> None:
     settings = SessionSettings(shell="bash", user="root", rootfs="writable", limits=Limits(timeout_s=7.0))
     with Session("debian:bookworm-slim", settings=settings, env={"GREETING": "hi"}, root=project.root) as session:

@@ -9,7 +9,7 @@ from conftest import MakeSession
 from harness import Lab
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
+from testronaut_lab.container.stepuser import StepUser, caller_inside
 from testronaut_lab.model.result import Status
 
 pytestmark = pytest.mark.engine
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.engine
 def user(engine: Engine) -> StepUser:
     """Who a step is by default on this engine."""
     return StepUser.choose("lab", caller_inside(engine))
-
-
-@pytest.fixture
-def root_allowed(engine: Engine) -> None:
-    if os.getuid() != 0 and caller_inside(engine) is CallerInside.ITSELF:
-        pytest.skip("`user: root` is for callers that are root, and for rootless engines")
 
 
 def status_of(lab: Lab) -> dict[str, str]:

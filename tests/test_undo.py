@@ -517,6 +517,7 @@ def test_a_fork_bomb_is_undone(undoable: MakeUndoable) -> None:
 # The rest of the container
 
 
+@pytest.mark.usefixtures("root_allowed")
 def test_a_changed_root_file_system_needs_a_fresh_container(undoable: MakeUndoable) -> None:
     session = undoable(user="root", rootfs="writable")
     session.run("echo first >/etc/first; echo a >a; export e=1; u=2").check()
@@ -528,6 +529,7 @@ def test_a_changed_root_file_system_needs_a_fresh_container(undoable: MakeUndoab
     assert session.run('cat a; echo "$e${u-}"; ls /etc/first /etc/second 2>&1 | wc -l').out == "a\n1\n2\n"
 
 
+@pytest.mark.usefixtures("root_allowed")
 def test_a_root_file_system_that_did_not_change_is_no_matter(undoable: MakeUndoable) -> None:
     session = undoable(user="root", rootfs="writable")
     session.run("echo first >/etc/first; u=2").check()

@@ -17,6 +17,8 @@ from testronaut_lab.model.result import RunResult, StepResult, Usage
 from testronaut_lab.planfile import load_plan
 from testronaut_lab.report.json import step_to_dict
 
+pytestmark = pytest.mark.engine
+
 PLAN = """\
 version: 1
 name: watched

@@ -6,7 +6,7 @@ What they take and which is to go is decided in `container/imagecache.py`; the l
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from testronaut_lab.container.engine import Engine
@@ -23,15 +23,16 @@ def images_json(images: Sequence[ManagedImage]) -> dict[str, object]:
     return {"version": 1, "images": [_image_json(image) for image in images], "taken_bytes": taken_bytes(images)}
 
 
-def prune_images(engine: Engine, keep: str | None, older_than: str | None, *, dry_run: bool) -> Iterator[str]:
+def prune_images(connect: Callable[[], Engine], keep: str | None, older_than: str | None, *, dry_run: bool) -> Iterator[str]:
     """Remove the images that were not used since `older_than`, and those used longest ago until no more than `keep` is taken.
 
-    Gives a line for each thing done. Raises UsageError for what is no size or age, and where neither is given.
+    Gives a line for each thing done. Raises UsageError before it connects: for what is no size or age, where neither is given.
     """
     if keep is None and older_than is None:
         raise UsageError("`images prune` needs --keep SIZE or --older-than AGE", hint=_PRUNE_HINT)
     keep_bytes = None if keep is None else _size(keep)
     since = None if older_than is None else _time_ago(older_than)
+    engine = connect()
     images = list_images(engine)
     chosen = evictions(images, keep_bytes=keep_bytes, unused_since=since)
     stays: list[tuple[ManagedImage, str]] = []

@@ -16,6 +16,8 @@ from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Mismatch, StepResult
 from testronaut_lab.planfile import parse_plan
 
+pytestmark = pytest.mark.engine
+
 SHUFFLE = """(for i in $(seq 400); do echo A >a; mv a f; echo B >b; mv b f; done) & sleep 0.02"""
 
 

@@ -49,7 +49,7 @@ def images_prune(
     from testronaut_lab.container.engine import connect
     from testronaut_lab.imagekeeping import prune_images
 
-    for line in prune_images(connect(), keep, older_than, dry_run=dry_run):
+    for line in prune_images(connect, keep, older_than, dry_run=dry_run):
         say(line)
 
 

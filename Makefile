@@ -1,21 +1,38 @@
 # make demo: everything set up, then a real tool installed, driven, captured and compared.  make test: all checks and tests.
+# make user: the part of the tests that shows what an ordinary user has; where root runs `make test`, a new user runs it first.
+# make newest: the tests that need no engine, under the python3 of the newest Debian (RELEASE=trixie).
 # make bench: what a step costs, as tables.  make soak: the tests, with thousands of steps, sequences and faults.
-# Needs python3 (3.11 or newer), make, and root or sudo for what the system's package manager has to install.
+# Needs python3 (3.11 or newer), make, and root or sudo for what the system's package manager has to install: where neither is
+# to be had, the command to type is printed.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench soak lint engine clean
+.PHONY: demo test user newest bench soak lint engine clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TERMINAL := $(if $(shell command -v tmux),,/usr/bin/tmux)
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+IS_ROOT := $(filter 0,$(shell id -u))
+# Where being an ordinary user makes a difference: sessions, their files and limits, base images, and one of each thing that is seen.
+USER_TESTS := tests/contract tests/test_session.py tests/test_session_limits.py tests/test_session_loss.py \
+	tests/test_session_profile.py tests/test_session_steps.py tests/test_session_usage.py tests/test_sessiondir.py \
+	tests/test_stepuser.py tests/test_placing.py tests/test_capture.py tests/test_capture_locked.py tests/test_undo.py \
+	tests/test_namespaces.py tests/test_install_managers.py::test_a_package_installs_is_verified_and_runs \
+	tests/test_pytest_plugin.py tests/test_tui_terminal.py
 
 demo: $(STAMP) engine
 	$(BIN)/testronaut-lab run examples/jq.lab.yaml
 
+# The whole suite comes last, so that the last line is its count.
 test: lint engine $(TERMINAL)
+	$(if $(IS_ROOT),.ci/as-user demo user)
 	$(BIN)/pytest --cov --cov-branch --cov-report=term --cov-fail-under=90
+
+user: $(STAMP) engine $(TERMINAL)
+	$(BIN)/pytest --no-cov $(USER_TESTS)
+
+newest: $(STAMP) engine
+	$(BIN)/python .ci/newest.py $(RELEASE)
 
 bench: $(STAMP) engine
 	$(BIN)/python benchmarks
@@ -25,7 +42,7 @@ soak: $(STAMP) engine
 
 # The dashboard is tested in a real terminal.
 /usr/bin/tmux:
-	$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends tmux
+	.ci/packages tmux
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -38,8 +55,7 @@ engine: $(STAMP)
 # Debian's python3 comes without ensurepip; a folder that a failed attempt left behind is made anew.
 $(BIN)/python:
 	python3 -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "python 3.11 or newer is needed, this is " + sys.version)'
-	python3 -c 'import ensurepip, venv' 2>/dev/null || { \
-		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends python3-venv; }
+	python3 -c 'import ensurepip, venv' 2>/dev/null || .ci/packages python3-venv
 	python3 -m venv --clear $(VENV)
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python

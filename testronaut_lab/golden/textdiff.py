@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from testronaut_lab.golden.lookalike import spelled_out
+
 MAX_LINES = 2000  # difflib is quadratic: on more differing lines than these only the first difference is shown
 MAX_SHOWN = 200
 MAX_COLUMNS = 400
@@ -31,6 +33,8 @@ def diff(expected: bytes, actual: bytes) -> str | None:
     removed, added = ([line[1:] for line in lines if line[0] == sign] for sign in "-+")
     if removed == added and expected.endswith(b"\n") == actual.endswith(b"\n"):
         lines.append(_first_difference(expected, actual))
+    elif (spelled := _spelled_out(expected, actual)) is not None:
+        lines.append(spelled)
     return "\n".join(lines) + "\n"
 
 
@@ -39,7 +43,7 @@ def diff_if_useful(expected: bytes, actual: bytes) -> str | None:
     ends_alike = expected.endswith(b"\n") == actual.endswith(b"\n")
     lines = [_text(data.removesuffix(b"\n") if ends_alike else data) for data in (expected, actual)]
     plain = all(line.isprintable() and not line.endswith(" ") for line in lines)
-    return None if plain else diff(expected, actual)
+    return None if plain and _spelled_out(expected, actual) is None else diff(expected, actual)
 
 
 def excerpt(data: bytes, around: int = 0) -> str:
@@ -163,6 +167,16 @@ def _cut(line: bytes, at: int) -> str:
     start = max(0, min(column - MAX_COLUMNS // 4, len(text) - MAX_COLUMNS))
     shown = text[start : start + MAX_COLUMNS]
     return ("…" if start or low else "") + shown + ("…" if start + len(shown) < len(text) or high < len(line) else "")
+
+
+def _spelled_out(expected: bytes, actual: bytes) -> str | None:
+    """By name what differs first, where the eye sees no difference; from the line on in which that is."""
+    at = common_prefix(expected, actual)
+    start = max(expected.rfind(b"\n", 0, at) + 1, at - _WINDOW_BYTES)
+    left, right = (_text(data[start : at + _WINDOW_BYTES]) for data in (expected, actual))
+    column = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    spelled, newline = spelled_out(left, right, column), b"\n"
+    return None if spelled is None else f"@@ line {expected.count(newline, 0, at) + 1}: {spelled} @@"
 
 
 def _hex_diff(expected: bytes, actual: bytes) -> str:

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from testronaut_lab.golden.lookalike import look_alike
 from testronaut_lab.golden.textdiff import common_prefix, diff_if_useful, excerpt
 from testronaut_lab.judge.jsonvalue import compact, first_difference, parse_json
 from testronaut_lab.model import jsonpath
 from testronaut_lab.model.plan import TextExpect
 from testronaut_lab.model.result import Mismatch
+
+_MAX_SEEMING_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,19 @@ def _same_bytes(key: str, expected: bytes, subject: Subject) -> Iterator[Mismatc
 def _contains(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:
     for wanted in expect.contains:
         if wanted.encode(errors="surrogatepass") not in subject.data:
-            yield subject.mismatch("contains", wanted, excerpt(subject.data))
+            yield subject.mismatch("contains", wanted, f"{_seeming(wanted, subject)}{excerpt(subject.data)}")
     for unwanted in expect.not_contains:
         at = subject.data.find(unwanted.encode(errors="surrogatepass"))
         if at >= 0:
             yield subject.mismatch("not_contains", f"not {unwanted}", excerpt(subject.data, at))
+
+
+def _seeming(wanted: str, subject: Subject) -> str:
+    """What looks like it and is not, by name, before the text in which it is."""
+    if len(subject.data) > _MAX_SEEMING_BYTES:
+        return ""
+    alike = look_alike(wanted, subject.data.decode(errors="backslashreplace"))
+    return "" if alike is None else f"what looks like it is there, written with {alike}: "
 
 
 def _matches(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:

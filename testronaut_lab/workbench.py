@@ -102,8 +102,11 @@ class Workbench:
         self._driver = probe.forced(os.environ)
         engine = connect()
         self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
-        for name in reap(engine).removed:
+        reaped = reap(engine)
+        for name in reaped.removed:
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
+        for failure in reaped.failures:
+            self._emit(Problem(failure.message, failure.hint))
         return engine
 
     @cached_property

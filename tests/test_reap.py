@@ -14,6 +14,7 @@ import pytest
 from conftest import MakeSession
 from owners import Owner, containers, networks
 
+from testronaut_lab.container import manager, removal
 from testronaut_lab.container.builder import install_container
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import ResolvedImage, inspect
@@ -221,6 +222,27 @@ def test_a_session_that_is_kept_stays_for_a_look(engine: Engine, root: Path, mak
     assert name in containers(engine)
     assert name in reap(engine, root, kept=True).removed
     assert name not in containers(engine)
+
+
+def test_what_cannot_be_removed_is_told_and_keeps_nobody_from_the_rest(
+    engine: Engine, root: Path, make_owner: MakeOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = [make_owner(), make_owner()]
+    for owner in owners:
+        owner.kill()
+    first, second = sorted(owner.container for owner in owners)
+    real = removal.remove_container
+
+    def refuse(engine: Engine, container: str) -> None:
+        if engine.client.api.inspect_container(container)["Name"] == f"/{first}":
+            engine.client.api.remove_container(container, force=False, link=True)  # no engine does this
+        real(engine, container)
+
+    monkeypatch.setattr(manager, "remove_container", refuse)
+    reaped = reap(engine, root)
+    assert (of(reaped.removed, *owners), len(reaped.failures)) == ([second], 1)
+    assert "the engine refused" in reaped.failures[0].message
+    assert first.rpartition("-")[2] in [path.name for path in root.iterdir()]
 
 
 # --- installations

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testronaut_lab.cli.app import STORE, app
-from testronaut_lab.console import print_json, print_table, say
+from testronaut_lab.console import complain, print_json, print_table, say
 from testronaut_lab.errors import UsageError
 
 _OLDER_THAN = typer.Option(metavar="AGE", help="With --artifacts: runs that began before 30d, 12h …")
@@ -82,7 +82,7 @@ def clean(
         say(f"removed {name}")
     for left in reaped.left_alone:
         say(f"left alone: {left}, {left.reason}")
-    if not reaped.removed and not images:
+    if not reaped.removed and not reaped.failures and not images:
         say("nothing was left behind")
     if images:
         cached = list_images(engine)
@@ -90,3 +90,7 @@ def clean(
         say(f"removed {len(cached) - len(stays)} images")
         for image, reason in stays:
             say(f"kept {image.tag}: {reason}")
+    for failure in reaped.failures[1:]:
+        complain(failure)
+    if reaped.failures:
+        raise reaped.failures[0]

@@ -15,8 +15,10 @@ being made is never taken for dead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import docker.errors
@@ -27,6 +29,7 @@ from testronaut_lab.container.manager import remove_by_name
 from testronaut_lab.container.network import remove_network
 from testronaut_lab.container.owner import NAME_PREFIX, Label, Owner, known_folder_id, session_in
 from testronaut_lab.container.sessiondir import Lease, abandoned, lease_of, remove_session, sessions_root
+from testronaut_lab.errors import CaptureError, EngineError, LabError
 
 # `security.keeper` ends with this; a container that somebody stops or kills ends with 137.
 _KEEPER_ENDED = 0
@@ -68,16 +71,20 @@ class LeftOver:
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """The names of what was removed, and what may be a session's of somebody who is dead, which nothing proves."""
+    """The names of what was removed, and what may be a session's of somebody who is dead, which nothing proves.
+
+    `failures` are of what is dead and could not be removed: whoever came to work does not have to care.
+    """
 
     removed: tuple[str, ...]
     left_alone: tuple[LeftOver, ...]
+    failures: tuple[LabError, ...] = ()
 
 
 def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> Reaped:
     """Remove the containers, networks and directories of sessions that are proved dead; with `kept` also those left on purpose.
 
-    Raises EngineError, CaptureError.
+    Raises EngineError where the engine does not tell what there is, or goes away meanwhile.
     """
     root = root or sessions_root()
     with translated("looking for what was left behind"):
@@ -86,14 +93,25 @@ def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> Rea
     dead = [each for each in found if judge.is_dead(each)]
     ended = {(each.label.owner, each.session) for each in dead if each.label is not None and each.keeper_ended}
     dead += [each for each in found if each not in dead and each.label and (each.label.owner, each.session) in ended]
-    for each in dead:
-        _remove(engine, each)
-    left_alone = tuple(each for each in found if each not in dead)
-    needed = {each.session for each in left_alone}
+    removed, failures = _remove_each(engine, dead)
+    stays = [each for each in found if each not in removed]
+    needed = {each.session for each in stays}
     for path in abandoned(root, kept=kept):
         if path.name not in needed:
-            remove_session(path)
-    return Reaped(tuple(each.name for each in dead), tuple(each for each in left_alone if not judge.is_ours_and_alive(each)))
+            failures += _failure(partial(remove_session, path))
+    unproven = [each for each in stays if each not in dead and not judge.is_ours_and_alive(each)]
+    return Reaped(tuple(each.name for each in removed), tuple(unproven), tuple(failures))
+
+
+def _remove_each(engine: Engine, dead: list[LeftOver]) -> tuple[list[LeftOver], list[LabError]]:
+    """What was removed, and why the others were not."""
+    removed, failures = [], []
+    for each in dead:
+        failure = _failure(partial(_remove, engine, each))
+        failures += failure
+        if not failure:
+            removed.append(each)
+    return removed, failures
 
 
 class _Judge:
@@ -177,6 +195,19 @@ def _keeper_ended(engine: Engine, container_id: str) -> bool:
     except docker.errors.NotFound:
         return False
     return bool(state["Status"] == "exited" and state["ExitCode"] == _KEEPER_ENDED and not state.get("Error"))
+
+
+def _failure(remove: Callable[[], None]) -> list[LabError]:
+    """Why one thing could not be removed, if it could not. An engine that does not even refuse is gone, which is raised."""
+    try:
+        remove()
+    except EngineError as error:
+        if not isinstance(error.__cause__, docker.errors.APIError):
+            raise
+        return [error]
+    except CaptureError as error:
+        return [error]
+    return []
 
 
 def _remove(engine: Engine, found: LeftOver) -> None:

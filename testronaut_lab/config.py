@@ -61,6 +61,15 @@ def project_root(start: Path) -> Path:
     return marked_root(here) or (here if here.is_dir() else here.parent)
 
 
+def plan_root(file: Path) -> Path:
+    """The root of the project that a plan file belongs to: the one that one stands in if the file is below it, else its own.
+
+    So goldens, results and node ids have one root, whichever plans are run, and the commands that a run prints find them.
+    """
+    here, whole = project_root(Path.cwd()), file.parent.resolve() / file.name
+    return here if whole.is_relative_to(here) else project_root(file)
+
+
 def marked_root(start: Path) -> Path | None:
     """As `project_root`; None where nothing marks a project."""
     here = start.resolve()

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
 
-from testronaut_lab.config import load_config, project_root
+from testronaut_lab.config import load_config, plan_root, project_root
 from testronaut_lab.errors import CaptureError, LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment, check_together
@@ -410,7 +410,7 @@ def _loaded(plan: str | Path | Plan | Mapping[str, object]) -> Sequence[Plan]:
         return [plan]
     if isinstance(plan, str | Path):
         path = Path(plan)
-        return load_plans(path, defaults=load_config(project_root(path)).defaults)
+        return load_plans(path, defaults=load_config(plan_root(path)).defaults)
     root = project_root(Path.cwd())
     return parse_plans(plan, root=root, defaults=load_config(root).defaults)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from testronaut_lab.config import project_root
+from testronaut_lab.config import plan_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import PlanResult, RunResult, Status
@@ -48,7 +48,7 @@ def has_failed(file: Path, location: str | Path) -> bool:
     newest = _newest(Store.to_read(location))
     if newest is None:
         return False
-    root = project_root(file)
+    root = plan_root(file)
     failed = {root / plan.file for plan in newest.plans if plan.file is not None and any(_not_well(plan))}
     return file.parent.resolve() / file.name in failed
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from testronaut_lab.config import load_config
 from testronaut_lab.errors import UsageError
+from testronaut_lab.golden.elsewhere import elsewhere
 from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import Broken, Pending, PendingStore
 from testronaut_lab.golden.places import GoldenKey, golden_key
@@ -28,11 +29,15 @@ _LOOK_BACK = 20  # runs; an older complete one is hardly of the plans as they ar
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What no step of any plan has: goldens and what waits to become one. `run` is the complete run that says so."""
+    """What no step of any plan has: goldens and what waits to become one. `run` is the complete run that says so.
+
+    `elsewhere` are goldens of these plans that lie under another root; they are told of, and not removed.
+    """
 
     goldens: tuple[Orphan, ...]
     pending: tuple[Pending | Broken, ...]
     run: str
+    elsewhere: tuple[Path, ...] = ()
 
     @property
     def removable(self) -> tuple[str, ...]:
@@ -49,7 +54,8 @@ def leftovers(root: Path, location: str | None = None) -> Leftovers:
     run = _complete_run(Store.to_read(location or config.store_location), plans)
     known = [golden_key(step) for plan in plans for step in all_steps(plan) if step.golden is not None]
     goldens = GoldenStore(root / SNAPSHOTS)
-    return Leftovers(tuple(goldens.orphans(known)), tuple(_unasked(PendingStore(goldens), known)), run)
+    others = tuple(there for there, _ in elsewhere(root, [plan.file for plan in plans if plan.file is not None]))
+    return Leftovers(tuple(goldens.orphans(known)), tuple(_unasked(PendingStore(goldens), known)), run, others)
 
 
 def remove(root: Path, found: Leftovers) -> None:

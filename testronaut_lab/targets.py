@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from testronaut_lab.config import load_config, project_root
+from testronaut_lab.config import load_config, plan_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import ImageSpec, Plan
 from testronaut_lab.model.selection import chosen_steps, select
@@ -52,7 +52,7 @@ def _loaded(files: Sequence[Path], dispensable: Callable[[Path], bool]) -> list[
     wrong: list[UsageError] = []
     for file in files:
         try:
-            plans += load_plans(file, defaults=load_config(project_root(file)).defaults)
+            plans += load_plans(file, defaults=load_config(plan_root(file)).defaults)
         except UsageError as error:
             if not dispensable(file):
                 raise

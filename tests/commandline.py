@@ -70,6 +70,10 @@ class Project:
         )
         return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
+    def shell(self, command: str) -> int:
+        """The status of a command line, as a shell runs it here."""
+        return subprocess.run(["sh", "-c", command], cwd=self.root, check=False).returncode
+
     def raw(self, *words: str) -> bytes:
         """What a command writes to stdout, which is no text."""
         return subprocess.run([*ARGV, *words], cwd=self.root, env=environment(), capture_output=True, check=True).stdout

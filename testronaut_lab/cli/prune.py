@@ -47,6 +47,8 @@ def prune(
 def _list(found: Leftovers) -> None:
     for orphan in found.goldens:
         say(f"{SNAPSHOTS}/{orphan.place}" if orphan.strange is None else f"kept {SNAPSHOTS}/{orphan.place}: {orphan.strange}")
+    for there in found.elsewhere:
+        say(f"kept {there}: goldens of a plan whose project has another folder now")
     for entry in found.pending:
         say(f"{SNAPSHOTS}/{entry.place} (pending)")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -21,6 +22,7 @@ from testronaut_lab.errors import ExitStatus
 
 if TYPE_CHECKING:
     from testronaut_lab.headless import PlanRun
+    from testronaut_lab.model.plan import Plan
     from testronaut_lab.model.result import RunResult
     from testronaut_lab.report.narrator import Narrator
 
@@ -74,11 +76,12 @@ def run(
     wanted = reports.Reports(json, events, junit, html, markdown, github)
 
     def dispensable(file: Path) -> bool:
-        return last_failed and not has_failed(file, store or config.load_config(config.project_root(file)).store_location)
+        return last_failed and not has_failed(file, store or config.load_config(config.plan_root(file)).store_location)
 
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [], dispensable)
     location = store or config.load_config(plans[0].root).store_location
     wanted.check()
+    tell_root(plans, sys.stderr if wanted.take_stdout else sys.stdout)
     if last_failed:
         plans, told = narrowed_to_failed(plans, location)
         say(told, sys.stderr if wanted.take_stdout else sys.stdout)
@@ -93,6 +96,20 @@ def run(
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
+
+
+def tell_root(plans: Sequence[Plan], out: TextIO) -> None:
+    """Where goldens and results are, if that is not where one stands, and which goldens were left in another place."""
+    from testronaut_lab.golden.elsewhere import elsewhere
+
+    root = plans[0].root
+    if root != Path.cwd().resolve():
+        say(f"project {shown(root)}", out)
+    for there, wanted in elsewhere(root, [plan.file for plan in plans if plan.file is not None]):
+        if wanted.exists():
+            continue  # accepted anew since; `prune` tells of what is left
+        moved = f"mkdir -p {shlex.quote(shown(wanted.parent))} && mv {shlex.quote(shown(there))} {shlex.quote(shown(wanted))}"
+        say(f"goldens in {shown(there)} are not looked at: the project's folder is {shown(root)}\nhint: {moved}", out)
 
 
 @contextmanager

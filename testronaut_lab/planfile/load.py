@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.config import project_root
+from testronaut_lab.config import plan_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
@@ -88,7 +88,7 @@ def read_plans(
     problems = Problems()
     tree = (read_json if path.suffix == ".json" else read_yaml)(text, str(path), problems)
     file = path.parent.resolve() / path.name
-    origin = _origin_of(file, project_root(file) if root is None else root.resolve())
+    origin = _origin_of(file, plan_root(file) if root is None else root.resolve())
     return tuple(replace(plan, text=text) for plan in _load(tree, origin, folder or file.parent, defaults, problems))
 
 

@@ -64,7 +64,7 @@ class Spec:
             if self.strategy.takes != "package":
                 return one
             several: Schema = {"type": "array", "items": one, "minItems": 1, "description": "the tool, and what comes with it"}
-            return {"anyOf": [one, several]}
+            return {"anyOf": [one, several], "description": self.strategy.accepts}
         return {"type": "string", "pattern": f"^(?:{'|'.join(STRATEGIES)}):"}
 
 

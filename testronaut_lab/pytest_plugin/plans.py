@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.config import load_config, project_root
+from testronaut_lab.config import load_config, plan_root
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.model.plan import Case, Plan, all_steps
@@ -104,7 +104,7 @@ def golden_places(item: pytest.Item) -> tuple[str, list[str]]:
 
 
 def _plans(path: Path) -> list[Plan]:
-    return list(load_plans(path, defaults=load_config(project_root(path)).defaults))
+    return list(load_plans(path, defaults=load_config(plan_root(path)).defaults))
 
 
 def _name(case: Case) -> str:

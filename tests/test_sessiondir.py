@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container.sessiondir import SessionDir, abandoned, remove_session, remove_tree, sessions_root
+from testronaut_lab.container.sessiondir import Lease, SessionDir, abandoned, lease_of, remove_session, remove_tree, sessions_root
 from testronaut_lab.container.stepuser import CallerInside, StepUser
 from testronaut_lab.errors import CaptureError
 
@@ -180,3 +180,88 @@ def test_the_place_of_sessions_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp
     assert sessions_root() == tmp_path
     monkeypatch.delenv("TESTRONAUT_LAB_SESSIONS")
     assert sessions_root().name == "sessions"
+
+
+# --- the keeper's FIFO
+
+
+def mode_of_keeper(session: SessionDir) -> int:
+    return stat.S_IMODE(session.keeper.stat().st_mode)
+
+
+def test_the_keeper_s_fifo_is_sealed_once_the_keeper_has_read_its_line(tmp_path: Path) -> None:
+    session = SessionDir.create(LAB, tmp_path)
+    with session.keeper.open() as keeper:
+        assert keeper.readline() == "owned\n"
+        session.seal()
+    assert mode_of_keeper(session) == 0o444
+    session.remove()
+
+
+def test_a_keeper_that_has_yet_to_read_can_still_open_its_fifo_for_both_directions(tmp_path: Path) -> None:
+    session = SessionDir.create(LAB, tmp_path)
+    session.seal()
+    assert mode_of_keeper(session) == 0o666
+    session.remove()
+
+
+def test_who_keeps_a_session_lets_the_keeper_open_its_fifo_again(tmp_path: Path) -> None:
+    session = SessionDir.create(LAB, tmp_path)
+    session.keeper.chmod(0o444)
+    session.keep()
+    assert (mode_of_keeper(session), (session.run / "kept").exists()) == (0o666, True)
+    remove_session(session.path)
+
+
+# --- where it is
+
+
+def test_the_run_directory_is_in_memory_unless_the_engine_cannot_see_that(tmp_path: Path) -> None:
+    in_memory, beside = SessionDir.create(LAB, tmp_path), SessionDir.create(LAB, tmp_path, in_memory=False)
+    assert (in_memory.run.parent, beside.run.parent) == (Path("/dev/shm"), beside.path)
+    for session in (in_memory, beside):
+        session.remove()
+        assert not session.run.exists()
+
+
+# --- leases
+
+
+def test_a_lease_tells_the_living_from_the_dead(tmp_path: Path) -> None:
+    process, session_id = owner_of_a_session(tmp_path)
+    inode = (tmp_path / session_id / "lease").stat().st_ino
+    held = lease_of(tmp_path / session_id, inode)
+    end(process)
+    assert (held, lease_of(tmp_path / session_id, inode)) == (Lease.HELD, Lease.FREE)
+
+
+def test_a_copy_of_a_session_is_another_one(tmp_path: Path) -> None:
+    session = SessionDir.create(LAB, tmp_path)
+    assert lease_of(session.path, 1) is Lease.ABSENT
+    session.remove()
+    assert lease_of(session.path) is Lease.ABSENT
+
+
+def test_a_draft_is_left_by_the_dead_only_when_it_is_old(tmp_path: Path) -> None:
+    draft = tmp_path / ".0a1b2c3d"
+    draft.mkdir()
+    assert list(abandoned(tmp_path)) == []
+    os.utime(draft, (0, 0))
+    assert list(abandoned(tmp_path)) == [draft]
+
+
+def test_what_another_process_removes_meanwhile_keeps_nobody_from_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+    real, rivals = os.rmdir, iter([True])
+
+    def removed_by_another(path: str, *, dir_fd: int | None = None) -> None:
+        if next(rivals, False):
+            real(path, dir_fd=dir_fd)
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", removed_by_another)
+    remove_tree(tmp_path / "x")
+    assert not (tmp_path / "x").exists()

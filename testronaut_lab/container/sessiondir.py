@@ -43,6 +43,8 @@ _KEEPER = "keeper"
 _DRAFT = re.compile(r"\.[0-9a-f]{8}")
 # Making a session's directories takes milliseconds; a draft this old is a dead process's.
 _DRAFT_AGE_S = 3600.0
+_SEAL_S = 0.2
+_SEAL_LOOK_S = 0.001
 
 
 class Lease(Enum):
@@ -134,10 +136,13 @@ class SessionDir:
     def seal(self) -> None:
         """Keep steps from holding the keeper's FIFO open for writing in their owner's stead. Call this before the first step.
 
-        Nothing happens where the keeper has yet to open it.
+        Waits a moment for a keeper that has yet to read what was written, and so may have yet to open it for both directions.
+        Where that does not come, as on an engine that shares no FIFOs, the FIFO stays as it is.
         """
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._fds[1], termios.FIONREAD, waiting)
+        deadline = time.monotonic() + _SEAL_S
+        waiting = array.array("i", [1])
+        while fcntl.ioctl(self._fds[1], termios.FIONREAD, waiting) == 0 and waiting[0] and time.monotonic() < deadline:
+            time.sleep(_SEAL_LOOK_S)
         if waiting[0] == 0:
             self.keeper.chmod(0o444)
 

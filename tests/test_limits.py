@@ -280,7 +280,9 @@ def test_a_run_that_requires_limits_runs_where_they_hold(tmp_path: Path) -> None
 
 @pytest.mark.engine
 @pytest.mark.usefixtures("hidden")
-def test_a_session_that_requires_limits_does_not_start_without(tmp_path: Path) -> None:
-    with Session(root=tmp_path, require_limits=True) as session:
+@pytest.mark.parametrize(("config", "required"), [("", True), ("require_limits = true", False)], ids=["asked", "configured"])
+def test_a_session_that_requires_limits_does_not_start_without(tmp_path: Path, config: str, required: bool) -> None:
+    (tmp_path / "testronaut-lab.toml").write_text(config)
+    with Session(root=tmp_path, require_limits=required) as session:
         with pytest.raises(EngineError, match="limits are required"):
             session.start()

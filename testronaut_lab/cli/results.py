@@ -57,7 +57,7 @@ def show(
     github: Annotated[bool, reports.GITHUB] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Print a stored run, or write it as a run does; or one of its steps."""
+    """Print or write a stored run, or one of its steps."""
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
     wanted = reports.Reports(junit=junit, html=html, markdown=markdown, github=github)

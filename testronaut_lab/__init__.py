@@ -15,34 +15,69 @@ TYPE_CHECKING = False  # type checkers take it for true; typing's own costs half
 if TYPE_CHECKING:
     from testronaut_lab.errors import CaptureError, EngineError, InstallError, LabError, SessionLost, StepFailed, UsageError
     from testronaut_lab.lab import Session, run_plan
+    from testronaut_lab.model.interaction import (
+        AwaitOutput,
+        AwaitScreen,
+        AwaitSettled,
+        Interaction,
+        PressKey,
+        Ready,
+        Resize,
+        SendText,
+        Tty,
+    )
+    from testronaut_lab.model.plan import Limits
     from testronaut_lab.model.result import RunResult, StepResult
     from testronaut_lab.model.undo import UndoResult
+    from testronaut_lab.workbench import SessionSettings
 
 _HOMES = {
+    "AwaitOutput": "model.interaction",
+    "AwaitScreen": "model.interaction",
+    "AwaitSettled": "model.interaction",
     "CaptureError": "errors",
     "EngineError": "errors",
     "InstallError": "errors",
+    "Interaction": "model.interaction",
     "LabError": "errors",
+    "Limits": "model.plan",
+    "PressKey": "model.interaction",
+    "Ready": "model.interaction",
+    "Resize": "model.interaction",
     "RunResult": "model.result",
+    "SendText": "model.interaction",
     "Session": "lab",
     "SessionLost": "errors",
+    "SessionSettings": "workbench",
     "StepFailed": "errors",
     "StepResult": "model.result",
+    "Tty": "model.interaction",
     "UndoResult": "model.undo",
     "UsageError": "errors",
     "run_plan": "lab",
 }
 
 __all__ = [
+    "AwaitOutput",
+    "AwaitScreen",
+    "AwaitSettled",
     "CaptureError",
     "EngineError",
     "InstallError",
+    "Interaction",
     "LabError",
+    "Limits",
+    "PressKey",
+    "Ready",
+    "Resize",
     "RunResult",
+    "SendText",
     "Session",
     "SessionLost",
+    "SessionSettings",
     "StepFailed",
     "StepResult",
+    "Tty",
     "UndoResult",
     "UsageError",
     "run_plan",

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 from weakref import WeakSet
 
 from testronaut_lab.config import load_config, plan_root, project_root
@@ -23,9 +24,10 @@ from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.judge.expect import check, unjudged_end
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
+from testronaut_lab.keywords import InteractionGiven, LimitsGiven, interactions_of, ready_of, settings_of, tty_of
 from testronaut_lab.model.events import Body, LateOutput, Problem
 from testronaut_lab.model.expect import Expect
-from testronaut_lab.model.interaction import Interaction, Ready, Tty
+from testronaut_lab.model.interaction import Ready, Tty
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpec
 from testronaut_lab.model.result import Late, Mismatch, RunResult, StepResult
@@ -65,10 +67,20 @@ class Session:
         root: Path | None = None,
         undo: int | None = None,
         require_limits: bool = False,
+        network: Literal["none", "internet"] | None = None,
+        user: Literal["lab", "root"] | None = None,
+        rootfs: Literal["read-only", "writable"] | None = None,
+        shell: str | None = None,
+        watch: bool | None = None,
+        limits: LimitsGiven | None = None,
+        timeout: float | None = None,
     ) -> None:
+        """What is given by name takes the place of what `settings` say. `limits` may be as in a plan: `{"memory": "1GiB"}`;
+        `timeout` is that of a step that names none, in seconds."""
         self._image = _image(image)
         self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
-        self._settings = _with_undo(settings or SessionSettings(), undo)
+        given = {"network": network, "user": user, "rootfs": rootfs, "shell": shell, "watch": watch}
+        self._settings = _with_undo(settings_of(settings, given, limits, timeout), undo)
         self._env = dict(env or {})
         check_environment("env", self._env)
         self._ids: dict[str, int] = {}
@@ -183,11 +195,11 @@ class Session:
         timeout: float | None = None,
         check: bool = False,
         id: str | None = None,
-        tty: bool | Tty = False,
-        interact: Sequence[Interaction] = (),
+        tty: bool | Tty | Mapping[str, object] = False,
+        interact: Sequence[InteractionGiven] = (),
         merge: bool = False,
         background: str | None = None,
-        ready: Ready | None = None,
+        ready: Ready | Mapping[str, object] | None = None,
         stop: str | None = None,
         signal: Mapping[str, str] | None = None,
     ) -> StepResult:
@@ -203,8 +215,8 @@ class Session:
         asked = StepRequest(
             "", "", command if isinstance(command, str) else None,
             None if command is None or isinstance(command, str) else tuple(command), stdin=_bytes(stdin, "`stdin`"),
-            env=env or {}, cwd=cwd, timeout_s=timeout, merge=merge, tty=(tty if isinstance(tty, Tty) else Tty()) if tty else None,
-            interact=tuple(interact), background=background, ready=ready, stop=stop, signal=dict(signal or {}),
+            env=env or {}, cwd=cwd, timeout_s=timeout, merge=merge, tty=tty_of(tty), interact=interactions_of(interact),
+            background=background, ready=ready_of(ready), stop=stop, signal=dict(signal or {}),
         )  # fmt: skip
         check_together(asked)
         request = self._named(asked, id)

@@ -15,12 +15,13 @@ from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
 from testronaut_lab.planfile.expectation import EXPECT
 from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
-from testronaut_lab.planfile.grammar import DEFAULTS, PLAN
+from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, READY
+from testronaut_lab.planfile.interaction import INTERACTION, TTY
 from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
 from testronaut_lab.planfile.matrix import read_matrix
 from testronaut_lab.planfile.problems import Place, Problems
 from testronaut_lab.planfile.resolve import Origin, resolve
-from testronaut_lab.planfile.setting import IMAGE_BY_HAND
+from testronaut_lab.planfile.setting import IMAGE_BY_HAND, LIMITS
 from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
 from testronaut_lab.planfile.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
@@ -146,6 +147,15 @@ def parse_expectations(tree: Mapping[str, object], folder: Path) -> Expectations
     written = _read(EXPECT, read_python(tree, "expect", problems), "", Reading(folder, problems))
     assert isinstance(written, dict)
     return written
+
+
+_PARTS: Final[dict[str, Kind]] = {"limits": LIMITS, "tty": TTY, "ready": READY, "interaction": INTERACTION}
+
+
+def parse_part(name: str, value: object) -> object:
+    """What a plan would have where it says this: `limits`, `tty`, `ready` or one `interaction`. Raises UsageError."""
+    problems = Problems()
+    return _read(_PARTS[name], read_python(value, name, problems), "", Reading(Path.cwd(), problems))
 
 
 def plan_schema() -> Schema:

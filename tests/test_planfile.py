@@ -413,6 +413,30 @@ def test_named_rules_stand_on_the_plan_in_its_defaults_and_on_a_step() -> None:
     )  # fmt: skip
 
 
+def test_every_key_of_the_schema_has_a_description_and_an_example_that_it_accepts() -> None:
+    schema = plan_schema()
+    definitions = schema["$defs"]
+    assert schema["$id"] == "urn:testronaut-lab:plan:1" and isinstance(definitions, dict)
+    for table, definition in definitions.items():
+        for key, each in definition["properties"].items():
+            where = f"{table}.{key}"
+            assert each.get("description") and each.get("examples"), where
+            alone = {"$defs": definitions, **each}
+            for value in [*each["examples"], *([each["default"]] if "default" in each and each["default"] != 0 else [])]:
+                jsonschema.Draft202012Validator(alone).validate(value)
+
+
+def test_a_default_of_the_schema_is_what_holds_where_nothing_is_said() -> None:
+    definitions = plan_schema()["$defs"]
+    assert isinstance(definitions, dict)
+    plan = definitions["plan"]["properties"]
+    bare = parse_plan({"image": "debian", "steps": ["true"]}, root=Path("/"))
+    said = {key: plan[key]["default"] for key in ("isolation", "network", "user", "shell")}
+    assert said == {key: getattr(bare, key) for key in said}
+    limits = {key: each["default"] for key, each in definitions["limits"]["properties"].items()}
+    assert parse_plan({"image": "debian", "limits": limits, "steps": ["true"]}, root=Path("/")).limits == bare.limits
+
+
 def test_the_schema_lists_the_named_rules_with_what_they_do() -> None:
     named = plan_schema()["$defs"]["plan"]["properties"]["normalize"]["items"]["anyOf"][0]
     described = {each["const"]: each["description"] for each in named["oneOf"]}

@@ -13,6 +13,7 @@ from testronaut_lab.config import plan_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
+from testronaut_lab.planfile.described import described
 from testronaut_lab.planfile.expectation import EXPECT
 from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
 from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, READY
@@ -162,8 +163,10 @@ def plan_schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a plan file."""
     definitions: Schema = {}
     reference = PLAN.schema(definitions)
+    described(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:testronaut-lab:plan:1",
         "title": "testronaut-lab plan, version 1",
         **reference,
         "$defs": definitions,

@@ -1,0 +1,256 @@
+"""What each key of a plan is for, what holds where it is not said, and an example: the words of the JSON Schema.
+
+An editor shows them while a plan is written. What a key may hold is in the grammar, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+_NOTHING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """`default` is left out where nothing holds unless the key is there."""
+
+    description: str
+    example: JsonValue
+    default: object = _NOTHING
+
+    def schema(self) -> dict[str, JsonValue]:
+        told: dict[str, JsonValue] = {"description": self.description, "examples": [self.example]}
+        return told if self.default is _NOTHING else {**told, "default": self.default}  # type: ignore[dict-item]
+
+
+_SCRIPT: Final = "jq .x a.json"
+_ENV: Final[JsonValue] = {"LC_ALL": "C.UTF-8"}
+_WHEN: Final = Said("cells of the matrix that it is for, by key", {"image": ["debian:bookworm-slim"]})
+_GOLDEN: Final = Said("whether what the step did is kept as its golden, and what of it", {"streams": ["stdout"]}, False)
+_EXPECT: Final = Said("what has to come out", {"exit": 0, "stdout": "1\n"})
+_NORMALIZE: Final = Said("what differs from run to run and is replaced before a golden is compared", ["timestamp", "uuid"], [])
+_TEXT: Final[dict[str, Said]] = {
+    "equals": Said("the whole of it, to the byte", "1\n"),
+    "contains": Said("texts that are all in it", ["1.7"]),
+    "not_contains": Said("texts none of which is in it", ["Traceback"]),
+    "matches": Said("a regex that is found in it (Python's; `(?m)` for lines)", "^v[0-9]+"),
+    "lines": Said("how many lines it has; a last one without a newline counts", 3),
+    "empty": Said("true: nothing is in it; false: something is", True),
+}
+_MATCHERS: Final[dict[str, Said]] = {
+    **_TEXT,
+    "json": Said("the one JSON value that it is; numbers compare exactly, a key that is there twice is a mismatch", {"x": 1}),
+    "json_path": Said("values at places in it, as jq writes them", {".a[0].b": 1}),
+    "file": Said("a file beside the plan that has the same bytes", "expected.txt"),
+}
+_KINDS: Final[dict[str, str]] = {
+    "added": "that were not there before",
+    "modified": "whose content, mode, target or attributes are others",
+    "deleted": "that are gone",
+    "retyped": "that are of another type, a file that became a folder",
+}
+
+DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
+    "plan": {
+        "version": Said("of the plan file's form", 1, 1),
+        "name": Said("what people call the plan; the file's name where it is not said", "jq basics"),
+        "image": Said("what the sessions run in", "debian:bookworm-slim"),
+        "tools": Said("installed into the image once, verified, and cached", ["apt:jq"], []),
+        "isolation": Said("`case`: a session as new for each case; `plan`: one for all of them", "case", "case"),
+        "network": Said("of steps: none but loopback, or the internet; installing always has network", "none", "none"),
+        "user": Said("who the steps are: without privileges, or root", "lab", "lab"),
+        "rootfs": Said("whether steps can write outside of workspace, home and /tmp; root's default is writable", "read-only"),
+        "shell": Said("what runs the scripts of `run`", "bash", "sh"),
+        "env": Said("environment of all steps", _ENV, {}),
+        "limits": Said("what a step and a session may take", {"timeout": "60s", "memory": "512MiB"}),
+        "normalize": _NORMALIZE,
+        "ignore": Said("globs of changes that are recorded and not judged", ["**/.cache/**"], []),
+        "golden": _GOLDEN,
+        "expect": Said("what holds of every step that does not say otherwise", {"stderr": {"empty": True}}),
+        "matrix": Said("keys with lists of values: the plan runs once for each combination", {"jq": ["1.6", "1.7"]}),
+        "files": Said("put into the workspace before each case", {"a.json": '{"x": 1}'}, {}),
+        "setup": Said("steps before each case", ["mkdir out"], []),
+        "teardown": Said("steps after each case, whatever came of it", ["rm -r out"], []),
+        "cases": Said("the cases; or `steps` alone for a plan of one", [{"id": "select", "steps": [_SCRIPT]}]),
+        "steps": Said("the steps of a plan of one case, `main`", [_SCRIPT]),
+    },
+    "image": {
+        "ref": Said("the name of an image", "debian:bookworm-slim"),
+        "pull": Said("when it is asked for at its registry", "missing", "missing"),
+        "build": Said("a folder beside the plan with a Dockerfile", "image"),
+        "load": Said("a tar that `docker save` wrote", "image.tar"),
+        "rootfs": Said("a tar of a root file system", "rootfs.tar"),
+        "bootstrap": Said("a release of Debian or Ubuntu, made from its archive and never pulled", "bookworm-slim"),
+    },
+    "tool": {
+        "name": Said("what the tool is called; the package's name where it is not said", "rg"),
+        "command": Said("the program that proves it, by name or path, where that is not the tool's name", "rg"),
+        "install": Said("how it is installed; of a list the first way that works", ["copy:target/rg", "apt:ripgrep"]),
+        "importable": Said("whether the image's own python can import the package too (pip, wheel)", True, False),
+        "verify": Said("a command that proves it", {"run": "rg --version", "matches": "^ripgrep 1"}),
+    },
+    "install": {
+        "apt": Said("a package of Debian's, or several", "jq=1.6*"),
+        "pip": Said("a package of Python's in an environment of its own, or several in one", ["flake8", "flake8-bugbear"]),
+        "pipx": Said("a package of Python's by pipx", "black"),
+        "npm": Said("a package of npm's", "prettier@3.x"),
+        "deb": Said("the path of a Debian package", "dist/tool_1.2-1_amd64.deb"),
+        "wheel": Said("the path of a wheel", "dist/tool-1.2-py3-none-any.whl"),
+        "npm-pack": Said("the path of what `npm pack` wrote", "tool-1.2.0.tgz"),
+        "archive": Said("the path of an archive with programs at its top or in its bin", "dist/tool-1.2.tar.gz"),
+        "copy": Said("the path of a program, or of a folder with programs", "target/release/tool"),
+        "script": Said("the path of a script that puts it on the PATH", "install.sh"),
+        "sha256": Said("what the file at the path must have", "0" * 64),
+        "strip": Said("how many leading folders of an archive are left out", 1, 0),
+    },
+    "verify": {
+        "run": Said("a script for sh, in the container of the installation", "rg --version"),
+        "matches": Said("a regex that is found in what it says", "^ripgrep 1"),
+    },
+    "limits": {
+        "timeout": Said("of a step that has none of its own", "60s", "60s"),
+        "case_timeout": Said("of all steps of a case together", "30m", "30m"),
+        "memory": Said("of all processes of a session", "512MiB", "512MiB"),
+        "cpus": Said("how many processors a session may use at once", 1, 1),
+        "pids": Said("how many processes a session may have", 128, 128),
+        "output": Said("of each stream of a step", "10MiB", "10MiB"),
+        "workspace": Said("of workspace, home and /tmp together", "1GiB", "1GiB"),
+        "files": Said("how many paths there may be in them", 10000, 10000),
+    },
+    "normalizer": {
+        "matches": Said("a regex of your own", "pid [0-9]+"),
+        "replace": Said("what each match becomes; \\1 is its first group", "pid [PID]"),
+    },
+    "golden": {
+        "streams": Said("which streams are kept", ["stdout"], ["stdout", "stderr"]),
+        "files": Said("globs of changed files whose content is kept", ["*.json"], []),
+        "normalize": _NORMALIZE,
+        "per": Said("keys of the matrix for whose values there is a golden each", ["image"], []),
+    },
+    "expect": {
+        "exit": Said("an exit status, a list of them, nonzero, or the limit that ends the step", 3, 0),
+        "signal": Said("the signal that ends the step, in place of `exit`", "KILL"),
+        "stdout": Said("what it writes to stdout; a text is the whole of it", "1\n"),
+        "stderr": Said("what it writes to stderr", {"empty": True}),
+        "files": Said(
+            "files there are afterwards, by path or glob, absolute ones outside the workspace", {"out.json": {"json": {}}}
+        ),
+        "changes": Said("exactly what it changes in the workspace, or `none`", {"added": ["out/*.json"]}),
+        "screen": Said("what its terminal shows in the end", {"contains": ["1/3"]}),
+        "max": Said("what it may take at most", {"duration": "2s", "memory": "64MiB"}),
+    },
+    "matchers": _MATCHERS,
+    "file_expect": {
+        **_MATCHERS,
+        "type": Said("what the path is", "dir"),
+        "mode": Said("its permission bits, in octal", "0755"),
+        "target": Said("where a link leads, as it is written", "../data"),
+        "owner": Said("lab, root or the number of a user", "lab"),
+    },
+    "changes": {
+        **{key: Said(f"globs of paths {words}", ["out/*.json"], []) for key, words in _KINDS.items()},
+        "outside": Said("the same outside the workspace, or `none`", {"added": ["/home/lab/.config/**"]}),
+    },
+    "outside": {key: Said(f"absolute globs of paths {words}", ["/tmp/**"], []) for key, words in _KINDS.items()},
+    "screen": _TEXT,
+    "max": {
+        "duration": Said("from its start to its end", "2s"),
+        "cpu": Said("CPU time of all its processes", "1s"),
+        "memory": Said("what its processes hold as their own at once", "64MiB"),
+    },
+    "file": {
+        "text": Said("its content", "echo hi\n"),
+        "base64": Said("its content, for bytes that are no text", "AAEC/w=="),
+        "source": Said("a file or folder beside the plan, with its modes, times and links", "fixtures/data"),
+        "mode": Said("its permission bits, in octal", "0755", "0644"),
+    },
+    "step": {
+        "id": Said("its name in node ids; made of the command where it is not said", "plain"),
+        "run": Said("a script for the session's shell, whose state carries on", _SCRIPT),
+        "argv": Said("a program and its exact arguments, by no shell", ["jq", ".x", "a.json"]),
+        "stdin": Said("what it reads; nothing where it is not said", '{"x": 2}', ""),
+        "env": Said("environment of this step alone", {"NO_COLOR": "1"}, {}),
+        "cwd": Said("its directory, which ends with it; the session's where it is not said", "data"),
+        "timeout": Said("how long it may take; that of the limits where it is not said", "5s"),
+        "continue": Said("whether the case goes on where it fails; it does where only goldens differ", True, False),
+        "skip_if": Said("a command, run apart, whose status 0 skips the step", "! command -v jq"),
+        "save": Said("values for later steps: $name in scripts, ${{name}} elsewhere", {"answer": {"json_path": ".x"}}, {}),
+        "golden": _GOLDEN,
+        "expect": _EXPECT,
+        "when": _WHEN,
+        "retry": Said("run again until it holds", {"times": 3, "delay": "200ms"}),
+        "tty": Said("a terminal of its own", {"cols": 80, "rows": 24}, False),
+        "interact": Said("what is typed and waited for in its terminal", [{"screen": "$ "}, {"send": "exit"}, {"key": "enter"}]),
+        "background": Said("the name of a program that goes on", "web"),
+        "ready": Said("when a background program counts as started", {"port": 8000, "timeout": "10s"}),
+        "stop": Said("the background program to end, in place of a command", "web"),
+        "signal": Said("signals to background programs, by name, in place of a command", {"web": "HUP"}),
+        "merge": Said("whether stdout and stderr are one stream in exact order", True, False),
+    },
+    "stdin": {
+        "file": Said("a file beside the plan", "input.txt"),
+        "base64": Said("bytes that are no text", "AAEC/w=="),
+    },
+    "save": {
+        "from": Said("which stream", "stderr", "stdout"),
+        "json_path": Said("a place in its JSON; numbers are kept as they are written", ".x"),
+        "matches": Said("a regex, whose first group it is", "v([0-9.]+)"),
+    },
+    "retry": {
+        "times": Said("how many more times at most", 3),
+        "delay": Said("how long to wait before each", "200ms", 0),
+    },
+    "tty": {
+        "cols": Said("columns", 100, 80),
+        "rows": Said("rows", 30, 24),
+        "term": Said("what TERM is", "xterm", "xterm-256color"),
+    },
+    "interaction": {
+        "screen": Said("wait until the screen holds this", "3/3"),
+        "settled": Said("wait until the screen has shown nothing new for so long", "300ms"),
+        "expect": Said("wait for a match of a regex in the bytes that came since the last one", "go> "),
+        "send": Said("type this text", "cher"),
+        "key": Said("press a key", "enter"),
+        "resize": Said("give the terminal another size", {"cols": 100, "rows": 30}),
+        "timeout": Said("how long to wait for it", "5s", "10s"),
+    },
+    "resize": {"cols": Said("columns", 100), "rows": Said("rows", 30)},
+    "ready": {
+        "port": Said("a TCP port that is listened on in the container", 8000),
+        "log": Said("a regex that its output matches", "listening"),
+        "file": Said("a path in the workspace that exists", "server.sock"),
+        "run": Said("a script that ends with status 0", "curl -sf localhost:8000"),
+        "timeout": Said("how long to wait for it", "10s", "10s"),
+    },
+    "case": {
+        "id": Said("its name in node ids", "select"),
+        "tags": Said("words to choose cases by, with `-k`", ["smoke"], []),
+        "when": _WHEN,
+        "expect_fail": Said("why its own steps are expected to fail; passing is the surprise then", "not in this version"),
+        "env": Said("environment of its steps", _ENV, {}),
+        "golden": _GOLDEN,
+        "expect": Said("what holds of each of its steps that does not say otherwise", {"exit": 0}),
+        "steps": Said("its steps, in order", [_SCRIPT, {"run": "false", "expect": {"exit": 1}}]),
+    },
+    "expect_fail": {
+        "reason": Said("why it is expected to fail", "not in this version"),
+        "when": _WHEN,
+    },
+}
+
+
+def described(definitions: Mapping[str, JsonValue]) -> None:
+    """Put the words into the definitions of a schema."""
+    for table, keys in DESCRIBED.items():
+        definition = definitions.get(table)
+        properties = definition.get("properties") if isinstance(definition, dict) else None
+        if not isinstance(properties, dict):
+            continue
+        for key, said in keys.items():
+            schema = properties[key]
+            assert isinstance(schema, dict)
+            properties[key] = {**said.schema(), **schema}

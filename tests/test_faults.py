@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker.errors
 import pytest
@@ -10,8 +11,8 @@ import requests
 import urllib3
 
 from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.faults import CLIENT_ERRORS, translate, translated
-from testronaut_lab.errors import EngineError, SessionLost
+from testronaut_lab.container.faults import CLIENT_ERRORS, mounting, translate, translated
+from testronaut_lab.errors import EngineError, FilesUnseen, SessionLost, UsageError
 
 
 def api_error(status: int, said: str) -> docker.errors.APIError:
@@ -34,6 +35,13 @@ def engine() -> Iterator[Engine]:
         (api_error(404, "No such container: x"), SessionLost, "the container is gone"),
         (api_error(404, "No such exec instance: x"), SessionLost, "the command's container is gone"),
         (api_error(409, "Container x is not running"), SessionLost, "does not run any more"),
+        (api_error(409, "container x is not running"), SessionLost, "does not run any more"),  # Docker 28
+        (api_error(404, "NotFound: process does not exist x: not found"), SessionLost, "the command's container is gone"),
+        (api_error(500, 'exec: "xz": executable file not found in $PATH'), EngineError, "cannot unpack xz"),
+        (api_error(500, 'invalid entry name "../x"'), UsageError, "a name in the archive leads out of it"),
+        (api_error(404, 'no container with name or ID "x" found: no such container'), SessionLost, "container is gone"),
+        (api_error(500, "can only create exec sessions on running containers"), SessionLost, "does not run any more"),
+        (api_error(409, "can only kill running containers. x is in state stopped"), SessionLost, "does not run any more"),
         (api_error(409, "Container x is paused"), SessionLost, "is paused"),
         (api_error(500, "write /x: no space left on device"), EngineError, "disk is full"),
         (api_error(400, "client version 1.99 is too new"), EngineError, "do not speak the same version"),
@@ -77,3 +85,25 @@ def test_a_real_engine_that_knows_no_such_container_means_a_lost_session(engine:
 def test_a_real_engine_that_has_no_such_image_says_so(engine: Engine) -> None:
     with pytest.raises(EngineError, match="there is no such image"), translated("starting"):
         engine.client.containers.create("h3-there-is-none:1")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'invalid mount config for type "bind": bind source path does not exist: {}',
+        "statfs {}: no such file or directory",
+        'error mounting "{}" to rootfs at "/etc/passwd": not a directory',
+    ],
+)
+def test_a_mount_that_the_engine_does_not_find_and_that_is_here_is_told_as_unseen(said: str, tmp_path: Path) -> None:
+    with pytest.raises(FilesUnseen, match="creating x: the engine cannot see our files") as caught:
+        with mounting("creating x", [tmp_path / "other", tmp_path]):
+            raise api_error(400, said.format(tmp_path))
+    assert "TESTRONAUT_LAB_SESSIONS" in (caught.value.hint or "")
+
+
+def test_a_mount_that_is_not_here_either_is_what_the_engine_says(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(EngineError, match="the engine refused") as caught, mounting("creating x", [gone]):
+        raise api_error(400, f"bind source path does not exist: {gone}")
+    assert not isinstance(caught.value, FilesUnseen)

@@ -9,6 +9,7 @@ import lzma
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -230,8 +231,9 @@ def test_names_that_lead_out_of_a_tar_lead_nowhere_on_this_machine(folder: Folde
     outside = folder.path / "outside"
     files = {f"../../../../..{outside}": b"x", str(outside): b"x", "bin/busybox": folder.busybox}
     file = write_tar(folder.path / "evil.tar", files, [*LINKS, ("way", str(folder.path)), ("tmp", "/nowhere")])
-    with Session({"rootfs": str(file)}, root=folder.path) as session:
-        assert session.run("echo hi; touch /tmp/x; ls /tmp").out == "hi\nx\n"
+    with suppress(UsageError):  # Docker refuses it from 28 on
+        with Session({"rootfs": str(file)}, root=folder.path) as session:
+            assert session.run("echo hi; touch /tmp/x; ls /tmp").out == "hi\nx\n"
     assert not outside.exists()
     assert [entry.name for entry in folder.path.iterdir() if entry.name != ".testronaut"] == ["evil.tar"]
 
@@ -332,7 +334,7 @@ def test_a_build_that_fails_ends_with_its_own_last_lines(folder: Folder) -> None
 
 
 def test_a_dockerfile_that_is_none_is_a_usage_error(folder: Folder) -> None:
-    with pytest.raises(UsageError, match=r"building the image it: dockerfile parse error line 1: unknown instruction: FORM"):
+    with pytest.raises(UsageError, match=r"the image it: dockerfile parse error (on )?line 1: unknown instruction: FORM"):
         folder.resolve(Build(folder.dockerfile("FORM scratch")))
 
 
@@ -351,7 +353,7 @@ def test_a_folder_without_a_dockerfile_is_told(folder: Folder) -> None:
 
 
 def test_a_base_that_cannot_be_had_gets_a_hint(folder: Folder) -> None:
-    with pytest.raises(EngineError, match=r"building the image it: .*no such host") as raised:
+    with pytest.raises(EngineError, match=r"building the image it: .*nosuch\.invalid") as raised:
         folder.resolve(Build(folder.dockerfile("FROM nosuch.invalid/thing:1")))
     assert "testronaut-lab images" in (raised.value.hint or "")
 

@@ -26,6 +26,7 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import explanation, translated
 from testronaut_lab.container.localimage import BUILD_REPOSITORY, KIND_LABEL, SOURCE_LABEL, ResolvedImage, look_up
 from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.pull import UNREACHABLE
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.model.files import path_text
 
@@ -33,7 +34,9 @@ BUILD_TIMEOUT_S = 1800.0
 SILENCE_TIMEOUT_S = 900
 _SHOWN_LINES = 8
 _LABELS: Final = {KIND_LABEL: "build", SOURCE_LABEL: "build"}
-_NO_SUCH_BASE: Final = re.compile(r"no such host|connection refused|manifest unknown|pull access denied", re.IGNORECASE)
+_NO_SUCH_BASE: Final = re.compile(
+    rf"{UNREACHABLE.pattern}|manifest unknown|pull access denied|failed to resolve|repository does not exist", re.IGNORECASE
+)
 
 Report = Callable[[str], None]
 

@@ -52,6 +52,8 @@ _IMAGE_HINT = "a name such as debian:bookworm-slim"
 _FAULTS = (
     _Fault(CLIENT_ERRORS, "invalid reference format", UsageError, "that is no name of an image", _IMAGE_HINT),
     _Fault(CLIENT_ERRORS, "resource id was not provided", UsageError, "it has no name", _IMAGE_HINT),  # docker's client itself
+    _Fault(_API, 'exec: "xz"', EngineError, "the engine's machine cannot unpack xz", "sudo apt-get install xz-utils"),
+    _Fault(_API, "invalid entry name", UsageError, "a name in the archive leads out of it", "tar -tf FILE"),  # Docker 28
     _Fault((docker.errors.ImageNotFound,), "", EngineError, "there is no such image on the engine", "testronaut-lab images"),
     _Fault(_API, "no such container", SessionLost, "the container is gone"),
     _Fault(_API, "no such exec", SessionLost, "the command's container is gone"),

@@ -18,7 +18,7 @@ STALL_TIMEOUT_S = 60.0
 _PROGRESS_EVERY_S = 2.0
 
 # What the engine says when no registry was reached at all; anything else is a registry's answer.
-_UNREACHABLE = re.compile(
+UNREACHABLE = re.compile(
     r"no such host|connection refused|i/o timeout|timeout exceeded|timed out|handshake|x509|certificate|unreachable|"
     r"no route to host|name resolution|server misbehaving|connection reset|proxyconnect|deadline exceeded|\bEOF\b",
     re.IGNORECASE,
@@ -30,7 +30,7 @@ class PullRefused(Exception):
 
     def __init__(self, said: str) -> None:
         super().__init__(said)
-        self.unreachable = bool(_UNREACHABLE.search(said))
+        self.unreachable = bool(UNREACHABLE.search(said))
 
 
 def pull(engine: Engine, ref: str, report: Callable[[str], None]) -> None:

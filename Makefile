@@ -2,6 +2,7 @@
 # make user: the part of the tests that shows what an ordinary user has; where root runs `make test`, a new user runs it first.
 # make newest: the tests that need no engine, under the python3 of the newest Debian (RELEASE=trixie).
 # make bench: what a step costs, as tables.  make soak: the tests, with thousands of steps, sequences and faults.
+# make engines: the contract on every engine that Debian has, into docs/engines.md.
 # make engines V2=1: chosen tests under cgroup v2 with systemd, in a kernel of its own, as docs/engines.md has them.
 # Needs python3 (3.11 or newer), make, and root or sudo for what the system's package manager has to install: where neither is
 # to be had, the command to type is printed.
@@ -44,6 +45,10 @@ soak: $(STAMP) engine
 ifeq ($(V2),1)
 engines: $(STAMP) engine
 	$(BIN)/python tests/engines/userlinux.py
+else
+# One row after the other, for hours: ONLY=TEXT chooses rows by their names, TESTS=EXPRESSION tests by theirs.
+engines: $(STAMP) engine
+	$(BIN)/python tests/engines $(addprefix --only ,$(ONLY)) $(if $(TESTS),--tests '$(TESTS)')
 endif
 
 # The dashboard is tested in a real terminal.

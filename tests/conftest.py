@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import docker
 import hypothesis
 import pytest
 from harness import Lab, open_lab
@@ -16,7 +17,8 @@ from harness import Lab, open_lab
 from testronaut_lab.container import image, localimage
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.lock import exclusive
-from testronaut_lab.container.stepuser import CallerInside, caller_inside
+from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
+from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
 from testronaut_lab.workbench import SessionSettings, Workbench
 
@@ -30,7 +32,7 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 SHELLS = ("dash", "bash", "busybox")
-_BUSYBOX_TAG = "testronaut-lab/test-busybox:1"
+_BUSYBOX_TAG = "testronaut-lab/test-busybox:2"
 
 MakeSession = Callable[..., Lab]
 
@@ -68,6 +70,42 @@ def root_allowed(engine: Engine) -> None:
     """For tests whose steps are root."""
     if os.getuid() != 0 and caller_inside(engine) is CallerInside.ITSELF:
         pytest.skip("`user: root` is for callers that are root, and for rootless engines")
+
+
+@pytest.fixture(scope="session")
+def step_user(engine: Engine) -> StepUser:
+    """Who a step is by default on this engine."""
+    return StepUser.choose("lab", caller_inside(engine))
+
+
+@pytest.fixture(scope="session")
+def lacking(engine: Engine, step_user: StepUser, base_image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What this engine cannot give a test, each with the reason; found out by trying."""
+    found = {}
+    with open_lab(base_image, tmp_path_factory.mktemp("blobs"), SessionSettings()) as lab:
+        problems = [body.message for body in lab.events.seen if isinstance(body, Problem)]
+        if any("not enforced" in problem for problem in problems):
+            found["limits"] = "the engine enforces no limits of memory, processors and processes here (docs/limits.md)"
+        if engine.speaks_libpod:
+            found["unread input"] = "Podman cannot remove a container in which nobody reads what is typed (docs/engines.md)"
+        if "Init" not in engine.client.api.inspect_container(lab.session.container_name)["HostConfig"]:
+            found["words"] = "the engine tells a container's configuration in words of its own; what it does is in other tests"
+        try:
+            engine.client.api.pause(lab.session.container_name)
+            engine.client.api.unpause(lab.session.container_name)
+        except docker.errors.APIError:
+            found["pause"] = "the engine cannot pause a container here"
+    if step_user.uid == 0:
+        found["identity"] = "steps have the id of the container's root, their caller's (docs/engines.md)"
+    return found
+
+
+@pytest.fixture(autouse=True)
+def needs(request: pytest.FixtureRequest) -> None:
+    """Skips a test that is marked with what the engine lacks."""
+    for marker in request.node.iter_markers("needs"):
+        if reason := request.getfixturevalue("lacking").get(marker.args[0]):
+            pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +153,7 @@ def _busybox_root(binary: bytes) -> bytes:
     )
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for folder in ("bin", "etc", "home", "proc", "root", "run", "tmp", "var/tmp", "workspace"):
+        for folder in (".", "bin", "etc", "home", "proc", "root", "run", "tmp", "var/tmp", "workspace"):
             info = tarfile.TarInfo(folder)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(info)

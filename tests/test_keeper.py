@@ -53,6 +53,7 @@ def test_a_session_outlives_an_owner_that_sleeps(engine: Engine, owner: Owner) -
     owner.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.needs("pause")
 def test_a_session_outlives_pauses_and_signals_from_outside(engine: Engine, owner: Owner) -> None:
     for _ in range(5):
         engine.client.api.pause(owner.container)
@@ -62,6 +63,7 @@ def test_a_session_outlives_pauses_and_signals_from_outside(engine: Engine, owne
     assert status(engine, owner.container, 3) is None
 
 
+@pytest.mark.needs("limits")
 def test_an_orphan_ends_whatever_it_still_runs(engine: Engine, owner: Owner) -> None:
     api = engine.client.api
     script = "trap '' TERM HUP; b() { b | b & }; b; while :; do (:); done"

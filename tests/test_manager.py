@@ -17,6 +17,7 @@ from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.owner import container_name
 from testronaut_lab.container.protocol import StepContainerSpec
 from testronaut_lab.container.reap import reap
+from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.plan import Limits
 
@@ -51,11 +52,11 @@ def profile(engine: Engine, dash: Lab) -> dict[str, object]:
     return dict(engine.client.api.inspect_container(dash.session.container_name)["HostConfig"])
 
 
+@pytest.mark.needs("words")
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
         ("CapDrop", ["ALL"]),
-        ("CapAdd", ["KILL"]),
         ("SecurityOpt", ["no-new-privileges"]),
         ("Privileged", False),
         ("ReadonlyRootfs", True),
@@ -74,6 +75,13 @@ def profile(engine: Engine, dash: Lab) -> dict[str, object]:
 def test_the_profile_is_as_promised(profile: dict[str, object], key: str, expected: object) -> None:
     found = profile[key]
     assert (found or None) == expected if expected is None else found == expected
+
+
+@pytest.mark.needs("words")
+def test_root_in_a_container_has_the_capabilities_that_it_needs(profile: dict[str, object], step_user: StepUser) -> None:
+    added = profile["CapAdd"] or []
+    assert isinstance(added, list)
+    assert [name.removeprefix("CAP_") for name in added] == list(step_user.capabilities)
 
 
 def test_a_session_that_ends_is_not_started_again(profile: dict[str, object]) -> None:

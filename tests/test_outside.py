@@ -120,6 +120,8 @@ def by_engine(kept: ContainerRoot) -> Root:
 
 def test_the_upper_directory_and_the_engines_diff_tell_the_same_of_every_step(lab: Lab, kept: ContainerRoot) -> None:
     by = (by_overlay(kept), by_engine(kept))
+    if lab.run("mkdir /new && rmdir /new").exit.code:
+        pytest.skip("the engine has the root directory at mode 0555, which root without capabilities cannot write to")
     for root in by:
         root.look()
     for what, (script, expected) in SCRIPTS.items():

@@ -41,6 +41,7 @@ def test_a_container_that_was_removed_is_named_in_the_error(fresh: Lab, engine: 
     assert result.error is not None and "removed" in result.error.message
 
 
+@pytest.mark.needs("pause")
 def test_a_paused_container_is_no_passed_step(fresh: Lab, engine: Engine) -> None:
     fresh.when(b"partial", lambda: engine.client.api.pause(fresh.session.container_name))
     result = fresh.run("echo partial; sleep 300", timeout_s=1)

@@ -8,17 +8,10 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.stepuser import StepUser, caller_inside
+from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.model.result import Status
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def user(engine: Engine) -> StepUser:
-    """Who a step is by default on this engine."""
-    return StepUser.choose("lab", caller_inside(engine))
 
 
 def status_of(lab: Lab) -> dict[str, str]:
@@ -27,16 +20,16 @@ def status_of(lab: Lab) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_a_step_is_the_user_that_fits_the_engine_and_the_caller(dash: Lab, user: StepUser) -> None:
+def test_a_step_is_the_user_that_fits_the_engine_and_the_caller(dash: Lab, step_user: StepUser) -> None:
     fields = status_of(dash)
-    assert (set(fields["Uid"].split()), set(fields["Gid"].split())) == ({str(user.uid)}, {str(user.gid)})
+    assert (set(fields["Uid"].split()), set(fields["Gid"].split())) == ({str(step_user.uid)}, {str(step_user.gid)})
 
 
 @pytest.mark.parametrize("kind", ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"])
-def test_a_step_has_no_capability(dash: Lab, user: StepUser, kind: str) -> None:
+def test_a_step_has_no_capability(dash: Lab, step_user: StepUser, kind: str) -> None:
     held = int(status_of(dash)[kind], 16)
     # the bounding set is the container's: it has CAP_KILL for the keeper, which no_new_privs keeps from everybody else
-    assert held == (1 << 5 if kind == "CapBnd" and user.capabilities else 0)
+    assert held == (1 << 5 if kind == "CapBnd" and step_user.capabilities else 0)
 
 
 def test_a_step_can_gain_no_privileges(dash: Lab) -> None:
@@ -89,11 +82,11 @@ def test_changes_in_tmp_and_home_are_told_apart_from_the_workspace(fresh: Lab) -
     assert [(change.change, change.path) for change in result.outside] == [("added", "/tmp/t"), ("added", "/home/lab/h")]
 
 
-def test_files_of_a_step_are_the_callers_or_of_its_step_user_on_the_host(fresh: Lab, user: StepUser) -> None:
+def test_files_of_a_step_are_the_callers_or_of_its_step_user_on_the_host(fresh: Lab, step_user: StepUser) -> None:
     fresh.run("mkdir -p deep/er; echo x >deep/er/file; chmod 600 deep/er/file; chmod 700 deep").check()
     caller = os.getuid()
     for path in fresh.session._place.workspace.rglob("*"):
-        assert path.lstat().st_uid == (caller or user.uid)
+        assert path.lstat().st_uid == (caller or step_user.uid)
     assert fresh.session.read("deep/er/file") == b"x\n"
 
 

@@ -140,6 +140,7 @@ def test_a_counter_that_could_not_be_read_once_proves_nothing(before: int | None
     assert (monitor.check(), toll.kind_of_end(went_well=False), toll.notes(ExitKind.EXITED)) == (None, ExitKind.EXITED, [])
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_the_memory_of_a_step_is_sampled_while_it_runs(dash: Lab) -> None:
     usage = dash.argv("sh", "-c", HOLDS_64_MIB).check().usage
@@ -147,6 +148,7 @@ def test_the_memory_of_a_step_is_sampled_while_it_runs(dash: Lab) -> None:
     assert 60 * MIB < (usage.peak_memory_bytes or 0) < 200 * MIB
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_page_cache_is_not_memory(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(memory_bytes=256 * MIB))
@@ -161,6 +163,7 @@ def test_a_step_that_is_over_at_once_says_that_its_peak_is_the_kernels(dash: Lab
     assert methods <= {"reset", "since_start", "sampled"} and methods != {"sampled"}
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_readers_hear_of_a_running_steps_usage(fresh: Lab) -> None:
     fresh.run("i=0; while [ $i -lt 1000000 ]; do i=$((i + 1)); done; sleep 0.4").check()
@@ -170,6 +173,7 @@ def test_readers_hear_of_a_running_steps_usage(fresh: Lab) -> None:
     assert samples[0].elapsed_s < 0.25 < samples[-1].elapsed_s
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_the_limit_of_cpus_holds_while_the_step_runs(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(cpus=0.2))
@@ -189,6 +193,7 @@ def test_exit_status_137_alone_is_not_out_of_memory(dash: Lab) -> None:
     assert dash.run("(exit 137)").exit.kind is ExitKind.EXITED
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_a_child_that_runs_out_of_memory_leaves_a_note_on_a_step_that_passes(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(memory_bytes=64 * MIB))
@@ -197,6 +202,7 @@ def test_a_child_that_runs_out_of_memory_leaves_a_note_on_a_step_that_passes(mak
     assert "1 process of the session had to be killed for lack of memory (limits.memory)" in result.notes
 
 
+@pytest.mark.needs("limits")
 @pytest.mark.engine
 def test_a_step_that_meets_the_limit_of_processes_is_ended_at_once(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(pids=20))

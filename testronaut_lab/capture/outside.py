@@ -36,7 +36,7 @@ _NOT_THE_ROOTS = ("proc", "sys", "dev", "run", "var/tmp", "workspace", "tmp")
 # Mounted there by the engine, each a file of its own.
 ENGINE_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 # Ours, or the engine's own.
-_SKIPPED = frozenset({*ENGINE_FILES, ".dockerenv", "etc/passwd", "etc/group"})
+_SKIPPED = frozenset({".dockerenv", "etc/passwd", "etc/group"})
 
 
 _Look = Mapping[str, Entry | None]
@@ -73,12 +73,14 @@ class Root:
     def __init__(self, above: Above, image: Image, home: str, mounted: Mapping[str, Path | None] | None = None) -> None:
         """`home` is mounted, like the workspace and /tmp, and is not the root's.
 
-        `mounted` are the host's files that the engine mounts there, None where we cannot read them.
+        `mounted` are the host's files that the engine mounts there, None where we cannot read them. Without, all of ENGINE_FILES
+        are taken for mounted, and are not looked at.
         """
         self._above = above
         self._image = image
         self._mounts = (*_NOT_THE_ROOTS, home.strip("/"))
         self._mounted = mounted or {}
+        self._skipped = _SKIPPED.union(ENGINE_FILES if mounted is None else mounted)
         self._seen: _Look | None = None
         self._of_image: dict[str, Entry | None] = {}
 
@@ -151,7 +153,7 @@ class Root:
         return any(path == mount or path.startswith(f"{mount}/") for mount in self._mounts)
 
     def _skip(self, path: str) -> bool:
-        return path in _SKIPPED or self._is_elsewhere(path)
+        return path in self._skipped or self._is_elsewhere(path)
 
 
 @dataclass(frozen=True, slots=True)

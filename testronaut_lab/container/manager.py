@@ -185,6 +185,7 @@ def _create(engine: Engine, spec: StepContainerSpec, without: Collection[str]) -
         hostname=spec.hostname,
         working_dir="/",
         labels=dict(spec.labels),
+        stop_signal="SIGKILL",  # the keeper ignores TERM; so does nobody who stops it by hand have to wait
         healthcheck={"test": ["NONE"]},  # it would run beside the steps, as one of their processes
         host_config=host_config,
     )

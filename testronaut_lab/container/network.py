@@ -13,7 +13,7 @@ import docker.errors
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
 
-_IN_USE = (403, 409)  # Docker's status and Podman's for a network with containers on it
+_IN_USE = (403, 409, 500)  # Docker's status and those of Podmans for a network with containers on it
 
 
 def create_network(engine: Engine, name: str, labels: Mapping[str, str]) -> str:

@@ -6,30 +6,53 @@ keepers ignore TERM. So it is killed first.
 
 from __future__ import annotations
 
+import time
+
 import docker.errors
 
 from testronaut_lab.container.engine import Engine
 
 _REMOVED_S = 30.0  # how long the one who removes it may take
+_PATIENCE_S = 10.0
+_PAUSE_S = 0.2
 
 
 def remove_container(engine: Engine, container: str) -> None:
-    """Remove it, by id or name, with its volumes; one that is gone is fine. Raises what docker's client raises."""
+    """Remove it, by id or name, with its volumes; one that is gone is fine. Raises what docker's client raises.
+
+    An engine that fails at it is asked again for some seconds: on a busy machine Podman's runtime cannot delete yet what died
+    this moment.
+    """
     api = engine.client.api
+    deadline = time.monotonic() + engine.pace.deadline_s(_PATIENCE_S)
+    while True:
+        try:
+            _kill(api, container)
+            api.remove_container(container, force=True, v=True)
+            return
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code == 409:
+                return _until_gone(engine, container)  # somebody else is removing it at this moment
+            if error.status_code < 500 or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
+
+
+def _kill(api: docker.APIClient, container: str) -> None:
+    """Kill it and wait for its end: removed while it dies, it is one that the engine's runtime may not be ready to delete."""
+    state = api.inspect_container(container)["State"]
+    if not state["Running"]:
+        return
     try:
+        if state["Paused"]:
+            api.unpause(container)
         api.kill(container)
-    except docker.errors.NotFound:
-        return
-    except docker.errors.APIError:
-        pass  # it does not run, mostly; the removal tells of what is wrong with it
-    try:
-        api.remove_container(container, force=True, v=True)
-    except docker.errors.NotFound:
-        return
+        api.wait(container)
     except docker.errors.APIError as error:
-        if error.status_code != 409:
+        if error.status_code != 409:  # it has stopped meanwhile
             raise
-        _until_gone(engine, container)  # somebody else is removing it at this moment
 
 
 def _until_gone(engine: Engine, container: str) -> None:

@@ -69,7 +69,9 @@ def differences(result: StepResult, do: Do) -> dict[str, tuple[object, object]]:
 
 
 @pytest.mark.parametrize("sentence", BEHAVIOURS)
-def test_contract(lab: Lab, driver: str, sentence: str) -> None:
+def test_contract(lab: Lab, driver: str, sentence: str, lacking: dict[str, str]) -> None:
+    if driver == "plain" and sentence == "the record channel cannot be read" and "identity" in lacking:
+        pytest.skip(lacking["identity"])
     lab.run("cd /workspace")
     found = {}
     for step in BEHAVIOURS[sentence]:

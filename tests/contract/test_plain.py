@@ -33,7 +33,9 @@ def plain(driven_plainly: None, fresh: Lab) -> Lab:
     return fresh
 
 
-@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize(
+    "blow", [pytest.param(blow, marks=pytest.mark.needs("pause") if blow == "paused" else ()) for blow in BLOWS]
+)
 def test_a_container_that_goes_away_mid_step_is_a_lost_session_with_what_came_out(plain: Lab, engine: Engine, blow: str) -> None:
     plain.when(b"partial", lambda: BLOWS[blow](engine, plain.session.container_name))
     result = plain.run("echo partial; sleep 300", timeout_s=2)
@@ -41,24 +43,29 @@ def test_a_container_that_goes_away_mid_step_is_a_lost_session_with_what_came_ou
     assert result.state is ShellState.LOST
 
 
-@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize(
+    "blow", [pytest.param(blow, marks=pytest.mark.needs("pause") if blow == "paused" else ()) for blow in BLOWS]
+)
 def test_a_container_that_goes_away_between_steps_is_a_lost_session(plain: Lab, engine: Engine, blow: str) -> None:
     plain.run("true").check()
     BLOWS[blow](engine, plain.session.container_name)
     assert plain.run("echo never").exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
 
 
+@pytest.mark.needs("limits")
 def test_a_program_that_takes_all_memory_is_told(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(memory_bytes=64 * MIB))
     assert lab.run("sh -c 'a=x; while :; do a=$a$a$a; done'").exit.kind is ExitKind.OOM
     assert lab.out("echo on") == "on\n"
 
 
+@pytest.mark.needs("limits")
 def test_a_step_that_gets_over_the_loss_of_a_process_has_passed(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(memory_bytes=64 * MIB))
     assert lab.run("sh -c 'a=x; while :; do a=$a$a$a; done'; true").exit.kind is ExitKind.EXITED
 
 
+@pytest.mark.needs("limits")
 def test_too_many_processes_are_told_and_ended(make_session: MakeSession) -> None:
     lab = make_session(limits=Limits(pids=20))
     assert lab.run("i=0; while [ $i -lt 40 ]; do sleep 300 & i=$((i + 1)); done").exit.kind is ExitKind.PIDS_LIMIT
@@ -86,8 +93,10 @@ def test_a_job_is_told_by_the_step_that_left_it_only(plain: Lab) -> None:
 def test_what_a_job_writes_after_its_step_is_counted(plain: Lab) -> None:
     started = plain.run("( sleep 0.3; echo late; sleep 300 ) & echo early")
     assert (started.out, started.stdout_stream.open) == ("early\n", True)
-    deadline = time.monotonic() + 20
     driver = plain.session._driver
+    if any("ended the step's output with its shell" in note for note in started.notes):
+        pytest.skip("the engine ends the streams of an exec with its first process; the step says so")
+    deadline = time.monotonic() + 20
     while plain.run("true").ok and time.monotonic() < deadline and not driver.late_bytes:
         continue
     assert driver.late_bytes == len("late\n")

@@ -7,7 +7,9 @@ the shell's knowledge of its jobs; a step that made some of these has a note tha
 asked (a function is found by its definition in the step's text; bash tells all). `$$` is another number in each step.
 
 A step's output are the exec's own frames, up to a mark (`ending.py`). The engine reads for 2 s after an exec's end what a
-process left behind writes and drops the rest: both streams are `open` then, and the step has a note. What the shells report
+process left behind writes and drops the rest: both streams are `open` then, and the step has a note. Some engines (Podman)
+end the streams with the exec's first process: whether one that is left behind would still write cannot be known there, so that
+both streams are `open` after every step that left one, with a note. What the shells report
 goes to /run/lab.state, a file on the container's own /run that root makes and reads by the watchdog: steps can write to it,
 which makes them an error, but not read, replace or remove it (one that runs as root can). Files reach the step by the
 read-only run directory. Only the two shells know their nonces, which come by the exec's stdin.
@@ -20,6 +22,7 @@ import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
@@ -50,6 +53,8 @@ from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 _HELD_WAIT_S = 1.0
 _START_TIMEOUT_S = 60.0
+_LATER = b"later"
+_SPEAK_LATER = ("/bin/sh", "-c", f"( sleep 1; echo {_LATER.decode()} ) &")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +248,28 @@ class PlainDriver:
         for stream in streams:
             stream.flush()
         notes: list[str] = []
-        if is_open:
+        if over.code is not None and watch.is_closed and left_behind and self._ends_streams_early:
+            is_open = True
+            notes.append("the engine ended the step's output with its shell: what a process left behind writes is lost")
+        elif is_open:
             notes.append("a process left behind holds the step's output open; what it writes 2 s after the step's end is lost")
         state = self._carry(over, bool(left_behind), notes)
         out, err = (capture.finish(open_=is_open) for capture in captures)
         cwd = self._carried.cwd
         return ShellEnd(over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes))
+
+    @cached_property
+    def _ends_streams_early(self) -> bool:
+        """Whether the engine ends an exec's streams with its first process, whoever still holds them. Takes a second to try."""
+        attached = self._container.attach(_SPEAK_LATER, user=self._spec.user, env={}, cwd="/")
+        streams = (MarkedStream(Words(), _LATER), MarkedStream(Words(), _LATER))
+        watch = ExecWatch(attached, self._wake, streams)
+        try:
+            watch.until_closed(self._container.patience_s(_START_TIMEOUT_S))
+        finally:
+            watch.close()
+            self._guard.sweep()
+        return not any(stream.is_marked for stream in streams)
 
     def _carry(self, over: _Over, has_jobs: bool, notes: list[str]) -> ShellState:
         statement = over.statement

@@ -1,0 +1,136 @@
+"""`make engines`: the whole contract on every engine that Debian has, as root and as an ordinary user, into docs/engines.md.
+
+    python tests/engines [--only TEXT]… [--tests -k EXPRESSION] [--no-figures]
+
+Takes hours. Each row is written when it is done; rows that are not asked for stay as they are. Ends with 1 if a test failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import enginetable
+from enginecells import ROOT, WHOLE, run_tests
+from otherengines import OtherEngine, Started, here, started
+
+from testronaut_lab.container.engine import Engine, connect
+from testronaut_lab.container.image import resolve
+from testronaut_lab.model.plan import ImageSpec
+
+ORDINARY = 1017  # of nobody on most machines, and not the number that steps have for root
+IMAGES = ("testronaut-lab/base:debian-bookworm-slim", "testronaut-lab/test-busybox:2")
+OTHERS = tuple(
+    OtherEngine(program, codename, rootless)
+    for program, codename, rootless in (
+        ("docker", "trixie", False),
+        ("docker", "forky", False),
+        ("docker", "trixie", True),
+        ("docker", "forky", True),
+        ("podman", "bookworm", False),
+        ("podman", "trixie", False),
+        ("podman", "forky", False),
+        ("podman", "bookworm", True),
+        ("podman", "trixie", True),
+        ("podman", "forky", True),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`other` is None for the engine that runs."""
+
+    other: OtherEngine | None
+    caller: int
+
+    @property
+    def id(self) -> str:
+        return f"{'here' if self.other is None else self.other.id}-{'root' if self.caller == 0 else 'user'}"
+
+    def start(self, outer: Engine) -> AbstractContextManager[Started]:
+        if self.other is None:
+            return here(outer, self.caller)
+        return started(outer, self.other, self.caller, IMAGES, print)
+
+
+def main() -> int:
+    asked = _parser().parse_args()
+    outer = connect()
+    resolve(outer, ImageSpec("debian:bookworm-slim"), print)
+    failed = 0
+    for cell in _cells():
+        if asked.only and not any(text in cell.id for text in asked.only):
+            continue
+        print(f"\n== {cell.id}", flush=True)
+        with cell.start(outer) as there:
+            row = _row(there, asked)
+        rows = {**enginetable.load(), row.key: row}
+        enginetable.save(rows.values())
+        print(f"{row.engine}, {row.user}: {row.passed} passed, {len(row.failed)} failed, {sum(row.skipped.values())} skipped")
+        failed += len(row.failed)
+    outer.close()
+    return 1 if failed else 0
+
+
+def _cells() -> Iterator[Cell]:
+    """An ordinary user sees one user's rows: root's are root's to make."""
+    callers = (0, ORDINARY) if os.getuid() == 0 else (os.getuid(),)
+    for other in (None, *OTHERS):
+        for caller in callers:
+            if caller != 0 or other is None or not other.rootless:
+                yield Cell(other, caller)
+
+
+def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
+    counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
+    if counted.failed:
+        print(counted.said, flush=True)
+    figures = {} if asked.no_figures else _figures(there)
+    told = there.engine.client.api.info()
+    rootless = any("rootless" in option for option in told.get("SecurityOptions") or ())
+    limits = "" if told.get("MemoryLimit") and not rootless else ", no limits"
+    info = there.engine.info
+    return enginetable.Row(
+        engine=f"{info.name.capitalize()} {info.version.split('+')[0]}{', rootless' if rootless else ''}",
+        cgroup=f"v{told.get('CgroupVersion', '1')}, {told.get('CgroupDriver')}{limits}",
+        user="root" if there.caller == 0 else "ordinary",
+        passed=counted.passed,
+        failed=counted.failed,
+        skipped=counted.skipped,
+        figures=figures,
+    )
+
+
+def _figures(there: Started) -> dict[str, float]:
+    other = there.caller != os.getuid()
+    said = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "engines" / "figures.py")],
+        env=there.environment(),
+        user=there.caller if other else None,
+        group=there.caller if other else None,
+        extra_groups=there.groups if other else None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    return dict(json.loads(said.splitlines()[-1]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tests/engines", description="The table of engines.")
+    parser.add_argument("--only", action="append", default=[], help="rows whose name has this text, such as podman-trixie-user")
+    parser.add_argument("--tests", default="", help="of the tests those that fit, as pytest's -k has it")
+    parser.add_argument("--no-figures", action="store_true", help="measure nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

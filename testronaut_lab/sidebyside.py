@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.normalize import Normalizing
 from testronaut_lab.golden.render import sorted_changes
+from testronaut_lab.model.ignoring import without_ignored_of_run
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import Captured, RunResult, StepResult
 from testronaut_lab.model.sidebyside import SideBySide
@@ -21,7 +22,7 @@ _MAX_BYTES = 1 << 20  # of more, only whether it is the same is looked at
 
 def side_by_side(result: RunResult) -> tuple[SideBySide, ...]:
     """One for each plan that ran in more than one cell of its matrix."""
-    return compare_cells(result, _seen)
+    return compare_cells(without_ignored_of_run(result), _seen)
 
 
 def _seen(step: StepResult) -> Mapping[str, Seen]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.judge.expect import check, without_ignored
+from testronaut_lab.judge.expect import check
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileState, FileType
 from testronaut_lab.model.globs import named_by
+from testronaut_lab.model.ignoring import matching_nothing, without_ignored
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, OutsideChange, Status, StepResult, Usage
 
@@ -316,6 +317,26 @@ def test_what_a_path_is_beside_its_content_holds_or_is_told() -> None:
         ("files.a.txt.owner", "root", "lab"),
         ("files.l.target", "x", "../x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "left"),
+    [
+        (("out/",), ["data"]),
+        (("/out",), ["data"]),
+        (("*.json",), ["data", "out"]),
+        (("*.json", "!b.json"), ["data", "out", "out/b.json"]),
+        (("**/out/**",), ["data"]),
+        (("data", "nothing"), ["out", "out/a.json", "out/b.json"]),
+        ((), ["data", "out", "out/a.json", "out/b.json"]),
+    ],
+)
+def test_what_is_ignored_follows_gitignores_rules(ignore: tuple[str, ...], left: list[str]) -> None:
+    made = FileChange(ChangeKind.ADDED, "out", FileType.DIR, mode=0o755)
+    paths = ("data", "out/a.json", "out/b.json")
+    result = step_result(changes=(made, *(change(ChangeKind.ADDED, path) for path in paths)))
+    assert sorted(each.path for each in without_ignored(result, ignore).changes) == left
+    assert matching_nothing(ignore, [result]) == [each for each in ignore if each == "nothing"]
 
 
 def test_changes_outside_the_workspace_are_exact_where_they_are_asked_about() -> None:

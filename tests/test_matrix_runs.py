@@ -16,6 +16,7 @@ from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.events import OutputChunk, Problem, StepOverruled
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plans
+from testronaut_lab.report.html import run_html
 
 pytestmark = pytest.mark.engine
 
@@ -227,3 +228,20 @@ def test_from_python_a_plan_runs_in_its_cells_or_in_some(tmp_path: Path) -> None
 def test_an_overruled_step_is_told_of_once_for_each(matrix: Matrix) -> None:
     matrix.run([1, 2], OWN, update=True)
     assert ["m::main[v=1]::s"] == [e.body.nodeid for e in matrix.listener.events if isinstance(e.body, StepOverruled)]
+
+
+@pytest.mark.engine
+def test_what_a_plan_ignores_differs_in_no_view_and_what_names_nothing_is_said(tmp_path: Path) -> None:
+    tree = {
+        "image": "debian:bookworm-slim",
+        "matrix": {"word": ["a", "b"]},
+        "ignore": ["*.log", ".cache/", "never"],
+        "steps": [{"run": "mkdir .cache; echo $MATRIX_WORD >.cache/x; echo $MATRIX_WORD >y.log; echo same >z"}],
+    }
+    result = PlanRun(list(parse_plans(tree, root=tmp_path)), RunOptions()).run([])
+    (beside,) = result.side_by_side()
+    assert beside.differences == ()
+    page = run_html(result)
+    assert " 644 z" in page and " 644 y.log" not in page
+    assert all("ignore 'never' matched no change in this plan" in plan.notes for plan in result.plans)
+    assert "y.log" in [change.path for change in result.plans[0].cases[0].steps[0].changes]

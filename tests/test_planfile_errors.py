@@ -57,7 +57,7 @@ def expect(**keys: object) -> dict[str, object]:
         (plan(env={"A-B": "1"}), "env.A-B: expected a name of letters, digits and _, found 'A-B'"),
         (plan(env={"A": "\0"}), "env.A: a NUL byte cannot stand here"),
         (plan(env={"A": None}), "env.A: expected text, found nothing"),
-        (plan(ignore=["../x"]), "ignore[0]: expected a path without empty parts, '.' and '..', found '../x'"),
+        (plan(ignore=["../x"]), "ignore[0]: expected a pattern as in a .gitignore, found '../x'"),
         (plan(setup={}), "setup: expected a list of a command or a table, found a table"),
         (plan(steps=[]), "steps: expected at least 1, found an empty list"),
         (plan(limits={"timeout": "2d"}),

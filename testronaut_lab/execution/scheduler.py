@@ -235,7 +235,7 @@ def _announcement(number: int, plan: Plan) -> PlanStarted:
     written += [(step.nodeid, step.line) for case in plan.cases for step in steps[case.nodeid]]
     lines = tuple((nodeid, line) for nodeid, line in written if line is not None)
     where = (_file(plan), plan.image.ref, plan.network, plan.user)
-    return PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial, lines=lines)
+    return PlanStarted(number, plan.name, *where, cases, cell=plan.cell, partial=plan.partial, lines=lines, ignore=plan.ignore)
 
 
 def _file(plan: Plan) -> str | None:

@@ -67,13 +67,6 @@ def check(expect: Expect, result: StepResult, workspace: Workspace) -> tuple[Mis
     )
 
 
-def without_ignored(result: StepResult, ignore: tuple[str, ...]) -> StepResult:
-    """The result without the changes that the plan's `ignore` names: recorded, but not judged."""
-    inside = tuple(change for change in result.changes if not matches_any(ignore, change.path))
-    outside = (each for each in result.outside if not matches_any(ignore, each.path))
-    return replace(result, changes=inside, outside=tuple(each for each in outside if not matches_any(ignore, each.path[1:])))
-
-
 def stream_bytes(name: str, stream: Captured) -> bytes:
     """All kept bytes of a stream. Raises CaptureError if they are gone."""
     try:

@@ -16,9 +16,10 @@ from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.ballot import Ballot, Question, cells_text
-from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end, without_ignored
+from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
+from testronaut_lab.model.ignoring import without_ignored
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import Step
 from testronaut_lab.model.result import ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult

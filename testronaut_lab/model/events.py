@@ -47,6 +47,7 @@ class PlanStarted:
     """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases).
 
     `partial` says that cases or steps were left out. `lines` are (node id, line in the file) of cases and steps, where known.
+    `ignore` are the plan's patterns of changes that are not judged.
     """
 
     plan: int
@@ -59,6 +60,7 @@ class PlanStarted:
     cell: tuple[tuple[str, str], ...] = ()
     partial: bool = False
     lines: tuple[tuple[str, int], ...] = ()
+    ignore: tuple[str, ...] = ()
     kind: Literal["plan_started"] = "plan_started"
 
 

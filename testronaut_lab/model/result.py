@@ -339,6 +339,7 @@ class PlanResult:
     """`error` is what kept the plan from running its cases at all (image, installation); None otherwise.
 
     `notes` are about the plan as a whole and change no status. `started` is None where the plan's beginning is not known.
+    `ignore` are the patterns of changes that are recorded and not judged.
     """
 
     name: str
@@ -353,6 +354,7 @@ class PlanResult:
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
     started: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "env": Said("environment of all steps", _ENV, {}),
         "limits": Said("what a step and a session may take", {"timeout": "60s", "memory": "512MiB"}),
         "normalize": _NORMALIZE,
-        "ignore": Said("globs of changes that are recorded and not judged", ["**/.cache/**"], []),
+        "ignore": Said("patterns as in a .gitignore, of changes that are recorded and not judged", [".cache/", "*.log"], []),
         "golden": _GOLDEN,
         "expect": Said("what holds of every step that does not say otherwise", {"stderr": {"empty": True}}),
         "matrix": Said("keys with lists of values: the plan runs once for each combination", {"jq": ["1.6", "1.7"]}),

@@ -144,7 +144,7 @@ _SHARED: Final[dict[str, Kind | Key]] = {
     "env": terms.ENV,
     "limits": LIMITS,
     "normalize": NORMALIZE,
-    "ignore": terms.GLOBS,
+    "ignore": terms.IGNORE,
     "golden": GOLDEN,
     "expect": EXPECT,
 }

@@ -133,6 +133,13 @@ def changed_path(value: str) -> str:
     return value if value == "." else workspace_path(value)
 
 
+def ignore_pattern(value: str) -> str:
+    """One line of a gitignore."""
+    if not value.strip() or "\n" in value or "\0" in value or value.startswith("#") or ".." in value.split("/"):
+        raise ValueError(f"expected a pattern as in a .gitignore, found {value!r}")
+    return value
+
+
 def any_path(value: str) -> str:
     return outside_path(value) if value.startswith("/") else workspace_path(value)
 

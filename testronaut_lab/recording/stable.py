@@ -14,7 +14,7 @@ from typing import Final
 
 from testronaut_lab.golden.patterns import NAMED, patterns
 from testronaut_lab.golden.render import GoldenTree, render
-from testronaut_lab.judge.expect import without_ignored
+from testronaut_lab.model.ignoring import without_ignored
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import GoldenSpec, Step
 from testronaut_lab.model.result import ExitKind, StepResult

@@ -11,6 +11,7 @@ from html import escape
 
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.files import FileChange
+from testronaut_lab.model.ignoring import without_ignored_of_run
 from testronaut_lab.model.result import (
     Captured,
     CaseAttempt,
@@ -64,7 +65,7 @@ def run_html(result: RunResult) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in result.totals.items() if count) or "no cases"
     parts = [_line(_badge(result.status), _strong(counts), _dim(result.run), _dim(result.started))]
     parts += _error(result.error)
-    for plan in result.plans:
+    for plan in without_ignored_of_run(result).plans:
         parts += _plan(plan)
     if any(plan.cell for plan in result.plans):
         parts += [part for beside in result.side_by_side() for part in beside_html(beside)]

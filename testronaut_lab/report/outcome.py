@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from testronaut_lab.model.events import StepJudged, StepOverruled
+from testronaut_lab.model.ignoring import matching_nothing
 from testronaut_lab.model.result import (
     CaseAttempt,
     CaseResult,
@@ -69,11 +70,12 @@ def plan_result(plan: PlanView) -> PlanResult:
         error=plan.error,
         notes=plan_notes(plan),
         started=None if plan.started_wall is None else iso_time(plan.started_wall),
+        ignore=plan.ignore,
     )
 
 
 def plan_notes(plan: PlanView) -> tuple[str, ...]:
-    """What is to be said of a plan that has ended: the normalising rules that found nothing in any golden of it.
+    """What is to be said of a plan that has ended: its rules and patterns that found nothing in all of it.
 
     Of a plan of which not all was run, or judged, nobody knows.
     """
@@ -85,7 +87,9 @@ def plan_notes(plan: PlanView) -> tuple[str, ...]:
     for step in steps:
         if step.result is not None and step.result.normalized is not None:
             fired.update(step.result.normalized.fired)
-    return tuple(f"normalize {name!r} matched nothing in any golden of this plan" for name, count in fired.items() if not count)
+    idle = [f"normalize {name!r} matched nothing in any golden of this plan" for name, count in fired.items() if not count]
+    results = [step.result for step in steps if step.result is not None]
+    return (*idle, *(f"ignore {each!r} matched no change in this plan" for each in matching_nothing(plan.ignore, results)))
 
 
 def iso_time(wall: float) -> str:

@@ -156,6 +156,7 @@ class PlanView:
     cell: tuple[tuple[str, str], ...] = ()
     planned: bool = True
     partial: bool = False
+    ignore: tuple[str, ...] = ()
     status: Stage | Status = Stage.RUNNING
     image: ImageInfo | None = None
     image_note: str | None = None
@@ -183,7 +184,9 @@ class PlanView:
 
 def announced(body: PlanStarted, wall: float) -> PlanView:
     """A plan whose cases are known and wait."""
-    plan = PlanView(body.plan, body.name, body.file, body.image, body.network, body.user, body.cell, partial=body.partial)
+    plan = PlanView(
+        body.plan, body.name, body.file, body.image, body.network, body.user, body.cell, partial=body.partial, ignore=body.ignore
+    )
     plan.lines, plan.started_wall = dict(body.lines), wall
     plan.cases = [CaseView(case_id, nodeid, tags, count) for case_id, nodeid, tags, count in body.cases]
     return plan

@@ -30,8 +30,9 @@ mkdir -p /tmp/lab/.git && cd /checkout && tar -c --exclude ./.venv --exclude ./.
 cd /tmp/lab
 python3 -m venv /tmp/venv
 /tmp/venv/bin/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
-chown -R 1000:1000 /tmp/lab
-exec setpriv --reuid 1000 --regid 1000 --clear-groups /tmp/venv/bin/pytest --no-cov -p no:cacheprovider -m 'not engine'
+useradd --user-group ordinary
+chown -R ordinary: /tmp/lab
+exec setpriv --reuid ordinary --regid ordinary --clear-groups /tmp/venv/bin/pytest --no-cov -p no:cacheprovider -m 'not engine'
 """
 
 

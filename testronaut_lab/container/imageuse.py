@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from testronaut_lab.cachefolder import cache_folder
 from testronaut_lab.container.engine import Engine
 
 _MAX_NOTE_BYTES = 64 * 1024
@@ -99,4 +98,4 @@ class ImageUses:
 def image_uses(engine: Engine) -> ImageUses:
     """Those of an engine, which is told apart by this machine's name and the engine's socket."""
     place = sha256(f"{platform.node()}:{engine.socket_path}".encode()).hexdigest()[:16]
-    return ImageUses(user_cache_path("testronaut-lab") / "images" / place)
+    return ImageUses(cache_folder() / "images" / place)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from testronaut_lab.cachefolder import HINT, cache_folder
 from testronaut_lab.errors import EngineError
 
 
@@ -19,12 +18,12 @@ def exclusive(name: str, on_wait: Callable[[], None], folder: Path | None = None
 
     The kernel frees it when its owner dies, so there is no deadline. Look again for what you wanted to make once you hold it.
     """
-    folder = folder or user_cache_path("testronaut-lab") / "locks"
+    folder = folder or cache_folder() / "locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise EngineError(f"making the lock {name} in {folder}: {error}", hint=f"ls -ld {folder}") from error
+        raise EngineError(f"making the lock {name} in {folder}: {error}", hint=HINT) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,8 +31,7 @@ from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
 
-from platformdirs import user_cache_path
-
+from testronaut_lab.cachefolder import cache_folder
 from testronaut_lab.container.owner import Claim, Label, Owner, container_name
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
@@ -172,7 +171,7 @@ class SessionDir:
 def sessions_root() -> Path:
     """Where sessions live; TESTRONAUT_LAB_SESSIONS names another place, which the engine must be able to mount from."""
     override = os.environ.get("TESTRONAUT_LAB_SESSIONS")
-    return Path(override) if override else user_cache_path("testronaut-lab") / "sessions"
+    return Path(override) if override else cache_folder() / "sessions"
 
 
 def abandoned(root: Path | None = None, *, kept: bool = False) -> Iterator[Path]:

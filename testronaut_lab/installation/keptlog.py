@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from testronaut_lab.cachefolder import cache_folder
 
 KEPT_LOGS = 200
 KEPT_LINES = 20_000
@@ -60,4 +60,4 @@ def _forget_old(folder: Path) -> None:
 
 
 def _folder() -> Path:
-    return user_cache_path("testronaut-lab") / "install-logs"
+    return cache_folder() / "install-logs"

@@ -12,7 +12,7 @@ import pytest
 from commandline import HELLO, Project, environment, stopped_by
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.reap import reap
 from testronaut_lab.errors import ExitStatus
 
@@ -41,7 +41,7 @@ class Stopped(Project):
 
     @property
     def containers(self) -> list[str]:
-        prefix = container_name("", self.sessions)
+        prefix = container_name("", folder_id(self.sessions))
         listed = self._engine.client.containers.list(all=True, filters={"name": prefix})
         return [str(container.name) for container in listed]
 

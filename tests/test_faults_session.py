@@ -22,7 +22,7 @@ from conftest import SOAK
 from harness import Lab, open_lab
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.reap import reap
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import EngineError
@@ -191,7 +191,7 @@ def test_a_session_that_starts_behind_a_broken_line_is_right_or_leaves_nothing(
         print(f"{proxy.struck}; {error}")
     proxy.heal()
     reap(engine)
-    assert (fifos(), left_over(engine, container_name("", sessions_root()))) == (held, [])
+    assert (fifos(), left_over(engine, container_name("", folder_id(sessions_root())))) == (held, [])
 
 
 @pytest.mark.parametrize("line", ["leader", "watchdog"])

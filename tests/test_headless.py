@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.headless import PlanRun, RunOptions, run_plans
@@ -109,7 +109,7 @@ def test_a_run_that_is_stopped_ends_at_once_and_leaves_no_container(plan: Plan, 
     assert result.exit_status is ExitStatus.TERMINATED
     assert [found.status for found in result.plans[0].cases[0].steps] == [Status.ERROR, Status.SKIPPED]
     names = [name for entry in engine.client.api.containers(all=True) for name in entry["Names"]]
-    assert not any(name.startswith(f"/{container_name('', sessions_root())}") for name in names)
+    assert not any(name.startswith(f"/{container_name('', folder_id(sessions_root()))}") for name in names)
 
 
 def test_an_image_that_cannot_be_had_is_an_error_of_the_plan(plan: Plan) -> None:

@@ -15,7 +15,7 @@ from roots import LINKS, busybox_of, content_of, write_tar
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import origin_of, resolve
 from testronaut_lab.container.imagecache import ManagedImage, list_images, remove_images
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.model.plan import Build, ImageSource, ImageSpec, Load, Rootfs
 
@@ -41,7 +41,7 @@ def mine(engine: Engine) -> list[ManagedImage]:
 
 def left_overs(engine: Engine) -> list[str]:
     """Containers and networks of sessions of these tests; their sessions root is their own."""
-    prefix = container_name("", sessions_root())
+    prefix = container_name("", folder_id(sessions_root()))
     containers = [each.name for each in engine.client.containers.list(all=True, filters={"name": prefix})]
     return [str(name) for name in [*containers, *(each.name for each in engine.client.networks.list(names=[prefix]))]]
 

@@ -14,7 +14,7 @@ from commandline import HELLO, Project, environment
 
 from testronaut_lab import InstallError, Session, StepFailed, UsageError, run_plan
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status
@@ -37,7 +37,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def containers(engine: Engine) -> set[str]:
-    listed = engine.client.containers.list(all=True, filters={"name": container_name("", sessions_root())})
+    listed = engine.client.containers.list(all=True, filters={"name": container_name("", folder_id(sessions_root()))})
     return {str(container.name) for container in listed}
 
 
@@ -265,7 +265,7 @@ def test_sessions_are_closed_at_exit_also_those_that_nobody_remembers(engine: En
     ended = subprocess.run([sys.executable, "-c", AT_EXIT], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.split()[1:]) == (0, ["4"]), ended.stderr
     assert list(sessions.glob("[!.]*")) == []
-    assert engine.client.containers.list(all=True, filters={"name": container_name("", sessions)}) == []
+    assert engine.client.containers.list(all=True, filters={"name": container_name("", folder_id(sessions))}) == []
 
 
 def test_steps_have_no_network_but_loopback_unless_asked_for(shared: Session, tmp_path: Path) -> None:

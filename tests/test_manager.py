@@ -14,7 +14,7 @@ from owners import containers, networks
 from testronaut_lab.container import manager, security
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.network import create_network, remove_network
-from testronaut_lab.container.owner import container_name
+from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.protocol import StepContainerSpec
 from testronaut_lab.container.reap import reap
 from testronaut_lab.container.stepuser import StepUser
@@ -121,7 +121,7 @@ def test_a_session_that_cannot_start_leaves_no_directories(engine: Engine, root:
     with pytest.raises(EngineError):
         make_session(shell="no-such-shell")
     assert list(root.glob("[!.]*")) == []
-    assert not [name for name in containers(engine) if name.startswith(container_name("", root))]
+    assert not [name for name in containers(engine) if name.startswith(container_name("", folder_id(root)))]
 
 
 def test_removing_what_is_not_there_is_fine(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,13 +19,20 @@ SLEEPER = "import sys; print(flush=True); sys.stdin.read()"
 def test_a_folder_has_one_id_however_often_it_is_asked(tmp_path: Path) -> None:
     assert known_folder_id(tmp_path / "sessions") is None
     made = folder_id(tmp_path / "sessions")
-    assert (len(made), folder_id(tmp_path / "sessions"), known_folder_id(tmp_path / "sessions")) == (32, made, made)
+    assert (folder_id(tmp_path / "sessions"), known_folder_id(tmp_path / "sessions")) == (made, made)
 
 
 def test_two_folders_have_two_ids_also_at_the_same_path(tmp_path: Path) -> None:
     first = folder_id(tmp_path / "sessions")
     (tmp_path / "sessions").rename(tmp_path / "away")
     assert folder_id(tmp_path / "sessions") != first
+
+
+def test_a_copy_of_a_folder_is_another_folder_and_a_folder_that_was_moved_is_not(tmp_path: Path) -> None:
+    made = folder_id(tmp_path / "sessions")
+    shutil.copytree(tmp_path / "sessions", tmp_path / "copy")
+    (tmp_path / "sessions").rename(tmp_path / "moved")
+    assert (folder_id(tmp_path / "moved"), folder_id(tmp_path / "copy") == made) == (made, False)
 
 
 def test_those_who_ask_at_once_get_the_same_id(tmp_path: Path) -> None:
@@ -90,6 +98,6 @@ def test_labels_with_a_word_for_a_number_say_nothing() -> None:
 
 
 def test_names_tell_the_session_and_nothing_of_others(tmp_path: Path) -> None:
-    name = container_name("0a1b2c3d", tmp_path)
+    name = container_name("0a1b2c3d", folder_id(tmp_path))
     assert [session_in(f"{name}{end}") for end in ("", "-net", "-install")] == ["0a1b2c3d"] * 3
     assert [session_in(other) for other in ("tlab-mine", f"x{name}", f"{name}-x", "web")] == [None] * 4

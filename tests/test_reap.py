@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from testronaut_lab.container.builder import install_container
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network
-from testronaut_lab.container.owner import folder_id
 from testronaut_lab.container.reap import reap
 from testronaut_lab.container.sessiondir import SessionDir
 from testronaut_lab.container.stepuser import StepUser
+from testronaut_lab.errors import CaptureError
 
 pytestmark = pytest.mark.engine
 
@@ -130,7 +131,6 @@ def test_a_copy_of_a_folder_removes_nothing_of_the_first(
 ) -> None:
     owner = make_owner()
     shutil.copytree(root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
-    assert folder_id(tmp_path / "copy") == folder_id(root)
     assert removed(engine, tmp_path / "copy", owner) == []
     assert owner.container in containers(engine)
 
@@ -186,14 +186,53 @@ def test_a_job_and_its_host_that_share_a_folder_remove_only_the_dead(
 def test_of_a_job_whose_folder_is_gone_nothing_proves_that_it_is_dead(
     engine: Engine, root: Path, make_owner: MakeOwner, tmp_path: Path
 ) -> None:
-    """A copy of its folder (an image with a sessions folder in it) has the same id; the process is of another pid namespace."""
+    """An image with a sessions folder in it gives two jobs folders of the same id; the process is of another pid namespace."""
     owner = make_owner(within=job(root, root))
     owner.kill()
     (tmp_path / "two").mkdir()
-    shutil.copy(root / ".folder", tmp_path / "two/.folder")
+    os.link(root / ".folder", tmp_path / "two/.folder")
     reaped = reap(engine, tmp_path / "two")
     assert of(reaped.removed, owner) == []
     assert of((left.name for left in reaped.left_alone), owner) == [owner.container]
+
+
+def test_a_copy_of_a_folder_removes_no_session_that_was_kept_in_the_first(
+    engine: Engine, root: Path, make_session: MakeSession, tmp_path: Path
+) -> None:
+    lab = make_session()
+    name = lab.session.container_name
+    lab.session.close(keep=True)
+    shutil.copytree(root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("run"))
+    assert name not in reap(engine, tmp_path / "copy", kept=True).removed
+    assert name in reap(engine, root, kept=True).removed
+
+
+def test_sessions_that_begin_while_others_reap_are_left_alone(engine: Engine, root: Path, make_session: MakeSession) -> None:
+    removed: list[str] = []
+    over = threading.Event()
+
+    def keep_reaping() -> None:
+        while not over.is_set():
+            removed.extend(reap(engine, root).removed)
+
+    reapers = [threading.Thread(target=keep_reaping) for _ in range(2)]
+    for reaper in reapers:
+        reaper.start()
+    try:
+        labs = [make_session(network="internet") for _ in range(3)]
+        said = [lab.out("echo on") for lab in labs]
+    finally:
+        over.set()
+        for reaper in reapers:
+            reaper.join()
+    assert said == ["on\n"] * 3
+    assert [name for name in removed if name.startswith(tuple(lab.session.container_name for lab in labs))] == []
+
+
+def test_a_folder_whose_id_is_something_else_is_named(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / ".folder").mkdir()
+    with pytest.raises(CaptureError, match="looking whose the sessions folder"):
+        reap(engine, tmp_path)
 
 
 def test_what_the_keeper_has_ended_is_removed_by_anybody(

@@ -111,9 +111,9 @@ class Label:
         return label
 
 
-def container_name(session: str, root: Path) -> str:
-    """`tlab-FOLDER-SESSION`, for people: whose it is the labels tell. Raises OSError if the folder cannot be written."""
-    return f"{NAME_PREFIX}{folder_id(root)[:8]}-{session}"
+def container_name(session: str, folder: str) -> str:
+    """`tlab-FOLDER-SESSION`, for people: whose it is the labels tell. `folder` is a folder's id."""
+    return f"{NAME_PREFIX}{folder[:8]}-{session}"
 
 
 def session_in(name: str) -> str | None:
@@ -142,12 +142,13 @@ def folder_id(root: Path) -> str:
 
 
 def known_folder_id(root: Path) -> str | None:
-    """The id of a sessions folder; None where none was made yet."""
+    """The id of a sessions folder; None where none was made yet. A copy of the folder has another one, by the file's inode."""
     try:
-        text = (root / _FOLDER_FILE).read_text()
+        with (root / _FOLDER_FILE).open(errors="replace") as file:
+            text, inode = file.read(), os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
         return None
-    return text.strip() if _FOLDER_ID.fullmatch(text) else None
+    return f"{text.strip()}:{inode}" if _FOLDER_ID.fullmatch(text) else None
 
 
 def start_ticks(pid: int) -> int:

@@ -84,12 +84,16 @@ class Reaped:
 def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> Reaped:
     """Remove the containers, networks and directories of sessions that are proved dead; with `kept` also those left on purpose.
 
-    Raises EngineError where the engine does not tell what there is, or goes away meanwhile.
+    Raises EngineError where the engine does not tell what there is, or goes away meanwhile, CaptureError where the folder cannot
+    be read.
     """
     root = root or sessions_root()
     with translated("looking for what was left behind"):
         found = _left_overs(engine)
-    judge = _Judge(root, kept=kept)
+    try:
+        judge = _Judge(root, kept=kept)
+    except OSError as error:
+        raise CaptureError(f"looking whose the sessions folder {root} is: {error}", hint=f"ls -la {root}") from error
     dead = [each for each in found if judge.is_dead(each)]
     ended = {(each.label.owner, each.session) for each in dead if each.label is not None and each.keeper_ended}
     dead += [each for each in found if each not in dead and each.label and (each.label.owner, each.session) in ended]

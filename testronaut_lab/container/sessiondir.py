@@ -95,7 +95,7 @@ class SessionDir:
 
     def claim(self, orphan_timeout_s: float) -> Claim:
         """What the engine is told of whose this is."""
-        name = container_name(self.id, self.path.parent)
+        name = container_name(self.id, self._label.owner.folder)
         return Claim(name, self._label.as_mapping(), self.keeper, orphan_timeout_s)
 
     @property
@@ -191,17 +191,18 @@ def lease_of(path: Path, inode: int | None = None) -> Lease:
     """What a session's directory tells of its owner; one with another lease than `inode` is another session's copy."""
     if not path.is_dir():
         return Lease.ABSENT
-    if (path / "kept").exists():
-        return Lease.KEPT
+    kept = (path / "kept").exists()
     try:
         fd = os.open(path / "lease", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Lease.FREE  # somebody was killed while he removed it
+        return Lease.KEPT if kept else Lease.FREE  # somebody was killed while he removed it
     except PermissionError:
         return Lease.HIDDEN
     try:
         if inode not in (None, os.fstat(fd).st_ino):
             return Lease.ABSENT
+        if kept:
+            return Lease.KEPT
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask at once do not take each other for owners
     except BlockingIOError:
         return Lease.HELD

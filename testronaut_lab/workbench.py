@@ -39,11 +39,11 @@ from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_ins
 from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
 from testronaut_lab.execution.driver import probe
-from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.channel import REPORTS, Channel
+from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
+from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.plain import PlainDriver
 from testronaut_lab.execution.driver.protocol import Driver
-from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
-from testronaut_lab.execution.driver.shell import ShellDriver
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.execution.undoing import History
@@ -314,7 +314,7 @@ class Workbench:
         if self._driver == "plain":
             channel.close()
             return probe.started(plain())
-        fast = ShellDriver(container, channel, shell, meter, late.hear)
+        fast = FastDriver(container, channel, shell, meter, late.hear)
         if self._driver == "fast":
             return probe.started(fast)
         driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)
@@ -361,6 +361,7 @@ def _spec(
         user_namespace=user.user_namespace,
         mounts=(
             BindMount(directory.run, RUN_DIR, read_only=True),
+            BindMount(directory.run / REPORTS, f"{RUN_DIR}/{REPORTS}"),
             BindMount(directory.workspace, WORKSPACE),
             BindMount(directory.home, user.home),
             BindMount(directory.tmp, "/tmp"),

@@ -9,10 +9,8 @@ from conftest import MakeSession
 from harness import Lab
 
 from testronaut_lab.execution.context import StepRequest
-from testronaut_lab.execution.driver import lineage
+from testronaut_lab.execution.driver.fast.driver import ENDED_NOTE
 from testronaut_lab.model.result import ExitKind, ShellState, Status
-
-STALE = "`$$` is no longer the shell's own number"
 
 pytestmark = pytest.mark.engine
 
@@ -120,16 +118,38 @@ def test_a_shell_that_kills_itself_is_restored(own_shell: Lab) -> None:
     assert own_shell.out("echo $kept") == "1\n"
 
 
-def test_a_restored_shell_keeps_the_number_it_calls_its_own(own_shell: Lab) -> None:
+def test_a_restored_shell_has_its_number_back(own_shell: Lab) -> None:
     before = own_shell.out("echo $$")
-    assert own_shell.run("exit 0").notes == (STALE,)
+    for _ in range(3):
+        assert own_shell.run("exit 0").state is ShellState.RESTORED
+        assert own_shell.out("echo $$; sh -c 'echo $PPID'") == before * 2
+    assert own_shell.run("kill -9 $$").exit.code == 137
     assert own_shell.out("echo $$") == before
-    assert own_shell.run("kill -9 $$").exit.code not in (0, 137)
 
 
-def test_a_stale_number_is_noted_once_and_where_a_script_names_it(own_shell: Lab) -> None:
-    notes = [own_shell.run(script).notes for script in ("exit 1", "exit 2", "echo hi", "echo $$", "echo $$", "exit 3")]
-    assert notes == [(), (), (), (STALE,), (), ()]
+def test_a_restored_shell_has_its_number_back_beside_a_job_of_before(own_shell: Lab) -> None:
+    before = own_shell.out("echo $$")
+    own_shell.run("exit 0")
+    own_shell.run("sleep 300 >/dev/null 2>&1 &").check()
+    own_shell.run("exit 0")
+    assert own_shell.out("echo $$") == before
+
+
+def test_a_step_that_ends_its_shell_says_whose_state_goes_on(shell: Lab) -> None:
+    assert shell.run("cd /tmp; exit 3").notes == (ENDED_NOTE,)
+    assert shell.out("pwd") == "/workspace\n"
+
+
+def test_a_step_that_kills_all_but_its_shell_ends_as_the_shell_says(own_shell: Lab) -> None:
+    own_shell.run("export kept=1; cd /tmp").check()
+    result = own_shell.run("kill -9 -1; echo alive; exit 0")
+    assert (result.error, result.exit.code, result.out, result.state) == (None, 0, "alive\n", ShellState.LOST)
+    assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
+
+
+def test_the_status_of_a_step_whose_program_kills_all_is_that_of_its_shell(own_shell: Lab) -> None:
+    assert own_shell.run("sh -c 'kill -ABRT -1'").exit.code == 134
+    assert own_shell.out("echo on") == "on\n"
 
 
 def test_set_e_ends_the_step_at_the_first_failure(shell: Lab) -> None:
@@ -211,17 +231,6 @@ def test_the_output_of_an_exit_trap_belongs_to_the_step(shell: Lab) -> None:
     assert (result.out, result.exit.code) == ("bye\n", 5)
 
 
-def test_streams_that_a_step_closes_are_there_for_the_next(shell: Lab) -> None:
-    shell.run("exec 0<&- 1>&- 2>&-")
-    result = shell.run("cat; echo out; echo err >&2", stdin=b"in\n")
-    assert (result.out, result.err) == ("in\nout\n", "err\n")
-
-
-def test_streams_that_a_step_sends_elsewhere_are_back_for_the_next(shell: Lab) -> None:
-    assert shell.run("exec >/dev/null 2>&1; echo gone").out == ""
-    assert shell.out("echo back") == "back\n"
-
-
 def test_closing_other_descriptors_does_not_stop_the_session(shell: Lab) -> None:
     shell.run("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-").check()
     assert shell.run("exit 6").exit.code == 6
@@ -229,10 +238,21 @@ def test_closing_other_descriptors_does_not_stop_the_session(shell: Lab) -> None
 
 def test_a_descriptor_that_the_shell_holds_is_noted_and_ends_with_exit(make_session: MakeSession) -> None:
     lab = make_session()
-    result = lab.run("exec 5>held; kept=1")
+    result = lab.run("mkfifo held; exec 5<>held; kept=1")
     assert any("file descriptor 5" in note for note in result.notes)
-    assert lab.run("echo x >&5; exit 2").state is ShellState.LOST
-    assert lab.out("cat held; echo [$kept]") == "x\n[]\n"
+    assert lab.run("exit 2").state is ShellState.LOST
+    assert lab.out("echo [$kept]") == "[]\n"
+
+
+def test_a_file_that_the_shell_holds_is_held_by_a_restored_one_too(fresh: Lab) -> None:
+    fresh.run("exec 5>held; kept=1").check()
+    assert fresh.run("echo x >&5; exit 2").state is ShellState.RESTORED
+    assert fresh.out("echo y >&5; cat held; echo [$kept]") == "x\ny\n[1]\n"
+
+
+def test_a_lock_that_the_shell_holds_is_held_by_no_copy(fresh: Lab) -> None:
+    fresh.run("exec 5>lock; flock 5").check()
+    assert fresh.out("exec 5>&-; exec 6>lock; flock -n 6 && echo free; exec 6>&-") == "free\n"
 
 
 def test_a_directory_with_a_newline_in_its_name_carries_on(shell: Lab) -> None:
@@ -264,37 +284,9 @@ def test_a_shell_that_is_killed_while_it_reports_is_restored_or_started_anew(own
     assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
 
 
-def test_a_step_may_kill_the_shells_supervisor(own_shell: Lab) -> None:
-    own_shell.run("cd /tmp; export kept=1; kill -9 $PPID").check()
-    after = own_shell.run("exit 3")
-    # the supervisor may die so late that the step after is without one; then it says that nobody knows how its shell ended
-    assert (after.status, after.exit.code) in ((Status.FAILED, 3), (Status.ERROR, None))
-    assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
-
-
 def test_a_session_can_be_closed_twice(fresh: Lab) -> None:
     fresh.session.close()
     fresh.session.close()
-
-
-def test_a_shell_that_was_restored_too_often_is_replaced_before_its_stack_is_full(
-    fresh: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lineage, "MAX_DEPTH", 2)
-    fresh.run("cd /tmp; export KEPT=yes; lost=1")
-    ends = [fresh.run("exit 3") for _ in range(3)]
-    assert [end.state for end in ends] == [ShellState.RESTORED, ShellState.RESTORED, ShellState.LOST]
-    assert "too many times" in ends[2].notes[0]
-    assert fresh.out('echo "$PWD $KEPT ${lost-gone}"') == "/tmp yes gone\n"
-    assert fresh.run("exit 4").state is ShellState.RESTORED  # the count begins anew
-
-
-def test_a_shell_that_ends_after_its_supervisor_was_killed_is_an_error_and_no_guess(own_shell: Lab) -> None:
-    own_shell.run("cd /tmp; export kept=1").check()
-    result = own_shell.run("kill -9 $PPID; sleep 0.4; exit 3")
-    assert (result.status, result.exit.code, result.state) == (Status.ERROR, None, ShellState.LOST)
-    assert result.error is not None and "supervisor" in result.error.message
-    assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
 
 
 def test_a_step_that_is_unwanted_before_it_begins_is_ended(fresh: Lab) -> None:

@@ -92,6 +92,11 @@ class CgroupMeter:
         self._inner = {pid: self._inner.get(pid) or _inner_pid(self._proc, pid) for pid in found}
         return None if None in self._inner.values() else frozenset(pid for pid in self._inner.values() if pid)
 
+    def host_pids(self) -> frozenset[int] | None:
+        """Their numbers on the host."""
+        found = self._members()
+        return None if found is None else frozenset(map(int, found))
+
     def _members(self) -> list[bytes] | None:
         """Their numbers as we see them; None where there is no list, or the container is gone, and its group with it."""
         try:

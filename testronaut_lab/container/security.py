@@ -41,7 +41,8 @@ _KEPT = "/run/lab/kept"
 
 # Reaps orphans, and no signal that a step may send ends it. `read` waits on a FIFO, so that it costs nothing, and SIGCHLD
 # interrupts it. A plain `sleep` would leave zombies (which count against the pids limit); an init with a child dies with that
-# child when a step runs `kill -9 -1`.
+# child when a step runs `kill -9 -1`. After the line `lazy` it reaps with each line that it reads and not before, so that the
+# owner can look how a child of its own has ended.
 #
 # It is also a dead-man's switch. The owner holds the FIFO open and has put a line into it. Who can read the line shares the FIFO
 # with the owner, and opens it anew, for reading only: the end of file then says that the owner's process is gone, asleep or
@@ -49,8 +50,9 @@ _KEPT = "/run/lab/kept"
 # keeper then becomes a `sleep`, which needs no fork that a full pids table could refuse, and with it the container ends.
 _SCRIPT = (
     "trap '' TERM HUP INT QUIT USR1 USR2; trap c=1 CHLD; exec 3<>{fifo}; until read x <&3; do wait; done; exec 3<{fifo}; n=0; "
-    'while [ $n -lt 3 ]; do c=; if read x <&3 || [ "$c" ]; then n=0; else n=$((n + 1)); fi; wait; done; '
-    "if [ -e {kept} ]; then exec 3<>{fifo}; while :; do read x <&3; wait; done; fi; "
+    'while [ $n -lt 3 ]; do c=; if read x <&3 || [ "$c" ]; then n=0; else n=$((n + 1)); fi; '
+    "case $x in lazy) trap - CHLD ;; esac; wait; done; "
+    "if [ -e {kept} ]; then trap : CHLD; exec 3<>{fifo}; while :; do read x <&3; wait; done; fi; "
     "command -v sleep >/dev/null && exec sleep {seconds}; exit 0"
 )
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, Container
 from testronaut_lab.errors import CaptureError, SessionLost
+from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, quote
+from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.outcome import ShellEnd
-from testronaut_lab.execution.driver.script import RUN_DIR, Command, quote
-from testronaut_lab.execution.driver.shell import ShellDriver
-from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch
 
@@ -81,7 +80,7 @@ class NotStarted(Exception):
 class Launcher:
     """Starts commands apart in one session; from the session's thread only."""
 
-    def __init__(self, container: Container, driver: ShellDriver, run_dir: Path, blobs: BlobSink) -> None:
+    def __init__(self, container: Container, driver: FastDriver, run_dir: Path, blobs: BlobSink) -> None:
         self._container = container
         self._driver = driver
         self._dir = run_dir

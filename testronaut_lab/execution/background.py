@@ -19,10 +19,9 @@ from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Attached
 from testronaut_lab.errors import EngineError, LabError
 from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
+from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds, Command
+from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.guests import Guests
-from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import ShellDriver
-from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState
 
@@ -131,7 +130,7 @@ class BackgroundPrograms:
 
     def __init__(
         self,
-        driver: ShellDriver,
+        driver: FastDriver,
         launcher: Launcher,
         new_capture: Callable[[], StreamCapture],
         probes: Probes,

@@ -14,9 +14,9 @@ from testronaut_lab.container.protocol import Container
 from testronaut_lab.execution.apart import ApartEnd, Launcher
 from testronaut_lab.execution.background import STOP_GRACE_S, BackgroundPrograms, Probes
 from testronaut_lab.execution.context import SessionPlace, StepRequest
-from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellDriver
-from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.execution.driver.command import Bounds, Command
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.placing import Placer
 from testronaut_lab.execution.terminal import Terminals
 from testronaut_lab.model.result import Captured, ExitKind, Mismatch, ShellState, Status, StepResult
@@ -28,7 +28,7 @@ class Beside:
     def __init__(
         self,
         container: Container,
-        driver: ShellDriver,
+        driver: FastDriver,
         meter: Meter,
         place: SessionPlace,
         blobs: BlobSink,

@@ -26,11 +26,11 @@ from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLo
 from testronaut_lab.execution.apart import ApartEnd
 from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
+from testronaut_lab.execution.driver.command import Bounds, Command
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.protocol import Driver
-from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellDriver
-from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer
@@ -107,10 +107,10 @@ class LiveSession:
         self._placer = Placer(place.workspace, place.owner)
         # they start from what the session's shell has exported, which the plain driver does not keep at hand
         self._beside: Beside | None = None
-        if isinstance(driver, ShellDriver):
+        if isinstance(driver, FastDriver):
             self._beside = Beside(container, driver, meter, place, blobs, lambda: StreamCapture(blobs, limits.output_bytes))
         self._undoing: Undoing | None = None
-        if history is not None and self._beside is not None and isinstance(driver, ShellDriver):
+        if history is not None and self._beside is not None and isinstance(driver, FastDriver):
             trees = {WORKSPACE: place.workspace, **places}
             self._undoing = Undoing(history, driver, self._beside, blobs, trees, emit)
         self._lost: str | None = None
@@ -285,7 +285,7 @@ class LiveSession:
             raise
 
     def _kind(self) -> str:
-        return "the plain driver" if not isinstance(self._driver, ShellDriver) else "a session without undo"
+        return "the plain driver" if not isinstance(self._driver, FastDriver) else "a session without undo"
 
     def _look_again(self) -> Mapping[str, Snapshot]:
         self._look_away()

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, assert_never
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import AttachedTerminal, Container
 from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
-from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.shell import Meter, ShellDriver
+from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds, Command
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.toll import Toll
-from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
@@ -54,7 +54,7 @@ _NAMES = {
 class Terminals:
     """Runs a session's steps that have terminals, one at a time. From the session's thread, but for `interrupt`."""
 
-    def __init__(self, container: Container, driver: ShellDriver, launcher: Launcher, meter: Meter) -> None:
+    def __init__(self, container: Container, driver: FastDriver, launcher: Launcher, meter: Meter) -> None:
         self._container = container
         self._driver = driver
         self._launcher = launcher

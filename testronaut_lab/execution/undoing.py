@@ -20,10 +20,9 @@ from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.execution.apart import FORGET
 from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, StepRequest
-from testronaut_lab.execution.driver.rewind import Checkpoint, CopyGone, Rewound
-from testronaut_lab.execution.driver.script import Command, quote
-from testronaut_lab.execution.driver.shell import ShellDriver
-from testronaut_lab.execution.driver.watch import Bounds
+from testronaut_lab.execution.driver.command import Bounds, Command, quote
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.rewind import Checkpoint, CopyGone, Rewound
 from testronaut_lab.execution.restoring import Restored, Restorer
 from testronaut_lab.model.events import Body, StepsUndone
 from testronaut_lab.model.files import path_bytes, path_text
@@ -88,7 +87,7 @@ class Undoing:
     def __init__(
         self,
         history: History,
-        driver: ShellDriver,
+        driver: FastDriver,
         beside: Beside,
         blobs: BlobSink,
         trees: Mapping[str, Path],
@@ -143,7 +142,7 @@ class Undoing:
         if any(done.root for done in undone):
             raise FreshContainerNeeded("the undone steps had changed the root file system")
         notes = self._notes_of_programs(moment)
-        held = self._driver.rewinder.holds_files
+        held = self._driver.rewinder.loses_files(moment.shell)
         restored: list[str] = []
         try:
             rewound = self._driver.rewinder.rewind(moment.shell, lambda: restored.extend(self._restore(moment, look)))

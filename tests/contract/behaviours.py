@@ -210,11 +210,22 @@ BEHAVIOURS: dict[str, tuple[Do, ...]] = {
     "without stdin a step reads an end at once": (Do("cat; read x; echo $?", "1\n"),),
     "stdin that is not read is not there for the next step": (Do("true", stdin=b"left\n" * 3000), Do("cat", "")),
     "a program reads what the shell left of stdin": (Do("read x; cat; unset x", "b\n", stdin=b"a\nb\n"),),
-    "streams that a step closes are there for the next": (
-        Do("exec 0<&- 1>&- 2>&-", code=None),
-        Do("cat; echo err >&2", "in\n", err="err\n", stdin=b"in\n"),
+    "streams that a step closes stay closed until it opens them, as in a shell": (
+        Do("exec 4>&1 5>&2 0<&- 1>&- 2>&-", note="file descriptor", plain={"code": None}),
+        Do("cat; echo out", "", err="", code=None, plain={"out": "out\n", "err": None}),
+        Do("exec </dev/null >&4 2>&5 4>&- 5>&-", plain={"code": None, "err": None, "state": None}),
+        Do("cat; echo out; echo err >&2", "in\nout\n", err="err\n", stdin=b"in\n"),
     ),
-    "streams that a step sends elsewhere are back for the next": (Do("exec >/dev/null 2>&1; echo gone"), Do("echo on", "on\n")),
+    "streams that a step sends elsewhere stay there, as in a shell": (
+        Do("exec 3>&1 >/dev/null; echo gone", note="file descriptor 3"),
+        Do("echo still gone", "", plain={"out": "still gone\n"}),
+        Do("exec >&3 3>&-; echo back", "back\n", plain={"out": None, "code": None, "state": None}),
+    ),
+    "a duplicate of stdout or stderr is that of each later step": (
+        Do("exec 3>&1 4>&2", note="file descriptor 3"),
+        Do("echo out >&3; echo err >&4", "out\n", err="err\n", plain={"out": "", "err": None, "code": None, "state": None}),
+        Do("exec 3>&- 4>&-"),
+    ),
     "a program may open /dev/stdout again": (Do("echo a; echo b >/dev/stdout; echo c >/dev/stderr", "a\nb\n", err="c\n"),),
     "a descriptor that the shell opens carries on": (
         Do("exec 5>held", note="file descriptor 5"),
@@ -255,13 +266,13 @@ BEHAVIOURS: dict[str, tuple[Do, ...]] = {
             "echo junk >>$channel",
             error="Tampered",
             state=None,
-            env={"channel": "/run/lab/ctl"},
+            env={"channel": "/run/lab/end/x"},
             plain={"env": {"channel": "/run/lab.state"}},
         ),
         Do("echo on", "on\n"),
     ),
     "the record channel cannot be read": (
-        Do("cat $channel 2>/dev/null", code=1, env={"channel": "/run/lab/ctl"}, plain={"env": {"channel": "/run/lab.state"}}),
+        Do("cat $channel 2>/dev/null", code=1, env={"channel": "/run/lab/end/x"}, plain={"env": {"channel": "/run/lab.state"}}),
     ),
     "the run directory cannot be written to": (Do("touch /run/lab/x 2>/dev/null || rm /run/lab/step 2>/dev/null", code=1),),
     # what a step asks for

@@ -22,9 +22,11 @@ from testronaut_lab.workbench import SessionSettings, Workbench
 class _FilesOnly(Channel):
     """As on an engine in another kernel: the container sees a FIFO of its own under each name."""
 
-    def _fifo(self, name: str, mode: int, flags: int) -> int:
-        os.close(super()._fifo(name, mode, flags))
-        return super()._fifo(f"{name}.{secrets.token_hex(4)}", mode, flags)
+    def fifo(self, name: str, mode: int, flags: int) -> int:
+        fd = super().fifo(f"{name}.{secrets.token_hex(4)}", mode, flags)
+        os.mkfifo(f"{self.path}/{name}")
+        os.chmod(f"{self.path}/{name}", mode)
+        return fd
 
 
 class _Nothing(_FilesOnly):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from testronaut_lab.execution.driver.script import quote
+from testronaut_lab.execution.driver.command import quote
 
 _NAME = re.compile(r"(?:(?:export|declare|typeset)\s+(?:-\S+\s+)*)?([A-Za-z_][A-Za-z0-9_]*)(?==|$)", re.DOTALL)
 _FUNCTION = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(\s*\)")

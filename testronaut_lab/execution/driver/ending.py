@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from testronaut_lab.container.protocol import Attached
-from testronaut_lab.execution.driver.watch import CHECK_EVERY_S, Bounds
+from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.result import ExitKind
 
 

@@ -27,10 +27,13 @@ from functools import cached_property
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import EngineError, SessionLost
-from testronaut_lab.execution.driver import script
+from testronaut_lab.execution.driver import plainscript
 from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.command import Bounds, Command, ShellSpec, quote
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
+from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
+from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.held import HeldStreams
 from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
@@ -44,11 +47,8 @@ from testronaut_lab.execution.driver.plainscript import (
     opening,
     step_line,
 )
-from testronaut_lab.execution.driver.script import ShellSpec
-from testronaut_lab.execution.driver.shell import KILL_TIMEOUT_S, Meter
 from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.surroundings import Surroundings
-from testronaut_lab.execution.driver.watch import Bounds
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 _HELD_WAIT_S = 1.0
@@ -131,7 +131,7 @@ class PlainDriver:
         self._held.read(None)
         return self._held.bytes_seen
 
-    def run(self, command: script.Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
+    def run(self, command: Command, out: StreamCapture, err: StreamCapture, bounds: Bounds) -> ShellEnd:
         """See `protocol.Driver`."""
         self._held.read(None)
         self._guard.toll.count_from_here()
@@ -165,26 +165,26 @@ class PlainDriver:
         except BlockingIOError:
             return
 
-    def _prepare(self, command: script.Command) -> _Nonces:
+    def _prepare(self, command: Command) -> _Nonces:
         """Put what the step's shell reads where it finds it."""
         carried = self._carried
         files = {
-            "env": carried.env_text() + f"__lab_d={script.quote(carried.cwd)} __lab_q={script.quote(carried.oldpwd)}\n",
+            "env": carried.env_text() + f"__lab_d={quote(carried.cwd)} __lab_q={quote(carried.oldpwd)}\n",
             "options": carried.options_text(),
-            "step": script.step_text(command, traced=carried.is_traced, stderr=PROGRAMS_STDERR),
+            "step": plainscript.step_text(command, traced=carried.is_traced, stderr=PROGRAMS_STDERR),
         }
-        if script.needs_brackets(command):
+        if plainscript.needs_brackets(command):
             # the directory is changed by the line itself, which can tell when that fails
-            where = f"__lab_w={script.quote(command.cwd or '')}\n"
-            files["before"] = script.before_text(replace(command, cwd=None)) + where
-            files["after"] = script.after_text(command, carried.cwd)
+            where = f"__lab_w={quote(command.cwd or '')}\n"
+            files["before"] = plainscript.before_text(replace(command, cwd=None)) + where
+            files["after"] = plainscript.after_text(command, carried.cwd)
         for name, text in files.items():
             self._channel.put(name, text.encode(errors="surrogateescape"))
         if command.stdin:
             self._channel.put("stdin", command.stdin)
         return _Nonces(secrets.token_hex(16), secrets.token_hex(16))
 
-    def _begin(self, command: script.Command, nonces: _Nonces, streams: tuple[MarkedStream, MarkedStream]) -> ExecWatch:
+    def _begin(self, command: Command, nonces: _Nonces, streams: tuple[MarkedStream, MarkedStream]) -> ExecWatch:
         spec = self._spec
         attached = self._container.attach(leader(spec.shell, can_catch=self._can_catch), user=spec.user, env=spec.env, cwd="/")
         watch = ExecWatch(attached, self._wake, streams)

@@ -10,8 +10,9 @@ from importlib.resources import files
 
 from testronaut_lab.container import security
 from testronaut_lab.execution.driver.carry import Carried
-from testronaut_lab.execution.driver.script import MERGE, RUN_DIR, Command, needs_brackets, quote, sourcing
+from testronaut_lab.execution.driver.command import RUN_DIR, Command, quote
 
+MERGE = r"\command exec 2>&1 && "
 STATE_FILE = "/run/lab.state"
 
 # Each step has a shell of its own, in which 3 is free until a script of the step takes it.
@@ -82,3 +83,54 @@ def step_line(command: Command, carried: Carried, nonce: str, functions: Sequenc
 
 def _catching(can_catch: bool) -> str:
     return r"\command " if can_catch else "\\"
+
+
+def before_text(command: Command) -> str:
+    """What is sourced before the step: lasting exports, then its own environment and directory."""
+    lines = [rf"\command export {name}={quote(value)}" for name, value in command.exports.items()]
+    for i, (name, value) in enumerate(command.env.items()):
+        lines.append(f'__lab_h{i}=${{{name}+x}} __lab_v{i}="${{{name}-}}"')
+        lines.append(rf"\command export {name}={quote(value)}")
+    if command.cwd is not None:
+        lines.append('__lab_o="${OLDPWD-}"')
+        lines.append(rf"\command cd -- {quote(command.cwd)} 2>/dev/null")
+    return "\n".join(lines) + "\n"
+
+
+def after_text(command: Command, cwd: str) -> str:
+    """What is sourced after it: the environment and directory as they were."""
+    lines: list[str] = []
+    for i, name in enumerate(command.env):
+        restore = rf'\command export {name}="$__lab_v{i}"'
+        lines.append(rf'if \command [ "$__lab_h{i}" ]; then {restore}; else \command unset {name}; fi')
+        lines.append(rf"\command unset __lab_h{i} __lab_v{i}")
+    if command.cwd is not None:
+        lines.append(rf'\command cd -- {quote(cwd)} 2>/dev/null || \command :; OLDPWD="${{__lab_o-}}"; \command unset __lab_o')
+    return "\n".join(lines) + "\n"
+
+
+def needs_brackets(command: Command) -> bool:
+    return bool(command.env or command.exports or command.cwd is not None)
+
+
+def step_text(command: Command, *, traced: bool, stderr: str) -> str:
+    """What is sourced: the script itself, so that it runs in the session's shell; or a subshell that becomes the program.
+
+    The program's stderr is `stderr`, a redirection. The shell's own is not it while it waits, see `sourcing`.
+    """
+    trace = r"\command set -x; " if traced else ""
+    if command.argv is not None:
+        return f"{trace}( \\command exec {' '.join(quote(arg) for arg in command.argv)} ) {stderr}\n"
+    assert command.run is not None
+    # bash, in a promoted copy, would become the program of a last `…; program` that nothing follows, and end with it
+    return f"{trace}{command.run}\n\n"
+
+
+def sourcing(command: Command, *, can_catch: bool, keep: str = "") -> str:
+    """What sources it. Of a program that a signal killed a shell says «Aborted» on its stderr, which is not the program's.
+
+    So the shell's is nothing while it waits for exact arguments; `keep` is a redirection that is made before.
+    """
+    aside = "" if command.argv is None else f"{keep} 2>/dev/null"
+    source = rf"{_catching(can_catch)}. {RUN_DIR}/step{aside}"
+    return f"( {source} )" if command.isolated else source

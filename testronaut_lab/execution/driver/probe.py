@@ -19,18 +19,17 @@ from enum import Enum
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost, UsageError
 from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.protocol import Driver
-from testronaut_lab.execution.driver.script import RUN_DIR
 from testronaut_lab.execution.driver.watchdog import Watchdog, WatchdogLost
 
 PATIENCE_S = 2.0
 _WORD_S = 60.0
 _FIFO_S = 2.0
 _SLACK = 10
-_PROBED = 0  # a step's number that no step has
 _SAY = (
-    f'IFS= read -r a <{RUN_DIR}/nonce && printf "%s\\n" "$a"; '
-    f'IFS= read -r b <{RUN_DIR}/probe && printf "%s\\n" "$b" >{RUN_DIR}/{_PROBED}.o'
+    f'IFS= read -r a <{RUN_DIR}/nonce || exit; printf "%s\\n" "$a"; '
+    f'IFS= read -r b <{RUN_DIR}/probe.i && printf "%s\\n" "$b" >{RUN_DIR}/probe.o'
 )
 
 
@@ -88,18 +87,17 @@ def look_through(container: Container, channel: Channel, user: str) -> Sharing:
     """
     word, other = secrets.token_hex(8), secrets.token_hex(8)
     channel.put("nonce", f"{word}\n".encode())
-    channel.open_gate("probe")
-    fds = channel.open_streams(_PROBED)
+    question, answer = channel.fifo("probe.i", 0o444, os.O_RDWR), channel.fifo("probe.o", 0o222, os.O_RDONLY)
     attached = container.attach(["/bin/sh", "-c", _SAY], user=user, env={}, cwd="/")
     try:
-        channel.pass_gate("probe", other)
-        return _listen(attached, fds[0], word.encode(), other.encode(), container.patience_s)
+        os.write(question, f"{other}\n".encode())
+        return _listen(attached, answer, word.encode(), other.encode(), container.patience_s)
     finally:
         attached.close()
-        for fd in fds:
-            os.close(fd)
-        channel.forget_streams(_PROBED)
-        channel.close_gate("probe")
+        os.close(question)
+        os.close(answer)
+        for name in ("probe.i", "probe.o", "nonce"):
+            channel.remove(name)
 
 
 def _listen(attached: Attached, fifo: int, word: bytes, other: bytes, patience_s: Callable[[float], float]) -> Sharing:

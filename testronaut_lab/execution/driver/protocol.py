@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
+from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.outcome import ShellEnd
-from testronaut_lab.execution.driver.script import Command
-from testronaut_lab.execution.driver.watch import Bounds
 
 
 class Driver(Protocol):

@@ -1,0 +1,220 @@
+"""What is said to the session's shell, and what the host knows of it from its answers.
+
+Steps are sent here as `steps.py` writes them, and so are words of our own, whose output belongs to no step. How a step that did
+not come to its end is ended, and how the session goes on, is `driver.py`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, one_line
+from testronaut_lab.execution.driver.fast import entering, text
+from testronaut_lab.execution.driver.fast.checkpoints import Known, Traced
+from testronaut_lab.execution.driver.fast.exchange import End, Exchange, Gone, Outlet, Told
+from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.steps import NODEID, Reader, Writer, Written, has_few_files
+from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
+from testronaut_lab.execution.driver.fast.supervisor import Supervisor
+from testronaut_lab.execution.driver.fast.text import Feed, Status
+from testronaut_lab.execution.driver.outcome import REFUSED
+from testronaut_lab.model.result import ErrorInfo
+
+_OUR_FILE = re.compile(rf"^.*?(?:{RUN_DIR}/\S+: )?(?:line )?\d+: ")
+FOREVER = Bounds(float("inf"), output_limit=False)
+
+Sinks = tuple[Sink, Sink]
+
+
+@dataclass(slots=True)
+class Step:
+    """One command on its way. What the shell said before the text that set them: `environment`, `directory`; None if none did."""
+
+    command: Command
+    bounds: Bounds
+    started: float
+    sinks: Sinks
+    notes: list[str] = field(default_factory=list)
+    error: ErrorInfo | None = None
+    environment: str | None = None
+    directory: str | None = None
+
+    @property
+    def was_entered(self) -> bool:
+        return bool(self.environment is not None and self.command.env) or self.directory is not None
+
+
+class Conversation:
+    """With one session's shell, whichever process that is. From the session's thread."""
+
+    def __init__(self, supervisor: Supervisor, channel: Channel, name: str, cwd: str, wake: int) -> None:
+        self.known = Known(Status(), "", cwd)
+        self._supervisor = supervisor
+        self._channel = channel
+        self._writer = Writer(channel)
+        self._name = name
+        self._wake = wake
+        self._nodeid = ""
+        self._was_forked = False
+        self.was_tampered_with = False
+
+    def begin_anew(self, known: Known) -> None:
+        """Another process is the shell now, of which this is known."""
+        self.known = known
+        self._nodeid = ""
+        self._was_forked = True
+
+    def settle_in(self, cwd: str) -> End:
+        """Let a new shell go to its directory, as if it had begun there."""
+        end, _, _ = self.say(text.first_text(cwd, is_bash=self._supervisor.shell.is_bash), FOREVER, time.monotonic())
+        if isinstance(end, Told):
+            self.known = Known(Status(), end.report.options, self._supervisor.shell.cwd() or cwd)
+        return end
+
+    def perform(self, step: Step) -> End:
+        """Send the step itself, and wait for its end."""
+        supervisor = self._supervisor
+        shell, reach = supervisor.shell, supervisor.reach
+        written = self._writer.step(step.command, self._reader(), shell.held() if step.command.argv is not None else [])
+        for sink in step.sinks:
+            sink.cut, sink.cut_line, sink.renamed = written.cut, written.cut_line, written.renamed
+            sink.refused = f"/end/{written.nonce}".encode()
+        lent = None
+        if isinstance(reach, Traced) and (written.stdin is not None or written.merge):
+            lent = reach.lend(shell, written.stdin, merge=written.merge)
+        end = self._exchange(written, self._outlets(step.sinks), step.bounds, step.started)
+        if lent is not None and isinstance(reach, Traced) and isinstance(end, Told):
+            reach.take_back(shell, lent)
+        if isinstance(end, Told):
+            self._learn(step.command, end)
+        return end
+
+    def enter(self, step: Step) -> End | None:
+        """Set what is the step's own. None if it can be run now, else how this ended; the step's error says what could not be."""
+        command, is_bash = step.command, self._supervisor.shell.is_bash
+        lasting = dict(command.exports)
+        if command.nodeid != self._nodeid and self._needs_nodeid(command):
+            lasting[NODEID] = one_line(command.nodeid)
+            self._nodeid = command.nodeid
+        if command.env or lasting:
+            words = entering.environment_text(lasting, command.env, is_bash=is_bash)
+            end, step.environment, said = self.say(words, step.bounds, step.started)
+            if not _went_well(end):
+                return self._refused(step, end, _unset(said))
+        if command.cwd is not None:
+            words = entering.directory_text(command.cwd, is_bash=is_bash)
+            end, step.directory, _ = self.say(words, step.bounds, step.started)
+            if not _went_well(end):
+                return self._refused(step, end, REFUSED["cwd"])
+        return None
+
+    def leave(self, step: Step) -> End:
+        """Take back what ended with the step."""
+        is_bash = self._supervisor.shell.is_bash
+        words = ""
+        if step.directory is not None:
+            words += entering.leaving_directory_text(step.directory, is_bash=is_bash)
+        if step.environment is not None:
+            words += entering.leaving_environment_text(step.environment, tuple(step.command.env), is_bash=is_bash)
+        end, _, _ = self.say(words, FOREVER, time.monotonic())
+        self.known = replace(self.known, cwd=self._supervisor.shell.cwd() or self.known.cwd)
+        return end
+
+    def exported(self, shell: Shell) -> bytes | None:
+        """What this shell has exported, as shell text; None if it cannot say. It may be a copy, which then is one no more."""
+        name = f"x.{secrets.token_hex(8)}"
+        fifo = Fifo(name, self._channel.fifo(name, 0o222, os.O_RDONLY))
+        sink = Sink()
+        try:
+            written = self._writer.plain(f"( \\export -p ) >|{RUN_DIR}/{name}\n", self._reader())
+            end = self._exchange(written, [Outlet(fifo, sink)], FOREVER, time.monotonic(), shell)
+            fifo.drain(sink)
+        finally:
+            self._channel.remove(name)
+            os.close(fifo.fd)
+        self._was_forked = True
+        return bytes(sink.words) if isinstance(end, Told) else None
+
+    def go_to(self, cwd: str) -> None:
+        """Into a directory anew, if the one that the shell is in has that name no more. `$OLDPWD` stays what it was."""
+        shell = self._supervisor.shell
+        if _is_same(f"/proc/{shell.pid}/cwd", f"/proc/{shell.pid}/root{cwd}"):
+            return
+        words = entering.directory_text(cwd, is_bash=shell.is_bash)
+        _, said, _ = self.say(words, FOREVER, time.monotonic())
+        self.say(entering.leaving_environment_text(said, ("OLDPWD",), is_bash=shell.is_bash), FOREVER, time.monotonic())
+
+    def say(self, words: str, bounds: Bounds, started: float) -> tuple[End, str, str]:
+        """Let the shell run words of ours; how that ended, and what was said on stdout and stderr."""
+        out, err = Sink(), Sink()
+        written = self._writer.plain(words, self._reader())
+        end = self._exchange(written, self._outlets((out, err)), bounds, started)
+        for fifo, sink in zip(self._supervisor.pair.both, (out, err), strict=True):
+            fifo.drain(sink)
+        self._was_forked = True
+        said, complained = (bytes(sink.words).decode(errors="surrogateescape") for sink in (out, err))
+        return end, said, complained
+
+    def _outlets(self, sinks: Sinks) -> list[Outlet]:
+        return [Outlet(fifo, sink) for fifo, sink in zip(self._supervisor.pair.both, sinks, strict=True)]
+
+    def _exchange(
+        self, written: Written, outlets: Sequence[Outlet], bounds: Bounds, started: float, shell: Shell | None = None
+    ) -> End:  # fmt: skip
+        supervisor = self._supervisor
+        exchange = Exchange(
+            shell or supervisor.shell, supervisor.reports, outlets, self._wake, bounds, started,
+            sees_sleep=supervisor.reach.sees_sleep, tend=supervisor.tend,
+        )  # fmt: skip
+        end = exchange.run(written.data, written.nonce)
+        self.was_tampered_with = self.was_tampered_with or exchange.foreign > 0
+        self._writer.forget(written)
+        return end
+
+    def _reader(self) -> Reader:
+        shell, reach = self._supervisor.shell, self._supervisor.reach
+        return Reader(
+            self._name, shell.is_bash, self.known.options, self.known.status, self._was_forked, has_few_files(shell.most_files()),
+            reach.sees_sleep, isinstance(reach, Traced),
+        )  # fmt: skip
+
+    def _needs_nodeid(self, command: Command) -> bool:
+        """Whether it is not told its node id by the line that sources it."""
+        feed = self._writer.feed(command, self._reader())
+        return feed is Feed.LINES or (feed is Feed.FILE and self._supervisor.shell.is_bash)
+
+    def _learn(self, command: Command, end: Told) -> None:
+        report = end.report
+        if command.run is not None and not command.isolated:
+            self._nodeid = command.nodeid
+        status = self.known.status if command.isolated else Status(report.status, report.pipeline)
+        self._was_forked = command.isolated
+        self.known = Known(status, report.options, self._supervisor.shell.cwd() or self.known.cwd)
+
+    def _refused(self, step: Step, end: End, why: ErrorInfo) -> End:
+        if isinstance(end, Told | Gone):
+            step.error = why
+        return end
+
+
+def _went_well(end: End) -> bool:
+    return isinstance(end, Told) and end.report.status == 0
+
+
+def _unset(said: str) -> ErrorInfo:
+    words = said.strip().splitlines()
+    why = f": {_OUR_FILE.sub('', words[-1])}" if words else ""
+    return ErrorInfo("UsageError", f"the step's `env` could not be set in the session's shell{why}", "leave out that variable")
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.stat(other))
+    except OSError:
+        return False

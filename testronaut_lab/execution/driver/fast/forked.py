@@ -1,0 +1,152 @@
+"""Copies that the shell forks itself, where the kernel does not let the host trace it (Yama, another processor than x86-64).
+
+    ( ( \\. /run/lab/COPY ) 9>&2 2>/dev/null; for _ in; do :; done ) && for _ in; do :; done
+
+Without `&`, after which dash and busybox would ignore SIGINT for ever. The copy waits in opening a FIFO; the host ends the shell
+between the two by SIGPIPE, of which no shell speaks, and so the keeper is the copy's parent. What is not as in `checkpoints.py`:
+`$$` of a copy that goes on is the first shell's number; a CHLD trap counts the fork, a DEBUG trap sees the list of traps being
+asked for; a copy is used up when it goes on; and bash, which reads what it sources to its end first, then sources a FIFO for
+each text, in a loop, which its `$BASH_SUBSHELL`, `$BASH_SOURCE` and traces show.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.command import RUN_DIR
+from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
+from testronaut_lab.execution.driver.fast.reports import Reports
+from testronaut_lab.execution.driver.fast.shell import Shell, children
+from testronaut_lab.execution.driver.fast.text import NOTHING, report_line
+
+_SPARE = 9
+_LOOK_S = 0.0002
+_MOST_BREAKS = 64  # of loops that there are none of, by `break` and `continue` in steps
+
+
+class LoopingShell(Shell):
+    """A bash that sources a FIFO for each text, whole. `path` is the FIFO's, out here."""
+
+    def __init__(self, pid: int, path: str) -> None:
+        super().__init__(pid, -1, is_bash=True)
+        self._path = path
+
+    def send(self, data: bytes) -> bytes:
+        """Blocks until it has read everything, or has ended."""
+        writer = self._open()
+        if writer is None:
+            return b""
+        os.set_blocking(writer, True)
+        with open(writer, "wb", buffering=0) as file, suppress(BrokenPipeError):
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        return b""
+
+    def _open(self) -> int | None:
+        while not self.has_ended:
+            try:
+                return os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:  # it has yet to open it
+                time.sleep(_LOOK_S)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A copy's FIFO, and what it reads first: its stderr, and the traps that the shell listed, since a subshell has none."""
+
+    gate: str
+    first: bytes
+
+
+class Forked:
+    """`say` lets the shell run words of ours; whether it came to their end. `quiet` forgets what is in the session's streams."""
+
+    name = "forked"
+    sees_sleep = False
+
+    def __init__(self, channel: Channel, reports: Reports, say: Callable[[str], bool], quiet: Callable[[], None]) -> None:
+        self._channel = channel
+        self._reports = reports
+        self._say = say
+        self._waiting: dict[int, _Waiting] = {}  # by the number of a copy
+        self._quiet = quiet
+
+    def copy(self, shell: Shell) -> Shell:
+        traps = self._ask_traps(shell)
+        name, nonce = f"c.{secrets.token_hex(8)}", secrets.token_hex(8)
+        has_stderr = any(held.fd == 2 for held in shell.held())
+        aside, back = (f"{_SPARE}>&2 ", rf"\exec 2>&{_SPARE} {_SPARE}>&-") if has_stderr else ("", r"\exec 2>&-")
+        self._channel.gate(name)
+        known = set(children(shell.pid))
+        fork = rf"( ( \. {RUN_DIR}/{name} ) {aside}2>/dev/null; {NOTHING} ) && {NOTHING}"
+        shell.send((fork + "\n" + report_line(nonce, is_bash=shell.is_bash)).encode())
+        pid = self._orphan(shell, known)
+        self._await(shell, nonce)
+        self._quiet()
+        copy = Shell(pid, -1, is_bash=shell.is_bash)
+        self._waiting[pid] = _Waiting(name, back.encode() + b"\n" + traps)
+        return copy
+
+    def go_on(self, copy: Shell, _ended: Shell) -> tuple[Shell, Shell | None]:
+        waiting = self._waiting.pop(copy.pid)
+        program = self._channel.open_gate(waiting.gate)
+        self._channel.forget(waiting.gate)
+        if not copy.is_bash:
+            os.write(program, waiting.first)
+            return Shell(copy.pid, program, is_bash=False), None
+        gate = f"g.{secrets.token_hex(8)}"
+        self._channel.gate(gate)
+        loop = f"while {NOTHING}; do \\. {RUN_DIR}/{gate}; done\n" * _MOST_BREAKS
+        os.write(program, waiting.first + loop.encode())
+        os.close(program)
+        return LoopingShell(copy.pid, f"{self._channel.path}/{gate}"), None
+
+    def redirect(self, _shell: Shell, targets: Mapping[int, str]) -> None:
+        words = " ".join(f"{fd}>|{RUN_DIR}/{name}" for fd, name in targets.items() if fd < 10)
+        if targets and not self._say(rf"\exec {words}" + "\n"):
+            raise NoCopy("the shell has ended")
+
+    def _ask_traps(self, shell: Shell) -> bytes:
+        name = f"x.{secrets.token_hex(8)}"
+        nonce = secrets.token_hex(8)
+        fd = self._channel.fifo(name, 0o222, os.O_RDONLY)
+        own = r"\builtin trap" if shell.is_bash else r"\trap"
+        shell.send(f"{own} >|{RUN_DIR}/{name}\n{report_line(nonce, is_bash=shell.is_bash)}".encode())
+        try:
+            self._await(shell, nonce)
+            with suppress(BlockingIOError):
+                return os.read(fd, 1 << 20)
+            return b""
+        finally:
+            os.close(fd)
+            self._channel.remove(name)
+
+    @staticmethod
+    def _orphan(shell: Shell, known: set[int]) -> int:
+        """End the shell between the copy and its original; the copy's number."""
+        while not shell.has_ended:
+            for middle in set(children(shell.pid)) - known:
+                for copy in children(middle):
+                    with suppress(ProcessLookupError):
+                        os.kill(middle, signal.SIGPIPE)
+                    return copy
+            time.sleep(_LOOK_S)
+        raise NoCopy("the shell has ended")
+
+    def _await(self, shell: Shell, nonce: str) -> None:
+        while True:
+            select.select([self._reports.fileno(), shell.fileno()], [], [])
+            if any(made.report(nonce, shell.pid) for made in self._reports.take()):
+                return
+            if shell.has_ended:
+                raise NoCopy("the shell has ended")

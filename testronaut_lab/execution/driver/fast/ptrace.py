@@ -1,0 +1,249 @@
+"""Makes a sleeping process run system calls that are not in its program: x86-64, where the kernel lets us trace it.
+
+The process must sleep in a system call. It is seized for a moment, made to run the calls, and let go as it was: it begins the
+call that was broken off anew and never learns of it. Each use seizes and lets go on the thread that it is called on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+
+_CONT, _GETREGS, _SETREGS, _DETACH, _SINGLESTEP = 7, 12, 13, 17, 9
+_SEIZE, _INTERRUPT, _GETEVENTMSG, _EVENT_STOP = 0x4206, 0x4207, 0x4201, 128
+_TRACE_FORKS = 2 | 4 | 8  # PTRACE_O_TRACEFORK, VFORK, CLONE: a copy begins its life stopped, and ours
+_WALL = 0x40000000
+_CLONE_PARENT = 0x8000
+_AT_FDCWD = -100
+_CLOSE, _CLONE, _FCNTL, _SETPGID, _OPENAT, _DUP3 = 3, 56, 72, 109, 257, 292
+_DUPFD_CLOEXEC, _FIRST_SPARE = 1030, 10
+_RED_ZONE = 128  # bytes below the stack pointer that a function may use, by the x86-64 ABI
+_REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_libc.ptrace.restype = ctypes.c_long
+
+
+class NotAsleep(Exception):
+    """The process is not in a system call just now."""
+
+
+class _Registers(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in _REGISTERS.split()]
+
+
+def is_supported() -> bool:
+    """Whether this is a machine whose system calls we know."""
+    return platform.machine() == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8
+
+
+def read_of(pid: int) -> int | None:
+    """The descriptor that the process sleeps reading from, None if it does not. Raises PermissionError where that is secret."""
+    try:
+        with open(f"/proc/{pid}/syscall", "rb", buffering=0) as file:
+            words = file.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(words[1], 16) if words[:1] == [b"0"] else None  # x86-64: system call 0 is read
+
+
+def copy(pid: int, program: str, program_fd: int, *, own_group: bool) -> int:
+    """Make the process clone itself, and the clone read `program`, in a process group of its own or in the same. The clone's pid.
+
+    `program` is a FIFO's path as the process sees it, in place of its descriptor `program_fd`. The clone is a sibling: the
+    process is not its parent. Raises NotAsleep, OSError (EAGAIN: no room for one more process).
+    """
+    with Tracee(pid) as tracee:
+        child = tracee.clone()
+    with Tracee(child, call=tracee.call) as clone:
+        try:
+            clone.open_as(program_fd, program, os.O_RDONLY, os.O_CLOEXEC)
+            if own_group:
+                clone.run(_SETPGID, 0, 0)
+        except OSError:
+            clone.kill()
+            raise
+    return child
+
+
+def redirect(pid: int, targets: Mapping[int, str]) -> None:
+    """Open files, as the process sees their paths, for writing in place of its descriptors. Raises NotAsleep, OSError."""
+    with Tracee(pid) as tracee:
+        for fd, path in targets.items():
+            tracee.open_as(fd, path, os.O_WRONLY)
+
+
+def lend(pid: int, stdin: str | None, *, merge: bool) -> dict[int, int | None]:
+    """Give the process another stdin, or its stdout as stderr, until `take_back`, which wants what this returns.
+
+    That is where each descriptor is kept meanwhile, None for one that was closed. Raises NotAsleep, OSError.
+    """
+    kept: dict[int, int | None] = {}
+    with Tracee(pid) as tracee:
+        if stdin is not None:
+            kept[0] = tracee.spare(0)
+            tracee.open_as(0, stdin, os.O_RDONLY)
+        if merge:
+            kept[2] = tracee.spare(2)
+            tracee.run(_DUP3, 1, 2, 0)
+    return kept
+
+
+def take_back(pid: int, kept: Mapping[int, int | None]) -> None:
+    """Undo `lend`. Raises NotAsleep, OSError."""
+    with Tracee(pid) as tracee:
+        for fd, spare in kept.items():
+            if spare is None:
+                tracee.run(_CLOSE, fd)
+            else:
+                tracee.run(_DUP3, spare, fd, 0)
+                tracee.run(_CLOSE, spare)
+
+
+class Tracee:
+    """A process that is stopped and ours within the `with`. A new clone of a tracee is that already, and has its `call`."""
+
+    def __init__(self, pid: int, call: _Registers | None = None) -> None:
+        self._pid = pid
+        self._missed: list[int] = []  # signals that came meanwhile
+        self._is_gone = False
+        if call is None:
+            self._seize()
+            self.call = self._at_the_call()
+        else:
+            self._stopped()
+            self.call = call
+
+    def __enter__(self) -> Tracee:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None) -> None:
+        if self._is_gone:
+            return
+        try:
+            self._set(self.call)
+            self._let_go()
+        except ProcessLookupError:  # it was killed meanwhile
+            self._bury()
+
+    def kill(self) -> None:
+        """End it."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._bury()
+
+    def _bury(self) -> None:
+        """Its parent, and so its whole container, waits for us to wait."""
+        self._is_gone = True
+        with suppress(ChildProcessError):
+            while os.WIFSTOPPED(os.waitpid(self._pid, _WALL)[1]):
+                pass
+
+    def clone(self) -> int:
+        """The number of the clone out here; the call's own result is its number in there."""
+        self._load(_CLONE, _CLONE_PARENT | signal.SIGCHLD)
+        told = ctypes.c_ulong(0)
+        if self._step() >> 16:  # the stop that tells of the clone; the step itself comes after it
+            _ptrace(_GETEVENTMSG, self._pid, ctypes.byref(told))
+            self._step()
+        self._result("clone")
+        return told.value
+
+    def run(self, number: int, *words: int) -> int:
+        """Run a system call. Raises OSError as it does."""
+        self._load(number, *words)
+        self._step()
+        return self._result(f"system call {number}")
+
+    def open_as(self, fd: int, path: str, flags: int, own_flags: int = 0) -> None:
+        """Open a file in place of a descriptor, which is closed in the programs it starts if `own_flags` say so."""
+        opened = self.run(_OPENAT, _AT_FDCWD, self.store(path.encode()), flags | os.O_CLOEXEC)
+        if opened == fd:  # it was closed
+            self.run(_FCNTL, fd, 2, own_flags and 1)
+            return
+        self.run(_DUP3, opened, fd, own_flags)
+        self.run(_CLOSE, opened)
+
+    def spare(self, fd: int) -> int | None:
+        """A duplicate of a descriptor where no script looks; None for one that is closed."""
+        try:
+            return self.run(_FCNTL, fd, _DUPFD_CLOEXEC, _FIRST_SPARE)
+        except OSError:
+            return None
+
+    def store(self, text: bytes) -> int:
+        """Put a C string where the process does not look; its address."""
+        address: int = (self.call.rsp - _RED_ZONE - len(text) - 1) & ~0xF
+        with open(f"/proc/{self._pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(address)
+            memory.write(text + b"\0")
+        return address
+
+    def _seize(self) -> None:
+        _ptrace(_SEIZE, self._pid, ctypes.c_void_p(_TRACE_FORKS))
+        _ptrace(_INTERRUPT, self._pid)
+        while self._stopped() >> 16 != _EVENT_STOP:
+            _ptrace(_CONT, self._pid)
+
+    def _at_the_call(self) -> _Registers:
+        """The registers to begin the interrupted call anew with."""
+        now = _Registers()
+        _ptrace(_GETREGS, self._pid, ctypes.byref(now))
+        if ctypes.c_longlong(now.orig_rax).value < 0:
+            self._let_go()
+            raise NotAsleep
+        now.rip -= 2  # the two bytes of `syscall`
+        now.rax = now.orig_rax
+        now.orig_rax = (1 << 64) - 1  # no restart by the kernel
+        return now
+
+    def _let_go(self) -> None:
+        _ptrace(_DETACH, self._pid)
+        for number in self._missed:
+            os.kill(self._pid, number)
+
+    def _load(self, number: int, *words: int) -> None:
+        registers = _Registers.from_buffer_copy(self.call)
+        registers.rax = number
+        arguments = [word & ((1 << 64) - 1) for word in (*words, 0, 0, 0, 0, 0, 0)]
+        registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9 = arguments[:6]
+        self._set(registers)
+
+    def _result(self, what: str) -> int:
+        after = _Registers()
+        _ptrace(_GETREGS, self._pid, ctypes.byref(after))
+        result = ctypes.c_longlong(after.rax).value
+        if -4096 < result < 0:
+            raise OSError(-result, f"{what}: {os.strerror(-result)}")
+        return result
+
+    def _step(self) -> int:
+        while True:
+            _ptrace(_SINGLESTEP, self._pid)
+            status = self._stopped()
+            if status >> 16 or os.WSTOPSIG(status) == signal.SIGTRAP:
+                return status
+
+    def _stopped(self) -> int:
+        """Wait for the next stop. A signal that caused it is sent again later. Raises ProcessLookupError if it was killed."""
+        status = os.waitpid(self._pid, _WALL)[1]
+        if not os.WIFSTOPPED(status):
+            self._is_gone = True
+            raise ProcessLookupError(f"process {self._pid} was killed")
+        if not status >> 16 and os.WSTOPSIG(status) != signal.SIGTRAP:
+            self._missed.append(os.WSTOPSIG(status))
+        return status
+
+    def _set(self, registers: _Registers) -> None:
+        _ptrace(_SETREGS, self._pid, ctypes.byref(registers))
+
+
+def _ptrace(request: int, pid: int, data: object = None) -> None:
+    if _libc.ptrace(request, pid, None, data) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"ptrace {request:#x} of {pid}: {os.strerror(error)}")

@@ -1,0 +1,240 @@
+"""One process of a session's shell as the host sees it: its program, its sleep, its descriptors, and how it ended.
+
+Which of them runs steps and which wait as copies is in `supervisor.py`. A dead shell stays a zombie until the keeper is told to
+wait for its children, so that how it ended can be read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+from testronaut_lab.execution.driver.fast import ptrace
+
+_INNER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
+_FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
+_EXIT_CODE = 50  # the field of /proc/PID/stat, counted from 1 after the name
+_NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
+_MANY = 1 << 20
+_LOOK_S = 0.0005
+_DELETED = " (deleted)"
+_FIRST_OWN_FD = 10  # shells keep their own descriptors above those that a script can name
+_PIDFD_GET_INFO, _INFO_BYTES, _INFO_EXIT = 0xC040FF0B, 64, 1 << 3
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An open descriptor of a process: what it is open on, and its number."""
+
+    fd: int
+    link: str
+    identity: Identity
+
+
+class Shell:
+    """`pid` is its number out here, `program` the write end of the FIFO that it reads. Close it with `close`."""
+
+    def __init__(self, pid: int, program: int, *, is_bash: bool) -> None:
+        self.pid = pid
+        self.is_bash = is_bash
+        self.inner = inner_pid(pid)
+        self.program = program
+        self._pidfd = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        """For poll: readable when it has ended."""
+        return self._pidfd
+
+    def close(self) -> None:
+        """Forget it; a running one goes on."""
+        self.end_program()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def send(self, data: bytes) -> bytes:
+        """Put as much as fits into its program; the rest."""
+        try:
+            return data[os.write(self.program, data) :]
+        except BlockingIOError:
+            return data
+
+    def end_program(self) -> None:
+        """Let it read the end of its program."""
+        if self.program >= 0:
+            os.close(self.program)
+            self.program = -1
+
+    def kill(self) -> None:
+        if self._pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def wake(self) -> None:
+        """Let it go on, if a step has stopped it."""
+        if _stat(self.pid)[:1] == [b"T"]:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+            while _stat(self.pid)[:1] == [b"T"]:
+                time.sleep(_LOOK_S)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._pidfd < 0 or bool(select.select([self._pidfd], [], [], 0)[0])
+
+    def status(self) -> int | None:
+        """How it ended, as shells number it; None if nobody can tell any more. Call it once it `has_ended`."""
+        told = _zombie_status(self.pid)
+        if told is None:
+            told = _pidfd_status(self._pidfd)
+        if told is None:
+            return None
+        return 128 + os.WTERMSIG(told) if os.WIFSIGNALED(told) else os.WEXITSTATUS(told)
+
+    @property
+    def has_read_all(self) -> bool:
+        return fcntl.ioctl(self.program, termios.FIONREAD, b"\0\0\0\0") == b"\0\0\0\0"
+
+    def program_fd(self) -> int | None:
+        """The descriptor that it sleeps reading its program from, all of which it has read; None while it does anything else.
+
+        Raises PermissionError where the kernel does not let us see that.
+        """
+        if not self.has_read_all:
+            return None
+        fd = ptrace.read_of(self.pid)
+        return fd if fd is not None and fd >= _FIRST_OWN_FD else None
+
+    def held(self) -> list[Held]:
+        """What it holds open and its programs have too; empty for one that has ended. Raises PermissionError."""
+        return [held for held in descriptors(self.pid) if held.fd < _FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
+
+    def cwd(self) -> str | None:
+        """Its directory, without the name's links; None for one that has ended."""
+        path = f"/proc/{self.pid}/cwd"
+        try:
+            name = os.readlink(path)
+            return name.removesuffix(_DELETED) if name.endswith(_DELETED) and os.stat(path).st_nlink == 0 else name
+        except OSError:
+            return None
+
+    def most_files(self) -> int:
+        """How many files it may have open, as far as that is known."""
+        try:
+            with open(f"/proc/{self.pid}/limits", "rb", buffering=0) as file:
+                found = _NOFILE.search(file.read())
+        except OSError:
+            return _MANY
+        return int(found[1]) if found else _MANY
+
+
+def inner_pid(pid: int) -> int:
+    """A process's number in its own namespace, 0 for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            found = _INNER.search(file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
+
+
+def descriptors(pid: int) -> Iterator[Held]:
+    """What a process holds open. Raises PermissionError where we may not see that."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for name in names:
+        path = f"/proc/{pid}/fd/{name}"
+        try:
+            info = os.stat(path)
+            yield Held(int(name), os.readlink(path), (info.st_dev, info.st_ino))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def _is_own(pid: int, fd: int) -> bool:
+    """Whether the programs that a shell starts do not have this descriptor."""
+    try:
+        with open(f"/proc/{pid}/fdinfo/{fd}", "rb", buffering=0) as file:
+            found = _FLAGS.search(file.read())
+    except OSError:
+        return True
+    return found is None or bool(int(found[1], 8) & os.O_CLOEXEC)
+
+
+def has_lock(pid: int, fd: int) -> bool:
+    """Whether a process holds a lock by this descriptor, which a copy of it would hold too."""
+    try:
+        with open(f"/proc/{pid}/fdinfo/{fd}", "rb", buffering=0) as file:
+            return b"\nlock:" in b"\n" + file.read()
+    except OSError:
+        return False
+
+
+@cache
+def kernel_remembers() -> bool:
+    """Whether the kernel tells how a process ended after somebody has waited for it (Linux 6.15)."""
+    child = subprocess.Popen(["/bin/false"], stdin=subprocess.DEVNULL)
+    pidfd = os.pidfd_open(child.pid)
+    try:
+        child.wait()
+        return _pidfd_status(pidfd) is not None
+    finally:
+        os.close(pidfd)
+
+
+def zombies(parent: int) -> list[int]:
+    """The children of a process that have ended and that it has not waited for."""
+    return [pid for pid in children(parent) if _zombie_status(pid) is not None]
+
+
+def children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:
+            return [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _zombie_status(pid: int) -> int | None:
+    words = _stat(pid)
+    return int(words[_EXIT_CODE - 1]) if words[:1] == [b"Z"] else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What /proc says of a process, from its state on; nothing of one that is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _pidfd_status(pidfd: int) -> int | None:
+    """The same from a kernel that remembers it in the pidfd (Linux 6.15), for a shell that somebody has waited for."""
+    info = bytearray(_INFO_BYTES)
+    struct.pack_into("=Q", info, 0, _INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EINVAL, errno.ESRCH):
+            return None
+        raise
+    (mask,) = struct.unpack_from("=Q", info, 0)
+    return int(ctypes.c_int32.from_buffer(info, 60).value) if mask & _INFO_EXIT else None

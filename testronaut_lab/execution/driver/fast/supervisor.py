@@ -1,0 +1,300 @@
+"""The shells of one session: the one that runs steps, the copies that wait, and a new one where none is left.
+
+The exec's own shell, the leader, starts the session's and is ended as soon as that reads its program. So every shell of ours is
+a child of the keeper, the container's first process, which no step can end: nothing of a step's kills a witness of how the
+shell ended.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import time
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+from testronaut_lab.container.protocol import Attached, Container
+from testronaut_lab.errors import EngineError, SessionLost
+from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
+from testronaut_lab.execution.driver.fast import text
+from testronaut_lab.execution.driver.fast.checkpoints import Copy, Known, NoCopy, Reach, State, held_in_doubt
+from testronaut_lab.execution.driver.fast.reports import Reports
+from testronaut_lab.execution.driver.fast.shell import Shell, children, inner_pid, kernel_remembers, zombies
+from testronaut_lab.execution.driver.fast.steps import NODEID
+from testronaut_lab.execution.driver.fast.streams import Fifo, Identity, Pair
+
+_LOOK_S = 0.0005
+_ASK_EVERY_S = 2.0
+_GONE_TIMEOUT_S = 1.0
+
+
+class Supervisor:
+    """Used from the session's thread only."""
+
+    STDOUT, STDERR = "stdout", "stderr"
+
+    def __init__(
+        self, container: Container, channel: Channel, spec: ShellSpec, reach: Callable[[Shell, Reports], Reach],
+        end: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        """`reach` finds out what can be done to this shell, `end` kills a process by its number in there.
+
+        Raises SessionLost when the container has no such shell, or is gone.
+        """
+        self._container = container
+        self._channel = channel
+        self._spec = spec
+        self._end = end
+        self._keeper_pid = container.state().pid
+        self._waits_at_once = kernel_remembers()
+        if not self._waits_at_once:
+            channel.reap(lazy=True)
+        self._numbers = 0
+        self._wanted: set[int] = set()
+        self.reports = Reports(channel.reports)
+        self.newest: Copy | None = None
+        self.kept: dict[int, Copy] = {}
+        self.why_no_copy = ""
+        self._dropped: list[Shell] = []
+        self.former: dict[Identity, str] = {}
+        self.pair = self.new_pair()
+        self.shell = self._start(None)
+        self.reach = reach(self.shell, self.reports)
+
+    @property
+    def copies(self) -> str:
+        """How copies are made, as in a result."""
+        return self.reach.name
+
+    def close(self) -> None:
+        for shell in (*self._shells(), *self._dropped):
+            shell.close()
+        for fifo in self.pair.both:
+            os.close(fifo.fd)
+        self.reports.close()
+
+    @property
+    def inner_pids(self) -> frozenset[int]:
+        """The numbers of all our shells in the container."""
+        return frozenset(shell.inner for shell in self._shells())
+
+    @property
+    def copy_pids(self) -> frozenset[int]:
+        return self.inner_pids - {self.shell.inner}
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The same out here."""
+        return frozenset(shell.pid for shell in self._shells())
+
+    def count(self) -> int:
+        return 1 + (self.newest is not None) + len(self.kept)
+
+    def new_pair(self) -> Pair:
+        """Two FIFOs that anybody can write to who knows their names, until `hide`."""
+        token = secrets.token_hex(8)
+        names = f"{token}.o", f"{token}.e"
+        out, err = (Fifo(name, self._channel.fifo(name, 0o222, os.O_RDONLY)) for name in names)
+        return Pair(out, err)
+
+    def hide(self, pair: Pair) -> None:
+        """Take the names away, now that the shell holds the FIFOs. They can be opened anew by `/dev/stdout`."""
+        for fifo in pair.both:
+            self._channel.remove(fifo.name)
+
+    def park(self, known: Known) -> None:
+        """Make a copy of the shell, if it can be copied, and let go of the one from before."""
+        fds = held_in_doubt(self.shell, self.pair.identities | self.former.keys())
+        self.why_no_copy = ""
+        copied: Copy | None = None
+        if fds:
+            self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
+        else:
+            try:
+                self._numbers += 1
+                copied = Copy(self._numbers, self.reach.copy(self.shell), known)
+            except NoCopy as error:
+                self.why_no_copy = str(error)
+        before, self.newest = self.newest, copied
+        if before is not None:
+            self._retire(before)
+
+    def want(self, number: int) -> None:
+        """Keep this copy also when a newer one stands."""
+        self._wanted.add(number)
+
+    def want_only(self, numbers: Iterable[int]) -> None:
+        self._wanted = set(numbers)
+        for number in self.kept.keys() - self._wanted:
+            self._drop(self.kept.pop(number))
+
+    def find(self, number: int | None) -> Copy | None:
+        """The copy with this number, if it stands."""
+        if self.newest is not None and self.newest.number == number:
+            found: Copy | None = self.newest
+        else:
+            found = self.kept.get(number) if number is not None else None
+        if found is None or found.shell.has_ended:
+            return None
+        found.shell.wake()
+        return found
+
+    def go_on(self, copy: Copy) -> None:
+        """The shell has ended: another like the copy goes on in its place. Raises NoCopy."""
+        ended = self.shell
+        self._bury(ended)
+        if copy is not self.newest:
+            before, self.newest = self.newest, self.kept.pop(copy.number)
+            if before is not None:
+                self._retire(before)
+        try:
+            self.shell, waits = self.reach.go_on(copy.shell, ended)
+        except NoCopy:
+            self.newest = None
+            raise
+        if waits is None:
+            self.newest = None
+        else:
+            copy.shell = waits
+
+    def new_streams(self) -> Pair:
+        """Give the shell another pair, in place of the one of now and of all before that it holds; the one of now.
+
+        Raises NoCopy when the shell has ended.
+        """
+        before, self.pair = self.pair, self.new_pair()
+        self.former |= {before.out.identity: self.STDOUT, before.err.identity: self.STDERR}
+        names = {self.STDOUT: self.pair.out.name, self.STDERR: self.pair.err.name}
+        targets = {held.fd: names[self.former[held.identity]] for held in self.shell.held() if held.identity in self.former}
+        try:
+            self.reach.redirect(self.shell, targets)
+        finally:
+            self.hide(self.pair)
+        return before
+
+    def strayed(self) -> frozenset[str]:
+        """Which of its two streams the shell has closed or sent elsewhere."""
+        own = {held.fd: held.identity for held in self.shell.held()}
+        streams = zip((1, 2), (self.STDOUT, self.STDERR), strict=True)
+        return frozenset(name for fd, name in streams if own.get(fd) not in self.pair.identities)
+
+    def has_former_streams(self) -> bool:
+        return any(held.identity in self.former for held in self.shell.held())
+
+    def restart(self, exported: bytes) -> Pair:
+        """No shell is left: a new one with this exported environment, and a new pair; the one of before. Raises SessionLost."""
+        self.want_only(())
+        if self.newest is not None:
+            self._drop(self.newest)
+            self.newest = None
+        self.shell.kill()
+        self._bury(self.shell)
+        before, self.pair = self.pair, self.new_pair()
+        self.shell = self._start(exported)
+        return before
+
+    def reap(self) -> None:
+        """See to it that nothing is left of processes that have ended, where the keeper does not by itself."""
+        deadline = time.monotonic() + _GONE_TIMEOUT_S
+        for shell in self._dropped:
+            select.select([shell], [], [], _GONE_TIMEOUT_S)
+            shell.close()
+        self._dropped.clear()
+        while zombies(self._keeper_pid) and time.monotonic() < deadline:
+            self._channel.reap()
+            time.sleep(_LOOK_S)
+
+    def tend(self) -> None:
+        """The same while a step runs: not when the shell has ended, since how it did is still to be read."""
+        if not self._waits_at_once and zombies(self._keeper_pid) and not self.shell.has_ended:
+            self._channel.reap()
+
+    def _shells(self) -> list[Shell]:
+        copies = [*self.kept.values(), *([self.newest] if self.newest is not None else [])]
+        return [self.shell, *(copy.shell for copy in copies)]
+
+    def _retire(self, copy: Copy) -> None:
+        if copy.number in self._wanted:
+            copy.state = State.KEPT
+            self.kept[copy.number] = copy
+        else:
+            self._drop(copy)
+
+    def _drop(self, copy: Copy) -> None:
+        copy.state = State.DROPPED
+        copy.shell.kill()
+        copy.shell.end_program()
+        self._dropped.append(copy.shell)
+
+    def _bury(self, ended: Shell) -> None:
+        """Let the keeper wait for it, so that its number is free again."""
+        deadline = time.monotonic() + _GONE_TIMEOUT_S
+        while os.path.exists(f"/proc/{ended.pid}") and time.monotonic() < deadline:
+            self._channel.reap()
+            time.sleep(_LOOK_S)
+        ended.close()
+
+    def _start(self, exported: bytes | None) -> Shell:
+        folder, name = f"s.{secrets.token_hex(8)}", PurePosixPath(self._spec.shell).name
+        self._channel.folder(folder)
+        program = self._channel.fifo(f"{folder}/{name}", 0o444, os.O_RDWR)
+        if exported is not None:
+            self._channel.put("env", exported)
+        out, err = (f"{RUN_DIR}/{fifo.name}" for fifo in self.pair.both)
+        leader = text.leader_text(self._spec.shell, f"{RUN_DIR}/{folder}/{name}", out=out, err=err, has_env=exported is not None)
+        nonce = secrets.token_hex(8)
+        os.write(program, text.hello_line(nonce).encode())
+        attached = self._container.attach(
+            [self._spec.shell, "-c", leader, self._spec.shell], user=self._spec.user, env={**self._spec.env, NODEID: ""}, cwd="/"
+        )
+        try:
+            inner, parent, is_bash = self._hello(attached, nonce)
+            if parent > 1:
+                self._end(parent)
+            pid = self._find(inner)
+        finally:
+            attached.close()
+            self._channel.forget(f"{folder}/{name}")
+            self.hide(self.pair)
+        return Shell(pid, program, is_bash=is_bash)
+
+    def _hello(self, attached: Attached, nonce: str) -> tuple[int, int, bool]:
+        """The numbers of the shell and of its parent in there, and whether it is bash."""
+        poll = select.poll()
+        for fd in (self.reports.fileno(), attached.fileno()):
+            poll.register(fd, select.POLLIN)
+        said = b""
+        while True:
+            if not poll.poll(int(_ASK_EVERY_S * 1000)) and not self._container.state().running:
+                raise self._not_started(said)
+            for made in self.reports.take():
+                words = made.name.split(",")
+                if words[0] == nonce and len(words) == 6:
+                    return int(words[3]), int(words[4]), bool(words[5])
+            try:
+                said += b"".join(data for _, data in attached.read())
+            except (EOFError, EngineError):
+                raise self._not_started(said) from None
+
+    def _not_started(self, said: bytes) -> SessionLost:
+        words = said.decode(errors="backslashreplace").strip() or self._container.state().describe()
+        return SessionLost(
+            f"starting {self._spec.shell} in container {self._container.name}: {words}",
+            hint="name a shell that the image has: `shell: sh`",
+        )
+
+    def _find(self, inner: int) -> int:
+        """The number out here of a child of the keeper's. Raises SessionLost when the container ends meanwhile."""
+        next_ask = time.monotonic() + _ASK_EVERY_S
+        while True:
+            for pid in children(self._keeper_pid):
+                if inner_pid(pid) == inner:
+                    return pid
+            if time.monotonic() > next_ask:
+                next_ask = time.monotonic() + _ASK_EVERY_S
+                state = self._container.state()
+                if not state.running:
+                    raise SessionLost(f"starting {self._spec.shell}: {state.describe()}")
+            time.sleep(_LOOK_S)

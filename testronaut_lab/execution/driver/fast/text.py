@@ -1,0 +1,121 @@
+"""The text that the session's shell reads: steps as they are, and what stands around them. Pure functions.
+
+Nothing of ours runs in the shell but an empty loop, `for _ in; do :; done`: it has no words, so it executes nothing, and no
+function, trap, trace or option of the user's sees it. A redirection of it makes the report's file. It leaves `$_`, `$!` and
+PIPESTATUS alone and makes `$?` 0, which `restoring` undoes in front of the next step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from testronaut_lab.execution.driver.command import RUN_DIR, quote
+
+NOTHING = "for _ in; do :; done"
+_MOST_COMMANDS = 8  # of a pipeline, whose statuses are carried
+
+# A text whose end may reach beyond itself: what `.` reads has an end of its own.
+_OPEN_END = re.compile(
+    r"<<|\\\s*\Z|(?:[|&({]|\(\s*\)|(?<![\w$])!|\b(?:do|then|else|elif|in|if|while|until|for|case|function|time|coproc))"
+    r"\s*(?:(?<![^\s])#[^\n]*\s*)*\Z"
+)
+_ENDS_ON_FAILURE = re.compile(r"\bset\b[^\n;]*e|\bulimit\b")
+_RETURN = re.compile(r"\breturn\b")
+_MAYBE_OPEN = re.compile(r"['\"`(){}\[\]\\]|\b(?:if|do|case|while|until|for|then|select)\b|#.*\Z")
+_EXEC = {True: r"\builtin exec", False: r"\exec"}
+_PIPELINE = "".join(f",${{PIPESTATUS[{i}]-}}" for i in range(_MOST_COMMANDS))
+
+
+class Feed(Enum):
+    """How a text comes to the shell."""
+
+    LINES = "lines of the program"
+    FILE = "a file that `.` reads"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `$?` and PIPESTATUS are to be for the next step."""
+
+    code: int = 0
+    pipeline: tuple[str, ...] = ()
+
+
+def report_line(nonce: str, *, is_bash: bool, keeps_line_number: bool = False) -> str:
+    """The line behind a text. In bash it sets the line number back, so that each step counts its own lines."""
+    more = f",${{#PIPESTATUS[@]}}{_PIPELINE}" if is_bash else ""
+    reset = ",$((LINENO=0))" if is_bash and not keeps_line_number else ""
+    return f'{NOTHING} 3>|"{RUN_DIR}/end/{nonce},$?,$-{more}{reset}"\n'
+
+
+def restoring(status: Status, *, is_bash: bool, was_forked: bool) -> str:
+    """What makes `$?` what it was, in front of a text. `&&` and `!` keep `set -e` and the ERR trap quiet.
+
+    `was_forked`: something of ours has run since, so that PIPESTATUS is not the step's any more.
+    """
+    pipeline = status.pipeline if len(status.pipeline) > 1 else ()
+    if status.code == 0 and not (was_forked and pipeline):
+        return ""
+    if status.code == 1 and not pipeline:
+        return f"! {NOTHING}; "
+    posix = "POSIXLY_CORRECT=; " if is_bash else ""  # so that a function named `exit` comes after the builtin, in there only
+    exits = " | ".join(rf"( {posix}\exit {code} )" for code in pipeline or (str(status.code),))
+    return f"{{ {exits}; }} 2>/dev/null && {NOTHING}; "
+
+
+def feed_of(text: str, *, is_bash: bool, options: str, few_files: bool, sees_sleep: bool) -> Feed:
+    """`.` gives a text its own line numbers in errors, and an end. But it fails itself where the text's last command does,
+    which ends a shell under `set -e` even where that failure was exempt; in bash it shows in traps and traces, and in dash and
+    busybox it needs a descriptor above 9. Where the host cannot see the shell sleep (`sees_sleep`), lines must be whole.
+    """
+    returns = is_bash and "{" not in text and _RETURN.search(text)  # outside of any function only a sourced text may
+    if returns or _OPEN_END.search(text) or (not sees_sleep and _MAYBE_OPEN.search(text)):
+        return Feed.FILE
+    is_bare = is_bash or "e" in options or few_files or _ENDS_ON_FAILURE.search(text) is not None
+    return Feed.LINES if is_bare else Feed.FILE
+
+
+def sourcing(path: str, redirections: str = "") -> str:
+    """The line that reads a text from a file."""
+    return rf"\. {path}{redirections}"
+
+
+def argv_text(
+    argv: Sequence[str], assignment: str, spare_fd: int, stdin: str | None, *, merge: bool, is_bash: bool
+) -> str:  # fmt: skip
+    """A subshell that becomes the program. Of a program that a signal killed a shell says «Aborted» on its stderr, which is not
+    the program's: so the shell's is nothing while it waits, and the program has the shell's own by `spare_fd`.
+    """
+    words = " ".join(quote(word) for word in argv)
+    become = rf"{_EXEC[is_bash]} {words} 2>&{1 if merge else spare_fd} {spare_fd}>&-"
+    redirections = f"{spare_fd}>&2 2>/dev/null" + ("" if stdin is None else f" <{stdin}")
+    # dash shows how a subshell was killed only after the redirections of a command that it is the last of
+    return f"{{ ( {assignment}; {become} ) && {NOTHING}; }} {redirections}\n"
+
+
+def isolated_text(path: str) -> str:
+    return rf"( \. {path} )" + "\n"
+
+
+def hello_line(nonce: str) -> str:
+    """The first report: the shell's number, its parent's, and whether it is bash."""
+    return f'{NOTHING} 3>|"{RUN_DIR}/end/{nonce},$?,$-,$$,$PPID,${{BASH_VERSION:+bash}}"\n'
+
+
+def leader_text(shell: str, program: str, *, out: str, err: str, has_env: bool) -> str:
+    """The exec's own shell: starts the session's, whose script has the shell's name, as if it had been typed at a prompt.
+
+    The host ends it as soon as its child reads its program: the keeper is the child's parent then.
+    """
+    env = rf". {RUN_DIR}/env; " if has_env else ""
+    folder, _, name = program.rpartition("/")
+    return f"{env}\\unset OLDPWD SHLVL; cd {folder} && {shell} {name} <{RUN_DIR}/empty >|{out} 2>|{err}; exit"
+
+
+def first_text(cwd: str, *, is_bash: bool) -> str:
+    """What the new shell reads first: into its directory, as if it had begun there."""
+    back = r"\unset OLDPWD; \export OLDPWD" if is_bash else r"\unset OLDPWD"
+    return rf"\cd -- {quote(cwd)} 2>/dev/null || \cd /; {back}" + "\n"

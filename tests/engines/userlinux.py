@@ -87,6 +87,8 @@ def main() -> None:
         (share / "job").write_text(_JOB.format(modules=KERNEL_MODULES, tests=tests, image=image))
         boot(disk, share)
         outcome = read_outcome(share)
+        if outcome.failed:
+            print((share / "log").read_text(errors="replace").partition("= FAILURES =")[2])
     write_section(section(outcome))
     print(section(outcome))
     sys.exit(1 if outcome.failed else 0)

@@ -137,7 +137,8 @@ def _length(value: JsonValue) -> int:
 
 
 def _number(representer: RoundTripRepresenter, number: ExactNumber) -> object:
-    return representer.represent_scalar("tag:yaml.org,2002:float", number.text)
+    kind = "int" if number.text.lstrip("-+").isdecimal() else "float"  # else its tag would be written out
+    return representer.represent_scalar(f"tag:yaml.org,2002:{kind}", number.text)
 
 
 def _is_plain_to_see(text: str) -> bool:

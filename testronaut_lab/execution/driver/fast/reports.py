@@ -97,7 +97,7 @@ def _fanotify_events(data: bytes) -> Iterator[Made]:
         length, _, _, head, _, _, pid = struct.unpack_from("=IBBHQii", data, at)
         handle_bytes = struct.unpack_from("=I", data, at + head + 12)[0] if length > head else 0
         name = data[at + head + 20 + handle_bytes : at + length].split(b"\0")[0]
-        yield Made(os.fsdecode(name), pid)
+        yield Made(os.fsdecode(name), pid or None)  # an ordinary user may ask, and is told 0 for all processes but its own
         at += length
 
 

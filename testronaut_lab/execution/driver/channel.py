@@ -22,8 +22,9 @@ class Channel:
 
     def __init__(self, run_dir: Path) -> None:
         self.path = str(run_dir)
-        self._keeper = -1
         with _Faults("preparing the run directory", self.path):
+            # its owner opens it before it is sealed, see `sessiondir.py`
+            self._keeper = os.open(f"{self.path}/keeper", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.chmod(self.path, 0o711)  # names in it are secrets
             os.mkdir(self.reports)
             os.chmod(self.reports, 0o733)
@@ -41,8 +42,6 @@ class Channel:
     def reap(self, *, lazy: bool = False) -> None:
         """Let the container's first process wait for its children that have ended; `lazy`: from now on only when it is told."""
         with _Faults("telling the container's first process", self.path), suppress(BlockingIOError):  # it was, often enough
-            if self._keeper < 0:
-                self._keeper = os.open(f"{self.path}/keeper", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.write(self._keeper, b"lazy\n" if lazy else b"\n")
 
     def fifo(self, name: str, mode: int, flags: int) -> int:

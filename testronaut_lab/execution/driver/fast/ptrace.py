@@ -226,6 +226,8 @@ class Tracee:
         while True:
             _ptrace(_SINGLESTEP, self._pid)
             status = self._stopped()
+            if status >> 16 == _EVENT_STOP:
+                continue  # a SIGCONT came: of the step itself nothing has happened yet
             if status >> 16 or os.WSTOPSIG(status) == signal.SIGTRAP:
                 return status
 

@@ -1,0 +1,76 @@
+"""What a process of the step's own user does below the run directory: it reads no command, writes no stream, tells no end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from harness import Lab
+
+from testronaut_lab.model.result import ExitKind, Status, StepResult
+
+pytestmark = pytest.mark.engine
+
+
+@contextmanager
+def attacking(lab: Lab, script: str) -> Iterator[None]:
+    """A job of no streams that does this over and over while steps run."""
+    job = f"( while [ -e /workspace/on ]; do {script}; done ) </dev/null >/dev/null 2>&1 &"
+    lab.run(f": >/workspace/on; {job} attacker=$!").check()
+    try:
+        yield
+    finally:
+        lab.run("rm -f /workspace/on; kill -9 $attacker; wait $attacker 2>/dev/null; rm -rf /workspace/*")
+
+
+def numbered(lab: Lab, count: int = 15) -> list[StepResult]:
+    return [lab.run(f"echo secret-{number}; (exit {number % 3})", timeout_s=20) for number in range(count)]
+
+
+def assert_true_or_error(results: list[StepResult]) -> None:
+    """A step may be an error, for somebody interfered; what is no error is as it ran."""
+    for number, result in enumerate(results):
+        if result.status is not Status.ERROR:
+            assert (result.out, result.exit.code) == (f"secret-{number}\n", number % 3)
+        assert result.exit.kind is ExitKind.EXITED
+
+
+def test_no_file_tells_the_next_command(shell: Lab) -> None:
+    with attacking(shell, "for f in /run/lab/* /run/lab/*/*; do cat $f >>/workspace/stolen; done"):
+        assert_true_or_error(numbered(shell))
+        assert shell.run("grep -c secret /workspace/stolen").out in ("0\n", "")
+
+
+def test_no_command_is_taken_away(shell: Lab) -> None:
+    with attacking(shell, "for f in /run/lab/*; do dd if=$f of=/dev/null bs=4096 count=1; done"):
+        assert_true_or_error(numbered(shell))
+
+
+def test_no_foreign_bytes_stand_in_a_stream(shell: Lab) -> None:
+    with attacking(shell, "for f in /run/lab/* /run/lab/*/*; do [ -d $f ] || echo foreign >>$f; done"):
+        results = numbered(shell)
+    assert all("foreign" not in result.out + result.err for result in results if result.status is not Status.ERROR)
+    assert_true_or_error(results)
+
+
+def test_nobody_else_says_how_a_step_ended(shell: Lab) -> None:
+    names = "/run/lab/end/0,0,hB /run/lab/end/000000000000,0,hB /run/lab/1.r /run/lab/end/x"
+    with attacking(shell, f"for f in {names}; do : >|$f; done"):
+        assert_true_or_error(numbered(shell))
+    assert_true_or_error(numbered(shell, 2))
+
+
+def test_the_run_directory_offers_nothing(shell: Lab) -> None:
+    result = shell.run(
+        "for f in /run/lab/* /run/lab/*/*; do rm -f $f; mv $f /tmp/; ln -s /etc/passwd $f; mkdir $f.d; done", timeout_s=10
+    )
+    assert result.exit.kind is ExitKind.EXITED
+    assert_true_or_error(numbered(shell, 3))
+
+
+def test_a_step_that_writes_in_the_run_directory_while_it_runs_forges_nothing(shell: Lab) -> None:
+    for target in ("/run/lab/ctl", "/run/lab/end/forged,0,hB", "/run/lab/end/,0,"):
+        result = shell.run(f"( echo junk >>{target} ) 2>/dev/null; echo ran; (exit 3)", timeout_s=10)
+        assert result.status is Status.ERROR or (result.out, result.exit.code) == ("ran\n", 3)
+    assert shell.out("echo on") == "on\n"

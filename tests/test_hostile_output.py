@@ -44,6 +44,7 @@ from testronaut_lab.model.result import (
     Exit,
     ExitKind,
     ImageInfo,
+    Late,
     Mismatch,
     OutsideChange,
     Phase,
@@ -94,6 +95,7 @@ def result_of(attack: bytes) -> StepResult:
         error=ErrorInfo("CaptureError", text, text),
         notes=(text,),
         screen=text,
+        late=(Late("stdout", stream, text),),
         normalized=Normalized((text, Normalizer(text, text)), Facts(*[text] * 5, tools=((text, text),)), {text: 1}),
     )
 

@@ -41,7 +41,7 @@ from testronaut_lab.execution.driver.fast.processes import Meter, Others
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.rewind import Rewinder
 from testronaut_lab.execution.driver.fast.shell import Shell
-from testronaut_lab.execution.driver.fast.streams import Pair, Sink
+from testronaut_lab.execution.driver.fast.streams import Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
@@ -187,10 +187,11 @@ class FastDriver:
         self._drain(step.sinks)
         for sink in step.sinks:
             sink.flush()
-        former = self.supervisor.pair if is_open else None
+        former = self.supervisor.pair
         state = self._restore(step) if gone is not None else self._go_on(step, renew=is_open)
-        if former is not None:
-            self._hand_over(former, step.command.nodeid)
+        if is_open and former is self.supervisor.pair:  # a restored shell writes to the pair of the one that ended
+            self._renew(step)
+        self._hand_over(step.command.nodeid)
         out, err = (capture.finish(open_=is_open) for capture in captures)
         notes = (*step.notes, *self._toll.notes(kind))
         state = before if state is ShellState.KEPT else state
@@ -310,7 +311,7 @@ class FastDriver:
         copy = None if newest is None else supervisor.find(newest.number)
         if copy is not None:
             try:
-                self.resume(copy)
+                self.resume(copy, step.command.nodeid)
             except NoCopy:
                 step.notes.append("the copy of the shell was killed too")
             else:
@@ -319,14 +320,17 @@ class FastDriver:
         self._restart(step)
         return ShellState.LOST
 
-    def resume(self, copy: Copy) -> None:
-        """The shell has ended: go on as it was when this copy was made. Raises NoCopy."""
+    def resume(self, copy: Copy, by: str = "") -> None:
+        """The shell has ended: go on as it was when this copy was made. Late output of its streams is the step's `by`.
+
+        Raises NoCopy.
+        """
         supervisor = self.supervisor
         supervisor.go_on(copy)
         self.conversation.begin_anew(copy.known)
         if supervisor.has_former_streams():
-            former = supervisor.new_streams()
-            self._hand_over(former, "")
+            supervisor.new_streams()
+            self._hand_over(by)
         if supervisor.newest is None:
             supervisor.park(copy.known)
 
@@ -340,7 +344,8 @@ class FastDriver:
         cwd = self.conversation.known.cwd
         self.others.sweep(())
         self.others.bystanders.forget()
-        self._hand_over(self.supervisor.restart(self._exported), step.command.nodeid)
+        self.supervisor.restart(self._exported)
+        self._hand_over(step.command.nodeid)
         self._settle_in(cwd)
 
     def _settle_in(self, cwd: str) -> None:
@@ -349,10 +354,18 @@ class FastDriver:
             raise SessionLost(f"the session's shell could not be started: {self._container.state().describe()}")
         self.supervisor.park(self.conversation.known)
 
-    def _hand_over(self, pair: Pair, nodeid: str) -> None:
-        """What still comes by these is late output of that step."""
-        for stream, fifo in zip(STREAMS, pair.both, strict=True):
-            self._late.take_over(fifo.fd, stream, nodeid)
+    def _renew(self, step: Step) -> None:
+        try:
+            self.supervisor.new_streams()
+        except NoCopy:
+            step.notes.append("the shell was killed at the step's end")
+
+    def _hand_over(self, nodeid: str) -> None:
+        """What still comes by streams that our shells have parted with is late output of that step."""
+        parted = self.supervisor.parted
+        while parted:
+            for stream, fifo in zip(STREAMS, parted.pop().both, strict=True):
+                self._late.take_over(fifo.fd, stream, nodeid)
 
     def _remember_exports(self, command: Command) -> None:
         """A step that may kill every process of its user takes with it what the shell had exported: its copies are asked."""

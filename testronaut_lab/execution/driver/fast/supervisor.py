@@ -59,6 +59,7 @@ class Supervisor:
         self.why_no_copy = ""
         self._dropped: list[Shell] = []
         self.former: dict[Identity, str] = {}
+        self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
         self.shell = self._start(None)
         self.reach = reach(self.shell, self.reports)
@@ -71,8 +72,9 @@ class Supervisor:
     def close(self) -> None:
         for shell in (*self._shells(), *self._dropped):
             shell.close()
-        for fifo in self.pair.both:
-            os.close(fifo.fd)
+        for pair in (self.pair, *self.parted):
+            for fifo in pair.both:
+                os.close(fifo.fd)
         self.reports.close()
 
     @property
@@ -159,12 +161,13 @@ class Supervisor:
         else:
             copy.shell = waits
 
-    def new_streams(self) -> Pair:
-        """Give the shell another pair, in place of the one of now and of all before that it holds; the one of now.
+    def new_streams(self) -> None:
+        """Give the shell another pair, in place of the one of now, which is `parted`, and of all before that it holds.
 
         Raises NoCopy when the shell has ended.
         """
         before, self.pair = self.pair, self.new_pair()
+        self.parted.append(before)
         self.former |= {before.out.identity: self.STDOUT, before.err.identity: self.STDERR}
         names = {self.STDOUT: self.pair.out.name, self.STDERR: self.pair.err.name}
         targets = {held.fd: names[self.former[held.identity]] for held in self.shell.held() if held.identity in self.former}
@@ -172,7 +175,6 @@ class Supervisor:
             self.reach.redirect(self.shell, targets)
         finally:
             self.hide(self.pair)
-        return before
 
     def strayed(self) -> frozenset[str]:
         """Which of its two streams the shell has closed or sent elsewhere."""
@@ -183,17 +185,20 @@ class Supervisor:
     def has_former_streams(self) -> bool:
         return any(held.identity in self.former for held in self.shell.held())
 
-    def restart(self, exported: bytes) -> Pair:
-        """No shell is left: a new one with this exported environment, and a new pair; the one of before. Raises SessionLost."""
+    def restart(self, exported: bytes) -> None:
+        """No shell is left: a new one with this exported environment and a new pair; the one of now is `parted`.
+
+        Raises SessionLost.
+        """
         self.want_only(())
         if self.newest is not None:
             self._drop(self.newest)
             self.newest = None
         self.shell.kill()
         self._bury(self.shell)
-        before, self.pair = self.pair, self.new_pair()
+        self.parted.append(self.pair)
+        self.pair = self.new_pair()
         self.shell = self._start(exported)
-        return before
 
     def reap(self) -> None:
         """See to it that nothing is left of processes that have ended, where the keeper does not by itself."""

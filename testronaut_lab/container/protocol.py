@@ -52,6 +52,11 @@ class ContainerState:
     oom_killed: bool = False
     pid: int = 0
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether processes run in it."""
+        return self.running and not self.paused
+
     def describe(self) -> str:
         """In words, for an error message."""
         if not self.exists:

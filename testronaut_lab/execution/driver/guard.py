@@ -90,7 +90,7 @@ class Guard:
 
     def _check(self, why: WatchdogLost) -> None:
         state = self._container.state()
-        if not state.running or state.paused:
+        if not state.is_at_work:
             raise why
         if state.pid != self._keeper_pid:
             raise WatchdogLost(f"{why}; the container was restarted") from why

@@ -103,8 +103,9 @@ def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
         user="root" if there.caller == 0 else "ordinary",
         passed=counted.passed,
         failed=counted.failed,
-        skipped=counted.skipped,
+        skipped=dict(counted.skipped),
         figures=figures,
+        chosen=asked.tests,
     )
 
 

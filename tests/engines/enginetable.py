@@ -17,7 +17,10 @@ _FIGURES = (("start", "start", 1, "s"), ("end", "end", 1, "s"), ("step", "step",
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`cgroup` has in words what limits there are; `figures` are seconds by name, empty where nothing was measured."""
+    """`cgroup` has in words what limits there are; `figures` are seconds by name, empty where nothing was measured.
+
+    `chosen` is the expression by which tests were chosen, empty for all.
+    """
 
     engine: str
     cgroup: str
@@ -26,6 +29,7 @@ class Row:
     failed: tuple[str, ...]
     skipped: Mapping[str, int]
     figures: Mapping[str, float]
+    chosen: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -53,10 +57,11 @@ def save(rows: Iterable[Row], file: Path = FILE, page: Path = PAGE) -> None:
 def markdown(rows: Iterable[Row]) -> str:
     """Two tables, and beneath them what was skipped and what failed."""
     rows = list(rows)
-    lines = ["", "| engine | control groups | user | passed | failed | skipped |", "|---|---|---|---:|---:|---:|"]
+    lines = ["", "| engine | control groups | user | tests | passed | failed | skipped |", "|---|---|---|---|---:|---:|---:|"]
     for row in rows:
         skipped = sum(row.skipped.values())
-        lines.append(f"| {row.engine} | {row.cgroup} | {row.user} | {row.passed} | {len(row.failed)} | {skipped} |")
+        tests = f"`{row.chosen}`" if row.chosen else "all"
+        lines.append(f"| {row.engine} | {row.cgroup} | {row.user} | {tests} | {row.passed} | {len(row.failed)} | {skipped} |")
     heads = [f"{head}, {unit}" for _, head, _, unit in _FIGURES]
     lines += ["", f"| engine | user | {' | '.join(heads)} | `docker run --rm`, s |", f"|---|---|{'---:|' * (len(heads) + 1)}"]
     for row in (row for row in rows if row.figures):

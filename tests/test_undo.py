@@ -581,9 +581,3 @@ def test_a_session_s_directory_is_gone_with_what_it_kept(undoable: MakeUndoable,
     assert len(list(own_sessions_root.glob("*/undo/*"))) == 2
     session.close()
     assert list(own_sessions_root.glob("*/undo")) == []
-
-
-def test_that_the_shells_number_is_stale_is_noted_at_the_step_that_names_it(session: Session) -> None:
-    session.run("v=1").check()
-    assert session.undo().notes == ()
-    assert [session.run(script).notes for script in ("echo hi", "echo $$")] == [(), ("`$$` is no longer the shell's own number",)]

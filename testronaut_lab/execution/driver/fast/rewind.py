@@ -76,6 +76,7 @@ class Rewinder:
         """
         copy = self._driver.supervisor.find(to.copy)
         if copy is None:
+            self._driver.others.bystanders.processes()  # raises SessionLost where the whole container is gone
             raise CopyGone(to.why_none or "the copy of the shell from then was killed")
         rewound = self._halt(to)
         try:

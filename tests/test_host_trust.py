@@ -12,6 +12,7 @@ import workshop
 from testronaut_lab.container.builder import CA_BUNDLE_TARGET, install_container
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import hostconfig
 from testronaut_lab.installation.hostconfig import apt_settings, npm_settings, pip_settings
@@ -141,5 +142,5 @@ def test_a_mounted_file_is_readable_in_the_container(engine: Engine, base_image:
     base = inspect(engine, base_image)
     assert base is not None
     with HostTrust(None, (), (("/dev/testronaut-x", "text\n"),)).mounts() as mounts:
-        with install_container(engine, base, "tlabtest-trust-mount", mounts) as container:
+        with install_container(engine, base, Claim("tlabtest-trust-mount"), mounts) as container:
             assert container.run(["cat", "/dev/testronaut-x"], timeout_s=120).last_lines == ("text",)

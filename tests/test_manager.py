@@ -99,7 +99,8 @@ def test_only_the_sessions_own_directories_are_mounted(engine: Engine, dash: Lab
     mounts = engine.client.api.inspect_container(dash.session.container_name)["Mounts"]
     writable = {mount["Destination"]: mount["RW"] for mount in mounts}
     assert writable == {
-        "/run/lab": False, "/workspace": True, "/home/lab": True, "/tmp": True, "/etc/passwd": False, "/etc/group": False,
+        "/run/lab": False, "/run/lab/end": True,
+        "/workspace": True, "/home/lab": True, "/tmp": True, "/etc/passwd": False, "/etc/group": False,
     }  # fmt: skip
 
 

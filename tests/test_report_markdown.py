@@ -119,7 +119,9 @@ def test_what_it_ran_on_is_folded_away() -> None:
 @pytest.mark.parametrize("text", ["```", "````\n```\n</details>", "~~~", "`" * 40, "a\n\n# x\n---\n", "   ```text\n"])
 def test_no_output_breaks_out_of_its_fence(text: str) -> None:
     odd = failing(
-        "c", mismatches=(Mismatch("golden", "a\n", f"{text}\nb\n", diff=f"{text}\n+{text}"),), stderr_stream=captured(text)
+        "c",
+        mismatches=(Mismatch("golden", "a\n", f"{text}\nb\n", "changes.txt", f"{text}\n+{text}"),),
+        stderr_stream=captured(text),
     )
     shown = [content for _, content in fences(run_of(case("c", Status.FAILED, odd)))]
     assert shown == ["$ cat list\n> exit 3\n", f"{text}\n+{text}".rstrip("\n") + "\n", "a\nb\n", text.rstrip("\n") + "\n"]
@@ -182,7 +184,7 @@ def test_it_is_never_larger_than_the_limit_and_says_what_is_missing() -> None:
 
 
 def test_a_difference_of_thousands_of_lines_is_cut() -> None:
-    long = failing("c", mismatches=(Mismatch("golden", "a\nb", "c\nd", diff="+x\n" * 5000),))
+    long = failing("c", mismatches=(Mismatch("golden", "a\nb", "c\nd", "changes.txt", "+x\n" * 5000),))
     (_, (kind, diff), _, _) = fences(run_of(case("c", Status.FAILED, long)))
     assert (kind, diff.count("\n"), "… 4900 more lines" in diff) == ("diff", 101, True)
 

@@ -65,13 +65,17 @@ def both(request: pytest.FixtureRequest, base_image: str, tmp_path_factory: pyte
 
 
 def seen(lab: Lab, script: str) -> tuple[object, ...]:
-    """All that the two drivers must agree about."""
+    """All that the two drivers must agree about.
+
+    The plain driver's shell is started with `-c` and reads the step from a file, which `$-` and messages tell.
+    """
     result: StepResult = lab.run(script, stdin=b"in\n")
-    exported = lab.run('printf "[%s]" "${A-u}" "${B-u}" "${C-u}"; env | grep -c "^[ABC]="; pwd; umask; echo $-; :')
+    exported = lab.run('printf "[%s]" "${A-u}" "${B-u}" "${C-u}"; env | grep -c "^[ABC]="; pwd; umask; echo "${-%c}"; :')
+    said = result.stderr.replace(b"/run/lab/step: line", b"bash: line").replace(b"/run/lab/step: ", b"")
     changes = tuple((change.change, change.path, change.mode, change.sha256) for change in result.changes)
     return (
         (result.status, result.exit.kind, result.exit.code, result.state),
-        (result.stdout, result.stderr, result.cwd),
+        (result.stdout, said, result.cwd),
         (changes, exported.stdout, exported.exit.code),
     )
 

@@ -32,7 +32,14 @@ class Job:
     """A started job container; `run` runs one command in it, `kill` ends it with all that runs in it, also twice."""
 
     def __init__(
-        self, engine: Engine, image_id: str, project: Path, shared: Sequence[Path] = (), env: Mapping[str, str] | None = None
+        self,
+        engine: Engine,
+        image_id: str,
+        project: Path,
+        shared: Sequence[Path] = (),
+        env: Mapping[str, str] | None = None,
+        pid_mode: str | None = None,
+        cap_add: Sequence[str] = (),
     ) -> None:
         """`project` is at /builds in it, another path than here; `shared` folders are at the same path."""
         self._engine = engine
@@ -54,6 +61,8 @@ class Job:
             environment={"HOME": "/root", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(SOURCE), **(env or {})},
             network_mode="none",
             init=True,
+            pid_mode=pid_mode,
+            cap_add=list(cap_add),
         ).id
         self._api.start(self._id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ PLAN = """\
 version: 1
 image: debian:bookworm-slim
 steps:
-  - {run: "x=carried; echo on >out", expect: {changes: {added: [out]}}}
+  - {run: "export x=carried; echo on >out", expect: {changes: {added: [out]}}}
   - {run: "echo $x; cat out", expect: {stdout: "carried\\non\\n"}}
 """
 TOOL = """\
@@ -46,13 +46,13 @@ def make_job(engine: Engine, base_image: str, busybox_image: str, project: Path)
     jobs: list[Job] = []
     folders: set[Path] = set()
 
-    def make(*shared: Path) -> Job:
+    def make(*shared: Path, pid_mode: str | None = None, cap_add: Sequence[str] = ()) -> Job:
         env = {}
         folders.update(shared)
         for folder in shared:
             folder.mkdir(exist_ok=True)
             env["TESTRONAUT_LAB_SESSIONS"] = str(folder)
-        jobs.append(Job(engine, busybox_image, project, shared, env))
+        jobs.append(Job(engine, busybox_image, project, shared, env, pid_mode, cap_add))
         return jobs[-1]
 
     yield make
@@ -88,11 +88,19 @@ def test_an_installation_in_such_a_job_says_the_same(make_job: MakeJob, project:
     assert (said.status, "the engine cannot see our files" in said.out) == (ExitStatus.ENGINE, True)
 
 
-def test_a_job_that_shares_a_folder_runs_plans_with_the_fast_driver(make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_job_that_shares_a_folder_runs_plans_with_the_plain_driver(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(tmp_path / "shared")
     said = job.run(*ARGV[1:], "run")
-    assert (said.status, "driver fast" in said.out) == (ExitStatus.OK, True)
+    assert (said.status, "driver plain" in said.out) == (ExitStatus.OK, True)
     assert [path.name for path in (tmp_path / "shared").iterdir()] == [".folder"]
+
+
+@pytest.mark.parametrize(("capabilities", "driver"), [(["SYS_PTRACE"], "fast"), ([], "plain")])
+def test_a_job_with_the_hosts_process_table_has_the_fast_driver_if_it_may_look(
+    capabilities: list[str], driver: str, make_job: MakeJob, tmp_path: Path
+) -> None:
+    said = make_job(tmp_path / "shared", pid_mode="host", cap_add=capabilities).run(*ARGV[1:], "run")
+    assert (said.status, f"driver {driver}" in said.out) == (ExitStatus.OK, True), said
 
 
 def test_neither_a_job_nor_its_host_removes_what_the_other_has(

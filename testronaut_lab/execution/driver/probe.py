@@ -20,7 +20,7 @@ from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost, UsageError
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import RUN_DIR
-from testronaut_lab.execution.driver.protocol import Driver
+from testronaut_lab.execution.driver.protocol import Driver, ProcessesUnseen
 from testronaut_lab.execution.driver.watchdog import Watchdog, WatchdogLost
 
 PATIENCE_S = 2.0
@@ -50,7 +50,7 @@ def forced(environ: Mapping[str, str]) -> str | None:
 
 
 def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callable[[], Sharing], container: Container) -> Driver:
-    """Start the fast driver, or, where the engine shares files but no FIFOs with us, the plain one.
+    """Start the fast driver, or, where the engine shares no FIFOs or no process table with us, the plain one.
 
     Raises FilesUnseen where it shares nothing, and what the fast driver's start raised where it should have worked. No driver
     is left open then.
@@ -62,6 +62,8 @@ def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callabl
             with doubt:
                 fast.start()
             undo.pop_all()
+    except ProcessesUnseen:
+        return started(plain())
     except SessionLost:
         if doubt.found() is not Sharing.FILES:
             raise

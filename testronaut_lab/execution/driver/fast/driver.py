@@ -208,7 +208,8 @@ class FastDriver:
         gone: Gone | None = None
         match end:
             case Told(report):
-                kind, code = self._toll.kind_of_end(went_well=report.status == 0), report.status
+                code = report.status & 0xFF  # `return 300` leaves 300 in dash's `$?`, and 44 is what ends a script
+                kind = self._toll.kind_of_end(went_well=code == 0)
             case Gone():
                 self._doubt(step, end)
                 kind, code, gone = self._toll.kind_of_end(went_well=False), end.code, end

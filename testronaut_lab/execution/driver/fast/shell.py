@@ -25,6 +25,7 @@ from functools import cache
 from testronaut_lab.execution.driver.fast import ptrace
 
 _INNER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
+_NESTED_FIRST = re.compile(rb"^NSpid:(?:\s+\d+)+\s+1$", re.MULTILINE)
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 _EXIT_CODE = 50  # the field of /proc/PID/stat, counted from 1 after the name
 _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
@@ -151,6 +152,16 @@ def inner_pid(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(found[1]) if found else 0
+
+
+def is_first_inside(pid: int) -> bool:
+    """Whether this is the first process of another namespace than ours: a number from another process table is mostly not."""
+    try:
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            found = _NESTED_FIRST.search(file.read())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    return found is not None
 
 
 def descriptors(pid: int) -> Iterator[Held]:

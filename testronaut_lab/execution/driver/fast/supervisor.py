@@ -12,6 +12,7 @@ import secrets
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import PurePosixPath
 
 from testronaut_lab.container.protocol import Attached, Container
@@ -21,9 +22,18 @@ from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, Known, NoCopy, Reach, State, held_in_doubt
 from testronaut_lab.execution.driver.fast.reports import Reports
-from testronaut_lab.execution.driver.fast.shell import Shell, children, inner_pid, kernel_remembers, zombies
+from testronaut_lab.execution.driver.fast.shell import (
+    Shell,
+    children,
+    descriptors,
+    inner_pid,
+    is_first_inside,
+    kernel_remembers,
+    zombies,
+)
 from testronaut_lab.execution.driver.fast.steps import NODEID
 from testronaut_lab.execution.driver.fast.streams import Fifo, Identity, Pair
+from testronaut_lab.execution.driver.protocol import ProcessesUnseen
 
 _LOOK_S = 0.0005
 _ASK_EVERY_S = 2.0
@@ -48,6 +58,8 @@ class Supervisor:
         self._spec = spec
         self._end = end
         self._keeper_pid = container.state().pid
+        if not is_first_inside(self._keeper_pid):
+            raise self._unseen()
         self._waits_at_once = kernel_remembers()
         if not self._waits_at_once:
             channel.reap(lazy=True)
@@ -61,8 +73,11 @@ class Supervisor:
         self.former: dict[Identity, str] = {}
         self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
-        self.shell = self._start(None)
-        self.reach = reach(self.shell, self.reports)
+        with ExitStack() as undo:
+            undo.callback(self._close_channels)
+            self.shell = self._start(None)
+            self.reach = reach(self.shell, self.reports)
+            undo.pop_all()
 
     @property
     def copies(self) -> str:
@@ -72,6 +87,9 @@ class Supervisor:
     def close(self) -> None:
         for shell in (*self._shells(), *self._dropped):
             shell.close()
+        self._close_channels()
+
+    def _close_channels(self) -> None:
         for pair in (self.pair, *self.parted):
             for fifo in pair.both:
                 os.close(fifo.fd)
@@ -259,6 +277,9 @@ class Supervisor:
             if parent > 1:
                 self._end(parent)
             pid = self._find(inner)
+            any(descriptors(pid))
+        except PermissionError as error:
+            raise self._unseen() from error
         finally:
             attached.close()
             self._channel.forget(f"{folder}/{name}")
@@ -282,6 +303,13 @@ class Supervisor:
                 said += b"".join(data for _, data in attached.read())
             except (EOFError, EngineError):
                 raise self._not_started(said) from None
+
+    def _unseen(self) -> ProcessesUnseen:
+        return ProcessesUnseen(
+            f"starting the fast driver: the processes of container {self._container.name} cannot be seen from here: this is a "
+            "container with a process table of its own or without the right to look, or the engine is in another machine",
+            hint="unset TESTRONAUT_LAB_DRIVER, or run this container with `--pid host --cap-add SYS_PTRACE`",
+        )
 
     def _not_started(self, said: bytes) -> SessionLost:
         words = said.decode(errors="backslashreplace").strip() or self._container.state().describe()

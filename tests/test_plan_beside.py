@@ -108,7 +108,7 @@ def test_in_one_session_for_all_a_program_of_setup_lives_over_the_cases(tmp_path
     cases = [{"id": name, "steps": ["cat /proc/[0-9]*/comm 2>/dev/null | grep sleep"]} for name in ("a", "b")]
     tree = {
         "image": "debian:bookworm-slim", "isolation": "plan", "cases": cases,
-        "setup": [{"background": "db", "run": "exec sleep 100"}],
+        "setup": [{"background": "db", "run": "exec sleep 100", "ready": {"run": "grep -q sleep /proc/[0-9]*/comm"}}],
     }  # fmt: skip
     result = run_plans([parse_plan(tree, root=tmp_path, name="x")], RunOptions())
     assert [step.id for step in result.plans[0].cases[1].steps][-1] == "stop-db"

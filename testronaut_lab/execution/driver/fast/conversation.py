@@ -98,12 +98,14 @@ class Conversation:
     def enter(self, step: Step) -> End | None:
         """Set what is the step's own. None if it can be run now, else how this ended; the step's error says what could not be."""
         command, is_bash = step.command, self._supervisor.shell.is_bash
-        lasting = dict(command.exports)
         if command.nodeid != self._nodeid and self._needs_nodeid(command):
-            lasting[NODEID] = one_line(command.nodeid)
+            line = text.naming(NODEID, one_line(command.nodeid))
+            end, _, said = self._tell(self._writer.bare(line, self._reader()), step.bounds, step.started)
+            if not _went_well(end):
+                return self._refused(step, end, _unset(said))
             self._nodeid = command.nodeid
-        if command.env or lasting:
-            words = entering.environment_text(lasting, command.env, is_bash=is_bash)
+        if command.env or command.exports:
+            words = entering.environment_text(command.exports, command.env, is_bash=is_bash)
             end, step.environment, said = self.say(words, step.bounds, step.started)
             if not _went_well(end):
                 return self._refused(step, end, _unset(said))
@@ -152,8 +154,10 @@ class Conversation:
 
     def say(self, words: str, bounds: Bounds, started: float) -> tuple[End, str, str]:
         """Let the shell run words of ours; how that ended, and what was said on stdout and stderr."""
+        return self._tell(self._writer.plain(words, self._reader()), bounds, started)
+
+    def _tell(self, written: Written, bounds: Bounds, started: float) -> tuple[End, str, str]:
         out, err = Sink(), Sink()
-        written = self._writer.plain(words, self._reader())
         end = self._exchange(written, self._outlets((out, err)), bounds, started)
         for fifo, sink in zip(self._supervisor.pair.both, (out, err), strict=True):
             fifo.drain(sink)

@@ -64,6 +64,11 @@ class Writer:
         line = text.sourcing(f"{RUN_DIR}/{name}", ' "$_"' if reader.is_bash else "") + "\n"
         return Written(_encoded(line + self._report(nonce, reader)), nonce, (name,))
 
+    def bare(self, line: str, reader: Reader) -> Written:
+        """A line of ours that needs no file."""
+        nonce = secrets.token_hex(8)
+        return Written(_encoded(f"{line}\n{self._report(nonce, reader)}"), nonce)
+
     def step(self, command: Command, reader: Reader, held: list[Held]) -> Written:
         """A step. Raises CaptureError when it cannot be written down."""
         self.keeps_line_number = self.keeps_line_number or _LOCKED_LINENO.search(command.run or "") is not None

@@ -78,6 +78,11 @@ def feed_of(text: str, *, is_bash: bool, options: str, few_files: bool, sees_sle
     return Feed.LINES if is_bare else Feed.FILE
 
 
+def naming(variable: str, value: str) -> str:
+    """The line that gives an exported variable a value, by no command that a script could have taken away."""
+    return f"for {variable} in {quote(value)}; do {NOTHING}; done"
+
+
 def sourcing(path: str, redirections: str = "") -> str:
     """The line that reads a text from a file."""
     return rf"\. {path}{redirections}"

@@ -205,6 +205,21 @@ FUNCTIONS = {
         step("exit", "myexit\n"),
         shells=BASH,
     ),
+    "functions named command, unset and builtin hang nothing": row(
+        step("command() { return 9; }; unset() { echo U; }; builtin() { return 9; }", timeout_s=10),
+        step("echo on", "on\n", timeout_s=10),
+        step("exit 2", code=2, state=RESTORED, timeout_s=10),
+        step("echo on", "on\n", timeout_s=10),
+        shells=BASH,
+    ),
+    "disabled builtins cost nothing": row(
+        step("enable -n printf read pwd . eval exec trap command builtin : [ test true false"),
+        *[step("echo a", "a\n")] * 2,
+        step("exit 3", code=3, state=RESTORED),
+        step("echo a", "a\n"),
+        shells=BASH,
+    ),
+    "a returned status is a byte": row(step("return 300", err=None, code=44), step("echo on", "on\n"), shells=DASH_AND_ASH),
     "a sourced text cannot say how a step ended": row(
         step(". ./lib"),
         step("false", code=1),

@@ -69,6 +69,8 @@ def test_drawn_sequences(pair: Pair) -> None:
     )
     @given(st.lists(drawn(pair.shell), min_size=BATCH, max_size=BATCH))
     def agrees(sequences: list[Sequence]) -> None:
-        assert pair.disagreements(sequences) == {}
+        # a restored shell has its number back where root may write the next one
+        told = [each for each in sequences if os.geteuid() == 0 or "$$" not in "".join(each.steps)]
+        assert pair.disagreements(told) == {}
 
     agrees()

@@ -220,8 +220,10 @@ def _is_old_draft(path: Path) -> bool:
 def remove_session(path: Path) -> None:
     """Remove a session's directories, wherever they are. Raises CaptureError for what cannot be removed."""
     run = path / "run"
-    if run.is_symlink() and run.resolve().parent == _MEMORY:
-        remove_tree(run.resolve())
+    if run.is_symlink() and (folder := run.resolve()).parent == _MEMORY:
+        with suppress(FileNotFoundError):
+            folder.chmod(stat.S_IRWXU)  # the driver lets nobody list it
+        remove_tree(folder)
     remove_tree(path)
 
 

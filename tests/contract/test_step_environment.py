@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from harness import Lab
 
+from testronaut_lab.container.stepuser import LAB_UID
 from testronaut_lab.model.result import Status
 
 pytestmark = pytest.mark.engine
@@ -55,7 +58,7 @@ def test_a_missing_directory_is_an_error_and_leaves_the_environment(shell: Lab) 
 def test_a_name_that_bash_makes_readonly_is_an_error(name: str, open_bash: Lab) -> None:
     result = open_bash.run("echo ran", env={name: "0"})
     assert (result.status, result.out) == (Status.ERROR, "")
-    assert open_bash.out("echo $UID") == "1000\n"
+    assert open_bash.out("echo $UID") == f"{os.getuid() or LAB_UID}\n"
     assert open_bash.out("echo ok") == "ok\n"
 
 

@@ -17,6 +17,10 @@ from testronaut_lab.errors import CaptureError
 REPORTS = "end"
 
 
+# Nobody lists such a folder, not even a step whose user is its owner, as an ordinary user's is; the mount keeps it so.
+_UNLISTED = 0o311
+
+
 class Channel:
     """Raises CaptureError for what the file system refuses."""
 
@@ -25,7 +29,7 @@ class Channel:
         with _Faults("preparing the run directory", self.path):
             # its owner opens it before it is sealed, see `sessiondir.py`
             self._keeper = os.open(f"{self.path}/keeper", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.chmod(self.path, 0o711)  # names in it are secrets
+            os.chmod(self.path, _UNLISTED)  # names in it are secrets
             os.mkdir(self.reports)
             os.chmod(self.reports, 0o733)
             self.put("empty", b"")
@@ -79,7 +83,7 @@ class Channel:
         """Make a folder that can be entered and not be listed."""
         with _Faults(f"making {name}", self.path):
             os.mkdir(f"{self.path}/{name}")
-            os.chmod(f"{self.path}/{name}", 0o711)
+            os.chmod(f"{self.path}/{name}", _UNLISTED)
 
     def put(self, name: str, text: bytes) -> None:
         """Write a file whole; a shell that still reads the one before keeps that."""

@@ -34,7 +34,9 @@ def as_ordinary_user(tree: Path, code: str) -> str:
             os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
     """
     program = textwrap.dedent(start) + textwrap.dedent(code)
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    # coverage would write its data as that user, into a folder of root's
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")
     return said.stdout
 

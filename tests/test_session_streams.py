@@ -101,7 +101,7 @@ def test_output_through_a_process_substitution_is_whole(make_session: MakeSessio
 
 
 def test_a_stream_that_a_job_holds_is_flagged_open_and_the_job_named(fresh: Lab) -> None:
-    result = fresh.run("sleep 300 & echo started")
+    result = fresh.run("sleep 300 & until grep -q sleep /proc/$!/comm; do :; done; echo started")
     assert (result.status, result.out) == (Status.PASSED, "started\n")
     assert result.stdout_stream.open and result.stderr_stream.open
     assert [name.partition(" ")[0] for name in result.left_behind] == ["sleep"]

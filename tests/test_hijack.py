@@ -176,6 +176,16 @@ def test_headers_may_arrive_in_pieces(cut: int) -> None:
         speaker.join()
 
 
+def test_a_terminal_that_ends_with_unread_input_has_ended() -> None:
+    ours, theirs = socket.socketpair()
+    terminal = hijack.HijackedTerminal("e", ours)
+    terminal.write(b"nobody reads this")
+    theirs.close()
+    with pytest.raises(EOFError):
+        terminal.read()
+    terminal.close()
+
+
 @pytest.mark.parametrize("status", [404, 409, 500])
 def test_a_refusal_is_an_engine_error_with_the_engines_words(engine_that_says: Callable[[bytes], str], status: int) -> None:
     path = engine_that_says(b'HTTP/1.1 %d Oops\r\nContent-Length: 21\r\n\r\n{"message":"no exec"}' % status)

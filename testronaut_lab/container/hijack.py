@@ -139,6 +139,14 @@ class HijackedTerminal(_Hijacked):
             raise EOFError
         return [(1, data)]
 
+    def _receive(self, size: int) -> bytes | None:
+        try:
+            return super()._receive(size)
+        except EngineError as error:
+            if isinstance(error.__cause__, ConnectionResetError):
+                return b""  # the engine closed it with something typed that no program has read: an end like any other
+            raise
+
     def write_some(self, data: bytes) -> int:
         with self._writing():
             try:

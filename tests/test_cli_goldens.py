@@ -92,6 +92,18 @@ def test_from_missing_golden_to_green_without_running_again(project: Project) ->
 
 
 @pytest.mark.engine
+def test_a_run_counts_what_it_left_pending_itself(project: Project) -> None:
+    project.write(PLAN)
+    project.here("run", "-u")
+    project.write(PLAN, "b.lab.yaml")
+    assert project.here("run", "b.lab.yaml").out.endswith("\n2 pending: testronaut-lab review\n")
+    agrees = project.here("run", "a.lab.yaml")
+    assert agrees.status == ExitStatus.OK and "pending" not in agrees.out + agrees.err
+    edit(project, "echo 2", "echo 3")
+    assert project.here("run", "a.lab.yaml").out.endswith("\n1 pending, and 2 from earlier: testronaut-lab review\n")
+
+
+@pytest.mark.engine
 def test_golden_edited_by_hand_is_told_and_a_run_that_agrees_again_clears_it(project: Project) -> None:
     project.write(PLAN)
     project.here("run", "-u")

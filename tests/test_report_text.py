@@ -129,6 +129,18 @@ def test_a_run_reads_from_top_to_bottom():
     )
 
 
+def test_what_every_cell_would_say_again_is_said_once_a_run():
+    image, writable = ImageInfo("debian:bookworm-slim", "sha256:1", "bootstrap"), Problem("jq basics: the root is writable")
+    cells = [replace(PLAN, plan=number) for number in range(3)]
+    other = [
+        ImageReady(3, replace(image, ref="debian:trixie-slim"), "another note"),
+        Problem("jq basics: the root is writable", "x"),
+    ]
+    text = report(*(body for cell in cells for body in (cell, ImageReady(cell.plan, image, "no registry"), writable)), *other)
+    assert text.count("image  debian:bookworm-slim") == 3
+    assert [text.count(said) for said in ("note: no registry", "problem  jq basics", "note: another note")] == [1, 2, 1]
+
+
 def test_a_difference_of_many_lines_is_shown_as_a_diff_only():
     wrong = Mismatch("golden", "a\nb\n", "a\nc\n", "stdout.txt", "@@ -1,2 +1,2 @@\n a\n-b\n+c\n")
     assert judged(mismatches=(wrong,)).split("\n")[1:-1] == [

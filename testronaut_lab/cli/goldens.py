@@ -101,15 +101,22 @@ def open_pending(root: Path | None = None) -> PendingStore:
     return PendingStore(GoldenStore((root or project_root(Path.cwd())) / SNAPSHOTS))
 
 
-def tell_pending(root: Path, printer: Printer) -> None:
-    """After a run: how much waits in the project at `root`. What cannot be read is told, and changes nothing of the run."""
+def tell_pending(root: Path, run: str, printer: Printer) -> None:
+    """After a run: what it left to be decided in the project at `root`, and how much else waits there.
+
+    A run that left nothing says nothing of what others left. What cannot be read is told, and changes nothing of the run.
+    """
+    from testronaut_lab.golden.pending import Pending
+
     try:
-        count = len(open_pending(root).pending())
+        found = open_pending(root).pending()
     except LabError as error:
         complain(error)
         return
-    if count:
-        printer.write(f"{count} pending: testronaut-lab review\n")
+    own = sum(isinstance(entry, Pending) and entry.origin.run == run for entry in found)
+    others = f", and {len(found) - own} from earlier" if len(found) > own else ""
+    if own:
+        printer.write(f"{own} pending{others}: testronaut-lab review\n")
 
 
 def refuse_in_ci(doing: str) -> None:

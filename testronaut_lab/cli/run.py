@@ -92,7 +92,7 @@ def run(
         result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr=wanted.take_stdout)
     wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)
     if not in_ci:
-        tell_pending(plans[0].root, Printer(sys.stderr if wanted.take_stdout else sys.stdout))
+        tell_pending(plans[0].root, plan_run.id, Printer(sys.stderr if wanted.take_stdout else sys.stdout))
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)

@@ -72,6 +72,7 @@ class Narrator:
         self._installing: set[tuple[int, str]] = set()
         self._begun = False
         self._summed = False
+        self._said: set[Problem | str] = set()
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
         """What to print after `view` took in `event`; nothing for hints."""
@@ -99,7 +100,7 @@ class Narrator:
                     labelled("engine", safe_line(f"{engine.name} {engine.version}, API {engine.api}, driver {engine.driver}"))
                 ]
             case Problem() as problem:
-                return _problem_lines(problem)
+                return [] if self._was_said(problem) else _problem_lines(problem)
             case RunFinished():
                 return self.summary(view)
             case RunStarted() | StepStarted():
@@ -128,6 +129,12 @@ class Narrator:
         """What came of it all, on a line."""
         return _sum(view)
 
+    def _was_said(self, what: Problem | str) -> bool:
+        """Whether this run has said it already: every cell of a matrix stands on the same base, and has the same to say."""
+        before = what in self._said
+        self._said.add(what)
+        return before
+
     def _plan_lines(
         self, plan: PlanView, body: PlanStarted | ImageReady | InstallLogged | ToolReady | PlanFinished
     ) -> list[Text]:
@@ -139,7 +146,7 @@ class Narrator:
                 return [*gap, heading]
             case ImageReady(image=image, note=note):
                 line = labelled("image", Text(safe_line(image.ref)).append(f"  {safe_line(image.source)}", "dim"))
-                return [line] if note is None else [line, indented("note:", safe_text(note), "yellow")]
+                return [line] if note is None or self._was_said(note) else [line, indented("note:", safe_text(note), "yellow")]
             case InstallLogged(tool=tool):
                 if (plan.number, tool) in self._installing:
                     return []

@@ -64,7 +64,13 @@ def details(entry: Pending | Broken) -> list[Text]:
     facts = [("golden", f"{SNAPSHOTS}/{entry.place}")]
     if isinstance(entry, Pending):
         origin = entry.origin
-        facts += [("seen", origin.when), ("run", origin.run), ("compared with", origin.base_sha256), ("sha256", origin.sha256)]
+        facts += [
+            ("step", entry.nodeid),
+            ("seen", origin.when),
+            ("run", origin.run),
+            ("compared with", origin.base_sha256),
+            ("sha256", origin.sha256),
+        ]
         facts += [("also of", nodeid) for nodeid in origin.also]
         facts += [(change.file or "", _sizes(change)) for change in entry.changes]
     return [Text(f"{safe_line(name):>14}  ", "dim").append(safe_line(value)) for name, value in facts]

@@ -39,8 +39,8 @@ def install(
     location = store or load_config(root).store_location
     plan_run = PlanRun([plan], RunOptions(ci=True, store=location))
     with stopped_by_signals(plan_run):
-        to_stderr = wanted.take_stdout
-        result = reported(plan_run, shown(location), again(store, root), to_stderr=to_stderr, tells=InstallNarrator)
+        out = sys.stderr if wanted.take_stdout else sys.stdout
+        result = reported(plan_run, shown(location), again(store, root), out, InstallNarrator)
     wanted.write(result, plan_run.log.subscribe(hints=False), root)
     if (removed := keep_to_policy(root, location)) is not None:
         say(removed, sys.stderr)

@@ -178,7 +178,7 @@ class _Screen:
         if now != self._drawn:
             self._offset, self._drawn = 0, now
             self._body = [row for line in self._lines(size.width) for row in folded(line, size.width)]
-        head, foot, body = self._head(), self._foot(size.width), self._body
+        head, foot, body = self._head(size.width), self._foot(size.width), self._body
         self._room = max(size.height - len(head) - len(foot) - 2, 1)
         self._rows = len(body)
         self._offset = max(0, min(self._offset, self._rows - self._room))
@@ -204,18 +204,18 @@ class _Screen:
             return False
         return True
 
-    def _head(self) -> list[Text]:
+    def _head(self, width: int) -> list[Text]:
         from rich.text import Text
 
         from testronaut_lab.cli.goldentext import heading, summary_of
+        from testronaut_lab.report.lines import cut_middle
         from testronaut_lab.report.safe import safe_line
 
         name, *more = heading(self._review.entry)
-        count = f"{self._review.at + 1} of {len(self._review.entries)}"
-        return [
-            Text.assemble((f" {count} ", "reverse"), " ", name, (f"  {safe_line(summary_of(self._review.entry))}", "dim")),
-            *more[:6],
-        ]
+        count = f" {self._review.at + 1} of {len(self._review.entries)} "
+        summary = f"  {safe_line(summary_of(self._review.entry))}"
+        shown = cut_middle(name.plain, max(width - len(count) - 1 - len(summary), width // 2))
+        return [Text.assemble((count, "reverse"), " ", (shown, name.style), (summary, "dim")), *more[:6]]
 
     def _lines(self, width: int) -> list[Text]:
         from rich.text import Text

@@ -18,7 +18,7 @@ from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, again, app, shown
 from testronaut_lab.cli.goldens import tell_pending
 from testronaut_lab.console import Printer, say
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from testronaut_lab.headless import PlanRun
@@ -38,6 +38,8 @@ _RETRIES = typer.Option(min=0, metavar="N", help="Run a case that fails up to N 
 _ALLOW_FLAKY = typer.Option("--allow-flaky", help="A case that passes in a later attempt does not fail the run.")
 _REQUIRE_LIMITS = typer.Option("--require-limits", help="Start no session whose limits are not enforced or measured.")
 _LAST_FAILED = typer.Option("--last-failed", help="Only cases that did not end well in the newest stored run.")
+_QUIET = typer.Option("--quiet", "-q", help="Print only what went wrong, and the sum.")
+_VERBOSE = typer.Option("--verbose", "-v", help="Print also what steps wrote and changed, and all of package managers.")
 _TARGETS = typer.Argument(
     metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
 )
@@ -65,6 +67,8 @@ def run(
     allow_flaky: Annotated[bool, _ALLOW_FLAKY] = False,
     last_failed: Annotated[bool, _LAST_FAILED] = False,
     require_limits: Annotated[bool, _REQUIRE_LIMITS] = False,
+    quiet: Annotated[bool, _QUIET] = False,
+    verbose: Annotated[bool, _VERBOSE] = False,
 ) -> None:
     """Run plans: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab import config
@@ -74,6 +78,7 @@ def run(
     from testronaut_lab.targets import chosen_plans
 
     wanted = reports.Reports(json, events, junit, html, markdown, github)
+    tells = _narrator(quiet=quiet, verbose=verbose)
 
     def dispensable(file: Path) -> bool:
         return last_failed and not has_failed(file, store or config.load_config(config.plan_root(file)).store_location)
@@ -81,29 +86,39 @@ def run(
     plans, only = chosen_plans(targets or ["."], keyword, image, install or [], matrix or [], dispensable)
     location = store or config.load_config(plans[0].root).store_location
     wanted.check()
-    tell_root(plans, sys.stderr if wanted.take_stdout else sys.stdout)
+    out = sys.stderr if wanted.take_stdout else sys.stdout
+    tell_root(plans, out, quiet=quiet)
     if last_failed:
         plans, told = narrowed_to_failed(plans, location)
-        say(told, sys.stderr if wanted.take_stdout else sys.stdout)
+        say(told, out)
     in_ci = ci or config.in_ci(os.environ)
     options = RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky, require_limits)
     plan_run = PlanRun(plans, options)
     with stopped_by_signals(plan_run), wanted.guarded():
-        result = reported(plan_run, shown(location), again(store, plans[0].root), to_stderr=wanted.take_stdout)
+        result = reported(plan_run, shown(location), again(store, plans[0].root), out, tells)
     wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)
     if not in_ci:
-        tell_pending(plans[0].root, plan_run.id, Printer(sys.stderr if wanted.take_stdout else sys.stdout))
+        tell_pending(plans[0].root, plan_run.id, Printer(out))
     if (removed := keep_to_policy(plans[0].root, location)) is not None:
         say(removed, sys.stderr)
     raise typer.Exit(result.exit_status)
 
 
-def tell_root(plans: Sequence[Plan], out: TextIO) -> None:
+def _narrator(*, quiet: bool, verbose: bool) -> type[Narrator]:
+    from testronaut_lab.report.detail import QuietNarrator, VerboseNarrator
+    from testronaut_lab.report.narrator import Narrator
+
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other", hint="testronaut-lab run --help")
+    return QuietNarrator if quiet else VerboseNarrator if verbose else Narrator
+
+
+def tell_root(plans: Sequence[Plan], out: TextIO, *, quiet: bool) -> None:
     """Where goldens and results are, if that is not where one stands, and which goldens were left in another place."""
     from testronaut_lab.golden.elsewhere import elsewhere
 
     root = plans[0].root
-    if root != Path.cwd().resolve():
+    if root != Path.cwd().resolve() and not quiet:
         say(f"project {shown(root)}", out)
     for there, wanted in elsewhere(root, [plan.file for plan in plans if plan.file is not None]):
         if wanted.exists():
@@ -153,19 +168,16 @@ def with_hangup(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
     return numbers if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*numbers, signal.SIGHUP)
 
 
-def reported(plan_run: PlanRun, results: str, show: str, *, to_stderr: bool, tells: type[Narrator] | None = None) -> RunResult:
-    """Run it, told on a terminal or in plain lines, by a narrator of the class `tells`."""
+def reported(plan_run: PlanRun, results: str, show: str, out: TextIO, tells: type[Narrator]) -> RunResult:
+    """Run it, told to `out`, live on a terminal and in plain lines elsewhere, by a narrator of the class `tells`."""
     from rich.console import Console
 
-    from testronaut_lab.report.narrator import Narrator
     from testronaut_lab.report.text import TextReporter
 
-    tells = tells or Narrator
-    stream = sys.stderr if to_stderr else sys.stdout
-    if stream.isatty():
+    if out.isatty():
         from testronaut_lab.report.live import LiveReporter
 
-        with LiveReporter(Console(file=stream), results=results, show=show, tells=tells) as live:
+        with LiveReporter(Console(file=out), results=results, show=show, tells=tells) as live:
             return plan_run.run([live])
 
-    return plan_run.run([TextReporter(Printer(stream).write, results=results, show=show, tells=tells)])
+    return plan_run.run([TextReporter(Printer(out).write, results=results, show=show, tells=tells)])

@@ -30,9 +30,9 @@ class InstallNarrator(Narrator):
     def lines(self, view: RunView, event: Event) -> list[Text]:
         match event.body:
             case InstallLogged(line=line):
-                return [*super().lines(view, event), *_logged(line)]
+                return [*super().lines(view, event), *logged_lines(line)]
             case ToolReady(tool=ready, cached=cached):
-                return _tool_lines(ready, cached=cached)
+                return tool_lines(ready, cached=cached)
             case PlanFinished(status=status, error=ErrorInfo() as error) as body:
                 plan = view.plan(body.plan)
                 error = replace(error, message=without_said(error.message, (entry.line for entry in plan.install_log)))
@@ -77,14 +77,14 @@ def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
                     yield labelled("install", safe_line(tool))
                 last = tool
                 said.append(line)
-                yield from _logged(line)
+                yield from logged_lines(line)
             case ToolReady(tool=ready, cached=True):
-                yield from _tool_lines(ready, cached=True)
+                yield from tool_lines(ready, cached=True)
                 if ready.key not in told:
                     told.add(ready.key)
                     yield from _kept_lines(kept(ready.key))
             case ToolReady(tool=ready):
-                yield from _tool_lines(ready, cached=False)
+                yield from tool_lines(ready, cached=False)
             case PlanFinished(status=status, error=ErrorInfo() as error):
                 yield labelled(WORDS[status], "", STYLES[status])
                 yield from error_lines(replace(error, message=without_said(error.message, said)))
@@ -102,15 +102,15 @@ def _kept_lines(found: Sequence[tuple[str, str]] | None) -> Iterator[Text]:
         if tool != last:
             yield labelled("install", safe_line(tool))
         last = tool
-        yield from _logged(line)
+        yield from logged_lines(line)
 
 
-def _logged(line: str) -> list[Text]:
+def logged_lines(line: str) -> list[Text]:
     shown = safe_text(clipped(line)).replace("\t", "    ").split("\n")
     return [labelled("│", Text(each.rstrip(), "dim")) for each in shown]
 
 
-def _tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
+def tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
     way = f"{tool.strategy}:{tool.spec}" if tool.spec else tool.strategy
     head = Text(safe_line(f"{tool.name} {tool.version}"), "bold").append(f"  {safe_line(way)}", "not bold dim")
     lines = [labelled("tool", head.append(", from the cache" if cached else "", "not bold dim"), "green")]

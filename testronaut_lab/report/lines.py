@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from testronaut_lab.model.events import LateOutput
@@ -23,6 +24,7 @@ _STDERR_LINES = 10
 _VALUE_LINES = 20
 _DIFF_LINES = 200
 _TRANSIENT = 5
+_CHANGES = 20
 
 STYLES: Mapping[str, str] = {
     Status.PASSED: "green",
@@ -72,13 +74,27 @@ def labelled(label: str, text: str | Text, style: str = "dim") -> Text:
     return Text.assemble((f"{label:>{LABEL_WIDTH}}", style), "  ", text)
 
 
-def step_line(case: CaseView, step: StepView, name_width: int, command_width: int) -> Text:
+def cut_middle(text: str, width: int) -> str:
+    """`text` in at most `width` columns, with an ellipsis in its middle: what names differ in stands at their ends."""
+    if cell_len(text) <= width:
+        return text
+    end = max(width - 1, 0) * 2 // 3
+    tail = text
+    while cell_len(tail) > end:
+        tail = tail[1:]
+    head = text[: len(text) - len(tail)]
+    while cell_len(head) > max(width - 1, 0) - cell_len(tail):
+        head = head[:-1]
+    return f"{head}…{tail}" if width > 0 else ""
+
+
+def step_line(name: str, step: StepView, name_width: int, command_width: int) -> Text:
     """`    PASS    3 ms  select::plain    jq .x a.json`; also for one that still runs."""
     took = "" if step.result is None or step.status is Status.SKIPPED else duration_text(step.result.duration_s)
     phase = "" if step.phase is Phase.STEPS else f"{step.phase.value}: "
     command = safe_line(step.command, command_width - len(phase))
     line = labelled(WORDS[step.status], "", STYLES[step.status])
-    line.append(f"{took:>8}", "dim").append(f"  {step_name(case, step):<{name_width}}")
+    line.append(f"{took:>8}", "dim").append(f"  {name:<{name_width}}")
     line.append(f"  {phase}{command}", "dim")
     if step.status is Status.SKIPPED and step.result is not None:
         line.append("".join(f"  ({safe_line(note)})" for note in step.result.notes), "dim italic")
@@ -105,6 +121,15 @@ def step_details(result: StepResult) -> list[Text]:
         more = f" and {len(result.transient) - _TRANSIENT} more" if len(result.transient) > _TRANSIENT else ""
         lines.append(indented("transient:", ", ".join(map(safe_line, result.transient[:_TRANSIENT])) + more, "dim"))
     return lines + [indented("note:", safe_text(note), "yellow") for note in result.notes]
+
+
+def captured_lines(result: StepResult) -> list[Text]:
+    """What a step wrote, if its details do not say it, and which paths it changed."""
+    told = result.status in (Status.FAILED, Status.ERROR)
+    lines = [] if told else [line for name, stream in untold_streams(result) for line in _end_lines(name, stream)]
+    changes = [safe_line(f"{change.change.letter} {change.path}") for change in result.changes]
+    more = f" and {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
+    return [*lines, indented("changed:", ", ".join(changes[:_CHANGES]) + more, "dim")] if changes else lines
 
 
 def mismatch_lines(mismatch: Mismatch) -> list[Text]:

@@ -18,11 +18,13 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
-from testronaut_lab.report.lines import counts_text, duration_text, usage_text
+from testronaut_lab.report.lines import counts_text, cut_middle, duration_text, usage_text
 from testronaut_lab.report.narrator import Narrator
 from testronaut_lab.report.safe import safe_line
 from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
+
+_SPINNER_WIDTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class LiveReporter:
         if picture is None:
             return Text("")
         now = self._mono()
-        self._spinner.update(text=_heading(picture, now))
+        self._spinner.update(text=_heading(picture, now, self._console.width - _SPINNER_WIDTH))
         done = Text("  ").append_text(picture.counts).append(f"  {duration_text(max(now - picture.begun_mono, 0.0))}", "dim")
         rows: list[RenderableType] = [self._spinner]
         if picture.detail:
@@ -91,9 +93,9 @@ class LiveReporter:
         return Group(*rows, _one_line(done))
 
 
-def _heading(picture: _Picture, now: float) -> Text:
-    took = f"  {duration_text(max(now - picture.since_mono, 0.0))}"
-    return _one_line(Text(picture.where).append(f"{took}  {picture.usage}", "dim"))
+def _heading(picture: _Picture, now: float, width: int) -> Text:
+    took = f"  {duration_text(max(now - picture.since_mono, 0.0))}  {picture.usage}"
+    return _one_line(Text(cut_middle(picture.where, max(width - len(took), 20))).append(took, "dim"))
 
 
 def _one_line(text: Text) -> Text:

@@ -39,6 +39,7 @@ from testronaut_lab.report.lines import (
     STYLES,
     WORDS,
     counts_text,
+    cut_middle,
     duration_text,
     error_lines,
     hint_line,
@@ -47,13 +48,14 @@ from testronaut_lab.report.lines import (
     late_lines,
     step_details,
     step_line,
+    step_name,
 )
 from testronaut_lab.report.outcome import plan_notes
 from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 from testronaut_lab.report.view import RunView
 
-_NAME_WIDTH = (26, 36)  # a longer name sticks out and moves no other
+_NAME_WIDTH = (26, 36)  # a longer name is cut, or sticks out and moves no other
 _INSTALL_TAIL = 20
 _RECAP = 20
 
@@ -63,6 +65,8 @@ class Narrator:
 
     `show` is what to type behind the run's id to find it there.
     """
+
+    shows_cells = True
 
     def __init__(self, width: int = 120, results: str = "", show: str = "") -> None:
         self.width = width
@@ -115,8 +119,7 @@ class Narrator:
         self._summed = True
         end = view.finished
         lines = [Text("")]
-        for beside in view.result().side_by_side() if view.has_cells else ():
-            lines += [*side_by_side_lines(beside, self.width), Text("")]
+        lines += _side_by_side(view, self.width) if self.shows_cells else []
         lines += _recap(view)
         lines += [] if end is None or end.error is None else error_lines(end.error)
         lines.append(Text.assemble(("interrupted: ", "bold red") if end is None else "", self.outcome(view)))
@@ -176,11 +179,13 @@ class Narrator:
         return [line] if body.error is None else [line, *error_lines(body.error)]
 
     def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
-        name = len(f"{case.id}::{step.id}")
-        if name <= _NAME_WIDTH[1]:
-            self._name_width = max(self._name_width, name)
-        room = self.width - (LABEL_WIDTH + 2) - 8 - 2 - max(self._name_width, name) - 2
-        line = step_line(case, step, self._name_width, max(room, 20))
+        name = step_name(case, step)
+        if len(name) <= _NAME_WIDTH[1]:
+            self._name_width = max(self._name_width, len(name))
+        elif step.status not in (Status.FAILED, Status.ERROR):  # the name of one that went wrong is there to be typed
+            name = cut_middle(name, self._name_width)
+        room = self.width - (LABEL_WIDTH + 2) - 8 - 2 - max(self._name_width, len(name)) - 2
+        line = step_line(name, step, self._name_width, max(room, 20))
         return [line] if step.result is None else [line, *step_details(step.result)]
 
 
@@ -230,6 +235,12 @@ def _sum(view: RunView) -> Text:
         total.append(", ").append(f"{_many(unrun, 'plan')} not run", STYLES[Status.ERROR])
     total.append(f" in {duration_text(view.elapsed_s())}", "bold")
     return total.append(f"  ({_many(cases, 'case')}, {_many(steps, 'step')})", "dim")
+
+
+def _side_by_side(view: RunView, width: int) -> list[Text]:
+    """The cells of each matrix."""
+    cells = view.result().side_by_side() if view.has_cells else ()
+    return [line for beside in cells for line in (*side_by_side_lines(beside, width), Text(""))]
 
 
 def _recap(view: RunView) -> list[Text]:

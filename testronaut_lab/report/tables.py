@@ -8,16 +8,19 @@ from datetime import datetime
 from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunSummary
 from testronaut_lab.model.units import age_text, size_text
-from testronaut_lab.report.lines import STYLES, duration_text
+from testronaut_lab.report.lines import STYLES, cut_middle, duration_text
 from testronaut_lab.report.safe import safe_line
 
+_NARROWEST = 24
 _LONG_ID = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
@@ -72,6 +75,20 @@ def pending_table(rows: Sequence[tuple[str, str, str, str]], *, plain: bool) -> 
     return _table(header[:columns], [row[:columns] for row in shown], plain=plain, empty="nothing is pending")
 
 
+class _Cut:
+    """A name in the first column: it gives way to the others, and loses its middle for that."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        wide = cell_len(self._name)
+        return Measurement(min(wide, _NARROWEST), wide)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(cut_middle(self._name, options.max_width), no_wrap=True)
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool, empty: str) -> RenderableType:
     if not rows:
         return empty if plain else Text(empty, "dim")
@@ -82,7 +99,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool,
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
     table = Table(*header, box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for row in safe:
-        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+        table.add_row(_Cut(row[0]), *(Text(cell, STYLES.get(cell, "")) for cell in row[1:]))
     return table
 
 

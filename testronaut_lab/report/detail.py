@@ -1,0 +1,101 @@
+"""How much of a run is told, apart from the usual: `-q`, only what went wrong and the sum, and `-v`, also what steps wrote.
+
+Both are narrators: what a line looks like, and the order of lines, is that of `narrator.py`.
+"""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from testronaut_lab.model.events import (
+    AttemptFailed,
+    CaseFinished,
+    CaseStarted,
+    EngineFound,
+    Event,
+    ImageReady,
+    InstallLogged,
+    LateOutput,
+    PlanFinished,
+    PlanStarted,
+    RunFinished,
+    StepFinished,
+    StepJudged,
+    ToolReady,
+)
+from testronaut_lab.model.result import Status
+from testronaut_lab.report.installing import logged_lines, tool_lines
+from testronaut_lab.report.lines import captured_lines
+from testronaut_lab.report.narrator import Narrator
+from testronaut_lab.report.state import CaseView, StepView
+from testronaut_lab.report.view import RunView
+
+_WENT_WRONG = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})
+
+
+class QuietNarrator(Narrator):
+    """Holds the heading of a plan and the lines of a case back until something is wrong there; what is well is dropped."""
+
+    shows_cells = False
+
+    def __init__(self, width: int = 120, results: str = "", show: str = "") -> None:
+        super().__init__(width, results, show)
+        self._heading: list[Text] = []
+        self._case: list[Text] = []
+        self._silent = True
+
+    def lines(self, view: RunView, event: Event) -> list[Text]:
+        match event.body:
+            case EngineFound() | ImageReady() | InstallLogged() | ToolReady() | CaseStarted() | LateOutput():
+                return []
+            case PlanStarted():
+                self._heading = super().lines(view, event)
+                return []
+            case StepJudged() | StepFinished() | AttemptFailed():
+                self._case += super().lines(view, event)
+                return []
+            case CaseFinished(status=status):
+                held, self._case = [*self._case, *super().lines(view, event)], []
+                return self._told(held) if status in _WENT_WRONG else []
+            case PlanFinished(error=None):
+                return []
+            case RunFinished():
+                return self.summary(view)
+            case _:
+                return self._told(super().lines(view, event))
+
+    def summary(self, view: RunView) -> list[Text]:
+        """Without the cells side by side; of a case that was cut off, what there is."""
+        cut_off, self._case = self._told(self._case), []
+        lines = super().summary(view)
+        return [*cut_off, *(lines[1:] if self._silent else lines)]
+
+    def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
+        return super()._step_lines(case, step) if step.status in _WENT_WRONG else []
+
+    def _told(self, lines: list[Text]) -> list[Text]:
+        """These, below the heading of their plan if it does not stand there yet."""
+        if not lines:
+            return []
+        heading, self._heading = self._heading, []
+        if self._silent:
+            heading = heading[-1:]  # without the gap to the plan before, of which nothing stands there
+        self._silent = False
+        return [*heading, *lines]
+
+
+class VerboseNarrator(Narrator):
+    """Adds every line of package managers, what was proved of each tool, and what each step wrote and changed."""
+
+    def lines(self, view: RunView, event: Event) -> list[Text]:
+        match event.body:
+            case InstallLogged(line=line):
+                return [*super().lines(view, event), *logged_lines(line)]
+            case ToolReady(tool=ready, cached=cached):
+                return tool_lines(ready, cached=cached)
+            case _:
+                return super().lines(view, event)
+
+    def _step_lines(self, case: CaseView, step: StepView) -> list[Text]:
+        lines = super()._step_lines(case, step)
+        return lines if step.result is None else [*lines, *captured_lines(step.result)]

@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from testronaut_lab.cli.app import app, shown
+from testronaut_lab.cli.pipedlines import PipedLines
 from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.console import complain, say
 from testronaut_lab.errors import ExitStatus, LabError, UsageError
@@ -57,8 +57,6 @@ def _recorded(session: Session, output: Path, *, force: bool) -> ExitStatus:
     from testronaut_lab.recording.recorder import Ended, Recorder
 
     at_hand = sys.stdin.isatty()
-    if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is refused where it can be named
     recorder = Recorder(session, _Screen())
     if at_hand:
         say("each command becomes a step; ctrl-d writes the plan, :help says more")
@@ -94,7 +92,7 @@ def _commands(recorder: Recorder, *, at_hand: bool) -> Iterator[str]:
     """What is typed, or comes from a pipe, in whole commands."""
     from testronaut_lab.recording.lines import unfinished
 
-    read = _typed if at_hand else _piped
+    read = _typed if at_hand else _echoed(PipedLines(sys.stdin.fileno()))
     lines: list[str] = []
     while True:
         prompt = "> " if lines else "".join(f"[{key}] " for key in recorder.next_keys) + "$ "
@@ -128,12 +126,16 @@ def _typed(prompt: str) -> str | None:
         return None
 
 
-def _piped(prompt: str) -> str | None:
-    line = sys.stdin.readline()
-    if not line:
-        return None
-    say(f"{prompt}{line.removesuffix(chr(10))}")
-    return line.removesuffix("\n")
+def _echoed(lines: PipedLines) -> Callable[[str], str | None]:
+    """What comes from a pipe is shown as if it had been typed."""
+
+    def read(prompt: str) -> str | None:
+        line = lines.read()
+        if line is not None:
+            say(f"{prompt}{line}")
+        return line
+
+    return read
 
 
 class _Screen:

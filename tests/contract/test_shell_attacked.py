@@ -73,4 +73,4 @@ def test_a_step_that_writes_in_the_run_directory_while_it_runs_forges_nothing(sh
     for target in ("/run/lab/ctl", "/run/lab/end/forged,0,hB", "/run/lab/end/,0,"):
         result = shell.run(f"( echo junk >>{target} ) 2>/dev/null; echo ran; (exit 3)", timeout_s=10)
         assert result.status is Status.ERROR or (result.out, result.exit.code) == ("ran\n", 3)
-    assert shell.run("echo on").out == "on\n"
+    assert shell.run("echo on").check().out == "on\n"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from harness import Lab
 
-from testronaut_lab.model.result import ExitKind, Status, StepResult
+from testronaut_lab.model.result import ExitKind, ShellState, Status, StepResult
 
 pytestmark = pytest.mark.engine
 
@@ -74,3 +74,10 @@ def test_a_step_that_writes_in_the_run_directory_while_it_runs_forges_nothing(sh
         result = shell.run(f"( echo junk >>{target} ) 2>/dev/null; echo ran; (exit 3)", timeout_s=10)
         assert result.status is Status.ERROR or (result.out, result.exit.code) == ("ran\n", 3)
     assert shell.run("echo on").check().out == "on\n"
+
+
+def test_a_step_that_makes_very_many_files_there_runs_to_its_end(shell: Lab) -> None:
+    loop = "n=0; while [ $n -lt 2000 ]; do : >|/run/lab/end/x$n; n=$((n + 1)); done"
+    result = shell.run(f"{loop}; echo ran; (exit 3)")
+    assert (result.status, result.out, result.exit.code, result.state) == (Status.ERROR, "ran\n", 3, ShellState.KEPT)
+    assert shell.run("echo $n").check().out == "2000\n"

@@ -18,7 +18,6 @@ from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
 from testronaut_lab.model.result import ExitKind
 
 _FIRST_IDLE_MS = 3
-_MOST_FOREIGN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Forged:
-    """Something else than the shell made a report, or what looks like one."""
+    """Something else than the shell made a report, or so many files were made that the kernel has not told of all."""
 
     name: str
 
@@ -163,7 +162,7 @@ class Exchange:
             if report is not None:
                 return Told(report)
             self.foreign += 1
-            if self._nonce in made.name or self.foreign > _MOST_FOREIGN:
+            if self._nonce in made.name or made.stands_for_more:
                 return Forged(made.name)
         return None
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_REPORT_DFID_NAME, _NONBLOCK, _CLOEXEC = 0xC00, 2, 1
+_REPORT_DFID_NAME, _UNLIMITED_QUEUE, _NONBLOCK, _CLOEXEC = 0xC00, 0x10, 2, 1
 _MARK_ADD, _MARK_ONLYDIR, _FAN_CREATE, _AT_FDCWD = 1, 8, 0x100, -100
 _IN_CREATE = 0x100
 _READ_BYTES = 64 * 1024
@@ -34,10 +34,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file that was made. `pid` is its maker's number out here, None where that is not told."""
+    """A file that was made. `pid` is its maker's number out here, None where that is not told.
+
+    Without a name it stands for files that the kernel had no room to tell of.
+    """
 
     name: str
     pid: int | None
+
+    @property
+    def stands_for_more(self) -> bool:
+        return not self.name
 
     def report(self, nonce: str, pid: int) -> Report | None:
         """The report of the shell `pid` on the text with this nonce; None if it is not that."""
@@ -80,7 +87,10 @@ class Reports:
 
 
 def _fanotify(directory: str) -> int:
-    fd: int = _libc.fanotify_init(_REPORT_DFID_NAME | _NONBLOCK | _CLOEXEC, os.O_RDONLY)
+    flags = _REPORT_DFID_NAME | _NONBLOCK | _CLOEXEC
+    fd: int = _libc.fanotify_init(flags | _UNLIMITED_QUEUE, os.O_RDONLY)
+    if fd < 0:  # only root has a queue that never overflows
+        fd = _libc.fanotify_init(flags, os.O_RDONLY)
     if fd < 0:
         raise OSError(ctypes.get_errno(), "fanotify_init")
     mask = ctypes.c_uint64(_FAN_CREATE)

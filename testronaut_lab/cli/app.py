@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from testronaut_lab.errors import EXIT_STATUS_MEANING
 
 if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter, Parameter
+
     from testronaut_lab.store.database import Store
 
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
@@ -23,11 +26,40 @@ _VERBS = (
 )  # fmt: skip
 
 
+_TYPE = re.compile(r" <[^<>]*>$")
+
+
 class _Verbs(TyperGroup):
     """In that order, whether a verb has verbs of its own or not; typer would put those last."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(self.commands, key=_VERBS.index)
+
+
+class Verb(TyperCommand):
+    """A verb whose help names arguments as they are typed, without the types that typer puts behind them."""
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        pieces = [_usage(param) for param in self.get_params(ctx) if param.param_type_name == "argument" and not _hidden(param)]
+        return ["[OPTIONS]", *pieces]
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        for kind in ("argument", "option"):
+            params = [param for param in self.get_params(ctx) if param.param_type_name == kind]
+            records = [record for param in params if (record := param.get_help_record(ctx)) is not None]
+            if records:
+                with formatter.section(f"{kind.title()}s"):
+                    formatter.write_dl([(_TYPE.sub("", name), about) for name, about in records])
+
+
+def _usage(param: Parameter) -> str:
+    """`RUN`, `[RUN]`, `GLOB...`, `[GLOB]...`"""
+    name = param.metavar or (param.name or "").upper()
+    return f"{name if param.required else f'[{name}]'}{'...' if param.nargs == -1 else ''}"
+
+
+def _hidden(param: Parameter) -> bool:
+    return bool(getattr(param, "hidden", False))
 
 
 app = typer.Typer(

@@ -20,6 +20,7 @@ from testronaut_lab.cli import (  # noqa: F401 - each hangs its verbs on the app
     tui,
 )
 from testronaut_lab.cli.app import app
+from testronaut_lab.cli.completion import whole_words
 from testronaut_lab.console import NO_ROOM, complain, leave, say
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError, UsageError
 
@@ -33,7 +34,8 @@ def dispatch(arguments: list[str]) -> int:
     try:
         _refuse_what_is_to_come(arguments)
         try:
-            app(arguments, prog_name="testronaut-lab")
+            with whole_words(os.environ):
+                app(arguments, prog_name="testronaut-lab")
         finally:
             sys.stdout.flush()  # here, where a reader that has gone is understood
     except SystemExit as ended:  # a wrong command line has been told of by then

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from testronaut_lab.cli.app import app
+from testronaut_lab.cli.app import Verb, app
 from testronaut_lab.console import say
 
 engine_app = typer.Typer(help="Find the container engine, bring one up, stop it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(engine_app, name="engine")
 
 
-@engine_app.command("status")
+@engine_app.command("status", cls=Verb)
 def engine_status() -> None:
     """Say which engine is found, where, and what is missing."""
     from testronaut_lab.container.setup import status
@@ -28,7 +28,7 @@ def engine_status() -> None:
         say(f"missing: {program}, for base images where no registry can be reached; `testronaut-lab engine up` installs it")
 
 
-@engine_app.command("up")
+@engine_app.command("up", cls=Verb)
 def engine_up() -> None:
     """Make an engine answer. One is installed and started where that is possible."""
     from testronaut_lab.container.setup import up
@@ -36,7 +36,7 @@ def engine_up() -> None:
     up(say)
 
 
-@engine_app.command("down")
+@engine_app.command("down", cls=Verb)
 def engine_down() -> None:
     """Stop the engine that `engine up` started, and no other."""
     from testronaut_lab.container.setup import down

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testronaut_lab.cli.app import app
+from testronaut_lab.cli import completion
+from testronaut_lab.cli.app import Verb, app
 from testronaut_lab.console import Printer, complain, print_json, print_table, say, write_line
 from testronaut_lab.errors import LabError, UsageError
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
     from testronaut_lab.golden.choosing import Choice
     from testronaut_lab.golden.pending import Broken, Pending, PendingStore
 
-_GLOBS = typer.Argument(metavar="[GLOB]...", help="Node ids or paths of goldens, with * and ?; all if none is given.")
-_SOME = typer.Argument(metavar="GLOB...", help="Node ids or paths of goldens or of single files in them, with * and ?.")
+_NAMES = "Node ids or paths of goldens"
+_GLOBS = typer.Argument(metavar="GLOB", help=f"{_NAMES}, with * and ?; all if none is given.", autocompletion=completion.pending)
+_TO_ACCEPT = typer.Argument(
+    metavar="GLOB", help=f"{_NAMES} or of single files in them, with * and ?.", autocompletion=completion.acceptable
+)
+_TO_REJECT = typer.Argument(metavar="GLOB", help=f"{_NAMES}, with * and ?.", autocompletion=completion.pending)
 
 
-@app.command()
+@app.command(cls=Verb)
 def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List what steps did that their goldens do not say."""
     from testronaut_lab.report.tables import pending_table
@@ -43,7 +48,7 @@ def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         say(f"{len(found)} pending: testronaut-lab review")
 
 
-@app.command()
+@app.command(cls=Verb)
 def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
     """Show what differs from goldens. Their lines have -, what the step did now has +."""
     chosen = _chosen(globs or [])
@@ -53,8 +58,8 @@ def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
         write_lines([*_gap(i), *shown(choice.entry, choice.files)])
 
 
-@app.command()
-def accept(globs: Annotated[list[str], _SOME]) -> None:
+@app.command(cls=Verb)
+def accept(globs: Annotated[list[str], _TO_ACCEPT]) -> None:
     """Make what is pending the golden."""
     from testronaut_lab.golden.pending import Pending
 
@@ -73,8 +78,8 @@ def accept(globs: Annotated[list[str], _SOME]) -> None:
     _say_left(store)
 
 
-@app.command()
-def reject(globs: Annotated[list[str], _SOME]) -> None:
+@app.command(cls=Verb)
+def reject(globs: Annotated[list[str], _TO_REJECT]) -> None:
     """Drop what is pending; the golden stays as it is."""
     from testronaut_lab.cli.goldentext import name_of
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from testronaut_lab.cli.app import STORE, app
+from testronaut_lab.cli.app import STORE, Verb, app
 from testronaut_lab.console import complain, print_json, print_table, say
 from testronaut_lab.errors import UsageError
 
@@ -39,7 +39,7 @@ def images(
         print_table(images_table(found, plain=not sys.stdout.isatty()))
 
 
-@images_app.command("prune")
+@images_app.command("prune", cls=Verb)
 def images_prune(
     keep: Annotated[str | None, typer.Option(metavar="SIZE", help="Until they take no more than 5GiB, 500MB …")] = None,
     older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Those not used for 30d, 12h …")] = None,
@@ -53,7 +53,7 @@ def images_prune(
         say(line)
 
 
-@app.command()
+@app.command(cls=Verb)
 def clean(
     kept: Annotated[bool, typer.Option("--kept", help="Also containers that were kept with `run --keep`.")] = False,
     images: Annotated[bool, typer.Option("--images", help="Also the cached images.")] = False,

@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from testronaut_lab.cli import reports
-from testronaut_lab.cli.app import STORE, again, app, shown
+from testronaut_lab.cli.app import STORE, Verb, again, app, shown
 from testronaut_lab.cli.run import reported, stopped_by_signals
 from testronaut_lab.console import say
 
-_SPECS = typer.Argument(metavar="SPEC...", help="STRATEGY:SPEC, like 'apt:jq=1.6*', or in full, as in a plan: '{name: …}'.")
+_SPECS = typer.Argument(metavar="SPEC", help="STRATEGY:SPEC, like 'apt:jq=1.6*', or in full, as in a plan: '{name: …}'.")
 _IMAGE = typer.Option(metavar="REF", help="The image to install into.")
 
 
-@app.command()
+@app.command(cls=Verb)
 def install(
     specs: Annotated[list[str], _SPECS],
     image: Annotated[str, _IMAGE] = "debian:bookworm-slim",

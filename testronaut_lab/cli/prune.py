@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testronaut_lab.cli.app import STORE, app
+from testronaut_lab.cli.app import STORE, Verb, app
 from testronaut_lab.cli.goldens import refuse_in_ci
 from testronaut_lab.console import say
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -20,7 +20,7 @@ _YES = typer.Option("--yes", "-y", help="Remove them without asking.")
 _DRY_RUN = typer.Option("--dry-run", help="List them, ask nothing and remove nothing.")
 
 
-@app.command()
+@app.command(cls=Verb)
 def prune(
     yes: Annotated[bool, _YES] = False,
     dry_run: Annotated[bool, _DRY_RUN] = False,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testronaut_lab.cli.app import app, shown
+from testronaut_lab.cli import completion
+from testronaut_lab.cli.app import Verb, app, shown
 from testronaut_lab.cli.pipedlines import PipedLines
 from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.console import complain, say
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
     from testronaut_lab.workbench import SessionSettings
 
 _SHOWN_LINES = 200
+_USER = typer.Option(metavar="lab|root", help="Who steps are.", autocompletion=completion.words("lab", "root"))
+_NETWORK = typer.Option(
+    metavar="none|internet", help="What steps can reach.", autocompletion=completion.words("none", "internet")
+)
 
 
-@app.command()
+@app.command(cls=Verb)
 def record(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN", help="The plan to write: NAME.lab.yaml.")],
     image: Annotated[str, typer.Option(metavar="REF", help="The image to work in.")] = "debian:bookworm-slim",
     install: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="Tools to install first, like apt:jq.")] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Environment of all steps.")] = None,
-    user: Annotated[str, typer.Option(metavar="lab|root", help="Who steps are.")] = "lab",
-    network: Annotated[str, typer.Option(metavar="none|internet", help="What steps can reach.")] = "none",
+    user: Annotated[str, _USER] = "lab",
+    network: Annotated[str, _NETWORK] = "none",
     shell: Annotated[str, typer.Option(metavar="SHELL", help="What runs the commands.")] = "sh",
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there, and its goldens.")] = False,
 ) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testronaut_lab.cli import reports
-from testronaut_lab.cli.app import STORE, app, open_store
+from testronaut_lab.cli import completion, reports
+from testronaut_lab.cli.app import STORE, Verb, app, open_store
 from testronaut_lab.cli.captured import ONE_STEP, Wanted, show_step, step_of
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.console import print_json, print_table, say, write_line
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from testronaut_lab.model.result import RunResult
     from testronaut_lab.store.database import Store
 
+_RUN = typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.", autocompletion=completion.runs)
+_NODEID = typer.Argument(metavar="NODEID", help="One of its steps.", autocompletion=completion.steps_of_run)
 
-@app.command()
+
+@app.command(cls=Verb)
 def runs(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     store: Annotated[str | None, STORE] = None,
@@ -39,10 +42,10 @@ def runs(
         print_table(runs_table(found, plain=not sys.stdout.isatty()))
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")] = "last",
-    nodeid: Annotated[str | None, typer.Argument(metavar="[NODEID]", help="One of its steps.", show_default=False)] = None,
+    run_id: Annotated[str, _RUN] = "last",
+    nodeid: Annotated[str | None, _NODEID] = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="What the step wrote to stdout, to the byte.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="What the step wrote to stderr, to the byte.")] = False,
     changes: Annotated[bool, typer.Option("--changes", help="What the step changed in the workspace, a line each.")] = False,
@@ -123,9 +126,9 @@ def _show_install_log(results: Store, run_id: str) -> None:
     write_lines(write_line, log_lines(results.events(run_id), kept), color=sys.stdout.isatty())
 
 
-@app.command()
+@app.command(cls=Verb)
 def export(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    run_id: Annotated[str, _RUN],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A folder that is not there yet, or empty.")],
     store: Annotated[str | None, STORE] = None,
 ) -> None:

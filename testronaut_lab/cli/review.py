@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from testronaut_lab.cli.app import app
+from testronaut_lab.cli.app import Verb, app
 from testronaut_lab.cli.goldens import open_pending, refuse_in_ci
 from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.console import print_table, say
@@ -31,7 +31,7 @@ _DONE = {"a": "accepted", "r": "rejected", "s": "skipped"}
 _LEAVES = ("q", "escape", "end")
 
 
-@app.command()
+@app.command(cls=Verb)
 def review() -> None:
     """Look at what is pending and decide. One after the other, each accepted or rejected with a key."""
     store = open_pending()

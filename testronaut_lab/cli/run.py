@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
-from testronaut_lab.cli import reports
-from testronaut_lab.cli.app import STORE, again, app, shown
+from testronaut_lab.cli import completion, reports
+from testronaut_lab.cli.app import STORE, Verb, again, app, shown
 from testronaut_lab.cli.goldens import tell_pending
 from testronaut_lab.console import Printer, say
 from testronaut_lab.errors import ExitStatus, UsageError
@@ -41,11 +41,13 @@ _LAST_FAILED = typer.Option("--last-failed", help="Only cases that did not end w
 _QUIET = typer.Option("--quiet", "-q", help="Print only what went wrong, and the sum.")
 _VERBOSE = typer.Option("--verbose", "-v", help="Print also what steps wrote and changed, and all of package managers.")
 _TARGETS = typer.Argument(
-    metavar="[PATH|NODEID]...", help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…"
+    metavar="PATH|NODEID",
+    help="Plan files, folders, or PATH::CASE[::STEP], in a matrix PATH::CASE[KEY=VALUE]…",
+    autocompletion=completion.targets,
 )
 
 
-@app.command()
+@app.command(cls=Verb)
 def run(
     targets: Annotated[list[str] | None, _TARGETS] = None,
     json: Annotated[Path | None, reports.JSON] = None,

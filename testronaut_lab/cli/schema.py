@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from testronaut_lab.cli.app import app
+from testronaut_lab.cli import completion
+from testronaut_lab.cli.app import Verb, app
 from testronaut_lab.console import print_json
 from testronaut_lab.errors import UsageError
 
 
-@app.command()
-def schema(what: Annotated[str, typer.Argument(metavar="plan|result|events")]) -> None:
+@app.command(cls=Verb)
+def schema(what: Annotated[str, typer.Argument(metavar="|".join(completion.SCHEMAS), autocompletion=completion.schemas)]) -> None:
     """Print the JSON Schema of a plan file, a result or an event."""
     from testronaut_lab.planfile import plan_schema
     from testronaut_lab.report.schema import events_schema, result_schema

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from testronaut_lab.cli.app import app
+from testronaut_lab.cli.app import Verb, app
 from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.errors import UsageError
 
 
-@app.command()
+@app.command(cls=Verb)
 def tui(
-    plans: Annotated[list[str] | None, typer.Argument(metavar="[PLAN]...", help="Watching plans is not supported yet.")] = None,
+    plans: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     image: Annotated[str, typer.Option(metavar="REF", help="The image to work in.")] = "debian:bookworm-slim",
     install: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="Tools to install first, like apt:jq.")] = None,
 ) -> None:

@@ -64,6 +64,11 @@ TIMES = [
     "Sun Nov 22 22:15:53 2026 +0000", "Nov 22 22:15:53", "Nov  2 22:15", "22/Nov/2026:22:15:53 +0000",
 ]  # fmt: skip
 
+DATES = [
+    "2026-11-22", "2026/11/22", "22.11.2026", "11/22/2026", "22/11/2026", "22 Nov 2026", "22-Nov-2026", "Sun, 22 Nov 2026",
+    "Nov 22, 2026", "November 22, 2026", "Sun Nov 22 2026", "Sunday, 22 November 2026", "Nov  2  2026", "Sept. 1 2026",
+]  # fmt: skip
+
 UNTOUCHED = [
     ("crlf", "a\rb\n\r"),
     ("ansi", "[31mred \x1b é \x1b\n [0m"),
@@ -77,6 +82,8 @@ UNTOUCHED = [
     ("timestamp", "2026-13-22T22:15:53 2026-11-32 10:00 1.2.3 22:15:53 2026-11-22 1700000000"),
     ("timestamp", "Sun Nov 22 INFO 12345-11-22 22:15:53 2026-11-22 22:15:53x"),
     ("timestamp", "Nov 22  2025 Nov 22 Mayor 12 10:20:30 Dec 32 10:00 12/11/2026 10 Nov 2026"),
+    ("date", "2026-11-32 2026-13-01 1526-11-22 12026-11-22 2026-11-22T22:15:53 2026-11-22 22:15 2026-11-2 20261122 11/22/26"),
+    ("date", "1.22.11.2026 22.11.2026.1 10.0.2026 Nov 2026 22 Nov Nov 22 22:15 2026/11-22 22 Nov-2026 v2026-11-22 Mayor 12 2026"),
     ("pid", "rapid 5 pids 5 pid file pid x5 12 processes process 12 files pid 1.5 list[3] = 4"),
     ("port", "import 5 report 5 ports 80 support: 1 port 808080 port 1.5 12:30 10:20:30 a:80 127.0.0.1:8080:9"),
     ("version", "1.6 1.6-2 jqx 1.6 ajq-1.6 jq 7 3.2.45 13.2.4 jq reads 1.6 noted a 7"),
@@ -97,13 +104,31 @@ def test_a_date_with_a_time_is_one_timestamp(time: str, around: str) -> None:
     assert normalized(around.format(time), "timestamp") == around.format("[TIME]")
 
 
+@pytest.mark.parametrize("day", DATES)
+@pytest.mark.parametrize("around", ["{}", "on {}.", "[{}] x", "log-{}.txt", '"{}"', "{} at 22:15"])
+def test_a_day_without_a_time_is_one_date(day: str, around: str) -> None:
+    assert normalized(around.format(day), "date") == around.format("[DATE]")
+
+
+def test_a_day_with_its_time_is_one_timestamp_beside_the_date_of_another_line() -> None:
+    text = "built 2026-11-22\n2026-11-22 22:15:53 done\n"
+    assert normalized(text, "date", "timestamp") == "built [DATE]\n[TIME] done\n"
+    assert normalized(text, "date") == "built [DATE]\n2026-11-22 22:15:53 done\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2026-11-22T22:15:53Z", "\x1b[2026-11-22 22:15\n", "\x1b[2026-11-22é", "\r\x1b[m\n"])
+def test_a_sequence_that_is_cut_short_is_dropped_so_that_no_label_completes_it(text: str) -> None:
+    once = normalized(text, "ansi", "crlf", "date", "timestamp")
+    assert normalized(once, "ansi", "crlf", "date", "timestamp") == once
+
+
 @pytest.mark.parametrize(("rule", "text"), UNTOUCHED)
 def test_what_only_looks_like_it_is_left_alone(rule: str, text: str) -> None:
     assert normalized(text, rule) == text
 
 
 def test_every_normaliser_has_both_kinds_of_examples() -> None:
-    assert {rule for rule, _, _ in TOUCHED} | {"timestamp"} == {rule for rule, _ in UNTOUCHED} == set(NAMED)
+    assert {rule for rule, _, _ in TOUCHED} | {"timestamp", "date"} == {rule for rule, _ in UNTOUCHED} == set(NAMED)
 
 
 def test_equal_values_have_equal_numbers_over_all_parts_of_a_step() -> None:
@@ -195,7 +220,7 @@ def test_more_than_can_be_normalised_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 # --- whatever the text -----------------------------------------------------------------------------------------------------
 
-PIECES = [text for _, text, _ in TOUCHED] + [text for _, text in UNTOUCHED] + TIMES + [
+PIECES = [text for _, text, _ in TOUCHED] + [text for _, text in UNTOUCHED] + TIMES + DATES + [
     "\r", "\n", "\r\n", "\x1b", "\x1b[", "\x1b]", "m", "[0m", "\b", "\t", "世", "e\u0301", "[", "]", "#1]", "[UUID#1]", "{", "}",
     ",", ":", '"', "-", ".", "/", "@", " ", "5", "s", "K", "pid ", "port ", "0m", "/tmp/", "lab", "jq", "\udcff", "\0",
     '{"a": 1}', f'{{"{UUID_A}": "{UUID_B}", "b": 5, "7f5a": 3}}',
@@ -229,7 +254,8 @@ def test_without_rules_every_byte_comes_back(data: bytes) -> None:
 
 HOSTILE = [
     "1", "1.", "a", " ", "\x1b[", "\x1b]", "\x1b", "[", "\r", "\b", "x\r", "1 d ", "1h", "pid ", "port", "://", "0a", "/tmp/",
-    "jq", "jq ", "tmp.", "1-", "-", "{", '{"a":', "Nov ", "Sun, 1 ", "2026-11-22 ", "sha256:", "127.0.0.1", "\x1b[1m\r世",
+    "jq", "jq ", "tmp.", "1-", "-", "{", '{"a":', "Nov ", "Sun, 1 ", "2026-11-22 ",
+    "01/", "Sunday, ", "22 November ", "sha256:", "127.0.0.1", "\x1b[1m\r世",
 ]  # fmt: skip
 
 

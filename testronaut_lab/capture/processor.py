@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# A sequence that another one cuts short is dropped by a terminal, and so here: else what is left could make a new one.
+# A sequence that is cut short or malformed is dropped by a terminal, and so here: else what is left could make a new one, and a
+# label behind `ESC [` did.
 _SEQUENCE = re.compile(
     r"""\x1b(?:
-        \[ [0-?]* [ -/]* (?: [@-~] | (?=\x1b) )             # CSI: colours, cursor
+        \[ [ -?]* [@-~]?                                    # CSI: colours, cursor
       | \] [^\x07\x1b]* (?: \x07 | \x1b\\ | (?=\x1b) )       # OSC: titles, links, clipboard
       | [PX^_] [^\x1b]* (?: \x1b\\ | (?=\x1b) )              # DCS, SOS, PM, APC
       | [ -/]* (?: [0-OQ-WYZ\\`-~] | (?=\x1b) )              # the others, such as character sets

@@ -23,6 +23,7 @@ from testronaut_lab.model.normalizing import Facts, Normalizer, Rule, rule_name
 MAX_BYTES = 16 * 2**20  # all named rules together take a second or less for 1 MiB
 _NO_FACTS = Facts()
 _SHAPING = {"crlf": with_newlines, "progress": as_shown, "ansi": without_sequences}
+_SHAPING_ORDER = (*_SHAPING, "crlf")  # again: without the sequence in it, CR ESC [ m LF is a CR LF
 _NUMBER = re.compile(r"(?<=[A-Z])#[0-9]+(?=\])")
 
 
@@ -57,7 +58,7 @@ class Normalizing:
         named = {rule for rule in rules if isinstance(rule, str)}
         if unknown := sorted(named - NAMED.keys()):
             raise UsageError(f"normalize {unknown[0]!r}: there is no normaliser of that name", hint=f"one of {', '.join(NAMED)}")
-        self._shaping = [name for name in _SHAPING if name in named]
+        self._shaping = [name for name in _SHAPING_ORDER if name in named]
         self._json = "json" in named
         self._own = [rule for rule in rules if isinstance(rule, Normalizer)]
         self._values = [(name, patterns(name, facts)) for name in VALUES if name in named]

@@ -30,6 +30,7 @@ VALUES: Final[Mapping[str, str]] = MappingProxyType({
     "host": "the container's id becomes [CONTAINER]; its host name becomes [HOST] behind @ or //, and alone on a line",
     "uuid": "a UUID other than the one of zeros becomes [UUID#1]",
     "timestamp": "a date with a time (ISO 8601, RFC 2822, date, ctime, syslog, ls -l, common log) becomes [TIME]",
+    "date": "a day without a time (2026-11-22, 2026/11/22, 22.11.2026, Nov 22, 2026, 22 November 2026) becomes [DATE]",
     "pid": "the number behind pid, ppid or process id, and that of `name[12]:`, becomes [PID#1]",
     "port": "the number behind port, and that of localhost:80, 127.0.0.1:80 or http://name:80, becomes [PORT#1]",
     "version": "the version of an installed tool, and what stands behind its name like one, becomes [VERSION]",
@@ -142,6 +143,23 @@ _TIMESTAMP = rf"""
     ) (?![0-9A-Za-z]|:\d)
 """
 
+_MONTH_NAME = (
+    "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t(?:ember)?)?|Oct(?:ober)?"
+    "|Nov(?:ember)?|Dec(?:ember)?)"
+)
+_YEAR = r"(?:19|20)\d\d"
+_DATE = rf"""
+    (?<![0-9A-Za-z]) (?<!\d[-/.]) (?:
+        {_YEAR} (?P<dash>[-/]) (?:0[1-9]|1[0-2]) (?P=dash) (?:0[1-9]|[12]\d|3[01])                  # ISO 8601, date -I
+      | (?:0[1-9]|[12]\d|3[01]) (?P<mark>[./]) (?:0[1-9]|1[0-2]) (?P=mark) {_YEAR}                 # day first
+      | (?:0[1-9]|1[0-2]) / (?:0[1-9]|[12]\d|3[01]) / {_YEAR}                                      # month first
+      | (?: (?: {_WEEKDAY} | \w{{3,6}}day ) ,?\  )? (?:
+            {_DAY} (?P<gap>[\ -]) {_MONTH_NAME} (?P=gap) {_YEAR}                                    # RFC 2822
+          | {_MONTH_NAME} \.? \ {{1,2}} {_DAY} (?: ,\ | \ {{1,2}} ) {_YEAR}                          # in words; ls -l of long ago
+        )
+    ) (?![0-9A-Za-z]|[-/.]\d|[\ _]\d{{1,2}}:\d\d)
+"""
+
 _TIME_UNIT = r"""(?: ns | nsecs? | nanoseconds? | [uµμ]s | usecs? | microseconds? | ms | msecs? | milliseconds?
     | s | secs? | seconds? | mins? | minutes? | hrs? | hours? | days? | weeks? )"""
 _DURATION = rf"""
@@ -166,6 +184,7 @@ _FIXED: Final[Mapping[str, tuple[Pattern, ...]]] = MappingProxyType({
         ),
     ),
     "timestamp": (_pattern(_TIMESTAMP, "TIME"),),
+    "date": (_pattern(_DATE, "DATE"),),
     "pid": (
         _pattern(
             rf"(?<![A-Za-z]) (?: p?pid | process[ _-]?id ) {_BETWEEN} (?P<value>\d{{1,10}}) (?!\w|\.[\d\[])",

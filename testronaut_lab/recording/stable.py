@@ -25,7 +25,7 @@ MAX_COMPARED_BYTES: Final = 2**20  # all rules together take about a second for 
 # Of rules that do the same, the one that replaces less is kept: these are tried to do without first, in this order.
 _COARSE_FIRST: Final = (
     "json", "progress", "crlf", "ansi", "size", "duration", "version", "hash", "port", "pid", "host", "home", "workspace", "tmp",
-    "uuid", "timestamp",
+    "uuid", "date", "timestamp",
 )  # fmt: skip
 _MKTEMP: Final = re.compile(r"(?<![\w.-])tmp\.(?:[A-Za-z0-9]{10}|[A-Za-z0-9]{6})(?![\w.-])")
 _DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%b %d", "%b %e")

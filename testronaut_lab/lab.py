@@ -223,7 +223,7 @@ class Session:
         live = self._started()
         result = self._with_late(live.run(request))
         self.results.append(result)
-        self.journal.add(Ran(request, Seen(result, live.facts, self._blobs.read), id))
+        self.journal.add(Ran(request, Seen(result, replace(live.facts, pids=result.pids), self._blobs.read), id))
         return result.check() if check else result
 
     def undo(self, steps: int = 1) -> UndoResult:
@@ -310,7 +310,7 @@ class Session:
         """
         kept = {change.path: change.sha256 for change in result.changes if change.sha256 is not None}
         step = Step(result.id, result.nodeid, golden=spec)
-        facts = self._facts if spec.normalize else Facts()
+        facts = replace(self._facts, pids=result.pids) if spec.normalize else Facts()
         return render(step, result, lambda path: self._blobs.read(kept[path]), facts).tree
 
     def interrupt(self) -> None:

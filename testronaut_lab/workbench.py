@@ -279,7 +279,9 @@ class Workbench:
                 directory.remove()
 
         root = self._root(container, settings, user)
-        facts = Facts(WORKSPACE, user.home, "/tmp", spec.hostname, container.id, self._versions.get(image_id, ()))
+        facts = Facts(
+            WORKSPACE, user.home, "/tmp", spec.hostname, container.id, self._versions.get(image_id, ()), self.engine.kernel
+        )
         session = LiveSession(
             container, driver, meter, place, bounds, self._blobs, self._emit, release, watch, facts, root, history, late
         )

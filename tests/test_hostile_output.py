@@ -266,7 +266,7 @@ def test_a_line_without_an_end_is_cut_in_every_list() -> None:
 def test_every_field_of_a_result_is_attacked_here() -> None:
     plain = StepResult("a", "b", Exit(ExitKind.EXITED), Status.PASSED)
     same = {field.name for field in fields(StepResult) if getattr(plain, field.name) == getattr(result_of(b"x"), field.name)}
-    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state", "merged", "line"}
+    assert same == {"phase", "argv", "attempts", "usage", "duration_s", "state", "merged", "line", "pids"}
 
 
 # The same through real containers

@@ -16,7 +16,10 @@ from testronaut_lab.golden.timed import replaced
 from testronaut_lab.model.normalizing import Facts, Normalizer, Rule
 
 CID = "0123456789abcdef" * 4
-FACTS = Facts(container_id=CID, tools=(("jq", "1.6-2.1"), ("httpie", "3.2.4"), ("http", "3.2.4"), ("noted", "7")))
+FACTS = Facts(
+    container_id=CID, tools=(("jq", "1.6-2.1"), ("httpie", "3.2.4"), ("http", "3.2.4"), ("noted", "7")), kernel="6.1.0-28-amd64",
+    pids=(4711,),
+)  # fmt: skip
 UUID_A, UUID_B = "6e7f5a1c-90ab-4cde-8f01-23456789abcd", "AAAAAAAA-90ab-1cde-8f01-23456789ABCD"
 SHA256, MD5 = "a3" * 32, "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -43,6 +46,11 @@ TOUCHED = [
     ("uuid", f"{UUID_A} {UUID_A.upper()} id-{UUID_B}.", "[UUID#1] [UUID#1] id-[UUID#2]."),
     ("pid", "pid 12, PID: 13 ppid=12 \"pid\": 14 process id 12 cron[99]: x",
      'pid [PID#1], PID: [PID#2] ppid=[PID#1] "pid": [PID#3] process id [PID#1] cron[[PID#4]]: x'),
+    ("pid", "4711\n/proc/4711/stat pid 4711 x=4711.", "[PID#1]\n/proc/[PID#1]/stat pid [PID#1] x=[PID#1]."),
+    ("kernel", "Linux lab 6.1.0-28-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22) x86_64 GNU/Linux",
+     "Linux lab [KERNEL] [KERNEL] x86_64 GNU/Linux"),
+    ("kernel", "#12~22.04.1-Ubuntu SMP Sun Nov 22 22:15:53 UTC 2026 (6.1.0-28-amd64)", "[KERNEL] ([KERNEL])"),
+    ("kernel", "#1 SMP PREEMPT_DYNAMIC @0 x86_64", "[KERNEL] x86_64"),
     ("port", "port 8080, 127.0.0.1:8080 localhost:81 [::1]:82 http://web:83/ 'port': 8080 *:84",
      "port [PORT#1], 127.0.0.1:[PORT#1] localhost:[PORT#2] [::1]:[PORT#3] http://web:[PORT#4]/ 'port': [PORT#1] *:[PORT#5]"),
     ("version", "jq-1.6 jq 1.7rc1, JQ/1.6.1 jq version 1.5 (jq v1.6-2.1) 3.2.4 v3.2.4 HTTP 3.2.4.",
@@ -85,6 +93,8 @@ UNTOUCHED = [
     ("date", "2026-11-32 2026-13-01 1526-11-22 12026-11-22 2026-11-22T22:15:53 2026-11-22 22:15 2026-11-2 20261122 11/22/26"),
     ("date", "1.22.11.2026 22.11.2026.1 10.0.2026 Nov 2026 22 Nov Nov 22 22:15 2026/11-22 22 Nov-2026 v2026-11-22 Mayor 12 2026"),
     ("pid", "rapid 5 pids 5 pid file pid x5 12 processes process 12 files pid 1.5 list[3] = 4"),
+    ("pid", "14711 47110 4711.5 #4711 -4711 4711% x4711 [PID#4711]"),
+    ("kernel", "6.1.0 6.1.0-28 6.1.0-28-amd64-dbg 16.1.0-28-amd64 #1 SMP only, issue #12 (2024-11-22)"),
     ("port", "import 5 report 5 ports 80 support: 1 port 808080 port 1.5 12:30 10:20:30 a:80 127.0.0.1:8080:9"),
     ("version", "1.6 1.6-2 jqx 1.6 ajq-1.6 jq 7 3.2.45 13.2.4 jq reads 1.6 noted a 7"),
     ("hash", f"{SHA256}0 {MD5[:31]} deadbeef {MD5}x cafe1234cafe1234"),

@@ -69,6 +69,16 @@ def test_ten_commands_with_an_undo_replay_green_in_a_fresh_process(project: Proj
     assert "rm ../a.json" not in plan(project) and "normalize: [timestamp]" in plan(project)
 
 
+def test_numbers_of_processes_and_the_kernel_are_normalised_and_said(project: Project) -> None:
+    said = record(project, "echo $$\nsleep 0 & echo $!; wait\nuname -r\nsh -c 'echo $$'\ndate +%F\nuname -sv\n")
+    assert (0, "") == (said.status, said.err), said.out
+    for step, rule in (("echo", "pid"), ("sleep-0-echo-wait", "pid"), ("uname-r", "kernel"), ("date-f", "date")):
+        assert re.search(rf"^note: {step}: normalised, as it would differ elsewhere or later: {rule} \('.+'\)$", said.out, re.M)
+    unknown = re.search(r"^note: sh-c-echo: .*not kept: stdout was '(\d+)', then '(\d+)'", said.out, re.M)
+    assert unknown is not None and unknown[1] != unknown[2]
+    assert project("run", "--ci", "a.lab.yaml").status == 0
+
+
 def test_what_is_expected_and_does_not_hold_is_refused_with_what_is_there(project: Project) -> None:
     said = record(project, "echo one\n:expect stdout contains two\n:expect exit 3\n:expect stdout lines 1\n:expect nonsense\n")
     assert 1 == said.status

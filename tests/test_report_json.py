@@ -81,7 +81,7 @@ def test_the_fields_are_those_of_version_1_in_their_order():
     assert list(tree["plans"][0]["cases"][0]) == ["id", "nodeid", "tags", "status", "attempts", "duration_s", "session", "steps"]
     assert " ".join(step()) == (
         "id nodeid phase run status attempts exit stdout stderr changes transient outside usage duration_s cwd state"
-        " left_behind mismatches error notes merged late"
+        " left_behind mismatches error notes merged late pids"
     )
 
 

@@ -21,7 +21,7 @@ import docker
 import docker.constants
 import requests
 
-from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout
+from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout, translated
 from testronaut_lab.container.pace import Pace
 from testronaut_lab.container.reach import denied_hint, refused
 from testronaut_lab.errors import EngineError
@@ -109,6 +109,12 @@ class Engine:
         base_url, timeout_s = f"unix://{self.socket_path}", self.pace.deadline_s(HURRIED_CALL_TIMEOUT_S)
         client = docker.DockerClient(base_url=base_url, version=self.info.api, timeout=timeout_s)
         return Engine(client, self.info, self.socket_path, self.speaks_libpod, self.pace)
+
+    @cached_property
+    def kernel(self) -> str:
+        """What `uname -r` says in its containers; empty where the engine does not say."""
+        with translated("asking the engine for its kernel"):
+            return str(self.client.info().get("KernelVersion") or "")
 
     def _note(self, response: requests.Response, **_: object) -> None:
         self.pace.note_call(response.url, response.elapsed.total_seconds())

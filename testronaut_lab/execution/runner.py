@@ -360,6 +360,7 @@ class LiveSession:
             error=end.error,
             notes=(*end.notes, *lost, *notes, *traces.notes),
             merged=request.merge,
+            pids=end.pids,
         )
         if self._beside is None or not isinstance(end, ApartEnd):
             return result

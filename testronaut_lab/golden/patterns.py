@@ -29,9 +29,10 @@ VALUES: Final[Mapping[str, str]] = MappingProxyType({
     "tmp": "a name directly below /tmp or /var/tmp, and mktemp's tmp.XXXXXX(XXXX) anywhere, becomes [TMP#1]",
     "host": "the container's id becomes [CONTAINER]; its host name becomes [HOST] behind @ or //, and alone on a line",
     "uuid": "a UUID other than the one of zeros becomes [UUID#1]",
+    "kernel": "the kernel's release as `uname -r` says it, and what `uname -v` says, becomes [KERNEL]",
     "timestamp": "a date with a time (ISO 8601, RFC 2822, date, ctime, syslog, ls -l, common log) becomes [TIME]",
     "date": "a day without a time (2026-11-22, 2026/11/22, 22.11.2026, Nov 22, 2026, 22 November 2026) becomes [DATE]",
-    "pid": "the number behind pid, ppid or process id, and that of `name[12]:`, becomes [PID#1]",
+    "pid": "the number behind pid, ppid or process id, in `name[12]:`, and `$$` and `$!` of a script that names them: [PID#1]",
     "port": "the number behind port, and that of localhost:80, 127.0.0.1:80 or http://name:80, becomes [PORT#1]",
     "version": "the version of an installed tool, and what stands behind its name like one, becomes [VERSION]",
     "hash": "MD5 and SHA digests in hex, and SHA digests in base64 behind their name, become [HASH#1]",
@@ -72,6 +73,10 @@ def patterns(name: str, facts: Facts) -> tuple[Pattern, ...]:
             return _host(facts)
         case "version":
             return tuple(pattern for tool, version in facts.tools for pattern in _version(tool, version))
+        case "pid":
+            return (*_FIXED[name], *_pids(facts.pids))
+        case "kernel":
+            return (*_release(facts.kernel), *_FIXED[name])
     return _FIXED[name]
 
 
@@ -102,6 +107,16 @@ def _host(facts: Facts) -> tuple[Pattern, ...]:
         found.append(_pattern(rf"(?<=@) {name} {_NO_WORD_BEHIND} | (?<=//) {name} {_NO_WORD_BEHIND}", "HOST"))
         found.append(_pattern(rf"^ {name} (?=\r?$)", "HOST", flags=re.MULTILINE))
     return tuple(found)
+
+
+def _pids(pids: tuple[int, ...]) -> tuple[Pattern, ...]:
+    """Bare numbers, where they are known to be those of processes."""
+    numbers = "|".join(str(pid) for pid in sorted(set(pids)))
+    return (_pattern(rf"(?<![\w.#$-]) (?P<value>{numbers}) (?![\w%-]|\.\d)", "PID", numbered=True),) if pids else ()
+
+
+def _release(kernel: str) -> tuple[Pattern, ...]:
+    return (_pattern(rf"(?<![\w.-]) {re.escape(kernel)} {_NO_WORD_BEHIND}", "KERNEL"),) if kernel else ()
 
 
 _VERSION_TAIL = r"""
@@ -147,6 +162,12 @@ _MONTH_NAME = (
     "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t(?:ember)?)?|Oct(?:ober)?"
     "|Nov(?:ember)?|Dec(?:ember)?)"
 )
+# What `uname -v` says: `#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)`, a date as `date` writes it, or `@0`.
+_BUILD = rf"""
+    (?<![\w#]) \#\d+ [\w.~+-]* \ (?:SMP|PREEMPT) \b [^\n\#]{{0,80}}?
+    (?: \(\d{{4}}-\d\d-\d\d\) | @\d+ | {_WEEKDAY}\ {_MONTH}\ {{1,2}}{_DAY}\ {_CLOCK}{_SECONDS} \ [A-Z]{{3,5}} \ \d{{4}} )
+    (?![0-9A-Za-z])
+"""
 _YEAR = r"(?:19|20)\d\d"
 _DATE = rf"""
     (?<![0-9A-Za-z]) (?<!\d[-/.]) (?:
@@ -210,6 +231,7 @@ _FIXED: Final[Mapping[str, tuple[Pattern, ...]]] = MappingProxyType({
             "HASH", numbered=True, flags=re.IGNORECASE,
         ),
     ),
+    "kernel": (_pattern(_BUILD, "KERNEL"),),
     "duration": (_pattern(_DURATION, "DURATION"),),
     "size": (_pattern(_SIZE, "SIZE"),),
 })  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.compare import compare
@@ -154,13 +154,14 @@ class Judge:
         )
         doubt = unjudged_usage(step.expect.max, result) or unjudged_end(step.expect.exit, result)
         notes: tuple[str, ...] = ()
-        normalized = Normalized(step.normalize, workspace.facts) if step.normalize else None
+        facts = replace(workspace.facts, pids=result.pids)
+        normalized = Normalized(step.normalize, facts) if step.normalize else None
         if cut := _cut_for_golden(step, result):
             mismatches += tuple(each for each in cut if each not in mismatches)
         elif step.golden is not None:
             rules = step.golden.normalize
-            rendered = render(step, result, workspace.read, workspace.facts if rules else Facts())
-            normalized = Normalized(rules, workspace.facts, rendered.fired) if rules else None
+            rendered = render(step, result, workspace.read, facts if rules else Facts())
+            normalized = Normalized(rules, facts, rendered.fired) if rules else None
             otherwise = "it is in doubt" if doubt is not None and not mismatches else _otherwise(mismatches, result)
             different, notes = self._against_golden(step, rendered, otherwise=otherwise, may_write=may_write)
             mismatches += different

@@ -26,7 +26,10 @@ Rule = Normalizer | str
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What rules need to know of the session. Paths are the container's; `tools` are (name of tool or program, version)."""
+    """What rules need to know of the session. Paths are the container's; `tools` are (name of tool or program, version).
+
+    `kernel` is what `uname -r` says; `pids` are of one step, which its own script can have named as `$$` or `$!`.
+    """
 
     workspace: str = "/workspace"
     home: str = "/home/lab"
@@ -34,6 +37,8 @@ class Facts:
     hostname: str = "lab"
     container_id: str = ""
     tools: tuple[tuple[str, str], ...] = ()
+    kernel: str = ""
+    pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,8 @@ class StepResult:
 
     `late` is what its jobs wrote after its end, in the order in which it came; no verdict and no golden knows of it.
 
+    `pids` are the numbers of processes that its script can have named as `$$` or `$!`, as far as the shell told them.
+
     `line` is where in the plan's file the step begins, None where that is not known.
     """
 
@@ -203,6 +205,7 @@ class StepResult:
     merged: bool = False
     line: int | None = None
     late: tuple[Late, ...] = ()
+    pids: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:

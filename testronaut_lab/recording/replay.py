@@ -16,7 +16,7 @@ from testronaut_lab.model.result import CaseResult, ErrorInfo, Phase, Status
 from testronaut_lab.recording.journal import Seen
 from testronaut_lab.store.blobs import BlobStore
 
-_FACTS = "facts-of-this-session"
+_FACTS, _BEFORE = "facts-of-this-session", "before-this-session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,12 @@ class Replayed:
         return self.error is None and not self.failed
 
 
-def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path) -> Replayed:
+def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path, number: int) -> Replayed:
     """Blocks until it is run. `goldens` are by the id of the step; `scratch` is a folder that outlives what is returned.
 
-    A step that fails does not keep the others from running: all that differs is to be seen at once.
+    A step that fails does not keep the others from running: all that differs is to be seen at once. Sessions number their
+    processes alike, so that a number would be the same again by chance: in the replay with this `number`, counted from 0, they
+    are others.
     """
     [case] = plan.cases
     store = GoldenStore(scratch / "snapshots")
@@ -44,9 +46,11 @@ def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path) -> Repl
         if step.id in goldens:
             store.write(golden_key(step), goldens[step.id])
     telling = Step(_FACTS, f"{case.nodeid}::{_FACTS}", Phase.TEARDOWN, run=":", normalize=("ansi",))
+    forks = f"( i={37 * (number + 1)}; while [ $i -gt 0 ]; do ( : ); i=$((i-1)); done )"
+    before = Step(_BEFORE, f"{case.nodeid}::{_BEFORE}", Phase.SETUP, run=forks)
     steps = tuple(replace(step, continue_=True) for step in case.steps)
-    case = replace(case, steps=steps, teardown=(*case.teardown, telling))
-    apart = replace(plan, root=scratch, cases=(case,), teardown=case.teardown)
+    case = replace(case, setup=(before, *case.setup), steps=steps, teardown=(*case.teardown, telling))
+    apart = replace(plan, root=scratch, cases=(case,), setup=case.setup, teardown=case.teardown)
     result = PlanRun([apart], RunOptions(ci=True)).run()
     [of_plan] = result.plans
     if not of_plan.cases or of_plan.error is not None:
@@ -57,6 +61,7 @@ def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path) -> Repl
 def _replayed(case: CaseResult, blobs: BlobStore) -> Replayed:
     normalized = next((step.normalized for step in case.steps if step.id == _FACTS), None)
     facts = Facts() if normalized is None else normalized.facts
-    steps = {step.id: Seen(step, facts, blobs.read) for step in case.steps if step.id != _FACTS}
+    own = [step for step in case.steps if step.id not in (_FACTS, _BEFORE)]
+    steps = {step.id: Seen(step, replace(facts, pids=step.pids), blobs.read) for step in own}
     failed = tuple(name for name, seen in steps.items() if seen.result.status is not Status.PASSED)
     return Replayed(steps, failed, case.duration_s, case.error)

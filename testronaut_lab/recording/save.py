@@ -22,7 +22,7 @@ from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
 from testronaut_lab.recording.journal import Entry, Put, Ran
 from testronaut_lab.recording.place import PlanPlace, lay_out
 from testronaut_lab.recording.replay import Replayed, replay
-from testronaut_lab.recording.stable import Mended, first_choice, golden, mended
+from testronaut_lab.recording.stable import Mended, first_choice, golden, mended, passing
 
 MAX_REPLAYS: Final = 6
 
@@ -67,6 +67,7 @@ class _Outcome:
     duration_s: float = 0.0
     notes: dict[str, str] = field(default_factory=dict)
     mended: Mapping[str, Mended] = field(default_factory=dict)
+    at_first: Mapping[str, str] = field(default_factory=dict)  # what was done before anything was replayed
 
 
 def save(
@@ -138,7 +139,10 @@ class _Saving:
         found = self._draft(self._workshop, in_place=in_place)
         lay_out(found.beside, self._workshop)
         now = datetime.now(UTC)
-        return _Outcome(found, {name: first_choice(ran.seen, self._given, now) for name, ran in found.steps.items()}, in_place)
+        first = {name: first_choice(passing(ran.seen, self._given, now)) for name, ran in found.steps.items()}
+        choices = {name: choice for name, (choice, _) in first.items()}
+        told = {name: note for name, (_, note) in first.items() if note and found.steps[name].golden}
+        return _Outcome(found, choices, in_place, at_first=told)
 
     def _settle(self, outcome: _Outcome) -> _Outcome:
         """Mend and replay until it is green or nothing more can be done."""
@@ -150,7 +154,7 @@ class _Saving:
         """Replay it; the steps that did not pass and that no rule can help."""
         plan = self._prepare(outcome)
         self._tell("replaying it again" if self._replays else "replaying it in a fresh session")
-        replayed = replay(plan, outcome.goldens, self._scratch)
+        replayed = replay(plan, outcome.goldens, self._scratch, self._replays)
         self._replays += 1
         outcome.replays, outcome.duration_s, outcome.green = self._replays, replayed.duration_s, replayed.green
         if replayed.error is not None:
@@ -198,7 +202,9 @@ def _explicit(defaults: Mapping[str, object]) -> set[str]:
 
 
 def _notes(outcome: _Outcome) -> dict[str, str]:
-    return {**{name: f"not in the plan: {why}" for name, why in outcome.draft.skipped.items()}, **outcome.notes}
+    later = {**{name: f"not in the plan: {why}" for name, why in outcome.draft.skipped.items()}, **outcome.notes}
+    names = dict.fromkeys((*outcome.at_first, *later))
+    return {name: "; ".join(filter(None, (outcome.at_first.get(name), later.get(name)))) for name in names}
 
 
 def _given(entries: Sequence[Entry]) -> str:

@@ -7,9 +7,10 @@ the same is left out of the golden. Pure: nothing is run here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Final
 
 from testronaut_lab.golden.patterns import NAMED, patterns
@@ -24,11 +25,17 @@ from testronaut_lab.recording.journal import Seen
 MAX_COMPARED_BYTES: Final = 2**20  # all rules together take about a second for it
 # Of rules that do the same, the one that replaces less is kept: these are tried to do without first, in this order.
 _COARSE_FIRST: Final = (
-    "json", "progress", "crlf", "ansi", "size", "duration", "version", "hash", "port", "pid", "host", "home", "workspace", "tmp",
-    "uuid", "date", "timestamp",
+    "json", "progress", "crlf", "ansi", "size", "duration", "version", "hash", "port", "pid", "kernel", "host", "home",
+    "workspace", "tmp", "uuid", "date", "timestamp",
 )  # fmt: skip
 _MKTEMP: Final = re.compile(r"(?<![\w.-])tmp\.(?:[A-Za-z0-9]{10}|[A-Za-z0-9]{6})(?![\w.-])")
-_DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%b %d", "%b %e")
+_DATES: Final = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d/%b/%Y", "%-d %b %Y", "%-d-%b-%Y", "%-d %B %Y",
+    "%b %d", "%b %e", "%b %-d", "%B %-d",
+)  # fmt: skip
+_OF_NOW: Final = frozenset({"timestamp", "date"})
+_TELLING: Final = ("timestamp", "date", "uuid", "pid", "kernel")  # rules whose values are known from one run alone
+_MOST_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,22 @@ class Mended:
     note: str
 
 
-def first_choice(seen: Seen, given: str, now: datetime) -> Choice:
-    """By what the output itself shows: times of now, process ids, UUIDs and temporary names, unless they were `given`.
+def passing(seen: Seen, given: str, now: datetime) -> dict[str, str]:
+    """What the output itself shows to be of this run alone, unless it was `given`: the first such value of each rule.
 
-    Two runs within a second agree in their times and a third would not, so that comparing alone does not find them.
+    Times and days of now, process ids, UUIDs, the kernel and temporary names. Two runs within a second and on one machine agree
+    in them and a third would not, so that comparing alone does not find them.
     """
     text = _text(seen.result)
-    rules = [name for name in ("timestamp", "uuid", "pid") if any(_values(name, text, seen.facts, given, now))]
-    if any(match[0] not in given for match in _MKTEMP.finditer(text)):
-        rules.append("tmp")
-    return Choice(rules=tuple(rules))
+    found = {name: next(_values(name, text, seen.facts, given, now), None) for name in _TELLING}
+    found["tmp"] = next((match[0] for match in _MKTEMP.finditer(text) if match[0] not in given), None)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def first_choice(found: Mapping[str, str]) -> tuple[Choice, str]:
+    """By what is `passing`, and what to tell the user of it; nothing where there is no such thing."""
+    what = ", ".join(f"{name} ({_shown(value)})" for name, value in found.items())
+    return Choice(rules=tuple(found)), f"normalised, as it would differ elsewhere or later: {what}" if found else ""
 
 
 def golden(step: Step, seen: Seen, ignore: tuple[str, ...] = ()) -> GoldenTree:
@@ -88,11 +101,12 @@ def _ended(result: StepResult) -> str:
 
 def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Mended:
     unstable = comparing.differing(_COARSE_FIRST)
+    differed = comparing.difference(choice.rules)
     if not unstable:
         rules = comparing.needed(choice.rules)
-        return Mended(replace(choice, rules=rules), f"normalised: {', '.join(rules)}")
+        return Mended(replace(choice, rules=rules), f"{differed}; normalised: {', '.join(rules)}")
     if choice.shown is None:
-        return Mended(replace(choice, shown=replayed), "kept as it was when replayed, which differs from what was recorded")
+        return Mended(replace(choice, shown=replayed), f"{differed}; kept as it was when replayed")
     streams = tuple(name for name in choice.streams if f"{name}.txt" not in unstable)
     left = [part.removesuffix(".txt") for part in sorted(unstable)]
     what, differ = " and ".join(left), "differs" if len(left) == 1 else "differ"
@@ -102,10 +116,13 @@ def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Mended:
             found, "what it wrote to its terminal differs from run to run; what the screen shows in the end is expected"
         )
     if {"cmd.txt", "changes.txt"} & unstable or streams == choice.streams:
-        return Mended(replace(choice, golden=False, shown=None), f"{what} {differ} from run to run; there is no golden")
+        return Mended(
+            replace(choice, golden=False, shown=None), f"{what} {differ} from run to run: {differed}; there is no golden"
+        )
     rules = comparing.needed(choice.rules, without=unstable)
     found = replace(choice, rules=rules, streams=streams, shown=None)
-    return Mended(found, f"{what} {differ} from run to run and {'is' if len(left) == 1 else 'are'} not kept")
+    kept = "is" if len(left) == 1 else "are"
+    return Mended(found, f"{what} {differ} from run to run and {kept} not kept: {comparing.difference(rules)}")
 
 
 class _Comparing:
@@ -128,6 +145,15 @@ class _Comparing:
         one, other = (self._tree(each, () if self._too_large else rules) for each in self._both)
         return frozenset(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
+    def difference(self, rules: Iterable[str]) -> str:
+        """The first line that is not the same under these rules, as both have it: `stdout was '12 ms', then '7 ms'`."""
+        one, other = (self._tree(each, rules if not self._too_large else ()) for each in self._both)
+        for name in sorted(one.keys() | other.keys(), key=lambda name: (name not in ("stdout.txt", "stderr.txt"), name)):
+            pair = _first_pair(one.get(name, b""), other.get(name, b""))
+            if pair is not None:
+                return f"{name.removesuffix('.txt')} was {_shown(pair[0])}, then {_shown(pair[1])}"
+        return "nothing differed"
+
     def needed(self, present: Sequence[str], without: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Those of all rules that are needed for the other parts to be the same, and those that are `present`."""
         kept = list(_COARSE_FIRST)
@@ -143,6 +169,21 @@ class _Comparing:
         return golden(replace(self._step, golden=replace(spec, normalize=(*own, *rules))), seen, self._ignore)
 
 
+def _first_pair(one: bytes, other: bytes) -> tuple[str, str] | None:
+    """The first lines that differ; None for equal texts."""
+    if one == other:
+        return None
+    lines = zip_longest(
+        *(text.decode(errors="backslashreplace").splitlines(keepends=True) for text in (one, other)), fillvalue=""
+    )
+    return next((a, b) for a, b in lines if a != b)
+
+
+def _shown(line: str) -> str:
+    text = line.removesuffix("\n")
+    return repr(text) if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]!r} …"
+
+
 def _text(result: StepResult) -> str:
     """What it wrote, as far as it is looked at, and the names of what it changed."""
     streams = [stream.read()[:MAX_COMPARED_BYTES] for stream in (result.stdout_stream, result.stderr_stream)]
@@ -150,11 +191,13 @@ def _text(result: StepResult) -> str:
     return "\n".join([*(data.decode(errors="replace") for data in streams), names])
 
 
-def _values(name: str, text: str, facts: Facts, given: str, now: datetime) -> Iterable[str]:
-    """What the rule would replace, and nobody had put there."""
+def _values(name: str, text: str, facts: Facts, given: str, now: datetime) -> Iterator[str]:
+    """What the rule would replace, and nobody had put there. A number of a process is short: it may well stand there too."""
+    known = {str(pid) for pid in facts.pids}
     days = {(now + timedelta(days=shift)).strftime(form) for shift in (-1, 0, 1) for form in _DATES}
     for pattern in patterns(name, facts):
         for match in pattern.regex.finditer(text):
             value: str = match["value"] if "value" in pattern.regex.groupindex else match[0]
-            if value not in given and (name != "timestamp" or any(day in value for day in days)):
+            is_given = value in given and not (name == "pid" and value in known)
+            if not is_given and (name not in _OF_NOW or any(day in value for day in days)):
                 yield value

@@ -150,6 +150,7 @@ def step_to_dict(step: StepResult) -> JsonObject:
         "notes": list(step.notes),
         "merged": step.merged,
         "late": [_late(late) for late in step.late],
+        "pids": list(step.pids),
     }
 
 
@@ -172,6 +173,8 @@ def _normalized(normalized: Normalized | None) -> JsonObject:
         "hostname": facts.hostname,
         "container_id": facts.container_id,
         "tools": [{"name": name, "version": version} for name, version in facts.tools],
+        "kernel": facts.kernel,
+        "pids": [*facts.pids],
     }
     return {"normalized": {"rules": written, "fired": dict(normalized.fired), "facts": about}}
 

@@ -186,7 +186,7 @@ def _step() -> JsonObject:
         notes=_TEXTS,
     )
     optional: JsonObject = {"run": _TEXT, "argv": _TEXTS, "line": _LINE, "screen": _TEXT, "normalized": _normalized()}
-    optional["late"] = _list(_late())
+    optional |= {"late": _list(_late()), "pids": _list(_COUNT)}
     step["properties"] = {**_properties(step), **optional}
     return step | {"oneOf": [{"required": ["run"]}, {"required": ["argv"]}]}
 
@@ -196,7 +196,7 @@ def _normalized() -> JsonObject:
     return _object(
         rules=_list({"anyOf": [_TEXT, _object(matches=_TEXT, replace=_TEXT)]}),
         fired={"type": "object", "additionalProperties": _COUNT},
-        facts=_object(**paths, tools=_list(_object(name=_TEXT, version=_TEXT))),
+        facts=_object(**paths, tools=_list(_object(name=_TEXT, version=_TEXT)), kernel=_TEXT, pids=_list(_COUNT)),
     )
 
 

@@ -112,6 +112,12 @@ def test_an_interrupt_ends_the_step_and_not_the_session(lab: Lab) -> None:
     assert lab.out("echo on") == "on\n"
 
 
+def test_the_numbers_of_processes_that_a_script_names_are_told(lab: Lab) -> None:
+    result = lab.run('set -u; echo "$$"; true & echo $!; wait')
+    assert (2, set()) == (len(result.out.split()), {*result.out.split()} - {*map(str, result.pids)})
+    lab.run("set +u")
+
+
 def test_a_process_left_behind_is_named_and_its_stream_is_open(lab: Lab) -> None:
     result = lab.run("sleep 77 & echo started")
     assert (result.out, result.stdout_stream.open) == ("started\n", True)

@@ -26,7 +26,10 @@ TAMPERED = ErrorInfo("Tampered", "something in the container made a file where o
 
 @dataclass(frozen=True, slots=True)
 class ShellEnd:
-    """How a command ended. `code` is the shell's, None when there is none; `error` says what is in doubt."""
+    """How a command ended. `code` is the shell's, None when there is none; `error` says what is in doubt.
+
+    `pids` are the numbers of processes that the command can have named (`$$`, `$!`), as far as the shell told them.
+    """
 
     kind: ExitKind
     code: int | None
@@ -38,3 +41,4 @@ class ShellEnd:
     left_behind: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
+    pids: tuple[int, ...] = ()

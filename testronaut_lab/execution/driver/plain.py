@@ -256,7 +256,8 @@ class PlainDriver:
         state = self._carry(over, bool(left_behind), notes)
         out, err = (capture.finish(open_=is_open) for capture in captures)
         cwd = self._carried.cwd
-        return ShellEnd(over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes))
+        pids = () if statement is None else tuple(filter(None, (statement.child_pid, statement.job_pid)))
+        return ShellEnd(over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes), pids)
 
     @cached_property
     def _ends_streams_early(self) -> bool:

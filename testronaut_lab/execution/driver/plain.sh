@@ -21,7 +21,7 @@ __lab_go() {
 __lab_fin() {
   \unset -f command >|/dev/null
   {
-    \command printf '@%s S %s\n@%s args\n%s\n@%s options\n' "$1" "$2" "$1" "$3" "$1"
+    \command printf '@%s J %s\n@%s S %s\n@%s args\n%s\n@%s options\n' "$1" "${!-}" "$1" "$2" "$1" "$3" "$1"
     \command set +o
   } >>/run/lab.state
   \command set +x +v +e +u +f +C +a

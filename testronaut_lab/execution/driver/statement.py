@@ -16,12 +16,14 @@ from testronaut_lab.execution.driver.carry import Said
 class Statement:
     """`said` is None for a shell that did not come to its end: it left by exit or exec, or was killed.
 
-    `code` is the shell's exit status, None if nobody could tell it; `has_no_cwd` that the step's own directory is none,
+    `code` is the shell's exit status, None if nobody could tell it; `child_pid` and `job_pid` are its
+    `$$` and `$!`; `has_no_cwd` that the step's own directory is none,
     `had_no_directory` that the session's was gone.
     """
 
     leader_pid: int | None
     child_pid: int | None
+    job_pid: int | None
     code: int | None
     said: Said | None
     has_no_cwd: bool
@@ -39,11 +41,12 @@ def read_statement(data: bytes, leader: str, child: str) -> Statement:
     for part in parts:
         first, _, body = part.partition("\n")
         word, _, rest = first.partition(" ")
-        is_foreign = is_foreign or word in by_name or (word in ("B", "S", "P", "G", ".") and bool(body))
+        is_foreign = is_foreign or word in by_name or (word in ("B", "J", "S", "P", "G", ".") and bool(body))
         by_name[word] = rest + body
     return Statement(
         leader_pid=_number(heads, "L"),
         child_pid=_number(by_name, "B"),
+        job_pid=_number(by_name, "J"),
         code=_number(heads, "X"),
         said=Said(by_name) if "." in by_name and "S" in by_name else None,
         has_no_cwd="P" in by_name,

@@ -195,9 +195,10 @@ class FastDriver:
         out, err = (capture.finish(open_=is_open) for capture in captures)
         notes = (*step.notes, *self._toll.notes(kind))
         state = before if state is ShellState.KEPT else state
+        pids = end.report.pids if isinstance(end, Told) else ()
         return ShellEnd(
-            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error, notes
-        )  # fmt: skip
+            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error, notes, pids
+        )
 
     # How it ended
 

@@ -1,6 +1,6 @@
 """How the session's shell says that it has come to the end of a text: it makes a file in `end/`, and the name is the report.
 
-    NONCE,STATUS,OPTIONS[,COUNT,STATUS of each command of the last pipeline]
+    NONCE,STATUS,OPTIONS[,COUNT,STATUS of each command of the last pipeline][,pNUMBER of a process …]
 
 Anything in the container may make a file there. Where the host may ask (root, Linux 5.9), fanotify tells which process made
 it, and only the shell's own counts. Elsewhere inotify tells the name alone, and the nonce decides: it is new for each text.
@@ -24,12 +24,16 @@ _READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the shell said: the last status, its options as in `$-`, the statuses of the last pipeline where it tells them."""
+    """What the shell said: the last status, its options as in `$-`, the statuses of the last pipeline where it tells them.
+
+    `pids` are what `$$`, `$!` and `$PPID` are, those that the text names.
+    """
 
     nonce: str
     status: int
     options: str
     pipeline: tuple[str, ...] = ()
+    pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Made:
         if words[0] != nonce or len(words) < 3 or not words[1].isdecimal() or self.pid not in (None, pid):
             return None
         pipeline = tuple(words[4 : 4 + int(words[3])]) if len(words) > 4 and words[3].isdecimal() else ()
-        return Report(nonce, int(words[1]), words[2], pipeline)
+        pids = tuple(int(word[1:]) for word in words[3:] if word[:1] == "p" and word[1:].isdecimal())
+        return Report(nonce, int(words[1]), words[2], pipeline, pids)
 
 
 class Reports:

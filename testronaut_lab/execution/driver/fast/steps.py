@@ -106,7 +106,7 @@ class Writer:
     def _lines(self, command: Command, reader: Reader, before: str, stdin: str | None) -> Written:
         assert command.run is not None
         nonce = secrets.token_hex(8)
-        report = self._report(nonce, reader)
+        report = self._report(nonce, reader, text.numbers_named(command.run))
         body = before + command.run.rstrip("\n") + "\n"
         cut = (_encoded(report), *_some(before))
         return Written(_encoded(body + report), nonce, _named(stdin), cut, stdin=stdin, merge=command.merge)
@@ -120,7 +120,7 @@ class Writer:
         redirections = (f" <{RUN_DIR}/{stdin}" if stdin else "") + (" 2>&1" if command.merge else "")
         assign = "" if reader.is_bash else f"{_nodeid(command)} "
         line = f"{assign}{text.sourcing(path, redirections)}\n"
-        report = self._report(nonce, reader)
+        report = self._report(nonce, reader, text.numbers_named(command.run))
         cut = (_encoded(report), _encoded(line), *_some(before))
         renamed = f"{path}: ".encode(), f"{reader.name}: ".encode() if reader.is_bash else b""
         traced = f". {path}\n".encode() if "x" in reader.options else None
@@ -132,7 +132,8 @@ class Writer:
         redirections = f" <{RUN_DIR}/{stdin}" if stdin else ""
         line = text.isolated_text(f"{RUN_DIR}/{name}{redirections}")
         path = f"{RUN_DIR}/{name}: ".encode(), f"{reader.name}: ".encode() if reader.is_bash else b""
-        return Written(_encoded(line + self._report(nonce, reader)), nonce, (name, *_named(stdin)), renamed=path)
+        report = self._report(nonce, reader, text.numbers_named(command.run or ""))
+        return Written(_encoded(line + report), nonce, (name, *_named(stdin)), renamed=path)
 
     def _argv(self, command: Command, reader: Reader, held: list[Held], stdin: str | None) -> Written:
         assert command.argv is not None
@@ -146,8 +147,8 @@ class Writer:
         report = self._report(nonce, reader)
         return Written(_encoded(program + report), nonce, _named(stdin), (_encoded(program), _encoded(report)))
 
-    def _report(self, nonce: str, reader: Reader) -> str:
-        return text.report_line(nonce, is_bash=reader.is_bash, keeps_line_number=self.keeps_line_number)
+    def _report(self, nonce: str, reader: Reader, numbers: tuple[str, ...] = ()) -> str:
+        return text.report_line(nonce, is_bash=reader.is_bash, keeps_line_number=self.keeps_line_number, numbers=numbers)
 
     def _put(self, words: str) -> str:
         name = f"t.{secrets.token_hex(8)}"

@@ -26,6 +26,11 @@ _ENDS_ON_FAILURE = re.compile(r"\bset\b[^\n;]*e|\bulimit\b")
 _RETURN = re.compile(r"\breturn\b")
 _MAYBE_OPEN = re.compile(r"['\"`(){}\[\]\\]|\b(?:if|do|case|while|until|for|then|select)\b|#.*\Z")
 _EXEC = {True: r"\builtin exec", False: r"\exec"}
+_NUMBERS = (
+    ("$$", re.compile(r"\$\$|\$\{\$|\bBASHPID\b")),
+    ("${!-}", re.compile(r"\$!|\$\{!")),
+    ("${PPID-}", re.compile(r"\bPPID\b")),
+)
 _PIPELINE = "".join(f",${{PIPESTATUS[{i}]-}}" for i in range(_MOST_COMMANDS))
 
 
@@ -44,9 +49,18 @@ class Status:
     pipeline: tuple[str, ...] = ()
 
 
-def report_line(nonce: str, *, is_bash: bool, keeps_line_number: bool = False) -> str:
-    """The line behind a text. In bash it sets the line number back, so that each step counts its own lines."""
+def numbers_named(script: str) -> tuple[str, ...]:
+    """The parameters that hold numbers of processes and that a script names."""
+    return tuple(parameter for parameter, named in _NUMBERS if named.search(script))
+
+
+def report_line(nonce: str, *, is_bash: bool, keeps_line_number: bool = False, numbers: Sequence[str] = ()) -> str:
+    """The line behind a text. In bash it sets the line number back, so that each step counts its own lines.
+
+    The values of the parameters `numbers` are told too.
+    """
     more = f",${{#PIPESTATUS[@]}}{_PIPELINE}" if is_bash else ""
+    more += "".join(f",p{parameter}" for parameter in numbers)
     reset = ",$((LINENO=0))" if is_bash and not keeps_line_number else ""
     return f'{NOTHING} 3>|"{RUN_DIR}/end/{nonce},$?,$-{more}{reset}"\n'
 

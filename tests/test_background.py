@@ -8,6 +8,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.execution.background import BackgroundPrograms
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import ExitKind, Mismatch, Status, StepResult
@@ -186,6 +187,20 @@ def test_a_program_that_the_tool_kills_has_ended(dash: Lab) -> None:
     start(dash, "exec sleep 100").check()
     dash.run("kill -9 -1")
     assert stop(dash).mismatches == (Mismatch("stop", "web running", "it had ended by itself with exit status 137"),)
+
+
+def test_a_killed_program_that_still_stands_in_the_process_table_has_ended_by_itself(
+    dash: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(dash, "exec sleep 100").check()
+    dash.run("kill -9 -1")
+    monkeypatch.setattr(BackgroundPrograms, "_code_if_ended", lambda *_: None)
+    assert stop(dash).mismatches == (Mismatch("stop", "web running", "it had ended by itself with exit status 137"),)
+
+
+def test_a_program_that_catches_term_may_exit_with_anything(dash: Lab) -> None:
+    start(dash, "trap 'exit 137' TERM; echo up; while :; do sleep 0.01; done", Ready(log="up")).check()
+    assert (stop(dash).mismatches, stop(dash).error) == ((), None)
 
 
 def test_a_session_ends_with_programs_in_it(make_session: MakeSession) -> None:

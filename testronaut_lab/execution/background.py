@@ -27,6 +27,7 @@ from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch,
 
 STOP_GRACE_S = 5.0
 _STREAMS_S = 4.0  # the engine waits two seconds for whoever still holds them
+_TERMINATED = 143  # 128 and the number of SIGTERM, as the engine tells it
 _LOOK_EVERY_S = 0.02
 _LOG_BYTES = 1024 * 1024
 
@@ -190,10 +191,22 @@ class BackgroundPrograms:
         code = self._code_if_ended(program)
         by_itself = code is not None
         if not by_itself:
-            self._guests.terminate(program.running.pid)
-            if not self._await_end(program, time.monotonic() + grace_s):
-                program.notes.append(f"{name} did not end within {grace_s:g} s of TERM and was killed")
+            code, by_itself = self._terminate(program, grace_s)
         return self._finish(program, code, started, by_itself=by_itself)
+
+    def _terminate(self, program: _Program, grace_s: float) -> tuple[int | None, bool]:
+        """Its exit status, None if it has to be killed, and whether something else than our TERM has ended it.
+
+        A program that a step has killed may still stand in the process table: TERM then ends it no more. It is told by its
+        status, unless the program catches TERM, and may exit with any.
+        """
+        catches = self._guests.catches(program.running.pid, "TERM")
+        self._guests.terminate(program.running.pid)
+        if not self._await_end(program, time.monotonic() + grace_s):
+            program.notes.append(f"{program.name} did not end within {grace_s:g} s of TERM and was killed")
+            return None, False
+        code = self._launcher.exit_code(program.running.attached)
+        return code, not catches and code not in (None, _TERMINATED)
 
     def signal(self, signals: Mapping[str, str]) -> tuple[Mismatch, ...]:
         """Send each program its signal; one that does not run is a mismatch. Raises SessionLost, EngineError."""

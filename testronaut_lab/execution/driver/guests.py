@@ -59,10 +59,11 @@ class Guests:
         own = next((process for process in listed if process.pid == session), None)
         run_by_it = [process.pid for process in listed if process.parent == session and process.is_alive]
         is_shell = own is not None and own.name == shell
-        targets = run_by_it if is_shell and run_by_it and not self._traps(session, name) else [session]
+        targets = run_by_it if is_shell and run_by_it and not self.catches(session, name) else [session]
         self._ask(lambda: self._watchdog.send_signal(name, targets), f"sending SIG{name}")
 
-    def _traps(self, pid: int, name: str) -> bool:
+    def catches(self, pid: int, name: str) -> bool:
+        """Whether a process handles this signal itself; not one that has ended."""
         status = self._ask(lambda: self._watchdog.give(f"/proc/{pid}/status"), "looking at a background program's traps")
         caught = _CAUGHT.search(status)
         number = getattr(signal, f"SIG{name}", None)

@@ -57,6 +57,8 @@ def _limits_of(given: LimitsGiven) -> Limits:
 def tty_of(given: bool | Tty | Mapping[str, object]) -> Tty | None:
     if isinstance(given, Tty):
         return given
+    if given is False:  # as for nearly all steps
+        return None
     found = parse_part("tty", given)
     assert found is None or isinstance(found, Tty)
     return found

@@ -20,8 +20,16 @@ _TRACE_FORKS = 2 | 4 | 8  # PTRACE_O_TRACEFORK, VFORK, CLONE: a copy begins its 
 _WALL = 0x40000000
 _CLONE_PARENT = 0x8000
 _AT_FDCWD = -100
-_CLOSE, _CLONE, _FCNTL, _SETPGID, _OPENAT, _DUP3 = 3, 56, 72, 109, 257, 292
+_CLOSE, _GETPID, _CLONE, _FCNTL, _SETPGID, _OPENAT, _DUP3 = 3, 39, 56, 72, 109, 257, 292
 _DUPFD_CLOEXEC, _FIRST_SPARE = 1030, 10
+_WORD = (1 << 64) - 1
+# openat(as in the registers), dup3(that, r12, r13), close(that), r15(0, 0), int3; what the first two return is in rbx and r14.
+_TAKE_PROGRAM = bytes.fromhex(
+    "0f05 4889c3"  # syscall; mov rbx, rax
+    "89c7 4489e6 4489ea b824010000 0f05 4989c6"  # mov edi, eax; mov esi, r12d; mov edx, r13d; mov eax, 292; syscall; mov r14, rax
+    "89df b803000000 0f05"  # mov edi, ebx; mov eax, 3; syscall
+    "31ff 31f6 4489f8 0f05 cc"  # xor edi, edi; xor esi, esi; mov eax, r15d; syscall; int3
+)
 _RED_ZONE = 128  # bytes below the stack pointer that a function may use, by the x86-64 ABI
 _REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
 
@@ -63,9 +71,7 @@ def copy(pid: int, program: str, program_fd: int, *, own_group: bool) -> int:
         child = tracee.clone()
     with Tracee(child, call=tracee.call) as clone:
         try:
-            clone.open_as(program_fd, program, os.O_RDONLY, os.O_CLOEXEC)
-            if own_group:
-                clone.run(_SETPGID, 0, 0)
+            clone.take_program(program_fd, program.encode(), own_group=own_group)
         except OSError:
             clone.kill()
             raise
@@ -160,6 +166,26 @@ class Tracee:
         self._step()
         return self._result(f"system call {number}")
 
+    def take_program(self, fd: int, path: bytes, *, own_group: bool) -> None:
+        """Open a file for reading in place of an open descriptor, and go into a process group of its own if that is asked for.
+
+        Instead of a stop for each system call there is one, at the end of a text that stands in place of its own meanwhile.
+        Raises OSError.
+        """
+        registers = _Registers.from_buffer_copy(self.call)
+        registers.rax, registers.rdi, registers.rsi = _OPENAT, _AT_FDCWD & _WORD, self._below_the_stack(path)
+        registers.rdx, registers.r10, registers.r12, registers.r13 = os.O_RDONLY | os.O_CLOEXEC, 0, fd, os.O_CLOEXEC
+        registers.r15 = _SETPGID if own_group else _GETPID
+        with open(f"/proc/{self._pid}/mem", "r+b", buffering=0) as memory:
+            own_text = os.pread(memory.fileno(), len(_TAKE_PROGRAM), self.call.rip)
+            os.pwrite(memory.fileno(), path + b"\0", registers.rsi)
+            os.pwrite(memory.fileno(), _TAKE_PROGRAM, self.call.rip)
+            self._set(registers)
+            self._resume(_CONT)
+            os.pwrite(memory.fileno(), own_text, self.call.rip)
+        self._result(f"opening {path!r}", "rbx")
+        self._result(f"opening {path!r} as {fd}", "r14")
+
     def open_as(self, fd: int, path: str, flags: int, own_flags: int = 0) -> None:
         """Open a file in place of a descriptor, which is closed in the programs it starts if `own_flags` say so."""
         opened = self.run(_OPENAT, _AT_FDCWD, self.store(path.encode()), flags | os.O_CLOEXEC)
@@ -178,10 +204,14 @@ class Tracee:
 
     def store(self, text: bytes) -> int:
         """Put a C string where the process does not look; its address."""
-        address: int = (self.call.rsp - _RED_ZONE - len(text) - 1) & ~0xF
+        address = self._below_the_stack(text)
         with open(f"/proc/{self._pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(address)
             memory.write(text + b"\0")
+        return address
+
+    def _below_the_stack(self, text: bytes) -> int:
+        address: int = (self.call.rsp - _RED_ZONE - len(text) - 1) & ~0xF
         return address
 
     def _seize(self) -> None:
@@ -199,7 +229,7 @@ class Tracee:
             raise NotAsleep
         now.rip -= 2  # the two bytes of `syscall`
         now.rax = now.orig_rax
-        now.orig_rax = (1 << 64) - 1  # no restart by the kernel
+        now.orig_rax = _WORD  # no restart by the kernel
         return now
 
     def _let_go(self) -> None:
@@ -210,21 +240,25 @@ class Tracee:
     def _load(self, number: int, *words: int) -> None:
         registers = _Registers.from_buffer_copy(self.call)
         registers.rax = number
-        arguments = [word & ((1 << 64) - 1) for word in (*words, 0, 0, 0, 0, 0, 0)]
+        arguments = [word & _WORD for word in (*words, 0, 0, 0, 0, 0, 0)]
         registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9 = arguments[:6]
         self._set(registers)
 
-    def _result(self, what: str) -> int:
+    def _result(self, what: str, register: str = "rax") -> int:
         after = _Registers()
         _ptrace(_GETREGS, self._pid, ctypes.byref(after))
-        result = ctypes.c_longlong(after.rax).value
+        result = ctypes.c_longlong(getattr(after, register)).value
         if -4096 < result < 0:
             raise OSError(-result, f"{what}: {os.strerror(-result)}")
         return result
 
     def _step(self) -> int:
+        return self._resume(_SINGLESTEP)
+
+    def _resume(self, how: int) -> int:
+        """Let it go on to the next stop that is its own doing."""
         while True:
-            _ptrace(_SINGLESTEP, self._pid)
+            _ptrace(how, self._pid)
             status = self._stopped()
             if status >> 16 == _EVENT_STOP:
                 continue  # a SIGCONT came: of the step itself nothing has happened yet

@@ -98,6 +98,12 @@ class Shell:
     def has_ended(self) -> bool:
         return self._pidfd < 0 or bool(select.select([self._pidfd], [], [], 0)[0])
 
+    def await_end(self, timeout_s: float, *, reaped: bool) -> None:
+        """Wait until it has ended; `reaped`: and its parent has waited for it, which kernels that remember it (6.15) tell."""
+        poll = select.poll()
+        poll.register(self._pidfd, 0 if reaped else select.POLLIN)
+        poll.poll(int(timeout_s * 1000))
+
     def status(self) -> int | None:
         """How it ended, as shells number it; None if nobody can tell any more. Call it once it `has_ended`."""
         told = _zombie_status(self.pid)
@@ -124,6 +130,14 @@ class Shell:
     def held(self) -> list[Held]:
         """What it holds open and its programs have too; empty for one that has ended. Raises PermissionError."""
         return [held for held in descriptors(self.pid) if held.fd < _FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
+
+    def identity(self, fd: int) -> Identity | None:
+        """What a descriptor is open on; None for one that is closed, or of a shell that has ended. Raises PermissionError."""
+        try:
+            info = os.stat(f"/proc/{self.pid}/fd/{fd}")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return info.st_dev, info.st_ino
 
     def cwd(self) -> str | None:
         """Its directory, without the name's links; None for one that has ended."""

@@ -196,9 +196,8 @@ class Supervisor:
 
     def strayed(self) -> frozenset[str]:
         """Which of its two streams the shell has closed or sent elsewhere."""
-        own = {held.fd: held.identity for held in self.shell.held()}
         streams = zip((1, 2), (self.STDOUT, self.STDERR), strict=True)
-        return frozenset(name for fd, name in streams if own.get(fd) not in self.pair.identities)
+        return frozenset(name for fd, name in streams if self.shell.identity(fd) not in self.pair.identities)
 
     def has_former_streams(self) -> bool:
         return any(held.identity in self.former for held in self.shell.held())
@@ -219,13 +218,13 @@ class Supervisor:
         self.shell = self._start(exported)
 
     def reap(self) -> None:
-        """See to it that nothing is left of processes that have ended, where the keeper does not by itself."""
+        """See to it that nothing is left of our shells that have ended, nor of others where the keeper does not by itself."""
         deadline = time.monotonic() + _GONE_TIMEOUT_S
         for shell in self._dropped:
-            select.select([shell], [], [], _GONE_TIMEOUT_S)
+            shell.await_end(_GONE_TIMEOUT_S, reaped=self._waits_at_once)
             shell.close()
         self._dropped.clear()
-        while zombies(self._keeper_pid) and time.monotonic() < deadline:
+        while not self._waits_at_once and zombies(self._keeper_pid) and time.monotonic() < deadline:
             self._channel.reap()
             time.sleep(_LOOK_S)
 

@@ -56,9 +56,12 @@ class Lab:
         )  # fmt: skip
         return self.session.run(request)
 
-    def argv(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, cwd: str | None = None) -> StepResult:
+    def argv(
+        self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, cwd: str | None = None,
+        timeout_s: float = 120.0,
+    ) -> StepResult:  # fmt: skip
         request = StepRequest(
-            "step", "x.lab.yaml::case::step", argv=words, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=120.0
+            "step", "x.lab.yaml::case::step", argv=words, stdin=stdin, env=env or {}, cwd=cwd, timeout_s=timeout_s
         )  # fmt: skip
         return self.session.run(request)
 

@@ -19,6 +19,7 @@ from testronaut_lab.container.protocol import Attached, AttachedTerminal, Contai
 from testronaut_lab.errors import CaptureError, SessionLost
 from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, quote
 from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.shell import ended_by, was_killed
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch
@@ -65,12 +66,14 @@ class Running:
     """A command apart that has begun. `pid` is its number in the container, and that of its process session.
 
     `early` is what came of its streams together with the word that it begins; `files` are removed with `Launcher.clear`.
+    `pidfd` is of its process, None where that cannot be seen.
     """
 
     attached: Attached
     pid: int
     files: tuple[Path, ...]
     early: list[tuple[int, bytes]] = field(default_factory=list)
+    pidfd: int | None = None
 
 
 class NotStarted(Exception):
@@ -112,6 +115,9 @@ class Launcher:
     def clear(self, running: Running) -> None:
         """Forget a command that has ended."""
         running.attached.close()
+        if running.pidfd is not None:
+            os.close(running.pidfd)
+            running.pidfd = None
         for path in running.files:
             path.unlink(missing_ok=True)
 
@@ -127,6 +133,11 @@ class Launcher:
         if not state.running:
             raise SessionLost(f"the session's container is gone: {state.describe()}")
         return code
+
+    @staticmethod
+    def was_killed(running: Running) -> bool | None:
+        """Whether a signal ended its process, which has ended; None if nobody can tell: the engine tells 137 for both."""
+        return None if running.pidfd is None else was_killed(ended_by(running.pidfd))
 
     def _start(self, command: Command, found: Surroundings, tty: Tty | None) -> Running:
         self._count += 1
@@ -145,10 +156,20 @@ class Launcher:
                 raise NotStarted(f"starting a shell for the command: {pid}")
             if tty is not None:
                 self._container.resize(attached, tty.cols, tty.rows)  # type: ignore[arg-type]
+            pidfd = self._in_hand(int(pid))
+            if pidfd is not None:
+                undo.callback(os.close, pidfd)
             attached.write(b"\n")
             reader.until(nonce)
             undo.pop_all()
-        return Running(attached, int(pid), files, reader.rest)
+        return Running(attached, int(pid), files, reader.rest, pidfd)
+
+    def _in_hand(self, inner: int) -> int | None:
+        pid = self._driver.others.find(inner)
+        try:
+            return None if pid is None else os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
 
     def _put(self, command: Command, found: Surroundings, tty: Tty | None, nonce: str) -> tuple[Path, ...]:
         name = f"apart.{self._count}"

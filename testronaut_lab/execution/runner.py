@@ -337,11 +337,15 @@ class LiveSession:
         kind = ExitKind.DISK_LIMIT if is_over and kind is ExitKind.EXITED else kind
         lost = ("a process of the session had to be killed for lack of memory (limits.memory)",) if got_over_it else ()
         passed = kind is ExitKind.EXITED and end.code == 0
+        exit_ = _exit(kind, end)
+        doubt = (
+            (f"exit status {end.code}: whether a signal ended the program cannot be told on this host",) if exit_.in_doubt else ()
+        )
         status = Status.ERROR if end.error else Status.PASSED if passed else Status.FAILED
         result = StepResult(
             request.id,
             request.nodeid,
-            Exit(kind, end.code, _signal(end.code)),
+            exit_,
             status,
             request.phase,
             request.script,
@@ -358,7 +362,7 @@ class LiveSession:
             state=end.state,
             left_behind=end.left_behind,
             error=end.error,
-            notes=(*end.notes, *lost, *notes, *traces.notes),
+            notes=(*end.notes, *doubt, *lost, *notes, *traces.notes),
             merged=request.merge,
             pids=end.pids,
         )
@@ -412,6 +416,12 @@ def _rest(capture: StreamCapture) -> Captured:
         return capture.finish(open_=True)
     except LabError:
         return Captured(open=True, truncated=True)
+
+
+def _exit(kind: ExitKind, end: ShellEnd) -> Exit:
+    signal_of_code = _signal(end.code)
+    is_in_doubt = signal_of_code is not None and end.by_signal is None
+    return Exit(kind, end.code, signal_of_code if end.by_signal else None, is_in_doubt)
 
 
 def _signal(code: int | None) -> str | None:

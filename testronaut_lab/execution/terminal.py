@@ -11,6 +11,7 @@ import re
 import select
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from testronaut_lab.capture.stream import StreamCapture
@@ -85,7 +86,8 @@ class Terminals:
             return _not_run(found, ErrorInfo("UsageError", f"the step's terminal could not be started: {error}"), out)
         try:
             talk = _Talk(self._container, terminal, Screen(tty.cols, tty.rows), interact, out)
-            return self._finish(found, running, talk, bounds)
+            end = self._finish(found, running, talk, bounds)
+            return end if command.argv is None else replace(end, by_signal=self._launcher.was_killed(running))
         finally:
             self._launcher.clear(running)
 

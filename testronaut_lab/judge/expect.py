@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from signal import Signals
 from typing import Protocol
 
 from testronaut_lab.errors import CaptureError
@@ -91,11 +92,21 @@ def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
     unseen, end = result.usage.unseen, result.exit
     if end.kind is expect.ended_by:
         return None
-    may_be_memory = ExitKind.OOM in unseen and end.kind is ExitKind.EXITED and end.signal == "KILL" and _exit_holds(expect, end)
+    if end.kind is ExitKind.EXITED and end.in_doubt and expect.signal is not None and end.code == _code_of(expect.signal):
+        name = expect.signal.removeprefix("SIG")
+        why = f"whether SIG{name} ended the program, or it ended with {end.code} itself, cannot be told on this host"
+        return ErrorInfo("CaptureError", f"`signal` cannot be judged: {why}", f"write `expect: {{exit: {end.code}}}`")
+    killed = end.signal == "KILL" or (end.in_doubt and end.code == _code_of("KILL"))
+    may_be_memory = ExitKind.OOM in unseen and end.kind is ExitKind.EXITED and killed and _exit_holds(expect, end)
     if not may_be_memory and expect.ended_by not in unseen:
         return None
     why = "whether the step met a limit of memory or processes cannot be seen on this host"
     return ErrorInfo("CaptureError", f"`exit` cannot be judged: {why}", "testronaut-lab run --require-limits")
+
+
+def _code_of(name: str) -> int:
+    """The status by which a shell tells a signal."""
+    return 128 + Signals[f"SIG{name.removeprefix('SIG')}"]
 
 
 def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:

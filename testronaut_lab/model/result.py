@@ -53,11 +53,16 @@ class ShellState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """`code` as the shell tells it (None when there is none); `signal` is the name derived from a code above 128."""
+    """`code` as the shell tells it (None when there is none); `signal` is the name derived from a code above 128.
+
+    Of exact arguments `signal` is what ended the program; with `in_doubt` nobody can tell whether that was the signal that the
+    code stands for, or the program ended with this code itself.
+    """
 
     kind: ExitKind
     code: int | None = None
     signal: str | None = None
+    in_doubt: bool = False
 
     def describe(self) -> str:
         """In words: `exit status 5`, `exit status 137 (SIGKILL)`, `timeout`."""

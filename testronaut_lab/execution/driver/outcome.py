@@ -29,6 +29,7 @@ class ShellEnd:
     """How a command ended. `code` is the shell's, None when there is none; `error` says what is in doubt.
 
     `pids` are the numbers of processes that the command can have named (`$$`, `$!`), as far as the shell told them.
+    `by_signal`: whether a `code` above 128 says that a signal ended the command, as shells tell it; None if nobody can tell.
     """
 
     kind: ExitKind
@@ -42,3 +43,4 @@ class ShellEnd:
     error: ErrorInfo | None = None
     notes: tuple[str, ...] = ()
     pids: tuple[int, ...] = ()
+    by_signal: bool | None = True

@@ -154,7 +154,7 @@ class PlainDriver:
             raise
         duration_s = time.monotonic() - started
         try:
-            return self._end(over, watch, streams, (out, err), duration_s)
+            return self._end(command, over, watch, streams, (out, err), duration_s)
         finally:
             self._put_away(watch, streams, command.nodeid)
             self._held.read(command.nodeid)
@@ -233,6 +233,7 @@ class PlainDriver:
 
     def _end(
         self,
+        command: Command,
         over: _Over,
         watch: ExecWatch,
         streams: tuple[MarkedStream, MarkedStream],
@@ -257,7 +258,10 @@ class PlainDriver:
         out, err = (capture.finish(open_=is_open) for capture in captures)
         cwd = self._carried.cwd
         pids = () if statement is None else tuple(filter(None, (statement.child_pid, statement.job_pid)))
-        return ShellEnd(over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes), pids)
+        return ShellEnd(
+            over.kind, over.code, out, err, duration_s, cwd, state, left_behind, over.error, tuple(notes), pids,
+            True if command.argv is None else None,
+        )  # fmt: skip
 
     @cached_property
     def _ends_streams_early(self) -> bool:

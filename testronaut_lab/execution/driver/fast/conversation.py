@@ -23,6 +23,7 @@ from testronaut_lab.execution.driver.fast.steps import NODEID, Reader, Writer, W
 from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.text import Feed, Status
+from testronaut_lab.execution.driver.fast.witness import Witness
 from testronaut_lab.execution.driver.outcome import REFUSED
 from testronaut_lab.model.result import ErrorInfo
 
@@ -34,7 +35,10 @@ Sinks = tuple[Sink, Sink]
 
 @dataclass(slots=True)
 class Step:
-    """One command on its way. What the shell said before the text that set them: `environment`, `directory`; None if none did."""
+    """One command on its way. What the shell said before the text that set them: `environment`, `directory`; None if none did.
+
+    `by_signal` is as in a `ShellEnd`.
+    """
 
     command: Command
     bounds: Bounds
@@ -44,6 +48,7 @@ class Step:
     error: ErrorInfo | None = None
     environment: str | None = None
     directory: str | None = None
+    by_signal: bool | None = True
 
     @property
     def was_entered(self) -> bool:
@@ -61,6 +66,7 @@ class Conversation:
         self._name = name
         self._wake = wake
         self._nodeid = ""
+        self._gate = ""  # made for the first program that is named by exact arguments
         self._was_forked = False
         self.was_tampered_with = False
 
@@ -81,14 +87,30 @@ class Conversation:
         """Send the step itself, and wait for its end."""
         supervisor = self._supervisor
         shell, reach = supervisor.shell, supervisor.reach
-        written = self._writer.step(step.command, self._reader(), shell.held() if step.command.argv is not None else [])
+        if step.command.argv is None:
+            return self._send(step, None)
+        if not self._gate:
+            self._gate = f"g.{secrets.token_hex(8)}"
+            self._channel.gate(self._gate)
+        witness = Witness(self._channel, shell, self._gate, may_hold=isinstance(reach, Traced))
+        try:
+            end = self._send(step, witness)
+            step.by_signal = witness.was_killed() if isinstance(end, Told) else None
+            return end
+        finally:
+            witness.close()
+
+    def _send(self, step: Step, witness: Witness | None) -> End:
+        supervisor = self._supervisor
+        shell, reach = supervisor.shell, supervisor.reach
+        written = self._writer.step(step.command, self._reader(), [] if witness is None else shell.held(), witness)
         for sink in step.sinks:
             sink.cut, sink.cut_line, sink.renamed = written.cut, written.cut_line, written.renamed
             sink.refused = f"/end/{written.nonce}".encode()
         lent = None
         if isinstance(reach, Traced) and (written.stdin is not None or written.merge):
             lent = reach.lend(shell, written.stdin, merge=written.merge)
-        end = self._exchange(written, self._outlets(step.sinks), step.bounds, step.started)
+        end = self._exchange(written, self._outlets(step.sinks), step.bounds, step.started, witness=witness)
         if lent is not None and isinstance(reach, Traced) and isinstance(end, Told):
             reach.take_back(shell, lent)
         if isinstance(end, Told):
@@ -169,12 +191,13 @@ class Conversation:
         return [Outlet(fifo, sink) for fifo, sink in zip(self._supervisor.pair.both, sinks, strict=True)]
 
     def _exchange(
-        self, written: Written, outlets: Sequence[Outlet], bounds: Bounds, started: float, shell: Shell | None = None
+        self, written: Written, outlets: Sequence[Outlet], bounds: Bounds, started: float, shell: Shell | None = None,
+        *, witness: Witness | None = None,
     ) -> End:  # fmt: skip
         supervisor = self._supervisor
         exchange = Exchange(
             shell or supervisor.shell, supervisor.reports, outlets, self._wake, bounds, started,
-            sees_sleep=supervisor.reach.sees_sleep, tend=supervisor.tend,
+            sees_sleep=supervisor.reach.sees_sleep, tend=supervisor.tend, witness=witness,
         )  # fmt: skip
         end = exchange.run(written.data, written.nonce)
         self.was_tampered_with = self.was_tampered_with or exchange.foreign > 0

@@ -197,8 +197,9 @@ class FastDriver:
         state = before if state is ShellState.KEPT else state
         pids = end.report.pids if isinstance(end, Told) else ()
         return ShellEnd(
-            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error, notes, pids
-        )
+            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error, notes, pids,
+            step.by_signal,
+        )  # fmt: skip
 
     # How it ended
 

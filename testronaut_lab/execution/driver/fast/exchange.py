@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from testronaut_lab.execution.driver.command import CHECK_EVERY_S, FIRST_CHECK_S, Bounds
-from testronaut_lab.execution.driver.fast.reports import Report, Reports
+from testronaut_lab.execution.driver.fast.reports import Made, Report, Reports
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
+from testronaut_lab.execution.driver.fast.witness import Witness
 from testronaut_lab.model.result import ExitKind
 
 _FIRST_IDLE_MS = 3
@@ -62,12 +63,12 @@ class Outlet:
 
 class Exchange:
     """One text. `started` is on the monotonic clock, `wake` an eventfd that somebody may write to, to stop it. `tend` is
-    called now and then.
+    called now and then. `witness` is of the program that the text starts.
     """
 
     def __init__(
         self, shell: Shell, reports: Reports, outlets: Iterable[Outlet], wake: int, bounds: Bounds, started: float,
-        *, sees_sleep: bool, tend: Callable[[], None],
+        *, sees_sleep: bool, tend: Callable[[], None], witness: Witness | None = None,
     ) -> None:  # fmt: skip
         self._shell = shell
         self._reports = reports
@@ -78,6 +79,7 @@ class Exchange:
         self._next_check = started + FIRST_CHECK_S
         self._sees_sleep = sees_sleep
         self._tend = tend
+        self._witness = witness
         self._rest = b""
         self._nonce = ""
         self._was_open = False
@@ -137,6 +139,9 @@ class Exchange:
                 return Stopped(ExitKind.OUTPUT_LIMIT)
         if self._rest and self._shell.program in ready:
             self._send_more()
+        if self._witness is not None and self._witness.fileno() in ready:
+            self._poll.unregister(self._witness.fileno() or -1)
+            self._witness.release()
         if self._reports.fileno() in ready and (end := self._told()) is not None:
             return end
         if self._shell.fileno() in ready:
@@ -161,10 +166,21 @@ class Exchange:
             report = made.report(self._nonce, self._shell.pid)
             if report is not None:
                 return Told(report)
+            if self._has_met(made):
+                continue
             self.foreign += 1
             if self._nonce in made.name or made.stands_for_more:
                 return Forged(made.name)
         return None
+
+    def _has_met(self, made: Made) -> bool:
+        """Whether that is the subshell that is to become the program; it goes on now."""
+        witness = self._witness
+        if witness is None or made.name != witness.notice or not witness.meet(made.pid):
+            return False
+        if (fd := witness.fileno()) is not None:
+            self._poll.register(fd, select.POLLIN)
+        return True
 
     def _after_silence(self) -> End | None:
         """A shell that sleeps reading its program, all of which it has read, has an open construct, or runs nothing (`set -n`).

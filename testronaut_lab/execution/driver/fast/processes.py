@@ -11,7 +11,7 @@ from typing import Protocol
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.execution.driver.bystanders import SETTLE_S, Bystanders
-from testronaut_lab.execution.driver.fast.shell import descriptors
+from testronaut_lab.execution.driver.fast.shell import descriptors, inner_pid
 from testronaut_lab.execution.driver.fast.streams import Identity, Pair
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.guard import Guard
@@ -75,6 +75,10 @@ class Others:
         if pids is None:
             return True
         return any(_has_open(pid, pair.identities) for pid in pids - supervisor.pids - self._overhead)
+
+    def find(self, inner: int) -> int | None:
+        """The number out here of a process that has this one in the container; None for one that is gone or cannot be seen."""
+        return next((pid for pid in self._meter.host_pids() or () if inner_pid(pid) == inner), None)
 
     def _strangers(self, processes: list[Process], ours: frozenset[int]) -> dict[int, str]:
         not_theirs = ours | {1, self.guard.pid} | frozenset(self._dropped) | self.guests.of(processes)

@@ -112,17 +112,62 @@ def take_back(pid: int, kept: Mapping[int, int | None]) -> None:
                 tracee.run(_CLOSE, spare)
 
 
-class Tracee:
-    """A process that is stopped and ours within the `with`. A new clone of a tracee is that already, and has its `call`."""
+class Held:
+    """A process that is stopped until it is released, wherever it is. A call that this broke off the kernel begins anew.
 
-    def __init__(self, pid: int, call: _Registers | None = None) -> None:
+    Raises ProcessLookupError, PermissionError.
+    """
+
+    def __init__(self, pid: int) -> None:
         self._pid = pid
         self._missed: list[int] = []  # signals that came meanwhile
         self._is_gone = False
+        self._seize()
+
+    def release(self) -> None:
+        try:
+            self._let_go()
+        except ProcessLookupError:  # it was killed meanwhile
+            self._bury()
+
+    def _seize(self) -> None:
+        _ptrace(_SEIZE, self._pid, ctypes.c_void_p(_TRACE_FORKS))
+        _ptrace(_INTERRUPT, self._pid)
+        while self._stopped() >> 16 != _EVENT_STOP:
+            _ptrace(_CONT, self._pid)
+
+    def _stopped(self) -> int:
+        """Wait for the next stop. A signal that caused it is sent again later. Raises ProcessLookupError if it was killed."""
+        status = os.waitpid(self._pid, _WALL)[1]
+        if not os.WIFSTOPPED(status):
+            self._is_gone = True
+            raise ProcessLookupError(f"process {self._pid} was killed")
+        if not status >> 16 and os.WSTOPSIG(status) != signal.SIGTRAP:
+            self._missed.append(os.WSTOPSIG(status))
+        return status
+
+    def _let_go(self) -> None:
+        _ptrace(_DETACH, self._pid)
+        for number in self._missed:
+            os.kill(self._pid, number)
+
+    def _bury(self) -> None:
+        """Its parent, and so its whole container, waits for us to wait."""
+        self._is_gone = True
+        with suppress(ChildProcessError):
+            while os.WIFSTOPPED(os.waitpid(self._pid, _WALL)[1]):
+                pass
+
+
+class Tracee(Held):
+    """A process that is stopped and ours within the `with`. A new clone of a tracee is that already, and has its `call`."""
+
+    def __init__(self, pid: int, call: _Registers | None = None) -> None:
         if call is None:
-            self._seize()
+            super().__init__(pid)
             self.call = self._at_the_call()
         else:
+            self._pid, self._missed, self._is_gone = pid, [], False
             self._stopped()
             self.call = call
 
@@ -142,13 +187,6 @@ class Tracee:
         """End it."""
         os.kill(self._pid, signal.SIGKILL)
         self._bury()
-
-    def _bury(self) -> None:
-        """Its parent, and so its whole container, waits for us to wait."""
-        self._is_gone = True
-        with suppress(ChildProcessError):
-            while os.WIFSTOPPED(os.waitpid(self._pid, _WALL)[1]):
-                pass
 
     def clone(self) -> int:
         """The number of the clone out here; the call's own result is its number in there."""
@@ -214,12 +252,6 @@ class Tracee:
         address: int = (self.call.rsp - _RED_ZONE - len(text) - 1) & ~0xF
         return address
 
-    def _seize(self) -> None:
-        _ptrace(_SEIZE, self._pid, ctypes.c_void_p(_TRACE_FORKS))
-        _ptrace(_INTERRUPT, self._pid)
-        while self._stopped() >> 16 != _EVENT_STOP:
-            _ptrace(_CONT, self._pid)
-
     def _at_the_call(self) -> _Registers:
         """The registers to begin the interrupted call anew with."""
         now = _Registers()
@@ -231,11 +263,6 @@ class Tracee:
         now.rax = now.orig_rax
         now.orig_rax = _WORD  # no restart by the kernel
         return now
-
-    def _let_go(self) -> None:
-        _ptrace(_DETACH, self._pid)
-        for number in self._missed:
-            os.kill(self._pid, number)
 
     def _load(self, number: int, *words: int) -> None:
         registers = _Registers.from_buffer_copy(self.call)
@@ -264,16 +291,6 @@ class Tracee:
                 continue  # a SIGCONT came: of the step itself nothing has happened yet
             if status >> 16 or os.WSTOPSIG(status) == signal.SIGTRAP:
                 return status
-
-    def _stopped(self) -> int:
-        """Wait for the next stop. A signal that caused it is sent again later. Raises ProcessLookupError if it was killed."""
-        status = os.waitpid(self._pid, _WALL)[1]
-        if not os.WIFSTOPPED(status):
-            self._is_gone = True
-            raise ProcessLookupError(f"process {self._pid} was killed")
-        if not status >> 16 and os.WSTOPSIG(status) != signal.SIGTRAP:
-            self._missed.append(os.WSTOPSIG(status))
-        return status
 
     def _set(self, registers: _Registers) -> None:
         _ptrace(_SETREGS, self._pid, ctypes.byref(registers))

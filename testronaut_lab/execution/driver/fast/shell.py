@@ -106,9 +106,9 @@ class Shell:
 
     def status(self) -> int | None:
         """How it ended, as shells number it; None if nobody can tell any more. Call it once it `has_ended`."""
-        told = _zombie_status(self.pid)
+        told = zombie_status(self.pid)
         if told is None:
-            told = _pidfd_status(self._pidfd)
+            told = ended_by(self._pidfd)
         if told is None:
             return None
         return 128 + os.WTERMSIG(told) if os.WIFSIGNALED(told) else os.WEXITSTATUS(told)
@@ -219,14 +219,19 @@ def kernel_remembers() -> bool:
     pidfd = os.pidfd_open(child.pid)
     try:
         child.wait()
-        return _pidfd_status(pidfd) is not None
+        return ended_by(pidfd) is not None
     finally:
         os.close(pidfd)
 
 
 def zombies(parent: int) -> list[int]:
     """The children of a process that have ended and that it has not waited for."""
-    return [pid for pid in children(parent) if _zombie_status(pid) is not None]
+    return [pid for pid in children(parent) if zombie_status(pid) is not None]
+
+
+def was_killed(status: int | None) -> bool | None:
+    """Whether a signal ended the process that ended with this, as `waitpid` tells it; None if nobody could tell."""
+    return None if status is None else os.WIFSIGNALED(status)
 
 
 def children(pid: int) -> list[int]:
@@ -237,7 +242,8 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def _zombie_status(pid: int) -> int | None:
+def zombie_status(pid: int) -> int | None:
+    """How a process ended, as `waitpid` tells it, while nobody has waited for it."""
     words = _stat(pid)
     return int(words[_EXIT_CODE - 1]) if words[:1] == [b"Z"] else None
 
@@ -251,8 +257,8 @@ def _stat(pid: int) -> list[bytes]:
         return []
 
 
-def _pidfd_status(pidfd: int) -> int | None:
-    """The same from a kernel that remembers it in the pidfd (Linux 6.15), for a shell that somebody has waited for."""
+def ended_by(pidfd: int) -> int | None:
+    """The same from a kernel that remembers it in the pidfd (Linux 6.15), for a process that somebody has waited for."""
     info = bytearray(_INFO_BYTES)
     struct.pack_into("=Q", info, 0, _INFO_EXIT)
     try:

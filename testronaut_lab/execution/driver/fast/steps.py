@@ -11,6 +11,7 @@ from testronaut_lab.execution.driver.command import RUN_DIR, Command, one_line, 
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.shell import Held
 from testronaut_lab.execution.driver.fast.text import Feed, Status
+from testronaut_lab.execution.driver.fast.witness import Witness
 
 NODEID = "TESTRONAUT_LAB"
 _LOCKED_LINENO = re.compile(r"\b(?:readonly|declare|typeset)\b[^\n;]*\bLINENO\b")
@@ -69,12 +70,13 @@ class Writer:
         nonce = secrets.token_hex(8)
         return Written(_encoded(f"{line}\n{self._report(nonce, reader)}"), nonce)
 
-    def step(self, command: Command, reader: Reader, held: list[Held]) -> Written:
+    def step(self, command: Command, reader: Reader, held: list[Held], witness: Witness | None) -> Written:
         """A step. Raises CaptureError when it cannot be written down."""
         self.keeps_line_number = self.keeps_line_number or _LOCKED_LINENO.search(command.run or "") is not None
         stdin = self._stdin(command.stdin) if command.stdin else None
         if command.argv is not None:
-            return self._argv(command, reader, held, stdin)
+            assert witness is not None
+            return self._argv(command, reader, held, stdin, witness)
         assert command.run is not None
         before = text.restoring(reader.status, is_bash=reader.is_bash, was_forked=reader.was_forked)
         if command.isolated:
@@ -135,14 +137,14 @@ class Writer:
         report = self._report(nonce, reader, text.numbers_named(command.run or ""))
         return Written(_encoded(line + report), nonce, (name, *_named(stdin)), renamed=path)
 
-    def _argv(self, command: Command, reader: Reader, held: list[Held], stdin: str | None) -> Written:
+    def _argv(self, command: Command, reader: Reader, held: list[Held], stdin: str | None, witness: Witness) -> Written:
         assert command.argv is not None
         nonce = secrets.token_hex(8)
         taken = {each.fd for each in held}
         spare = next((fd for fd in range(9, 2, -1) if fd not in taken), 9)
         program = text.argv_text(
-            command.argv, _nodeid(command), spare, None if stdin is None else f"{RUN_DIR}/{stdin}", merge=command.merge,
-            is_bash=reader.is_bash,
+            command.argv, _nodeid(command), spare, None if stdin is None else f"{RUN_DIR}/{stdin}",
+            witness.notice, witness.gate, merge=command.merge, is_bash=reader.is_bash,
         )  # fmt: skip
         report = self._report(nonce, reader)
         return Written(_encoded(program + report), nonce, _named(stdin), (_encoded(program), _encoded(report)))

@@ -103,16 +103,19 @@ def sourcing(path: str, redirections: str = "") -> str:
 
 
 def argv_text(
-    argv: Sequence[str], assignment: str, spare_fd: int, stdin: str | None, *, merge: bool, is_bash: bool
+    argv: Sequence[str], assignment: str, spare_fd: int, stdin: str | None, notice: str, gate: str, *, merge: bool, is_bash: bool
 ) -> str:  # fmt: skip
-    """A subshell that becomes the program. Of a program that a signal killed a shell says «Aborted» on its stderr, which is not
+    """A subshell that becomes the program, once it has made the file `notice` and opened the FIFO `gate`, see `witness.py`.
+
+     Of a program that a signal killed a shell says «Aborted» on its stderr, which is not
     the program's: so the shell's is nothing while it waits, and the program has the shell's own by `spare_fd`.
     """
     words = " ".join(quote(word) for word in argv)
     become = rf"{_EXEC[is_bash]} {words} 2>&{1 if merge else spare_fd} {spare_fd}>&-"
     redirections = f"{spare_fd}>&2 2>/dev/null" + ("" if stdin is None else f" <{stdin}")
     # dash shows how a subshell was killed only after the redirections of a command that it is the last of
-    return f"{{ ( {assignment}; {become} ) && {NOTHING}; }} {redirections}\n"
+    wait = f'{NOTHING} 3>|"{RUN_DIR}/end/{notice}"; {NOTHING} 3<{RUN_DIR}/{gate}'
+    return f"{{ ( {wait}; {assignment}; {become} ) && {NOTHING}; }} {redirections}\n"
 
 
 def isolated_text(path: str) -> str:

@@ -72,3 +72,12 @@ def test_the_status_of_the_step_before_is_there_with_an_environment(shell: Lab) 
 @pytest.fixture(scope="module")
 def open_bash(open_shared: object) -> Lab:
     return open_shared("bash")  # type: ignore[operator, no-any-return]
+
+
+def test_a_trace_into_a_file_has_the_steps_own_lines_only(open_bash: Lab) -> None:
+    open_bash.run("exec 7>trace; BASH_XTRACEFD=7; set -x", nodeid="p::c::one").check()
+    open_bash.run("(exit 3)", nodeid="p::c::two")
+    open_bash.run("echo $?; cd /tmp", nodeid="p::c::three", env={"OWN": "x"}).check()
+    open_bash.run("false", nodeid="p::c::four", cwd="/")
+    open_bash.run("set +x; exec 7>&-", nodeid="p::c::five").check()
+    assert open_bash.out("cat /workspace/trace") == "+ exit 3\n+ echo 3\n+ cd /tmp\n+ false\n+ set +x\n"

@@ -208,8 +208,12 @@ class Conversation:
         shell, reach = self._supervisor.shell, self._supervisor.reach
         return Reader(
             self._name, shell.is_bash, self.known.options, self.known.status, self._was_forked, has_few_files(shell.most_files()),
-            reach.sees_sleep, isinstance(reach, Traced),
+            reach.sees_sleep, isinstance(reach, Traced), self._traced_to(shell),
         )  # fmt: skip
+
+    def _traced_to(self, shell: Shell) -> tuple[int, ...]:
+        traces = shell.is_bash and "x" in self.known.options
+        return tuple(held.fd for held in shell.held() if held.fd > 2) if traces else ()
 
     def _needs_nodeid(self, command: Command) -> bool:
         """Whether it is not told its node id by the line that sources it."""

@@ -23,6 +23,7 @@ class Reader:
     """The shell that a text is for. `options` as in `$-`; `was_forked`: something of ours has run in it since the last step.
 
     `sees_sleep` says whether the host can tell that it waits for more, `can_lend` whether its descriptors can be changed.
+    `traced_to` are descriptors above 2 that a trace may go to.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Reader:
     few_files: bool
     sees_sleep: bool
     can_lend: bool
+    traced_to: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,14 @@ class Writer:
         """Words of ours, sourced, so that `$_` stays what it was."""
         name = self._put(words)
         nonce = secrets.token_hex(8)
-        line = text.sourcing(f"{RUN_DIR}/{name}", ' "$_"' if reader.is_bash else "") + "\n"
-        return Written(_encoded(line + self._report(nonce, reader)), nonce, (name,))
+        line = text.sourcing(f"{RUN_DIR}/{name}", ' "$_"' if reader.is_bash else "")
+        program = f"{text.untraced(line, reader.traced_to)}\n{self._report(nonce, reader)}"
+        return Written(_encoded(program), nonce, (name,))
 
     def bare(self, line: str, reader: Reader) -> Written:
         """A line of ours that needs no file."""
         nonce = secrets.token_hex(8)
-        return Written(_encoded(f"{line}\n{self._report(nonce, reader)}"), nonce)
+        return Written(_encoded(f"{text.untraced(line, reader.traced_to)}\n{self._report(nonce, reader)}"), nonce)
 
     def step(self, command: Command, reader: Reader, held: list[Held], witness: Witness | None) -> Written:
         """A step. Raises CaptureError when it cannot be written down."""
@@ -78,7 +81,7 @@ class Writer:
             assert witness is not None
             return self._argv(command, reader, held, stdin, witness)
         assert command.run is not None
-        before = text.restoring(reader.status, is_bash=reader.is_bash, was_forked=reader.was_forked)
+        before = text.restoring(reader.status, is_bash=reader.is_bash, was_forked=reader.was_forked, traced_to=reader.traced_to)
         if command.isolated:
             return self._isolated(command, reader, before, stdin)
         if self.feed(command, reader) is Feed.LINES:

@@ -65,10 +65,10 @@ def report_line(nonce: str, *, is_bash: bool, keeps_line_number: bool = False, n
     return f'{NOTHING} 3>|"{RUN_DIR}/end/{nonce},$?,$-{more}{reset}"\n'
 
 
-def restoring(status: Status, *, is_bash: bool, was_forked: bool) -> str:
+def restoring(status: Status, *, is_bash: bool, was_forked: bool, traced_to: Sequence[int] = ()) -> str:
     """What makes `$?` what it was, in front of a text. `&&` and `!` keep `set -e` and the ERR trap quiet.
 
-    `was_forked`: something of ours has run since, so that PIPESTATUS is not the step's any more.
+    `was_forked`: something of ours has run since, so that PIPESTATUS is not the step's any more. `traced_to`: see `untraced`.
     """
     pipeline = status.pipeline if len(status.pipeline) > 1 else ()
     if status.code == 0 and not (was_forked and pipeline):
@@ -77,7 +77,12 @@ def restoring(status: Status, *, is_bash: bool, was_forked: bool) -> str:
         return f"! {NOTHING}; "
     posix = "POSIXLY_CORRECT=; " if is_bash else ""  # so that a function named `exit` comes after the builtin, in there only
     exits = " | ".join(rf"( {posix}\exit {code} )" for code in pipeline or (str(status.code),))
-    return f"{{ {exits}; }} 2>/dev/null && {NOTHING}; "
+    return f"{untraced(exits, (*traced_to, 1, 2) if traced_to else (2,))} && {NOTHING}; "
+
+
+def untraced(words: str, traced_to: Sequence[int]) -> str:
+    """The same words with nothing said to these descriptors: a bash may trace to any (`BASH_XTRACEFD`)."""
+    return f"{{ {words}; }} {' '.join(f'{fd}>/dev/null' for fd in traced_to)}" if traced_to else words
 
 
 def feed_of(text: str, *, is_bash: bool, options: str, few_files: bool, sees_sleep: bool) -> Feed:

@@ -81,3 +81,11 @@ def test_a_trace_into_a_file_has_the_steps_own_lines_only(open_bash: Lab) -> Non
     open_bash.run("false", nodeid="p::c::four", cwd="/")
     open_bash.run("set +x; exec 7>&-", nodeid="p::c::five").check()
     assert open_bash.out("cat /workspace/trace") == "+ exit 3\n+ echo 3\n+ cd /tmp\n+ false\n+ set +x\n"
+
+
+@pytest.mark.parametrize("way", ["set -x", "PS4='$LINENO: '; set -x", "set -v"])
+def test_a_text_that_names_kill_shows_no_line_of_ours(way: str, shell: Lab) -> None:
+    shell.run(way)
+    said = [shell.run(f"# {word}\necho a").err for word in ("other", "kill")]
+    shell.run("set +x; set +v")
+    assert said[1] == said[0].replace("other", "kill")

@@ -154,11 +154,13 @@ class Conversation:
         """What this shell has exported, as shell text; None if it cannot say. It may be a copy, which then is one no more."""
         name = f"x.{secrets.token_hex(8)}"
         fifo = Fifo(name, self._channel.fifo(name, 0o222, os.O_RDONLY))
-        sink = Sink()
+        sink, nowhere = Sink(), (Sink(), Sink())  # `set -v` shows what is read
         try:
-            written = self._writer.plain(f"( \\export -p ) >|{RUN_DIR}/{name}\n", self._reader())
-            end = self._exchange(written, [Outlet(fifo, sink)], FOREVER, time.monotonic(), shell)
-            fifo.drain(sink)
+            written = self._writer.plain(f"( \\export -p ) >|{RUN_DIR}/{name}\n", self._reader(), is_silent=True)
+            outlets = [Outlet(fifo, sink), *self._outlets(nowhere)]
+            end = self._exchange(written, outlets, FOREVER, time.monotonic(), shell)
+            for outlet in outlets:
+                outlet.fifo.drain(outlet.sink)
         finally:
             self._channel.remove(name)
             os.close(fifo.fd)

@@ -60,12 +60,13 @@ class Writer:
     channel: Channel
     keeps_line_number: bool = field(default=False, init=False)
 
-    def plain(self, words: str, reader: Reader) -> Written:
-        """Words of ours, sourced, so that `$_` stays what it was."""
+    def plain(self, words: str, reader: Reader, *, is_silent: bool = False) -> Written:
+        """Words of ours, sourced, so that `$_` stays what it was. `is_silent`: what they say on stderr is of no interest."""
         name = self._put(words)
         nonce = secrets.token_hex(8)
         line = text.sourcing(f"{RUN_DIR}/{name}", ' "$_"' if reader.is_bash else "")
-        program = f"{text.untraced(line, reader.traced_to)}\n{self._report(nonce, reader)}"
+        traced_to = (2, *reader.traced_to) if is_silent else reader.traced_to
+        program = f"{text.untraced(line, traced_to)}\n{self._report(nonce, reader)}"
         return Written(_encoded(program), nonce, (name,))
 
     def bare(self, line: str, reader: Reader) -> Written:

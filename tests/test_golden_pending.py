@@ -205,8 +205,44 @@ def test_cells_of_one_run_that_differ_cannot_be_accepted(
     propose(store, second, "examples/jq.lab.yaml::select[image=b]::plain")
     with pytest.raises(UsageError, match=r"select\[image=.\]::plain gave something else for the same golden") as told:
         store.accept([the_one(store)])
-    assert told.value.hint == "golden: {per: [KEY]} keeps one golden for each value"
+    assert told.value.hint == "`golden: {per: [image]}` in the plan keeps one for each value"
     assert goldens.read(KEY) == OLD
+
+
+def test_whoever_proposes_what_another_cell_contradicts_is_told_at_once(store: PendingStore) -> None:
+    cells = [f"examples/jq.lab.yaml::select[image={image},n=1]::plain" for image in "ab"]
+    assert store.propose(KEY, NEW, nodeid=cells[0], run="r1") is None
+    assert store.propose(KEY, OLD, nodeid=cells[1], run="r1") == (
+        f"{cells[0]} gave something else for the same golden in the same run; "
+        "`golden: {per: [image]}` in the plan keeps one for each value"
+    )
+
+
+@pytest.mark.parametrize("agrees", [False, True])
+def test_what_was_pending_before_the_plan_split_the_golden_is_dropped(
+    store: PendingStore, goldens: GoldenStore, agrees: bool
+) -> None:
+    cells = {image: f"examples/jq.lab.yaml::select[image={image}]::plain" for image in "ab"}
+    for image, nodeid in cells.items():
+        propose(store, NEW | {"stdout.txt": image.encode()}, nodeid)
+    other = GoldenKey("examples/jq", "select", "plain-2")
+    propose(store, NEW, "examples/jq.lab.yaml::select[image=a]::plain-2", key=other)
+    split = GoldenKey("examples/jq", "select", "plain", (("image", "a"),))
+    if agrees:
+        goldens.write(split, NEW)
+        store.settle(split, nodeid=cells["a"], run="r2")
+    else:
+        propose(store, NEW, cells["a"], "r2", split)
+    left = [entry.place for entry in store.pending()]
+    assert left == [other.place] if agrees else [other.place, split.place]
+
+
+def test_what_other_cells_left_under_their_own_goldens_stays(store: PendingStore) -> None:
+    keys = {image: GoldenKey("examples/jq", "select", "plain", (("image", image),)) for image in "ab"}
+    for image, key in keys.items():
+        propose(store, NEW, f"examples/jq.lab.yaml::select[image={image}]::plain", key=key)
+    propose(store, OLD, "examples/jq.lab.yaml::select[image=a]::plain", "r2", keys["a"])
+    assert [entry.place for entry in store.pending()] == [key.place for key in keys.values()]
 
 
 def test_cells_that_find_the_same_are_accepted(store: PendingStore, goldens: GoldenStore) -> None:

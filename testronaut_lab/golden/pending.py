@@ -25,6 +25,7 @@ from testronaut_lab.golden.compare import GoldenChange, compare
 from testronaut_lab.golden.places import GoldenKey, Maker
 from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.golden.store import GoldenStore, check_tree, tree_sha256
+from testronaut_lab.model.cells import NodeName
 
 _INDEX: Final = "pending.json"
 _VERSION: Final = 1
@@ -84,7 +85,7 @@ class Pending:
     def problem(self) -> str | None:
         """Why it cannot be accepted, in words; None if it can."""
         if self.origin.clash is not None:
-            return f"{self.origin.clash} gave something else for the same golden in the same run"
+            return _clashing(self.origin.clash)
         if tree_sha256(self.expected) not in (self.origin.base_sha256, self.origin.sha256):
             return "the golden has changed since then"
         return None
@@ -105,8 +106,11 @@ class PendingStore:
         self._goldens = goldens
         self.root = goldens.root.parent / ".testronaut" / "pending"
 
-    def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str, clash: str | None = None) -> None:
+    def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str, clash: str | None = None) -> str | None:
         """Keeps `actual` until it is accepted or rejected, in place of what was pending for this golden.
+
+        Returns why it cannot be accepted, where cells of the run differ. What an earlier run left for the step where its golden
+        does not lie any more is dropped.
 
         What is the golden already is not kept, as with `settle`. `clash` is the node id of another cell of the run that agrees
         with the golden as it is: then it cannot be accepted, as where this store finds such a cell itself.
@@ -116,10 +120,11 @@ class PendingStore:
         place = key.place
         check_tree(place, actual)
         with self._locked():
+            self._drop_elsewhere(key, nodeid, run)
             sha256, base = tree_sha256(actual), tree_sha256(self._goldens.read_at(place))
             if sha256 == base:
                 self._settle(place, nodeid, run)
-                return
+                return None
             before = self._entry(place)
             also: tuple[str, ...] = ()
             if isinstance(before, Pending) and before.origin.run == run:
@@ -128,6 +133,7 @@ class PendingStore:
                 clash = clash or (before.nodeid if differs else before.origin.clash if also else None)
             when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             self._put(Origin(place, nodeid, run, when, base, sha256, key.maker, clash, also), actual)
+            return None if clash is None else f"{_clashing(clash)}; {_per_hint(clash, nodeid)}"
 
     def settle(self, key: GoldenKey, *, nodeid: str, run: str) -> None:
         """The step agrees with its golden: what an earlier run, or an earlier attempt, left pending for it is dropped.
@@ -135,8 +141,9 @@ class PendingStore:
         What another cell found in the same run stays and cannot be accepted: both cannot be right.
         """
         place = key.place
-        if os.path.lexists(self.root / place):
+        if os.path.lexists((self.root / place).parent):
             with self._locked():
+                self._drop_elsewhere(key, nodeid, run)
                 self._settle(place, nodeid, run)
 
     def pending(self) -> list[Pending | Broken]:
@@ -203,6 +210,20 @@ class PendingStore:
         elif before is not None:
             self._drop(place)
 
+    def _drop_elsewhere(self, key: GoldenKey, nodeid: str, run: str) -> None:
+        """What an earlier run left for this step under another division of its goldens by `per:`."""
+        whole = replace(key, cell=()).place
+        folder = (self.root / whole).parent
+        if key.maker != "plan" or not disk.is_directory(folder):
+            return
+        for name in os.listdir(folder):
+            place = f"{whole.rpartition('/')[0]}/{name}"
+            if place == key.place or place.partition("@")[0] != whole.partition("@")[0]:
+                continue
+            before = self._entry(place)
+            if isinstance(before, Pending) and before.origin.run != run and nodeid in before.nodeids:
+                self._drop(place)
+
     def _check(self, chosen: Pending) -> None:
         """That what is to be accepted is still what was looked at."""
         now = self._entry(chosen.place)
@@ -216,7 +237,7 @@ class PendingStore:
         if now.origin.sha256 != chosen.origin.sha256:
             raise UsageError(f"accepting {chosen.nodeid}: another run has put something else in its place", hint=again)
         if now.problem is not None:
-            hint = again if now.origin.clash is None else "golden: {per: [KEY]} keeps one golden for each value"
+            hint = again if now.origin.clash is None else _per_hint(now.origin.clash, chosen.nodeid)
             raise UsageError(f"accepting {chosen.nodeid}: {now.problem}", hint=hint)
 
     def _entry(self, place: str) -> Pending | Broken | None:
@@ -253,6 +274,17 @@ class PendingStore:
             return list(disk.folders(self.root, lambda files: not files.isdisjoint(_TOP_LEVEL)))
         except OSError as error:
             raise CaptureError(f"looking for what is pending in {self.root}: {error}") from error
+
+
+def _clashing(other: str) -> str:
+    return f"{other} gave something else for the same golden in the same run"
+
+
+def _per_hint(one: str, other: str) -> str:
+    """By what the goldens of two cells can be kept apart."""
+    first, second = (dict(NodeName.of(nodeid).cell or ()) for nodeid in (one, other))
+    keys = [key for key in first if first[key] != second.get(key)]
+    return f"`golden: {{per: [{', '.join(keys) or 'KEY'}]}}` in the plan keeps one for each value"
 
 
 def _written(origin: Origin) -> bytes:

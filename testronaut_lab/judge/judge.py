@@ -19,6 +19,7 @@ from testronaut_lab.judge.ballot import Ballot, Question, cells_text
 from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
+from testronaut_lab.model.cells import NodeName
 from testronaut_lab.model.ignoring import without_ignored
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.plan import Step
@@ -193,7 +194,7 @@ class Judge:
         elif why_not is None and self._pending is not None:
             other = self._agreed.get(key.place, step.nodeid)
             clash = None if other == step.nodeid else other
-            self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run, clash=clash)
+            why_not = self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run, clash=clash)
         where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
 
@@ -242,7 +243,10 @@ class Judge:
             return f"nothing is written under CI; to accept elsewhere: testronaut-lab run -u {name}"
         if why_not is not None:
             return f"cannot be accepted: {why_not}"
-        return f"to accept: testronaut-lab {'run -u' if self._pending is None else 'accept'} {name}"
+        if self._pending is None:
+            return f"to accept: testronaut-lab run -u {name}"
+        shared = step.golden is not None and len(step.golden.cell) < len(NodeName.of(step.nodeid).cell or ())
+        return "to accept, if all cells agree: testronaut-lab review" if shared else f"to accept: testronaut-lab accept {name}"
 
 
 def _unexplained(result: StepResult) -> ErrorInfo:

@@ -105,8 +105,8 @@ class FilesUnseen(EngineError):
         super().__init__(
             f"{what}: the engine cannot see our files: {missing} is here and not there; one of both is in a container or on "
             "another machine",
-            hint="docker run -v /var/run/docker.sock:/var/run/docker.sock -v /srv/lab:/srv/lab "
-            "-e TESTRONAUT_LAB_SESSIONS=/srv/lab IMAGE   (one folder at the same path on both sides; docs/job-container.md)",
+            hint="give the container one folder at the same path on both sides (docs/job-container.md): `docker run "
+            "-v /var/run/docker.sock:/var/run/docker.sock -v /srv/lab:/srv/lab -e TESTRONAUT_LAB_SESSIONS=/srv/lab IMAGE`",
         )
 
 

@@ -215,7 +215,10 @@ class PlanRun:
     def _say_kept(self, session: LiveSession) -> None:
         name = session.container_name
         self.log.emit(
-            Problem(f"kept container {name}", hint=f"docker exec -it -w /workspace {name} sh; later: testronaut-lab clean --kept")
+            Problem(
+                f"kept container {name}, which `testronaut-lab clean --kept` removes",
+                hint=f"{self._bench.engine.info.name} exec -it -w /workspace {name} sh",
+            )
         )
 
 

@@ -33,11 +33,14 @@ def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bo
     return _said(retention.apply(Store.open(location or config.store_location), _blobs(config), policy, dry_run=dry_run), dry_run)
 
 
-def export_run(wanted: str, target: Path, location: str | None) -> str:
-    """Write the evidence bundle of a stored run; says what is in it. Raises UsageError, CaptureError."""
+def export_run(wanted: str, target: Path, location: str | None, again: str = "") -> str:
+    """Write the evidence bundle of a stored run; says what is in it. `again` as in `Store.find`.
+
+    Raises UsageError, CaptureError.
+    """
     config = load_config(project_root(Path.cwd()))
     store = Store.to_read(location or config.store_location)
-    exported = export(store, _blobs(config), store.find(wanted), target)
+    exported = export(store, _blobs(config), store.find(wanted, again), target)
     size = size_text(sum(file.size_bytes for file in exported.files))
     files = f"{len(exported.files)} files, {size}"
     return f"exported {exported.run} to {target}: {files}\nmanifest.json has sha256 {exported.manifest_sha256}"

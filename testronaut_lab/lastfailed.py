@@ -20,25 +20,27 @@ from testronaut_lab.store.database import Store
 _NOT_WELL = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})
 
 
-def narrowed_to_failed(plans: Sequence[Plan], location: str | Path) -> tuple[list[Plan], str]:
+def narrowed_to_failed(plans: Sequence[Plan], location: str | Path, instead: str, show: str) -> tuple[list[Plan], str]:
     """The plans with only the cases left that did not end well in the newest run in the database at `location`; a line on it.
+
+    What to type `instead` runs all of them; `show` is what the verb of that name is told to find the run.
 
     Raises UsageError when there is no such run, nothing in it went wrong, or nothing of that is among `plans`; CaptureError.
     """
     store = Store.to_read(location)
     newest = _newest(store)
     if newest is None:
-        raise UsageError(f"--last-failed: there is no earlier run in {store.file}", hint="testronaut-lab run")
+        raise UsageError(f"--last-failed: there is no earlier run in {store.file}", hint=instead)
     failed = frozenset(nodeid for plan in newest.plans for nodeid in _not_well(plan))
     if not failed:
-        raise UsageError(f"--last-failed: nothing failed in the newest run, {newest.run}", hint="testronaut-lab run")
+        raise UsageError(f"--last-failed: nothing failed in the newest run, {newest.run}", hint=instead)
     left = [each for plan in plans if (each := narrowed(plan, lambda case: case.nodeid in failed)).cases]
     count = sum(len(plan.cases) for plan in left)
     if not left:
         named = f"{', '.join(sorted(failed)[:5])}{' …' if len(failed) > 5 else ''}"
         raise UsageError(
             f"--last-failed: none of what failed in run {newest.run} was selected: {named}",
-            hint=f"testronaut-lab show {newest.run}",
+            hint=f"testronaut-lab show {newest.run}{show}",
         )
     return left, f"last failed: {_of(count, len(failed))} of run {newest.run}"
 

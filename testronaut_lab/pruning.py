@@ -44,14 +44,14 @@ class Leftovers:
         return tuple(orphan.place for orphan in self.goldens if orphan.strange is None)
 
 
-def leftovers(root: Path, location: str | None = None) -> Leftovers:
-    """What could be pruned in the project at `root`. `location` names another results database.
+def leftovers(root: Path, location: str | None = None, again: str = "") -> Leftovers:
+    """What could be pruned in the project at `root`. `location` names another results database, and `again` does for commands.
 
     Raises UsageError where no stored run is one of all plans as they are now, run to their ends; and for a plan that is wrong.
     """
     config = load_config(root)
     plans = [plan for path in find_plans([root]) for plan in load_plans(path, root=root, defaults=config.defaults)]
-    run = _complete_run(Store.to_read(location or config.store_location), plans)
+    run = _complete_run(Store.to_read(location or config.store_location), plans, again)
     known = [golden_key(step) for plan in plans for step in all_steps(plan) if step.golden is not None]
     goldens = GoldenStore(root / SNAPSHOTS)
     others = tuple(there for there, _ in elsewhere(root, [plan.file for plan in plans if plan.file is not None]))
@@ -70,7 +70,7 @@ def _unasked(pending: PendingStore, known: Iterable[GoldenKey]) -> list[Pending 
     return [each for each in pending.pending() if isinstance(each, Pending) and each.is_of_plan and each.place not in places]
 
 
-def _complete_run(store: Store, plans: Sequence[Plan]) -> str:
+def _complete_run(store: Store, plans: Sequence[Plan], again: str) -> str:
     """The newest run of all of them, as they are now, unfiltered, every case to its end."""
     first = None
     for run in store.runs()[:_LOOK_BACK]:
@@ -80,7 +80,7 @@ def _complete_run(store: Store, plans: Sequence[Plan]) -> str:
         first = first or f"run {run.id} {missing}"
     raise UsageError(
         f"pruning goldens: no complete run of all plans as they are now is stored; {first or 'there are no runs yet'}",
-        hint="testronaut-lab run; testronaut-lab prune",
+        hint=f"testronaut-lab run{again}; testronaut-lab prune{again}",
     )
 
 

@@ -5,12 +5,13 @@ Choosing within plans that are loaded is `model/selection.py`; reading them is `
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from testronaut_lab.config import load_config, plan_root
+from testronaut_lab.config import load_config, plan_root, project_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import ImageSpec, Plan
 from testronaut_lab.model.selection import chosen_steps, select
@@ -28,13 +29,14 @@ def chosen_plans(
 ) -> tuple[list[Plan], frozenset[str] | None]:
     """The plans to run, one for each cell, and the steps that node ids chose, None where there are no node ids.
 
-    `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP with a path relative to where one stands. `image` and
+    `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP with a path relative to where one stands, or else to the
+    project, as in what is printed. `image` and
     `install` take the place of what the plans say, `matrix` leaves only cells with these KEY=VALUE. Raises UsageError for what
     names nothing, and for a plan that is wrong, but for a `dispensable` one that was only found in a folder.
     """
     if "" in targets:  # as of a variable that is not set; as a path it would be all that is here
         raise UsageError("'' names no plan and no folder", hint="testronaut-lab run .")
-    paths, nodeids = _split_targets(targets)
+    paths, nodeids = _split_targets([_located(target) for target in targets])
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
     typed = {path.resolve() for path in (*paths, *(Path(target.partition("::")[0]) for target in nodeids))}
     loaded = in_cells(_loaded(found, lambda file: file.resolve() not in typed and dispensable(file)), matrix)
@@ -80,9 +82,7 @@ def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
     for text in filters:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise UsageError(
-                f"--matrix {text!r}: expected KEY=VALUE", hint="testronaut-lab run --matrix image=debian:bookworm-slim"
-            )
+            raise UsageError(f"--matrix {text!r}: expected KEY=VALUE", hint=_filters_that_fit(plans))
         _check_filter(key, value, plans)
         wanted.setdefault(key, set()).add(value)
     left = [plan for plan in plans if all(dict(plan.cell).get(key) in values for key, values in wanted.items())]
@@ -129,10 +129,17 @@ def _filters_that_fit(plans: Sequence[Plan], key: str | None = None) -> str:
     """What to type for a cell that there is: all of its keys, or the one that is nearest to `key`."""
     cells = [plan.cell for plan in plans if plan.cell]
     if not cells:
-        return "testronaut-lab run, without --matrix"
+        return "testronaut-lab run"
     near = None if key is None else nearest(key, (name for cell in cells for name, _ in cell))
     cell = next(cell for cell in cells if near is None or near in dict(cell))
     return " ".join(f"--matrix {shlex.quote(f'{name}={value}')}" for name, value in cell if near in (None, name))
+
+
+def _located(target: str) -> str:
+    """The target with a path that leads there from where one stands."""
+    path, parts, rest = target.partition("::")
+    of_project = project_root(Path.cwd()) / path
+    return f"{of_project}{parts}{rest}" if os.path.exists(of_project) and not os.path.lexists(path) else target
 
 
 def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:

@@ -14,11 +14,17 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from unittest.mock import patch
 
+import printed
 import pytest
 from pydantic import JsonValue
 
 import testronaut_lab
 from testronaut_lab import cli
+from testronaut_lab.errors import ExitStatus
+from testronaut_lab.eventlog import EventLog
+from testronaut_lab.model.events import RunFinished, RunStarted
+from testronaut_lab.model.result import Status
+from testronaut_lab.store.database import Store
 
 ARGV = (sys.executable, "-m", "testronaut_lab.cli")
 HELLO = """\
@@ -68,7 +74,17 @@ class Project:
         ended = subprocess.run(
             [*ARGV, *words], cwd=cwd or self.root, env=environment(env), capture_output=True, timeout=120, check=False
         )
-        return Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+        return self._checked(Said(ended.returncode, ended.stdout.decode(), ended.stderr.decode()), words, env, cwd)
+
+    def keep_a_run(self) -> str:
+        """The id of a run without plans, stored here as if it had ended."""
+        run, log = "20261122-184512-3f9a", EventLog()
+        writer = Store.open(self.root / ".testronaut/results.db").writer(run, log)
+        log.emit(RunStarted(run, "2026-11-22T18:45:12Z"))
+        log.emit(RunFinished("2026-11-22T18:45:13Z", Status.PASSED, ExitStatus.OK))
+        log.close()
+        writer.close()
+        return run
 
     def shell(self, command: str) -> int:
         """The status of a command line, as a shell runs it here."""
@@ -93,7 +109,12 @@ class Project:
         with chdir(cwd or self.root), redirect_stdout(out), redirect_stderr(err), patch("sys.argv", ["testronaut-lab", *words]):
             with patch.dict("os.environ", environment(env), clear=True):
                 status = entered()
-        return Said(status, _text(out), _text(err))
+        return self._checked(Said(status, _text(out), _text(err)), words, env, cwd)
+
+    def _checked(self, said: Said, words: tuple[str, ...], env: Mapping[str, str] | None, cwd: Path | None) -> Said:
+        """What was said, once every command in it was tried."""
+        printed.check(said.out + said.err, printed.Place(self.root, cwd or self.root, environment(env), words))
+        return said
 
     @contextmanager
     def started(self, *words: str, until: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:

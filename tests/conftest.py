@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 import hypothesis
+import printed
 import pytest
 from harness import Lab, open_lab
 
@@ -56,6 +57,25 @@ def own_sessions_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         del os.environ["TESTRONAUT_LAB_SESSIONS"]
     else:
         os.environ["TESTRONAUT_LAB_SESSIONS"] = before
+
+
+@pytest.fixture(autouse=True)
+def printed_by_pytest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What our plugin prints in runs of pytest that a test makes has commands that work, as what the command line prints."""
+    if "pytester" not in request.fixturenames:
+        return
+    for name in ("runpytest_inprocess", "runpytest_subprocess"):
+        monkeypatch.setattr(pytest.Pytester, name, _checked(getattr(pytest.Pytester, name)))
+
+
+def _checked(run: Callable[..., pytest.RunResult]) -> Callable[..., pytest.RunResult]:
+    def run_and_check(pytester: pytest.Pytester, *words: str, **options: object) -> pytest.RunResult:
+        result = run(pytester, *words, **options)
+        place = printed.Place(pytester.path, pytester.path, dict(os.environ), ("pytest",))
+        printed.check("\n".join([*result.outlines, *result.errlines]), place)
+        return result
+
+    return run_and_check
 
 
 @pytest.fixture(scope="session")

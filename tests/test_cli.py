@@ -249,6 +249,7 @@ def test_what_is_stored_can_be_read_where_nothing_can_be_written(base_image: str
     ],
 )
 def test_forms_of_a_stored_run_that_do_not_go_together_are_named(words: list[str], named: str, project: Project) -> None:
+    project.keep_a_run()
     said = project.here("show", *words)
     form = named.partition("show ")[2].partition("`")[0]
     assert (said.status, said.err) == (ExitStatus.USAGE, f"error: {named}\nhint: testronaut-lab show last {form}\n")

@@ -376,6 +376,7 @@ def test_reject_drops_it_and_leaves_the_golden(project: Project, propose: Propos
 
 
 def test_golden_that_moved_is_refused_with_what_to_do(project: Project, propose: Propose, goldens: GoldenStore) -> None:
+    project.write()
     key = propose("a.lab.yaml::one::x")
     (goldens.directory(key) / "stdout.txt").write_bytes(b"by hand\n")
     assert "the golden has changed since then" in project.here("pending").out
@@ -402,10 +403,13 @@ def test_tampered_entry_is_listed_refused_and_rejected(project: Project, propose
     assert project.here("pending").out == "nothing is pending\n"
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("words", [("accept", "*"), ("reject", "*"), ("prune", "--yes")])
 def test_nothing_is_decided_where_ci_is_set(
     project: Project, propose: Propose, goldens: GoldenStore, words: tuple[str, ...]
 ) -> None:
+    project.write()
+    assert project.here("run").status == ExitStatus.OK
     key = propose("a.lab.yaml::one::x")
     before = tree(project.root)
     said = project.here(*words, env={"CI": "true"})

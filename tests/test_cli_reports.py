@@ -151,6 +151,7 @@ def test_a_summary_that_cannot_be_written_is_refused_before_the_run(project: Pro
 
 
 def test_show_gives_one_thing_at_a_time(project: Project) -> None:
+    project.keep_a_run()
     said = project.here("show", "--json", "--junit", "r.xml")
     assert said.status == ExitStatus.USAGE
     assert not (project.root / "r.xml").exists()

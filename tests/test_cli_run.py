@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import subprocess
@@ -253,7 +254,7 @@ def test_a_kept_container_stays_until_clean_kept(project: Project, tmp_path: Pat
     project.write()
     env = {"TESTRONAUT_LAB_SESSIONS": str(tmp_path / "sessions")}
     said = project("run", "--keep", env=env)
-    (name,) = [line.rpartition(" ")[2] for line in said.out.splitlines() if "kept container" in line]
+    (name,) = re.findall(r"kept container (\S+),", said.out)
     assert "testronaut-lab clean --kept" in said.out
     assert f"removed {name}" not in project("clean", env=env).out
     assert f"removed {name}" in project("clean", "--kept", env=env).out.splitlines()

@@ -330,7 +330,7 @@ def test_a_build_that_fails_ends_with_its_own_last_lines(folder: Folder) -> None
         EngineError, match=r"(?s)^building the image it: .*non-zero code: 3; its last lines:.*\n  what went wrong"
     ) as raised:
         folder.resolve(Build(context))
-    assert raised.value.hint == f"less {context}/Dockerfile"
+    assert raised.value.hint == f"cat {context}/Dockerfile"
 
 
 def test_a_dockerfile_that_is_none_is_a_usage_error(folder: Folder) -> None:

@@ -84,8 +84,8 @@ def test_a_plan_without_the_key_is_left_out(celled: list[Plan], tmp_path: Path) 
         (["imag=x"], "imag=x: no matrix has the key 'imag'; did you mean 'image'?", "--matrix image=debian:bookworm-slim"),
         (["zz=x"], "zz=x: no matrix has the key 'zz'; known are image, jq", "--matrix image=debian:bookworm-slim"),
         (["jq=1.5"], "jq=1.5: no cell has the jq '1.5'; did you mean '1.6'?", "--matrix jq=1.6"),
-        (["jq"], "'jq': expected KEY=VALUE", "testronaut-lab run --matrix image=debian:bookworm-slim"),
-        (["=x"], "'=x': expected KEY=VALUE", "testronaut-lab run --matrix image=debian:bookworm-slim"),
+        (["jq"], "'jq': expected KEY=VALUE", "--matrix image=debian:bookworm-slim --matrix jq=1.6"),
+        (["=x"], "'=x': expected KEY=VALUE", "--matrix image=debian:bookworm-slim --matrix jq=1.6"),
     ],
 )
 def test_a_filter_that_matches_nothing_is_refused(celled: list[Plan], filters: list[str], message: str, hint: str) -> None:

@@ -119,7 +119,8 @@ def test_a_missing_golden_fails_and_what_it_would_be_is_pending_under_the_name_t
             "E * snapshots/test_it/test_one/1 is not there yet",
             "E * $ echo one      (exit 0)",
             "E * +one",
-            "E * to accept: testronaut-lab accept test_it.py::test_one::1, or pytest --snapshot-update test_it.py::test_one",
+            "E * to accept: testronaut-lab accept test_it.py::test_one::1",
+            "E * or write it now: pytest --snapshot-update test_it.py::test_one",
         ]
     )
     assert (pending(pytester), goldens(pytester)) == (["test_it.py::test_one::1"], {})

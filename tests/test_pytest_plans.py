@@ -94,7 +94,8 @@ def test_a_failure_shows_steps_and_differences_and_how_to_run_it_again(pytester:
             "*stdout.equals",
             "*expected  ho",
             r"*actual    a\x1b[[]31mb",
-            "*hint: testronaut-lab run a.lab.yaml::bad; what was stored: testronaut-lab show 20*",
+            "*hint: testronaut-lab run a.lab.yaml::bad",
+            "*hint: testronaut-lab show 20*",
             r"FAILED a.lab.yaml::bad - red: stdout.equals: expected ho, got a\x1b[[]31mb",
         ]
     )

@@ -106,6 +106,11 @@ def again(store: str | None, root: Path) -> str:
 
     if store is None and root != project_root(Path.cwd()):
         store = shown(load_config(root).store_location)
+    return of_store(store)
+
+
+def of_store(store: str | None) -> str:
+    """What a command must be told to look where this one was told to."""
     return "" if store is None else f" --store {shlex.quote(store)}"
 
 

@@ -20,8 +20,11 @@ _SHOWN = 10
 ONE_STEP = "`--stdout`, `--stderr`, `--changes`, `--files` and `--normalized` are about one step, and go with no form of a run"
 
 
-def step_of(run: RunResult, nodeid: str) -> StepResult:
-    """The step of that node id; of a case with only one, its own will do. Raises UsageError that names those there are."""
+def step_of(run: RunResult, nodeid: str, again: str) -> StepResult:
+    """The step of that node id; of a case with only one, its own will do. Raises UsageError that names those there are.
+
+    `again` is what `show` must be told to find the run.
+    """
     cases = [case for plan in run.plans for case in plan.cases]
     found = [step for case in cases for step in case.steps if nodeid in (step.nodeid, case.nodeid)]
     if len(found) == 1:
@@ -30,9 +33,8 @@ def step_of(run: RunResult, nodeid: str) -> StepResult:
     listed = "".join(f"\n  {each}" for each in there[:_SHOWN])
     more = f"\n  and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
     what = f"{nodeid} has {len(found)} steps" if found else f"the run {run.run} has no step {nodeid}"
-    raise UsageError(
-        f"{what}; there is:{listed}{more}", hint=f"testronaut-lab show {run.run} {shlex.quote(there[0] if there else 'NODEID')}"
-    )
+    example = f" {shlex.quote(there[0])}" if there else ""
+    raise UsageError(f"{what}; there is:{listed or ' none'}{more}", hint=f"testronaut-lab show {run.run}{example}{again}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,11 @@ class Wanted:
         return [name for name, given in (("stdout", self.stdout or both), ("stderr", self.stderr or both)) if given]
 
 
-def show_step(step: StepResult, wanted: Wanted) -> None:
-    """Write what is wanted of it to stdout: exact bytes, but for changes, which are lines as a golden has them."""
+def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
+    """Write what is wanted of it to stdout: exact bytes, but for changes, which are lines as a golden has them.
+
+    `show` is the command that shows the step, whole.
+    """
     from testronaut_lab.golden.normalize import Normalizing
     from testronaut_lab.golden.render import sorted_changes
     from testronaut_lab.model.normalizing import Facts
@@ -75,7 +80,7 @@ def show_step(step: StepResult, wanted: Wanted) -> None:
         for line in sorted_changes(step.changes, pen.words):
             write_line(f"{line}\n")
     if wanted.file is not None:
-        _write(pen.content(_file(step, wanted.file)))
+        _write(pen.content(_file(step, wanted.file, show)))
 
 
 def _show_whole(step: StepResult) -> None:
@@ -115,7 +120,7 @@ def _stream(step: StepResult, name: str) -> Captured:
     return step.stdout_stream if name == "stdout" else step.stderr_stream
 
 
-def _file(step: StepResult, path: str) -> bytes:
+def _file(step: StepResult, path: str, show: str) -> bytes:
     from testronaut_lab.store.blobs import BlobStore
 
     change = next((change for change in step.changes if change.path == path), None)
@@ -123,8 +128,7 @@ def _file(step: StepResult, path: str) -> bytes:
         there = [each.path for each in step.changes if each.sha256 is not None]
         why = "it did not change that file" if change is None else change.note or "its content was not captured"
         hint = f"--files {shlex.quote(there[0])}" if there else "--changes"
-        hint = f"testronaut-lab show last {shlex.quote(step.nodeid)} {hint}"
-        raise UsageError(f"showing {path} of {step.nodeid}: {why}", hint=hint)
+        raise UsageError(f"showing {path} of {step.nodeid}: {why}", hint=f"{show} {hint}")
     return BlobStore(load_config(project_root(Path.cwd())).results / "blobs").read(change.sha256)
 
 

@@ -32,7 +32,7 @@ _RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())
 def dispatch(arguments: list[str]) -> int:
     """Do what a command line says, and say what is wrong with it or goes wrong; the status to exit with."""
     try:
-        _refuse_what_is_to_come(arguments)
+        refuse_what_is_to_come(arguments)
         try:
             with whole_words(os.environ):
                 app(arguments, prog_name="testronaut-lab")
@@ -76,7 +76,8 @@ def _bug() -> ExitStatus:
     return ExitStatus.BUG
 
 
-def _refuse_what_is_to_come(arguments: list[str]) -> None:
+def refuse_what_is_to_come(arguments: list[str]) -> None:
+    """Raises UsageError for a verb or option of the contract that is not there yet."""
     verb, *rest = arguments or [""]
     if verb in _VERBS_TO_COME:
         raise UsageError(f"`{verb}` is not supported yet", hint="testronaut-lab --help")

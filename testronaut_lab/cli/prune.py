@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testronaut_lab.cli.app import STORE, Verb, app
+from testronaut_lab.cli.app import STORE, Verb, app, of_store
 from testronaut_lab.cli.goldens import refuse_in_ci
 from testronaut_lab.console import say
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -32,7 +32,7 @@ def prune(
 
     refuse_in_ci("pruning goldens")
     root = project_root(Path.cwd())
-    found = leftovers(root, store)
+    found = leftovers(root, store, of_store(store))
     _list(found)
     count = len(found.removable) + len(found.pending)
     if not count:
@@ -41,7 +41,7 @@ def prune(
         remove(root, found)
         say(f"removed {count}")
     else:
-        say(f"{count} to remove, by run {found.run}: testronaut-lab prune --yes")
+        say(f"{count} to remove, by run {found.run}: testronaut-lab prune --yes{of_store(store)}")
 
 
 def _list(found: Leftovers) -> None:

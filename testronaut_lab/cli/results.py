@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testronaut_lab.cli import completion, reports
-from testronaut_lab.cli.app import STORE, Verb, app, open_store
+from testronaut_lab.cli.app import STORE, Verb, app, of_store, open_store
 from testronaut_lab.cli.captured import ONE_STEP, Wanted, show_step, step_of
 from testronaut_lab.config import load_config, project_root
 from testronaut_lab.console import print_json, print_table, say, write_line
@@ -63,22 +63,24 @@ def show(
     """Print or write a stored run, or one of its steps."""
     from testronaut_lab.report.json import dumps, events_to_jsonl
 
+    results = open_store(store)
+    found = results.find(run_id, of_store(store))
     wanted = reports.Reports(junit=junit, html=html, markdown=markdown, github=github)
     alone = [f"--{name}" for name, given in (("json", json), ("events", events), ("install-log", install_log)) if given]
     if len(alone) + wanted.any > 1:
         form, *others = [*alone, *wanted.options]
         raise UsageError(
             f"`show {form}` goes with no other form, and there is {' and '.join(others)}",
-            hint=f"testronaut-lab show {shlex.quote(run_id)} {form}",
+            hint=f"testronaut-lab show {shlex.quote(run_id)} {form}{of_store(store)}",
         )
     wanted.check()
-    results = open_store(store)
-    found = results.find(run_id)
     of_step = Wanted(stdout=stdout, stderr=stderr, changes=changes, file=files, normalized=normalized)
     if nodeid is not None or of_step.any:
         if nodeid is None or alone or wanted.any:
-            raise UsageError(ONE_STEP, hint=f"testronaut-lab show {shlex.quote(run_id)}")
-        show_step(step_of(_told(results, found, lambda _line: None, store), nodeid), of_step)
+            raise UsageError(ONE_STEP, hint=f"testronaut-lab show {shlex.quote(run_id)}{of_store(store)}")
+        again = of_store(store)
+        step = step_of(_told(results, found, lambda _line: None, store), nodeid, again)
+        show_step(step, of_step, f"testronaut-lab show {found} {shlex.quote(step.nodeid)}{again}")
         return
     if install_log:
         _show_install_log(results, found)
@@ -100,10 +102,9 @@ def _told(results: Store, run_id: str, write: Callable[[str], None], store: str 
     from testronaut_lab.report.view import RunView
 
     view = RunView()
-    again = "" if store is None else f" --store {shlex.quote(store)}"
     events = list(_events(results, run_id))
     tells = InstallNarrator if is_installation(events) else Narrator
-    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=again, tells=tells)
+    reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=of_store(store), tells=tells)
     for event in events:
         view.apply(event)
         reporter.event(view, event)
@@ -135,4 +136,4 @@ def export(
     """Write a stored run as an evidence bundle. It can be verified without this program."""
     from testronaut_lab.housekeeping import export_run
 
-    say(export_run(run_id, output, store))
+    say(export_run(run_id, output, store, of_store(store)))

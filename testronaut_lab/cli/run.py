@@ -91,7 +91,8 @@ def run(
     out = sys.stderr if wanted.take_stdout else sys.stdout
     tell_root(plans, out, quiet=quiet)
     if last_failed:
-        plans, told = narrowed_to_failed(plans, location)
+        instead = shlex.join(["testronaut-lab", *(word for word in sys.argv[1:] if word != "--last-failed")])
+        plans, told = narrowed_to_failed(plans, location, instead, again(store, plans[0].root))
         say(told, out)
     in_ci = ci or config.in_ci(os.environ)
     options = RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky, require_limits)

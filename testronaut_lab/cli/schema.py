@@ -20,5 +20,7 @@ def schema(what: Annotated[str, typer.Argument(metavar="|".join(completion.SCHEM
 
     schemas = {"plan": plan_schema, "result": result_schema, "events": events_schema}
     if what not in schemas:
-        raise UsageError(f"there is no schema of {what!r}", hint="testronaut-lab schema plan, or result, or events")
+        raise UsageError(
+            f"there is no schema of {what!r}; there is one of plan, result and events", hint="testronaut-lab schema plan"
+        )
     print_json(schemas[what]())

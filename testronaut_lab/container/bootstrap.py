@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from testronaut_lab.container.namespaces import folder_for_all, missing
-from testronaut_lab.container.process import privilege, run_logged
+from testronaut_lab.container.process import as_root, privilege, run_logged
 from testronaut_lab.errors import EngineError
 
 BOOTSTRAP_TIMEOUT_S = 900.0
@@ -201,16 +201,14 @@ def _command(release: Release, sources: Iterable[AptSource]) -> list[str]:
 def _mmdebstrap(command: Sequence[str], release: Release, tar: IO[bytes], report: Callable[[str], None]) -> None:
     what = f"bootstrapping {release.distribution} {release.codename} with mmdebstrap"
     if shutil.which(command[0]) is None:
-        raise EngineError(
-            f"{what}: mmdebstrap is not installed", hint="testronaut-lab engine up   (or: apt-get install -y mmdebstrap)"
-        )
+        raise EngineError(f"{what}: mmdebstrap is not installed", hint="testronaut-lab engine up")
     root = privilege()
     if root is None:
         _unprivileged(command, what, tar, report)
         return
     ended = run_logged([*root, *_own_mounts(), *command], report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar)
     if not ended.ok:
-        raise EngineError(f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint="sudo apt-get update")
+        raise EngineError(f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint=as_root("apt-get update"))
 
 
 def _own_mounts() -> tuple[str, ...]:
@@ -228,7 +226,7 @@ def _unprivileged(command: Sequence[str], what: str, tar: IO[bytes], report: Cal
     ended = run_logged(argv, report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar, env=env)
     if ended.ok:
         return
-    reason, hint = missing() or ("", "sudo apt-get update")
+    reason, hint = missing() or ("", as_root("apt-get update"))
     told = f"{what} without root: {reason}; {ended.describe(BOOTSTRAP_TIMEOUT_S)}" if reason else ""
     raise EngineError(told or f"{what}: {ended.describe(BOOTSTRAP_TIMEOUT_S)}", hint=hint)
 

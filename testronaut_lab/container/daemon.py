@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from testronaut_lab.container.engine import DEFAULT_SOCKET, Endpoint, open_engine
-from testronaut_lab.container.process import privilege
+from testronaut_lab.container.process import as_root, privilege
 from testronaut_lab.errors import EngineError
 
 START_TIMEOUT_S = 60.0
@@ -54,7 +55,7 @@ class Daemon:
         if (pid := running(self.pid_file, "dockerd")) is not None:
             raise EngineError(
                 f"starting dockerd: one runs already (process {pid}) and does not answer at {self.socket}",
-                hint=f"sudo kill {pid}; testronaut-lab engine up",
+                hint=f"{as_root(f'kill {pid}')}; testronaut-lab engine up",
             )
         for pid_file, program in ((self.pid_file, "dockerd"), (self.containerd_pid_file, "containerd")):
             clear_stale(pid_file, program, report)
@@ -68,7 +69,7 @@ class Daemon:
             raise EngineError(
                 f"starting dockerd: it does not answer at {self.socket} after {START_TIMEOUT_S:.0f} s; its last words:\n  "
                 + "\n  ".join(_tail(self.log, start_of_log)),
-                hint=f"less {self.log}",
+                hint=f"tail -n 100 {shlex.quote(str(self.log))}",
             )
         self.adopt()
 
@@ -106,7 +107,9 @@ class Daemon:
             if containerd is not None:
                 _signal(root, containerd, signal.SIGTERM)
             if not _wait(lambda: not _alive(pid, "dockerd"), STOP_TIMEOUT_S):
-                raise EngineError(f"stopping dockerd: process {pid} does not go, not even by KILL", hint=f"sudo kill -9 {pid}")
+                raise EngineError(
+                    f"stopping dockerd: process {pid} does not go, not even by KILL", hint=as_root(f"kill -9 {pid}")
+                )
         self.marker.unlink(missing_ok=True)
         report("dockerd has stopped")
 

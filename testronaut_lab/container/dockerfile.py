@@ -148,7 +148,7 @@ def _followed(messages: Iterable[Mapping[str, object]], tell: Report) -> str:
 
 
 def _look_at(folder: Path) -> str:
-    return f"less {_quoted(folder / 'Dockerfile')}"
+    return f"cat {_quoted(folder / 'Dockerfile')}"
 
 
 def _shown(path: Path) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -269,7 +270,7 @@ def _text_at(file: Path, keys: tuple[str, ...], *, missing: str | None) -> str |
     except FileNotFoundError:
         return missing
     except (OSError, ValueError) as error:
-        raise EngineError(f"reading docker's configuration {file}: {error}", hint=f"less {file}") from error
+        raise EngineError(f"reading docker's configuration {file}: {error}", hint=f"cat {shlex.quote(str(file))}") from error
     for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
     return node if isinstance(node, str) else missing

@@ -92,9 +92,9 @@ class LimitCheck:
         found = Enforcement(_unenforced_anyhow(container, spec, groups), meter.unmeasured, bool(groups))
         if not found.unenforced and not found.unmeasured:
             return
-        hint = f"{engine.info.name} info   (what an engine needs is in docs/limits.md)"
+        hint = f"{engine.info.name} info"
         if self.required:
-            raise EngineError(f"limits are required, and {found}", hint=hint)
+            raise EngineError(f"limits are required, and {found}; docs/limits.md says what an engine needs", hint=hint)
         if found != self._found:
             self._found = found
             self._tell(Problem(str(found), hint=hint))

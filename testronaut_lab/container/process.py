@@ -71,6 +71,11 @@ def privilege() -> tuple[str, ...] | None:
     return ("sudo", "-n") if asked.returncode == 0 else None
 
 
+def as_root(command: str) -> str:
+    """What this user types for a command that needs root; root may have no sudo."""
+    return command if os.geteuid() == 0 else f"sudo {command}"
+
+
 def run_logged(
     argv: Sequence[str],
     on_line: Callable[[str], None],

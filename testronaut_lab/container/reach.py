@@ -10,7 +10,7 @@ from pathlib import Path
 
 from testronaut_lab.errors import EngineError
 
-_DEFAULT_HINT = "sudo usermod -aG docker $USER   (then log in again)"
+_DEFAULT_HINT = "sudo usermod -aG docker $USER && newgrp docker"
 
 
 def refused(url: str, origin: str) -> EngineError:
@@ -20,18 +20,21 @@ def refused(url: str, origin: str) -> EngineError:
     where = f"connecting to {url} ({origin})"
     if scheme == "ssh":
         return EngineError(
-            f"{where}: an engine of another machine, by ssh, is not supported yet: steps share files and FIFOs with this program",
-            hint=f"ssh {host} testronaut-lab run   (there), or: {instead}",
+            f"{where}: an engine of another machine, by ssh, is not supported yet: steps share files and FIFOs with this "
+            f"program, which can run on {host}",
+            hint=instead,
         )
     if scheme in ("tcp", "http", "https"):
         return EngineError(
             f"{where}: an engine behind a network address is not supported yet, also where it runs on this machine: steps share "
-            "files and FIFOs with this program, and only a unix socket tells that they can",
-            hint=f"{instead}   (in a job container: mount the engine's socket, docs/job-container.md)",
+            "files and FIFOs with this program, and only a unix socket tells that they can. A job container can be given the "
+            "engine's socket: docs/job-container.md",
+            hint=instead,
         )
     return EngineError(
-        f"{where}: an address like {url!r} is not supported: steps share files and FIFOs with this program",
-        hint=f"{instead}, or name a local socket: DOCKER_HOST=unix:///var/run/docker.sock",
+        f"{where}: an address like {url!r} is not supported: steps share files and FIFOs with this program, by a local socket "
+        "such as unix:///var/run/docker.sock",
+        hint=instead,
     )
 
 
@@ -41,16 +44,16 @@ def denied_hint(socket: Path) -> str:
         info = socket.stat()
         group = grp.getgrgid(info.st_gid)
     except PermissionError:
-        return f"ls -ld {socket.parent}   (the folder of the engine's socket is another user's)"
+        return f"ls -ld {socket.parent}"
     except (OSError, KeyError):
         return _DEFAULT_HINT
     if info.st_gid == 0:
         return f"sudo chgrp docker {socket} && {_DEFAULT_HINT}"
     if info.st_gid in (os.getegid(), *os.getgroups()) or not info.st_mode & stat.S_IWGRP:
-        return f"sudo chmod g+rw {socket}   (the group {group.gr_name} may not open it)"
+        return f"sudo chmod g+rw {socket}"
     if _user() in group.gr_mem:
-        return f"newgrp {group.gr_name}   (or log in again: you are in that group, and were not when you logged in)"
-    return f"sudo usermod -aG {group.gr_name} $USER   (then log in again)"
+        return f"newgrp {group.gr_name}"
+    return f"sudo usermod -aG {group.gr_name} $USER && newgrp {group.gr_name}"
 
 
 def _user() -> str:

@@ -15,6 +15,7 @@ being made is never taken for dead.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -93,7 +94,9 @@ def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> Rea
     try:
         judge = _Judge(root, kept=kept)
     except OSError as error:
-        raise CaptureError(f"looking whose the sessions folder {root} is: {error}", hint=f"ls -la {root}") from error
+        raise CaptureError(
+            f"looking whose the sessions folder {root} is: {error}", hint=f"ls -la {shlex.quote(str(root))}"
+        ) from error
     dead = [each for each in found if judge.is_dead(each)]
     ended = {(each.label.owner, each.session) for each in dead if each.label is not None and each.keeper_ended}
     dead += [each for each in found if each not in dead and each.label and (each.label.owner, each.session) in ended]

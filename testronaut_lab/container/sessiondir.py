@@ -19,6 +19,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import sys
@@ -33,6 +34,7 @@ from types import TracebackType
 
 from testronaut_lab.cachefolder import cache_folder
 from testronaut_lab.container.owner import Claim, Label, Owner, container_name
+from testronaut_lab.container.process import as_root
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
 
@@ -86,7 +88,9 @@ class SessionDir:
             draft.rename(path)
             keeper_fd = _keeper_fifo(path / "run" / _KEEPER)
         except OSError as error:
-            raise CaptureError(f"making the directories of a session in {parent}: {error}", hint=f"df -h {parent}") from error
+            raise CaptureError(
+                f"making the directories of a session in {parent}: {error}", hint=f"df -h {shlex.quote(str(parent))}"
+            ) from error
         return cls(path, Label(owner, session_id, os.fstat(lease_fd).st_ino), (lease_fd, keeper_fd))
 
     @property
@@ -249,7 +253,7 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise CaptureError(f"removing {path}: {error}", hint=f"sudo rm -r {path}") from error
+        raise CaptureError(f"removing {path}: {error}", hint=as_root(f"rm -r {shlex.quote(str(path))}")) from error
 
 
 def _rmtree(path: Path, on_error: Callable[[object, str, BaseException], None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from testronaut_lab.container.daemon import Daemon, default_daemon
 from testronaut_lab.container.engine import Engine, NoEngine, connect
-from testronaut_lab.container.process import privilege, run_logged
+from testronaut_lab.container.process import as_root, privilege, run_logged
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import EngineInfo
 
@@ -118,7 +118,7 @@ def _install(tools: Sequence[str], report: Report, *, needed: bool) -> None:
     if not packages:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-    typed = f"sudo apt-get update && sudo {' '.join(command)}"
+    typed = f"{as_root('apt-get update')} && {as_root(' '.join(command))}"
     what = f"installing {', '.join(packages)}"
     root = privilege()
     problem = None

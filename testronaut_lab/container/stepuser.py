@@ -89,7 +89,7 @@ def caller_inside(engine: Engine) -> CallerInside:
         raise EngineError(
             f"the engine on {engine.socket_path} is a rootless one of user {owner}, you are user {os.getuid()}: it cannot "
             "use your files",
-            hint=f"sudo -u '#{owner}' testronaut-lab run PLAN",
+            hint=f"sudo -u '#{owner}' testronaut-lab run",
         )
     return CallerInside.ANY_ID if engine.speaks_libpod else CallerInside.ROOT
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import select
+import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -184,7 +185,9 @@ class Launcher:
                 (self._dir / each).write_bytes(content)
                 os.chmod(self._dir / each, 0o444)
             except OSError as error:
-                raise CaptureError(f"writing {each} in {self._dir}: {error}", hint=f"df -h {self._dir}") from error
+                raise CaptureError(
+                    f"writing {each} in {self._dir}: {error}", hint=f"df -h {shlex.quote(str(self._dir))}"
+                ) from error
         return tuple(self._dir / each for each in contents)
 
 

@@ -49,7 +49,7 @@ def refuse_neighbours(root: Path, place: str) -> None:
         if other := twin(part, names):
             raise UsageError(
                 f"writing the golden {root / place}: {str(here / other)!r} is there, and some file systems take both for one",
-                hint="rename the case or step, or remove what no step has any more: testronaut-lab prune",
+                hint="rename the case or step, or remove what no step has any more: `testronaut-lab prune`",
             )
         if here != root and "cmd.txt" in names:
             raise UsageError(f"writing the golden {root / place}: it would lie inside the golden {here}", hint="rename the case")

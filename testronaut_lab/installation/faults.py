@@ -57,8 +57,8 @@ COMMON: Rules = (
 HINTS: dict[Fault, str] = {
     Fault.NETWORK: "check the network of this machine, or its proxy settings",
     Fault.TIMEOUT: "check the network of this machine, or its proxy settings",
-    Fault.TLS: "name the certificates of your network: SSL_CERT_FILE=FILE testronaut-lab …",
-    Fault.DISK_FULL: "make room for the engine: testronaut-lab images; testronaut-lab clean",
+    Fault.TLS: "name the certificates of your network in SSL_CERT_FILE",
+    Fault.DISK_FULL: "make room for the engine: `testronaut-lab images`, `testronaut-lab clean`",
     Fault.CONFLICT: "install it by another strategy, or in a plan of its own",
     Fault.LOCKED: "run it again when the other installation has ended",
     Fault.PREREQUISITE: "use an image that has it, or one of Debian or Ubuntu, where it can be installed",

@@ -147,7 +147,7 @@ class _Parser:
         return False
 
     def _wrong(self, why: str) -> UsageError:
-        return UsageError(f"-k {self._text!r} cannot be read: {why}", hint="testronaut-lab run -k 'smoke and not slow'")
+        return UsageError(f"-k {self._text!r} cannot be read: {why}", hint="an expression is such as -k 'smoke and not slow'")
 
 
 def _word(word: str) -> Matches:

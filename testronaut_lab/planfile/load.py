@@ -55,7 +55,7 @@ def find_plans(paths: Sequence[Path]) -> list[Path]:
         where = ", ".join(map(str, paths)) or "no path was given"
         raise UsageError(
             f"looked for plans ({', '.join('*' + suffix for suffix in SUFFIXES)}), found none: {where}",
-            hint="testronaut-lab record -o NAME.lab.yaml writes one from what you do by hand",
+            hint="testronaut-lab record -o NAME.lab.yaml",
         )
     return list(found.values())
 

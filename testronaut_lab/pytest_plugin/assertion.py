@@ -202,7 +202,7 @@ class GoldenAssertion(SnapshotAssertion):
             return "cannot be accepted: the test is expected to fail"
         nodeid = _nodeid(item, key)
         PendingStore(_store(item)).propose(key, actual, nodeid=nodeid, run=_RUN)
-        return f"to accept: testronaut-lab accept {shlex.quote(nodeid)}, or {update}"
+        return f"to accept: testronaut-lab accept {shlex.quote(nodeid)}\nor write it now: {update}"
 
 
 def golden_of(snapshot: SnapshotAssertion) -> GoldenAssertion:

@@ -99,8 +99,8 @@ class CaseLines:
 def told(result: CaseResult, lines: Sequence[Text], run_id: str, path: Path) -> CaseText:
     """The failure text of a case: `lines` are its own, `run_id` says where it is stored, `path` is the plan's."""
     again = f"{os.path.relpath(path)}::{result.nodeid.partition('::')[2]}"
-    hints = hint_line(f"testronaut-lab run {shlex.quote(again)}; what was stored: testronaut-lab show {run_id}")
-    return CaseText((*lines, hints), Crash(str(path), 0, _in_one_line(result)))
+    hints = (hint_line(f"testronaut-lab run {shlex.quote(again)}"), hint_line(f"testronaut-lab show {run_id}"))
+    return CaseText((*lines, *hints), Crash(str(path), 0, _in_one_line(result)))
 
 
 def _in_one_line(result: CaseResult) -> str:

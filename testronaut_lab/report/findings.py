@@ -56,7 +56,9 @@ def why(step: StepResult) -> str:
     first, *others = step.mismatches
     what = first.aspect if first.path is None else f"{first.aspect} {safe_line(first.path)}"
     more = f", and {len(others)} more" if others else ""
-    return f"{what}: expected {safe_line(first.expected, _WIDTH)}, got {safe_line(first.actual, _WIDTH)}{more}"
+    advised = first.aspect == "golden"  # a command that is cut short is none
+    expected = first.expected.partition(" (to accept")[0] if advised else first.expected
+    return f"{what}: expected {safe_line(expected, _WIDTH)}, got {safe_line(first.actual, _WIDTH)}{more}"
 
 
 def details(step: StepResult) -> list[str]:

@@ -99,8 +99,11 @@ class Store:
             for row in rows
         ]
 
-    def find(self, wanted: str) -> str:
-        """The id of the one run whose id starts with `wanted`; `last` is the newest. Raises UsageError when it is not one."""
+    def find(self, wanted: str, again: str = "") -> str:
+        """The id of the one run whose id starts with `wanted`; `last` is the newest. Raises UsageError when it is not one.
+
+        `again` is what a command of the hint is told so that it looks here.
+        """
         ids = [run.id for run in self.runs()]
         if wanted == "last" and ids:
             return ids[0]
@@ -109,11 +112,13 @@ class Store:
             return wanted if wanted in matching else matching[0]
         if matching:
             raise UsageError(
-                f"{wanted!r} is the start of {len(matching)} runs: {', '.join(matching[:5])}", hint="testronaut-lab runs"
+                f"{wanted!r} is the start of {len(matching)} runs: {', '.join(matching[:5])}", hint=f"testronaut-lab runs{again}"
             )
         near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
         nearest = f"; the nearest is {near[0]}" if near else "" if ids else "; there are no runs yet"
-        raise UsageError(f"no stored run {wanted!r} in {self.file}{nearest}", hint=f"testronaut-lab run{'s' if ids else ''}")
+        raise UsageError(
+            f"no stored run {wanted!r} in {self.file}{nearest}", hint=f"testronaut-lab run{'s' if ids else ''}{again}"
+        )
 
     def events(self, run_id: str) -> Iterator[Event]:
         """The facts of a run in order; of one being written, those committed so far. An unknown run has none.

@@ -8,6 +8,7 @@ them is in `fast/`; the plain driver needs the files alone.
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -113,5 +114,5 @@ class _Faults:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         if isinstance(error, OSError):
-            hint = f"df -h {self._directory}"
+            hint = f"df -h {shlex.quote(self._directory)}"
             raise CaptureError(f"{self._what} in {self._directory}: {error}", hint=hint) from error

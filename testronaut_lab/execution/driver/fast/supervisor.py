@@ -306,8 +306,8 @@ class Supervisor:
     def _unseen(self) -> ProcessesUnseen:
         return ProcessesUnseen(
             f"starting the fast driver: the processes of container {self._container.name} cannot be seen from here: this is a "
-            "container with a process table of its own or without the right to look, or the engine is in another machine",
-            hint="unset TESTRONAUT_LAB_DRIVER, or run this container with `--pid host --cap-add SYS_PTRACE`",
+            "container without `--pid host --cap-add SYS_PTRACE`, or the engine is in another machine",
+            hint="unset TESTRONAUT_LAB_DRIVER",
         )
 
     def _not_started(self, said: bytes) -> SessionLost:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,11 @@ def plan_root(file: Path) -> Path:
     """
     here, whole = project_root(Path.cwd()), file.parent.resolve() / file.name
     return here if whole.is_relative_to(here) else project_root(file)
+
+
+def way_to(root: Path) -> str:
+    """What a command about the project at `root` begins with: `cd ROOT && ` where one stands in another one, else nothing."""
+    return "" if root == project_root(Path.cwd()) else f"cd {shlex.quote(str(root))} && "
 
 
 def marked_root(start: Path) -> Path | None:

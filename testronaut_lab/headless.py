@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
-from testronaut_lab.config import load_config
+from testronaut_lab.config import load_config, way_to
 from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
 from testronaut_lab.execution.runner import LiveSession
@@ -100,6 +100,7 @@ class PlanRun:
             ballot=Ballot(_writers(plans, options)),
             pending=PendingStore(goldens),
             run=self.id,
+            go_there=way_to(root),
         )
         retry = RetryPolicy(options.retries, options.allow_flaky)
         self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast, retry=retry)

@@ -69,8 +69,8 @@ _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _OUR = r"testronaut-lab(?: [^`\n]*)?"
 _PRINTED = (
     re.compile(rf"`((?:[A-Z_]+=\S* )?{_OUR})`"),
-    re.compile(rf"\((?:[^()]*: )?({_OUR})\)"),
-    re.compile(rf"^(?:  +|(?!Usage).*: )({_OUR})$"),
+    re.compile(rf"\((?:[^()]*: )?((?:cd \S+ && )?{_OUR})\)"),
+    re.compile(rf"^(?:  +|(?!Usage).*: )((?:cd \S+ && )?{_OUR})$"),
 )
 
 
@@ -141,6 +141,10 @@ def tried(command: str, place: Place) -> str | None:
         for simple in simple_commands(command):
             if wrong := _simple(simple, there):
                 return wrong
+            if simple[0] == "cd":
+                folder = Path(place.cwd, *simple[1:])
+                copied = folder.is_relative_to(place.root)
+                there = replace(there, cwd=there.root / folder.relative_to(place.root) if copied else folder)
             if "run" in simple[1:2]:
                 there = replace(there, before_a_run=True)
     return None
@@ -206,6 +210,8 @@ def _simple(words: list[str], place: Place) -> str | None:
     program, *arguments = words
     if program == "testronaut-lab":
         return _ours(arguments, place)
+    if program == "cd" and not Path(place.cwd, *arguments).is_dir():
+        return f"there is no folder {arguments}"
     if program in SHELL_WORDS:
         return None
     if program in LOOKS:
@@ -225,7 +231,7 @@ def _ours(words: list[str], place: Place) -> str | None:
     if verb in PARSED_ONLY or not verb or place.before_a_run:
         return None
     status, said = in_place(words, place)
-    return None if status == 0 else f"exit status {status}\n{said}"
+    return None if status == 0 and said != "nothing is pending\n" else f"exit status {status}\n{said}"
 
 
 def _selected(words: list[str], place: Place) -> str | None:
@@ -255,13 +261,11 @@ def in_place(words: Sequence[str], place: Place) -> tuple[int, str]:
 @contextmanager
 def _copied(place: Place) -> Iterator[Place]:
     """The same place in a copy of the project, so that nothing is decided for the test that goes on; what is elsewhere stays."""
-    if not place.cwd.is_relative_to(place.root):
-        yield place
-        return
     with tempfile.TemporaryDirectory(prefix="printed-") as folder:
         root = Path(folder, "project")
         shutil.copytree(place.root, root, symlinks=True, ignore_dangling_symlinks=True, ignore=_no_files)
-        yield replace(place, root=root, cwd=root / place.cwd.relative_to(place.root))
+        inside = place.cwd.is_relative_to(place.root)
+        yield replace(place, root=root, cwd=root / place.cwd.relative_to(place.root) if inside else place.cwd)
 
 
 def _no_files(folder: str, names: list[str]) -> list[str]:

@@ -168,6 +168,8 @@ def test_what_is_a_command_in_a_line(line: str, found: list[str]) -> None:
         ("testronaut-lab runs; later: testronaut-lab show", "there is no program 'later:'"),
         ("testronaut-lab engine up   (or: apt-get install x)", "yntax error"),
         ("ls -l nosuch", "nosuch"),
+        ("testronaut-lab review", "nothing is pending"),
+        ("cd nosuch && testronaut-lab runs", "there is no folder"),
         ("--frobnicate", "run has no option --frobnicate"),
         ("unheard-of --x", "there is no program"),
     ],
@@ -181,7 +183,7 @@ def test_commands_that_work_are_not_found_and_decide_nothing_here(project: Proje
     project.write()
     run = project.keep_a_run()
     works = [
-        "testronaut-lab run a.lab.yaml::hello", "testronaut-lab runs; testronaut-lab pending",
+        "testronaut-lab run a.lab.yaml::hello", "testronaut-lab runs; testronaut-lab prune --help",
         f"testronaut-lab show {run} --json", "CI= testronaut-lab schema plan", "testronaut-lab --help",
         "testronaut-lab run --help", "df -h .", "ls -ld a.lab.yaml", "--fail-fast",
         "sudo usermod -aG docker $USER && newgrp docker", "testronaut-lab clean --artifacts",

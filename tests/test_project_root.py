@@ -64,6 +64,15 @@ def test_a_plan_outside_of_where_one_stands_has_its_own_root(project: Unmarked, 
     assert (project.root / "sub/deep/snapshots/a/main/x/cmd.txt").is_file()
 
 
+def test_what_waits_in_another_project_is_decided_from_where_one_stands(
+    project: Unmarked, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    away, root = tmp_path_factory.mktemp("away"), project.root / "sub/deep"
+    said = project.here("run", str(root / "a.lab.yaml"), cwd=away)
+    assert said.out.endswith(f"\n1 pending: cd {root} && testronaut-lab review\n")
+    assert f"(to accept: cd {root} && testronaut-lab accept a.lab.yaml::main::x)" in said.out
+
+
 def test_goldens_of_another_root_are_told_with_what_brings_them_over_and_prune_finds_them(project: Unmarked) -> None:
     inner = project.root / "sub"
     assert project.here("run", "-u", "deep/a.lab.yaml", cwd=inner).status == 0

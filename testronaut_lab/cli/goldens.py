@@ -111,6 +111,7 @@ def tell_pending(root: Path, run: str, printer: Printer) -> None:
 
     A run that left nothing says nothing of what others left. What cannot be read is told, and changes nothing of the run.
     """
+    from testronaut_lab.config import way_to
     from testronaut_lab.golden.pending import Pending
 
     try:
@@ -121,7 +122,7 @@ def tell_pending(root: Path, run: str, printer: Printer) -> None:
     own = sum(isinstance(entry, Pending) and entry.origin.run == run for entry in found)
     others = f", and {len(found) - own} from earlier" if len(found) > own else ""
     if own:
-        printer.write(f"{own} pending{others}: testronaut-lab review\n")
+        printer.write(f"{own} pending{others}: {way_to(root)}testronaut-lab review\n")
 
 
 def refuse_in_ci(doing: str) -> None:

@@ -79,7 +79,9 @@ class Judge:
         run: str = "",
         hold: bool = False,
         ballot: Ballot | None = None,
+        go_there: str = "",
     ) -> None:
+        """`go_there` is what a command about goldens begins with where one stands outside of their project: `cd ROOT && `."""
         self._goldens = goldens
         self._update = update
         self._ci = ci
@@ -87,6 +89,7 @@ class Judge:
         self._pending = None if ci else pending
         self._run = run
         self._hold = hold
+        self._go_there = go_there
         self._held: list[tuple[Step, GoldenTree]] = []
         self._ballot = ballot or Ballot()
         self._cast: list[tuple[Question, str]] = []
@@ -244,9 +247,10 @@ class Judge:
         if why_not is not None:
             return f"cannot be accepted: {why_not}"
         if self._pending is None:
-            return f"to accept: testronaut-lab run -u {name}"
+            return f"to accept: {self._go_there}testronaut-lab run -u {name}"
         shared = step.golden is not None and len(step.golden.cell) < len(NodeName.of(step.nodeid).cell or ())
-        return "to accept, if all cells agree: testronaut-lab review" if shared else f"to accept: testronaut-lab accept {name}"
+        ours = f"{self._go_there}testronaut-lab"
+        return f"to accept, if all cells agree: {ours} review" if shared else f"to accept: {ours} accept {name}"
 
 
 def _unexplained(result: StepResult) -> ErrorInfo:

@@ -113,6 +113,8 @@ def check(output: str, place: Place) -> None:
 def commands_in(output: str) -> Iterator[str]:
     """The commands, and the options that begin a hint, in the order in which they are printed."""
     for line in output.replace("%0A", "\n").splitlines():  # as in an annotation for GitHub
+        if line.startswith("{"):
+            continue  # a line of JSON, for programs
         before, is_hint, hint = line.partition("hint: ")
         if is_hint and not before.strip("│ E") and (is_command(hint) or hint.startswith("-")):
             yield hint.rstrip()

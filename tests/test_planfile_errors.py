@@ -79,6 +79,8 @@ def test_a_wrong_key_of_the_plan_is_named(tree: dict[str, object], message: str)
     ("tools", "message"),
     [
         (["jq"], "tools[0]: expected STRATEGY:SPEC, such as apt:jq, found 'jq'"),
+        (["dist/x_1.0.deb"],
+         "tools[0]: expected STRATEGY:SPEC, such as apt:jq, found 'dist/x_1.0.deb'; did you mean 'deb:dist/x_1.0.deb'?"),
         (["cargo:rg"], "tools[0]: the install strategy `cargo` is not supported yet; there is apt, pip, pipx, npm, deb, wheel, "
                        "npm-pack, archive, copy, script"),
         (["aptt:jq"], "tools[0]: the install strategy `aptt` is not supported yet; did you mean `apt`?"),

@@ -22,6 +22,10 @@ from testronaut_lab.planfile.table import Key, Table
 from testronaut_lab.planfile.tree import ListNode, Node
 
 _TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
+_BY_SUFFIX: Final = {
+    ".deb": "deb", ".whl": "wheel", ".tgz": "npm-pack", ".zip": "archive",
+    ".tar": "archive", ".tar.gz": "archive", ".tar.xz": "archive", ".tar.bz2": "archive",
+}  # fmt: skip
 _PROGRAM: Final = r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*"
 _STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 
@@ -71,7 +75,9 @@ class Spec:
 def _parted(text: str) -> tuple[Strategy, str]:
     match = _STRATEGY.fullmatch(text)
     if match is None:
-        raise ValueError(f"expected {_TOOL_EXAMPLE}, found {text!r}")
+        strategy = next((name for suffix, name in _BY_SUFFIX.items() if text.endswith(suffix)), None)
+        meant = f"; did you mean {f'{strategy}:{text}'!r}?" if strategy else ""
+        raise ValueError(f"expected {_TOOL_EXAMPLE}, found {text!r}{meant}")
     if match[1] not in STRATEGIES:
         raise ValueError(f"the install strategy `{match[1]}` is not supported yet; {_near(match[1])}")
     return STRATEGIES[match[1]], match[2]

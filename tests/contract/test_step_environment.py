@@ -69,6 +69,15 @@ def test_the_status_of_the_step_before_is_there_with_an_environment(shell: Lab) 
     assert shell.run("echo $? $A", env={"A": "b"}, cwd="/tmp").out == "6 b\n"
 
 
+def test_a_shell_that_writes_elsewhere_has_its_variables_back_and_nothing_of_ours_in_its_files(shell: Lab) -> None:
+    shell.run("mine=before; exec 3>&1 4>&2 >said 2>traced; set -x").check()
+    shell.run("echo $mine", env={"mine": "new", "fresh": "new"}, cwd="/tmp", nodeid="another").check()
+    shell.run("set +x; exec >&3 2>&4 3>&- 4>&-").check()
+    assert shell.out("echo $mine ${fresh-unset} $PWD; cat said; rm said") == "before unset /workspace\nnew\n"
+    traced = shell.out("cat traced; rm traced")
+    assert "/run/lab" not in traced and "+ echo new\n" in traced
+
+
 @pytest.fixture(scope="module")
 def open_bash(open_shared: object) -> Lab:
     return open_shared("bash")  # type: ignore[operator, no-any-return]

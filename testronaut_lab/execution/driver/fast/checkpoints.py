@@ -28,6 +28,7 @@ from testronaut_lab.execution.driver.fast.shell import Shell, has_lock
 from testronaut_lab.execution.driver.fast.text import Status
 
 _NUMBER_ATTEMPTS = 3
+NOWHERE = "/dev/null"
 _WHY = {errno.EAGAIN: "there was no room for one more process"} | dict.fromkeys(
     (errno.EMFILE, errno.EBADF), "the shell may open too few files to be copied"
 )
@@ -87,6 +88,12 @@ class Reach(Protocol):
         """Open FIFOs of the run directory, by name, for writing in place of the shell's descriptors. Raises NoCopy."""
         ...
 
+    def stand_in(self, shell: Shell, /) -> Shell | None:
+        """A shell that is like this one and writes nowhere, to be asked something and killed. None where it has to be asked
+        itself. Raises NoCopy.
+        """
+        ...
+
 
 class Traced:
     """The host makes the shell run system calls of ours. Raises PermissionError where the kernel does not allow it."""
@@ -139,10 +146,25 @@ class Traced:
         paths = {fd: f"{RUN_DIR}/{name}" for fd, name in targets.items()}
         self._asleep(shell, lambda _: ptrace.redirect(shell.pid, paths))
 
+    def stand_in(self, shell: Shell) -> Shell | None:
+        copy = self.copy(shell)
+        nowhere = {held.fd: NOWHERE for held in copy.held() if held.fd}
+        try:
+            self._asleep(copy, lambda _: ptrace.redirect(copy.pid, nowhere))
+        except BaseException:
+            copy.kill()
+            copy.close()
+            raise
+        return copy
+
     def lend(self, shell: Shell, stdin: str | None, *, merge: bool) -> dict[int, int | None]:
         """See `ptrace.lend`; `stdin` is a file of the run directory. Raises NoCopy."""
         path = None if stdin is None else f"{RUN_DIR}/{stdin}"
         return self._asleep(shell, lambda _: ptrace.lend(shell.pid, path, merge=merge))
+
+    def lend_files(self, shell: Shell, paths: Mapping[int, str]) -> dict[int, int | None]:
+        """See `ptrace.lend_files`. Raises NoCopy."""
+        return self._asleep(shell, lambda _: ptrace.lend_files(shell.pid, paths))
 
     def take_back(self, shell: Shell, lent: Mapping[int, int | None]) -> None:
         self._asleep(shell, lambda _: ptrace.take_back(shell.pid, lent))

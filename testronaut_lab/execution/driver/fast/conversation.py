@@ -10,17 +10,18 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, one_line
 from testronaut_lab.execution.driver.fast import entering, text
-from testronaut_lab.execution.driver.fast.checkpoints import Known, Traced
+from testronaut_lab.execution.driver.fast.checkpoints import NOWHERE, Known, NoCopy, Traced
 from testronaut_lab.execution.driver.fast.exchange import End, Exchange, Gone, Outlet, Told
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID, Reader, Writer, Written, has_few_files
-from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
+from testronaut_lab.execution.driver.fast.streams import Fifo, Pair, Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.text import Feed, Status
 from testronaut_lab.execution.driver.fast.witness import Witness
@@ -151,20 +152,35 @@ class Conversation:
         return end
 
     def exported(self, shell: Shell) -> bytes | None:
-        """What this shell has exported, as shell text; None if it cannot say. It may be a copy, which then is one no more."""
+        """What this shell has exported, as shell text; None if it cannot say. It may be a copy. Mostly it is not asked itself,
+        since the question would show in its traces and traps.
+        """
+        try:
+            stand_in = self._supervisor.stand_in(shell)
+        except NoCopy:
+            return None
+        if stand_in is not None:
+            said = self._say_exported(stand_in)
+            self._supervisor.drop(stand_in)
+            return said
+        said = self._say_exported(shell)
+        for fifo in self._supervisor.pair.both:
+            fifo.drain(Sink())
+        self._was_forked = True
+        return said
+
+    def _say_exported(self, shell: Shell) -> bytes | None:
         name = f"x.{secrets.token_hex(8)}"
         fifo = Fifo(name, self._channel.fifo(name, 0o222, os.O_RDONLY))
-        sink, nowhere = Sink(), (Sink(), Sink())  # `set -v` shows what is read
+        sink = Sink()
         try:
-            written = self._writer.plain(f"( \\export -p ) >|{RUN_DIR}/{name}\n", self._reader(), is_silent=True)
-            outlets = [Outlet(fifo, sink), *self._outlets(nowhere)]
-            end = self._exchange(written, outlets, FOREVER, time.monotonic(), shell)
-            for outlet in outlets:
-                outlet.fifo.drain(outlet.sink)
+            export = r"\builtin export" if shell.is_bash else r"\export"
+            written = self._writer.plain(f"( {export} -p ) >|{RUN_DIR}/{name}\n", self._reader(), is_silent=True)
+            end = self._exchange(written, [Outlet(fifo, sink)], FOREVER, time.monotonic(), shell)
+            fifo.drain(sink)
         finally:
             self._channel.remove(name)
             os.close(fifo.fd)
-        self._was_forked = True
         return bytes(sink.words) if isinstance(end, Told) else None
 
     def go_to(self, cwd: str) -> None:
@@ -182,12 +198,39 @@ class Conversation:
 
     def _tell(self, written: Written, bounds: Bounds, started: float) -> tuple[End, str, str]:
         out, err = Sink(), Sink()
-        end = self._exchange(written, self._outlets((out, err)), bounds, started)
-        for fifo, sink in zip(self._supervisor.pair.both, (out, err), strict=True):
-            fifo.drain(sink)
+        with ExitStack() as stack:
+            pair, give_back = self._streams_of_our_own(stack)
+            outlets = [Outlet(fifo, sink) for fifo, sink in zip(pair.both, (out, err), strict=True)]
+            end = self._exchange(written, outlets, bounds, started)
+            for outlet in outlets:
+                outlet.fifo.drain(outlet.sink)
+            if isinstance(end, Told):
+                give_back()
         self._was_forked = True
         said, complained = (bytes(sink.words).decode(errors="surrogateescape") for sink in (out, err))
         return end, said, complained
+
+    def _streams_of_our_own(self, stack: ExitStack) -> tuple[Pair, Callable[[], None]]:
+        """The pair that words of ours are written to, and what has to be done behind them.
+
+        Where the shell holds other files too, or has sent its streams elsewhere, what our words say and what traces of them say
+        must not go there: it is lent other files meanwhile, where that can be done.
+        """
+        supervisor = self._supervisor
+        shell, reach, pair = supervisor.shell, supervisor.reach, supervisor.pair
+        held = {each.fd: each.identity for each in shell.held() if each.fd}
+        if not isinstance(reach, Traced) or held == {1: pair.out.identity, 2: pair.err.identity}:
+            return pair, lambda: None
+        own = supervisor.new_pair()
+        stack.callback(own.close)
+        paths = dict.fromkeys(held, NOWHERE) | {1: f"{RUN_DIR}/{own.out.name}", 2: f"{RUN_DIR}/{own.err.name}"}
+        try:
+            lent = reach.lend_files(shell, paths)
+        except NoCopy:
+            return pair, lambda: None  # it may open too few files
+        finally:
+            supervisor.hide(own)
+        return own, lambda: reach.take_back(shell, lent)
 
     def _outlets(self, sinks: Sinks) -> list[Outlet]:
         return [Outlet(fifo, sink) for fifo, sink in zip(self._supervisor.pair.both, sinks, strict=True)]
@@ -208,8 +251,10 @@ class Conversation:
 
     def _reader(self) -> Reader:
         shell, reach = self._supervisor.shell, self._supervisor.reach
+        traces_elsewhere = "x" in self.known.options and Supervisor.STDERR in self._supervisor.strayed()
         return Reader(
-            self._name, shell.is_bash, self.known.options, self.known.status, self._was_forked, has_few_files(shell.most_files()),
+            self._name, shell.is_bash, self.known.options, self.known.status, self._was_forked,
+            traces_elsewhere or has_few_files(shell.most_files()),
             reach.sees_sleep, isinstance(reach, Traced), self._traced_to(shell),
         )  # fmt: skip
 

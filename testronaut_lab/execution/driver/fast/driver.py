@@ -388,6 +388,7 @@ class FastDriver:
             self._exported = said
             if newest is not None:
                 self._exports[newest.number] = said
+        supervisor.reap()
 
     def _forget_interrupt(self) -> None:
         try:

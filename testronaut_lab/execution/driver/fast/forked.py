@@ -116,6 +116,9 @@ class Forked:
         if targets and not self._say(rf"\exec {words}" + "\n"):
             raise NoCopy("the shell has ended")
 
+    def stand_in(self, _shell: Shell) -> Shell | None:
+        return None
+
     def _ask_traps(self, shell: Shell) -> bytes:
         name = f"x.{secrets.token_hex(8)}"
         nonce = secrets.token_hex(8)

@@ -7,6 +7,7 @@ call that was broken off anew and never learns of it. Each use seizes and lets g
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import signal
@@ -101,15 +102,37 @@ def lend(pid: int, stdin: str | None, *, merge: bool) -> dict[int, int | None]:
     return kept
 
 
-def take_back(pid: int, kept: Mapping[int, int | None]) -> None:
-    """Undo `lend`. Raises NotAsleep, OSError."""
+def lend_files(pid: int, paths: Mapping[int, str]) -> dict[int, int | None]:
+    """Let the process write to these files, as it sees their paths, by its descriptors, until `take_back`.
+
+    Raises NotAsleep, OSError; then nothing is lent.
+    """
+    kept: dict[int, int | None] = {}
     with Tracee(pid) as tracee:
-        for fd, spare in kept.items():
-            if spare is None:
+        try:
+            for fd, path in paths.items():
+                kept[fd] = tracee.spare(fd)
+                tracee.open_as(fd, path, os.O_WRONLY)
+        except OSError:
+            _restore(tracee, kept)
+            raise
+    return kept
+
+
+def take_back(pid: int, kept: Mapping[int, int | None]) -> None:
+    """Undo what was lent. Raises NotAsleep, OSError."""
+    with Tracee(pid) as tracee:
+        _restore(tracee, kept)
+
+
+def _restore(tracee: Tracee, kept: Mapping[int, int | None]) -> None:
+    for fd, spare in kept.items():
+        if spare is None:
+            with suppress(OSError):  # closed all the time
                 tracee.run(_CLOSE, fd)
-            else:
-                tracee.run(_DUP3, spare, fd, 0)
-                tracee.run(_CLOSE, spare)
+        else:
+            tracee.run(_DUP3, spare, fd, 0)
+            tracee.run(_CLOSE, spare)
 
 
 class Held:
@@ -237,7 +260,9 @@ class Tracee(Held):
         """A duplicate of a descriptor where no script looks; None for one that is closed."""
         try:
             return self.run(_FCNTL, fd, _DUPFD_CLOEXEC, _FIRST_SPARE)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
             return None
 
     def store(self, text: bytes) -> int:

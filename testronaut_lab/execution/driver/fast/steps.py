@@ -22,8 +22,8 @@ _FEW_FILES = 12  # `.` needs a descriptor above 9 in dash and busybox
 class Reader:
     """The shell that a text is for. `options` as in `$-`; `was_forked`: something of ours has run in it since the last step.
 
-    `sees_sleep` says whether the host can tell that it waits for more, `can_lend` whether its descriptors can be changed.
-    `traced_to` are descriptors above 2 that a trace may go to.
+    `avoids_files` says that it should not be made to read a file by `.`, `sees_sleep` whether the host can tell that it waits for
+    more, `can_lend` whether its descriptors can be changed. `traced_to` are descriptors above 2 that a trace may go to.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Reader:
     options: str
     status: Status
     was_forked: bool
-    few_files: bool
+    avoids_files: bool
     sees_sleep: bool
     can_lend: bool
     traced_to: tuple[int, ...]
@@ -97,7 +97,11 @@ class Writer:
         if not reader.can_lend and (command.stdin or command.merge):
             return Feed.FILE
         return text.feed_of(
-            command.run, is_bash=reader.is_bash, options=reader.options, few_files=reader.few_files, sees_sleep=reader.sees_sleep
+            command.run,
+            is_bash=reader.is_bash,
+            options=reader.options,
+            avoids_files=reader.avoids_files,
+            sees_sleep=reader.sees_sleep,
         )
 
     def _stdin(self, content: bytes) -> str:

@@ -67,6 +67,10 @@ class Pair:
     def both(self) -> tuple[Fifo, Fifo]:
         return self.out, self.err
 
+    def close(self) -> None:
+        for fifo in self.both:
+            os.close(fifo.fd)
+
     @property
     def identities(self) -> frozenset[tuple[int, int]]:
         return frozenset((self.out.identity, self.err.identity))
@@ -99,10 +103,10 @@ class Sink:
 
     def feed(self, data: bytes) -> None:
         data, self._held = self._held + data, b""
+        for needle in self.cut:  # first, since `set -v` shows that line as it was sent, too
+            data = data.replace(needle, b"")
         if self.cut_line is not None:
             data = self._without_line(data)
-        for needle in self.cut:
-            data = data.replace(needle, b"")
         if self.renamed is not None:
             data = data.replace(*self.renamed)
         if self.refused is not None and self.refused in data:

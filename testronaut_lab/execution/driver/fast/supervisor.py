@@ -91,8 +91,7 @@ class Supervisor:
 
     def _close_channels(self) -> None:
         for pair in (self.pair, *self.parted):
-            for fifo in pair.both:
-                os.close(fifo.fd)
+            pair.close()
         self.reports.close()
 
     @property
@@ -140,6 +139,16 @@ class Supervisor:
         before, self.newest = self.newest, copied
         if before is not None:
             self._retire(before)
+
+    def stand_in(self, shell: Shell) -> Shell | None:
+        """See `Reach.stand_in`; to be given to `drop`. Raises NoCopy."""
+        return self.reach.stand_in(shell)
+
+    def drop(self, shell: Shell) -> None:
+        """End a shell that is needed no more."""
+        shell.kill()
+        shell.end_program()
+        self._dropped.append(shell)
 
     def want(self, number: int) -> None:
         """Keep this copy also when a newer one stands."""
@@ -246,9 +255,7 @@ class Supervisor:
 
     def _drop(self, copy: Copy) -> None:
         copy.state = State.DROPPED
-        copy.shell.kill()
-        copy.shell.end_program()
-        self._dropped.append(copy.shell)
+        self.drop(copy.shell)
 
     def _bury(self, ended: Shell) -> None:
         """Let the keeper wait for it, so that its number is free again."""

@@ -85,15 +85,16 @@ def untraced(words: str, traced_to: Sequence[int]) -> str:
     return f"{{ {words}; }} {' '.join(f'{fd}>/dev/null' for fd in traced_to)}" if traced_to else words
 
 
-def feed_of(text: str, *, is_bash: bool, options: str, few_files: bool, sees_sleep: bool) -> Feed:
+def feed_of(text: str, *, is_bash: bool, options: str, avoids_files: bool, sees_sleep: bool) -> Feed:
     """`.` gives a text its own line numbers in errors, and an end. But it fails itself where the text's last command does,
-    which ends a shell under `set -e` even where that failure was exempt; in bash it shows in traps and traces, and in dash and
-    busybox it needs a descriptor above 9. Where the host cannot see the shell sleep (`sees_sleep`), lines must be whole.
+    which ends a shell under `set -e` even where that failure was exempt; in bash it shows in traps and traces. `avoids_files`:
+    it may have no descriptor for that, or would show where we cannot cut it. Where the host cannot see the shell sleep
+    (`sees_sleep`), lines must be whole.
     """
     returns = is_bash and "{" not in text and _RETURN.search(text)  # outside of any function only a sourced text may
     if returns or _OPEN_END.search(text) or (not sees_sleep and _MAYBE_OPEN.search(text)):
         return Feed.FILE
-    is_bare = is_bash or "e" in options or few_files or _ENDS_ON_FAILURE.search(text) is not None
+    is_bare = is_bash or "e" in options or avoids_files or _ENDS_ON_FAILURE.search(text) is not None
     return Feed.LINES if is_bare else Feed.FILE
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from harness import Lab
-from plain_shell import Run, Seen
+from plain_shell import PlainShell, Run, Seen
 from sequences import LIBRARY
 from sequences import Sequence as Steps
 
@@ -19,30 +20,42 @@ from testronaut_lab.model.result import ShellState
 
 # A step of its own behind each sequence. Its first line asks for what every command changes.
 _FIRST = 'probe_1="$?" probe_3="$-"\n'
-_FIRST_IN_BASH = 'probe_1="$?" probe_2="$_" probe_3="$-" probe_4="${PIPESTATUS[*]}"\necho "last $probe_2 statuses $probe_4"\n'
+_FIRST_IN_BASH = """probe_1="$?" probe_2="$_" probe_3="$-" probe_4="${PIPESTATUS[*]}"
+if [ "$probe_2" = "$!" ]; then probe_2=job; fi
+echo "last $probe_2 statuses $probe_4"
+"""
 _ASK = r"""
 echo "status $probe_1 options $probe_3 arguments $#"
 for probe_5 in "$@"; do echo "argument $probe_5"; done
 trap
 alias
-for probe_6 in 0 1 2 3 4 5 6 7 8 9; do ( : >&$probe_6 ) 2>/dev/null && echo "descriptor $probe_6"; done
-echo "directory $(pwd) mask $(umask) job ${!:+known}"
+for probe_6 in 0 1 2 3 4 5 6 7 8 9; do
+probe_7=/proc/self/fd/$probe_6
+if [ -e $probe_7 ]; then echo "descriptor $probe_6"; fi
+for probe_8 in 0 1 2; do if [ $probe_7 -ef /proc/self/fd/$probe_8 ]; then echo "as $probe_8"; fi; done
+if [ -f $probe_7 ]; then echo "a file"; fi
+done
+umask
+echo "directory $PWD from ${OLDPWD-nowhere} job ${!:+known}"
+if [ . -ef "$PWD" ]; then echo "it is there"; fi
 grep -E 'Sig(Ign|Blk)' /proc/self/status
 env
 """
 _ASK_IN_BASH = "declare -f\ndeclare -p\nshopt\nset -o\nulimit -a\n"
 _ASK_IN_OTHERS = "set\nreadonly -p\nexport -p\ntype f g h lib true test printf read pwd cd command kill wait type hi e\n"
 
-# What differs between any two shells, or by where a text comes from; and the limit of open files, which some versions of runc
-# give to an exec as its soft limit now and as its hard one then.
+# What is another in any two shells, or where a text comes from another file, or was told in the first line (`_`, PIPESTATUS);
+# a process's number, `p`; the node id, which a plain shell has not; what CHLD traps count, `n` (docs/shell.md); the soft limit of
+# open files, which some versions of runc give to an exec and others do not.
 _NO_MATTER = re.compile(
     r"(declare -\S+ |readonly |export )?"
-    r"(BASH_(?!XTRACEFD|REMATCH)\w+|BASHPID|BASHOPTS|SHELLOPTS|DIRSTACK|EPOCH\w+|S?RANDOM|SECONDS|LINENO|PPID|PWD|_|FUNCNAME|GROUPS"
-    r"|HISTCMD|PIPESTATUS|TESTRONAUT_LAB|SHLVL|COPROC_PID|p|n|probe_\d|OPTIND|HOSTNAME|COMP_WORDBREAKS)(=|$)"
+    r"(BASH_(ARG[CV]|ARGV0|COMMAND|LINENO|SOURCE)|BASHPID|EPOCH\w+|S?RANDOM|SECONDS|LINENO|PPID|FUNCNAME|HISTCMD|COPROC_PID|_"
+    r"|PIPESTATUS|TESTRONAUT_LAB|n|p(?==['\"]?\d+['\"]?$)|probe_\d)(=|$)"
     r"|pending signals|open files"
 )
 # `$_` behind `.`, and before any command
-_LAST = re.compile(r"^last (/ref/run/\d+/\d+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
+_LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
+_NOTHING = Seen("", "", 0)
 _SHELL = r"(?:(?:[\w./-]*/)?(?:all|[0-9]+|sh|bash|dash|busybox|ash|step)|environment|\.)"
 _NAME = re.compile(rf"(?m)^(?:{_SHELL}(?:: line [0-9]+|: [0-9]+)?: )+")
 
@@ -52,9 +65,9 @@ def probe_text(shell: str) -> str:
     return _FIRST_IN_BASH + _ASK + _ASK_IN_BASH if shell == "bash" else _FIRST + _ASK + _ASK_IN_OTHERS
 
 
-def straight(err: str) -> str:
+def straight(text: str) -> str:
     """Without the shell's name and the line's number, which depend on where a text came from."""
-    return _NAME.sub("", err)
+    return _NAME.sub("", text)
 
 
 @dataclass(frozen=True)
@@ -68,12 +81,23 @@ class Did:
 
 @dataclass(frozen=True)
 class Performed:
-    """A sequence in a session: what each step did, which one ended the shell, if any did, and what the shell then told."""
+    """A sequence in a session: the texts of the steps that were run and what each did, whether the last one ended the shell, and
+    what the shell then told; None where that is nothing that a plain shell could tell.
+    """
 
+    texts: tuple[str, ...]
+    apart: frozenset[int]
     steps: tuple[Did, ...]
     ended: bool
-    told: Did
-    apart: frozenset[int] = frozenset()
+    told: Did | None
+
+    def without_state(self) -> Performed:
+        return replace(self, told=None)
+
+    @property
+    def living(self) -> tuple[str, ...]:
+        """The texts after which the shell was asked: the one that ended it left no trace."""
+        return self.texts[: len(self.texts) - self.ended]
 
 
 def perform(lab: Lab, sequence: Steps, shell: str) -> Performed:
@@ -83,53 +107,71 @@ def perform(lab: Lab, sequence: Steps, shell: str) -> Performed:
     for number, step in enumerate(sequence.steps):
         result = lab.run(step, timeout_s=20, nodeid=f"x::{number}")
         error = f"[{result.error.message}]" if result.error else ""
-        done.append(Did(result.out, straight(result.err) + error, result.exit.code))
+        done.append(Did(straight(result.out), straight(result.err) + error, result.exit.code))
         if result.state is not ShellState.KEPT:
             ended = True
             break
     told = lab.run(probe_text(shell), timeout_s=20, nodeid="x::probe")
-    return Performed(tuple(done), ended, Did(told.out, straight(told.err), told.exit.code), sequence.apart)
+    said = Did(straight(told.out), straight(told.err), told.exit.code)
+    return Performed(sequence.steps[: len(done)], sequence.apart, tuple(done), ended, said)
 
 
-def runs_for(sequence: Steps, performed: Performed, shell: str) -> list[Run]:
-    """The runs of a plain shell that `differences` needs, in both ways."""
-    count = len(performed.steps)
-    living = sequence.steps[: count - performed.ended]
-    probe = probe_text(shell)
-    wanted = [sequence.steps[:number] for number in range(1, count + 1)] + [(*living, probe)]
-    if performed.ended:
-        wanted.append((*sequence.steps[:count], probe))
-    return [Run(texts, dotted, sequence.apart, LIBRARY) for dotted in (False, True) for texts in wanted]
+class Truth:
+    """What a plain shell does with the texts that were run, in one of the two ways. Each run is made when it is asked for."""
+
+    def __init__(self, plain: PlainShell, performed: Performed, *, dotted: bool) -> None:
+        self._plain, self._performed, self._dotted = plain, performed, dotted
+
+    def _run(self, *texts: str) -> Seen:
+        seen = self._plain.run(Run(texts, self._dotted, self._performed.apart, LIBRARY))
+        return Seen(straight(seen.out), straight(seen.err), seen.code)
+
+    @cached_property
+    def _after(self) -> list[Seen]:
+        """After each step, from the start: there the script ends."""
+        texts = self._performed.texts
+        return [self._run(*texts[:number]) for number in range(1, len(texts) + 1)]
+
+    def _before(self, number: int) -> Seen:
+        """The same of a script that goes on, before the step with this number. It has an open end in a file of its own."""
+        if number and number - 1 in self._performed.apart:
+            return self._run(*self._performed.texts[:number], "")
+        return self._after[number - 1] if number else _NOTHING
+
+    @cached_property
+    def steps(self) -> list[Did]:
+        return [_since(self._before(number), now) for number, now in enumerate(self._after)]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes after the last step."""
+        return self._run(*self._performed.texts, self._probe) == self._before(len(self._performed.texts))
+
+    @property
+    def told(self) -> Did:
+        living = self._performed.living
+        return _since(self._before(len(living)), self._run(*living, self._probe))
+
+    @property
+    def _probe(self) -> str:
+        return probe_text(self._plain.shell)
 
 
-def differences(performed: Performed, seen: Sequence[Seen]) -> dict[str, object]:
-    """What is as in neither truth, by name: (session, one script, by `.`). `seen` are the runs of `runs_for`."""
-    half = len(seen) // 2
-    ways = [_truth(performed, seen[:half]), _truth(performed, seen[half:])]
+def differences(performed: Performed, truths: Sequence[Truth]) -> dict[str, object]:
+    """What is as in none of the truths, by name: what the session did, and what each of them says."""
     found: dict[str, object] = {}
     for number, did in enumerate(performed.steps):
-        wanted = [way.steps[number] for way in ways]
+        wanted = [truth.steps[number] for truth in truths]
         if did not in wanted:
             found[f"step {number + 1}"] = (did, *wanted)
     is_open = len(performed.steps) - 1 in performed.apart  # a script that ends there has ended
-    if performed.ended and not is_open and not any(way.ended for way in ways):
+    if performed.ended and not is_open and not any(truth.ended for truth in truths):
         found["end"] = "the session says that the last step ended its shell, and a plain shell goes on"
-    told = [_matters(way.told) for way in ways]
-    if _matters(performed.told) not in told:
-        found["state"] = _unlike(_matters(performed.told), told)
+    if performed.told is not None:
+        told = [_matters(truth.told) for truth in truths]
+        if _matters(performed.told) not in told:
+            found["state"] = _unlike(_matters(performed.told), told)
     return found
-
-
-def _truth(performed: Performed, seen: Sequence[Seen]) -> Performed:
-    count = len(performed.steps)
-    seen = [Seen(each.out, straight(each.err), each.code) for each in seen]
-    steps, before = [], Seen("", "", 0)
-    for now in seen[:count]:
-        steps.append(_since(before, now))
-        before = now
-    living = seen[count - 1 - performed.ended] if count - performed.ended else Seen("", "", 0)
-    ended = performed.ended and seen[-1] == seen[count - 1]
-    return Performed(tuple(steps), ended, _since(living, seen[count]))
 
 
 def _since(before: Seen, now: Seen) -> Did:
@@ -150,9 +192,9 @@ def _matters(told: Did) -> tuple[str, ...]:
 
 
 def _unlike(actual: tuple[str, ...], ways: Sequence[tuple[str, ...]]) -> Mapping[str, object]:
-    """The lines of the session that no way has, and those of the nearer way that the session has not."""
-    nearest = min(ways, key=lambda way: len(set(actual) ^ set(way)))
+    """The lines that the session has and a way has not, and the other way round."""
     return {
-        "session": [line for line in actual if line not in nearest],
-        "plain": [line for line in nearest if line not in actual],
+        f"{'session' if ours else 'plain'} only, {number}": [line for line in (actual if ours else way) if line not in other]
+        for number, way in enumerate(ways, 1)
+        for ours, other in ((True, way), (False, actual))
     }

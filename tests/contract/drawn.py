@@ -108,17 +108,21 @@ IN_BASH = st.one_of(
                      "[[ ab =~ (a) ]]", "POSIXLY_CORRECT=1", "echo $LINENO", "(( 0 ))", "let n=5", "printf -v x %s v"]),
 )  # fmt: skip
 
-_ANYWHERE = st.one_of(SETTINGS, FUNCTIONS, TRAPS, DESCRIPTORS, STATUS, STATUS, TEXTS, JOBS, ALIASES)
+# `one_of` would make one of all their branches; here each family is as likely as it stands here
+_ANYWHERE = [SETTINGS, SETTINGS, FUNCTIONS, TRAPS, DESCRIPTORS, STATUS, STATUS, TEXTS, JOBS, ALIASES]
+_FAMILIES = {"bash": [*_ANYWHERE, IN_BASH, IN_BASH, IN_BASH, IN_BASH]}
+_ENDINGS = [None] * 20 + [st.sampled_from(OPEN_ENDS), ENDS]
 
 
-def _steps(pieces: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    closed = st.lists(pieces, min_size=1, max_size=3).map("\n".join)
-    opened = st.builds(lambda before, end: "\n".join([*before, end]), st.lists(pieces, max_size=1), st.sampled_from(OPEN_ENDS))
-    ending = st.builds(lambda before, end: "\n".join([*before, end]), st.lists(pieces, max_size=1), ENDS)
-    return st.one_of(*[closed] * 10, opened, ending)
+@st.composite
+def _steps(draw: st.DrawFn, families: list[st.SearchStrategy[str]]) -> str:
+    """One step: some lines, seldom with an open end, seldom one that ends the shell."""
+    pieces = draw(st.lists(st.sampled_from(families).flatmap(lambda family: family), min_size=1, max_size=3))
+    ending = draw(st.sampled_from(_ENDINGS))
+    return "\n".join(pieces if ending is None else [*pieces[1:], draw(ending)])
 
 
 def drawn(shell: str) -> st.SearchStrategy[Sequence]:
-    """Random sequences for this shell, of one to four steps."""
-    pieces = st.one_of(_ANYWHERE, IN_BASH) if shell == "bash" else _ANYWHERE
-    return st.lists(_steps(pieces), min_size=1, max_size=4).map(lambda steps: Sequence(tuple(steps)))
+    """Random sequences for this shell, of at most five steps."""
+    steps = _steps(_FAMILIES.get(shell, _ANYWHERE))
+    return st.lists(steps, min_size=2, max_size=5).map(lambda steps: Sequence(tuple(steps)))

@@ -1,21 +1,21 @@
-"""Sessions and a plain shell of one kind, side by side: which sequences of steps they disagree about.
+"""Sessions and a plain shell of one kind, side by side: in what they disagree about a sequence of steps.
 
-A session that keeps copies of its shell is used for many sequences, each of which is undone behind itself; so the shells that
-later ones run in are restored ones, several times over. Other sessions are used once.
+One session has many sequences. Each begins with an empty workspace and a new shell: a copy of the first one, from before any
+step, goes on in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
-from agreement import Performed, differences, perform, runs_for
+from agreement import Performed, Truth, differences, perform
 from harness import Lab
-from plain_shell import PlainShell
+from plain_shell import PlainShell, clear
 from sequences import LIBRARY, Sequence
 
-from testronaut_lab.errors import UsageError
-from testronaut_lab.execution.undoing import FreshContainerNeeded
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.rewind import Checkpoint, CopyGone
 
 Disagreement = Mapping[str, object]
 # so many sequences one session is used for: what each leaves behind must not add up to the limits of one session
@@ -23,71 +23,89 @@ _USES = 50
 
 
 class Pair:
-    """`open_session(stack)` starts a session that ends with the stack; `undoes` says how many steps it can take back."""
+    """`open_session(stack)` starts a session that ends with the stack. With `copies` its shell is copied behind each step, as
+    always; without, only before the first, and a step that ends the shell loses the state.
+    """
 
-    def __init__(self, plain: PlainShell, open_session: Callable[[ExitStack], Lab], undoes: int) -> None:
-        self.shell = plain.shell
-        self._plain = plain
+    def __init__(self, plain: PlainShell, open_session: Callable[[ExitStack], Lab], *, copies: bool) -> None:
+        self.plain = plain
         self._open = open_session
-        self.undoes = undoes
+        self._copies = copies
         self._stack = ExitStack()
         self._lab: Lab | None = None
+        self._start: Checkpoint | None = None
         self._uses = 0
-        self._env: dict[str, str] = {}
         self._agreed: set[Sequence] = set()
 
     def close(self) -> None:
         self._lab = None
         self._stack.close()
 
-    def disagreements(self, sequences: list[Sequence]) -> dict[tuple[str, ...], Disagreement]:
-        """What differs, by steps. A sequence that has agreed before is not run again."""
-        fresh = [sequence for sequence in dict.fromkeys(sequences) if sequence not in self._agreed]
-        found = self._compared(fresh)
-        suspects = list(found) if self.undoes else []
-        for sequence in suspects:
-            self.close()
-            if not (again := self._compared([sequence])):
-                found[sequence] = {"only in a session that other sequences were undone in": found[sequence]}
-            else:
-                found.update(again)
-        self._agreed.update(sequence for sequence in fresh if sequence not in found)
-        return {sequence.steps: wrong for sequence, wrong in found.items()}
+    def first_disagreement(self, sequences: Iterable[Sequence]) -> tuple[tuple[str, ...], Disagreement] | None:
+        """The steps of the first sequence that differs, and what does. One that has agreed before is not run again."""
+        for sequence in sequences:
+            if sequence not in self._agreed:
+                if wrong := self.disagreement(sequence):
+                    return sequence.steps, wrong
+                self._agreed.add(sequence)
+        return None
 
-    def _compared(self, sequences: list[Sequence]) -> dict[Sequence, Disagreement]:
-        performed = [self._performed(sequence) for sequence in sequences]
-        runs = [runs_for(*pair, self._plain.shell) for pair in zip(sequences, performed, strict=True)]
-        seen = iter(self._plain.run([run for each in runs for run in each], self._env))
-        wrong = [differences(did, [next(seen) for _ in each]) for did, each in zip(performed, runs, strict=True)]
-        return {sequence: each for sequence, each in zip(sequences, wrong, strict=True) if each}
+    def disagreement(self, sequence: Sequence) -> Disagreement:
+        """What differs about one sequence, by what; empty if nothing does."""
+        performed = self._performed(sequence)
+        first, second = (Truth(self.plain, performed, dotted=dotted) for dotted in self._ways())
+        return differences(performed, [first]) and differences(performed, [first, second])
+
+    def _ways(self) -> tuple[bool, bool]:
+        """The likelier one first."""
+        return (False, True) if self.plain.shell == "bash" else (True, False)
 
     def _performed(self, sequence: Sequence) -> Performed:
         lab = self._session()
-        performed = perform(lab, sequence, self._plain.shell)
-        if not self._undone(lab, len(performed.steps) + 1):
+        self._uses += 1
+        performed = perform(lab, sequence, self.plain.shell)
+        if not self._copies and performed.ended:
+            performed = performed.without_state()
+        if self._uses >= _USES or not self._back(lab):
             self.close()
         return performed
 
     def _session(self) -> Lab:
-        """A session in which nothing has happened, or nothing that was not undone."""
+        """A session in whose shell nothing has happened."""
         if self._lab is None:
             self._lab = self._open(self._stack)
             self._uses = 0
-            for name, text in LIBRARY.items():
-                self._lab.session.put(name, text.encode())
-            if not self._env:
-                lines = self._lab.out("env").splitlines()
-                self._env = dict(line.split("=", 1) for line in lines if not line.startswith(("_=", "PWD=", "SHLVL=")))
-                self.close()
-                return self._session()
+            self._start = driver_of(self._lab).rewinder.checkpoint()
+            if not self._copies:
+                _never_copy(driver_of(self._lab))
+            _lay_out(self._lab)
         return self._lab
 
-    def _undone(self, lab: Lab, steps: int) -> bool:
-        self._uses += 1
-        if steps > self.undoes or self._uses >= _USES:
-            return False
+    def _back(self, lab: Lab) -> bool:
+        """To before the first step."""
+        assert self._start is not None
         try:
-            lab.session.undo(steps)
-        except (FreshContainerNeeded, UsageError):
+            driver_of(lab).rewinder.rewind(self._start, lambda: _lay_out(lab))
+        except CopyGone:
             return False
         return True
+
+
+def driver_of(lab: Lab) -> FastDriver:
+    driver = lab.session._driver
+    assert isinstance(driver, FastDriver)
+    return driver
+
+
+def _never_copy(driver: FastDriver) -> None:
+    """From now on the copy that there is stays the only one."""
+    supervisor = driver.supervisor
+    park = supervisor.park
+    supervisor.park = lambda known: None if supervisor.newest is not None else park(known)  # type: ignore[method-assign]
+
+
+def _lay_out(lab: Lab) -> None:
+    place = lab.session._place
+    clear([place.workspace, place.tmp, place.home])
+    for name, text in LIBRARY.items():
+        lab.session.put(name, text.encode())

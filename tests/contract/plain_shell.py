@@ -1,38 +1,33 @@
 """One plain shell, the truth that a session is compared with: it reads the texts of steps in a container of the same image.
 
-A batch of runs costs one exec. Each run starts in an empty workspace and an empty /tmp, with pipes for its streams and an end
-for its stdin, and leaves what it wrote and its exit status. Nothing of the program under test takes part.
+The container's first process waits for runs and starts a new shell for each, in an empty workspace and an empty /tmp, with FIFOs
+for its streams and an empty file for its stdin. Nothing of the program under test takes part.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docker.models.containers import Container
 from docker.types import Mount, Ulimit
 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.security import STEP_ULIMITS
 
 _SCRATCH = ("workspace", "tmp", "home")
-# the exec's own shell: whatever a run did is gone before the next, and who still holds a run's stream is waited for
-_RUN_ALL = r"""
-cd /
-for d in /ref/run/*; do
-  rm -rf /tmp/* /tmp/.[!.]* /workspace/* /workspace/.[!.]*
-  cp="$d/files"
-  [ -d "$cp" ] && for f in "$cp"/*; do cat "$f" >"/workspace/${f##*/}"; done
-  cd /workspace; unset OLDPWD
-  { { ( exec setsid "$1" "$d/all" </dev/null >&3 2>&4 3>&- 4>&- ); echo $? >"$d/code"; } 2>/dev/null 4>&1 |
-    cat >"$d/err"; } 3>&1 |
-    cat >"$d/out"
-  cd /
-done
+# A shell is the leader of a session of its own, so that `kill 0` in a text ends nobody else.
+_RUNNER = r"""
+unset OLDPWD SHLVL
+exec 9>/ref/done 2>/dev/null
+while read -r d; do
+  ( exec setsid "$1" "/ref/$d/all" </ref/empty >"/ref/$d/out" 2>"/ref/$d/err" 9>&- )
+  echo $? >&9
+done </ref/next
 """
 
 
@@ -49,8 +44,6 @@ class Run:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path, inside: str) -> None:
-        folder.mkdir()
-        folder.chmod(0o777)
         lines = []
         for number, text in enumerate(self.texts):
             is_last = number + 1 == len(self.texts)
@@ -60,10 +53,6 @@ class Run:
             else:
                 lines.append(text if is_last else text.removesuffix("\n") + "\n")
         (folder / "all").write_text("".join(lines))
-        if self.files:
-            (folder / "files").mkdir()
-            for name, text in self.files.items():
-                (folder / "files" / name).write_text(text)
 
 
 @dataclass(frozen=True)
@@ -76,47 +65,91 @@ class Seen:
 
 
 class PlainShell:
-    """A container in which batches of runs are made, as the user and with the environment that a session's steps have."""
+    """Makes runs, one after the other, as the user and with the environment that a session's steps have."""
 
-    def __init__(self, container: Container, folder: Path, user: str, shell: str) -> None:
-        self._container, self._folder, self._user, self.shell = container, folder, user, shell
+    def __init__(self, folder: Path, owner: tuple[int, int], shell: str) -> None:
+        self._folder, self._owner, self.shell = folder, owner, shell
+        self._next, self._done = (os.open(folder / name, os.O_RDWR | os.O_CLOEXEC) for name in ("next", "done"))
+        self._runs = 0
 
-    def run(self, runs: Sequence[Run], env: Mapping[str, str]) -> list[Seen]:
-        """What each of them did, in order."""
-        top = self._folder / "run"
-        shutil.rmtree(top, ignore_errors=True)
-        top.mkdir()
-        names = [f"{number:05}" for number in range(len(runs))]
-        for name, run in zip(names, runs, strict=True):
-            run.write(top / name, f"/ref/run/{name}")
-        done = self._container.exec_run(
-            ["sh", "-c", _RUN_ALL, "sh", self.shell], user=self._user, environment=dict(env), workdir="/"
-        )
-        assert done.output == b"", done.output.decode(errors="replace")
-        return [self._seen(top / name) for name in names]
+    def close(self) -> None:
+        os.close(self._next)
+        os.close(self._done)
 
-    @staticmethod
-    def _seen(folder: Path) -> Seen:
-        out, err = ((folder / name).read_bytes().decode(errors="backslashreplace") for name in ("out", "err"))
-        return Seen(out, err, int((folder / "code").read_text()))
+    def run(self, run: Run) -> Seen:
+        """Make a run. Returns when its shell has ended, and everybody who held one of its streams."""
+        self._runs += 1
+        name = f"run-{self._runs}"
+        here = self._folder / name
+        here.mkdir()
+        run.write(here, f"/ref/{name}")
+        clear([self._folder / each for each in _SCRATCH])
+        for path, text in run.files.items():
+            (self._folder / "workspace" / path).write_text(text)
+            os.chown(self._folder / "workspace" / path, *self._owner)
+        try:
+            out, err = self._read(here, name)
+        finally:
+            shutil.rmtree(here)
+        return Seen(out, err, int(os.read(self._done, 100)))
+
+    def _read(self, here: Path, name: str) -> tuple[str, str]:
+        written = {}
+        for stream in ("out", "err"):
+            os.mkfifo(here / stream)
+            os.chmod(here / stream, 0o666)
+            written[os.open(here / stream, os.O_RDONLY | os.O_NONBLOCK)] = b""
+        poll = select.poll()
+        for fd in written:
+            poll.register(fd, select.POLLIN)
+        os.write(self._next, f"{name}\n".encode())
+        is_open = set(written)
+        while is_open:
+            for fd, _ in poll.poll():
+                data = os.read(fd, 1 << 16)
+                written[fd] += data
+                if not data:
+                    poll.unregister(fd)
+                    is_open.remove(fd)
+        for fd in written:
+            os.close(fd)
+        out, err = (data.decode(errors="backslashreplace") for data in written.values())
+        return out, err
+
+
+def clear(folders: list[Path]) -> None:
+    """Remove what is in them."""
+    for folder in folders:
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
 
 
 @contextmanager
-def open_plain_shell(engine: Engine, image_id: str, folder: Path, shell: str) -> Iterator[PlainShell]:
-    """`shell` is the name of the program; `folder` is where scripts and outputs lie meanwhile."""
-    uid, gid = (os.getuid() or 1000, os.getgid() or 1000)
-    mounts = [Mount("/ref", str(folder), type="bind")]
+def open_plain_shell(engine: Engine, image_id: str, folder: Path, shell: str, env: Mapping[str, str]) -> Iterator[PlainShell]:
+    """`shell` is the name of the program; `folder` is where scripts lie meanwhile."""
+    uid, gid = owner = (os.getuid() or 1000, os.getgid() or 1000)
     folder.chmod(0o755)
+    mounts = [Mount("/ref", str(folder), type="bind")]
     for name in _SCRATCH:
         (folder / name).mkdir()
-        os.chown(folder / name, uid, gid)
+        os.chown(folder / name, *owner)
         mounts.append(Mount({"home": "/home/lab"}.get(name, f"/{name}"), str(folder / name), type="bind"))
+    (folder / "empty").touch()
+    for name in ("next", "done"):
+        os.mkfifo(folder / name)
+        os.chown(folder / name, *owner)
+    plain = PlainShell(folder, owner, shell)
     container = engine.client.containers.run(
-        image_id, ["sleep", "1000000"], detach=True, network_mode="none", hostname="lab", cap_drop=["ALL"],
-        security_opt=["no-new-privileges"], mounts=mounts, remove=True,
+        image_id, ["sh", "-c", _RUNNER, "sh", shell], detach=True, network_mode="none", hostname="lab", cap_drop=["ALL"],
+        security_opt=["no-new-privileges"], mounts=mounts, remove=True, user=f"{uid}:{gid}", environment=dict(env),
         ulimits=[Ulimit(name=each.name, soft=each.soft, hard=each.hard) for each in STEP_ULIMITS], stop_signal="KILL",
+        working_dir="/workspace",
     )  # fmt: skip
     try:
-        yield PlainShell(container, folder, f"{uid}:{gid}", shell)
+        yield plain
     finally:
         container.remove(force=True)
+        plain.close()

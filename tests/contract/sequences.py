@@ -51,7 +51,7 @@ BY_HAND: tuple[tuple[str, ...], ...] = (
     ("printf 'a\\nb\\n' >in; exec 5<in", "read v <&5; echo $v", "read w <&5; echo $w"),
     ("set -x", "echo hi", "x=1", "false", "set +x", "echo done"),
     ("PS4='+$x> '; x=q; set -x", "echo a", "(echo b)"),
-    ("PS4='$(echo T) '; set -x", "echo a"),
+    ("PS4='$(echo T) '; set -x", "echo a\n"),  # dash expands it wrongly behind a last line without an end
     ("set -v\n", "echo hi\n", "set +v\n", "echo there\n"),
     ("set -e", "echo before", "false", "echo never"),
     ("set -e", "! true", "echo alive $?"),

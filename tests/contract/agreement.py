@@ -58,6 +58,7 @@ _LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?b
 _NOTHING = Seen("", "", 0)
 _SHELL = r"(?:(?:[\w./-]*/)?(?:all|[0-9]+|sh|bash|dash|busybox|ash|step)|environment|\.)"
 _NAME = re.compile(rf"(?m)^(?:{_SHELL}(?:: line [0-9]+|: [0-9]+)?: )+")
+_BUILTIN = re.compile(r"(?m)^(\w+: )line [0-9]+: ")  # busybox
 
 
 def probe_text(shell: str) -> str:
@@ -67,7 +68,7 @@ def probe_text(shell: str) -> str:
 
 def straight(text: str) -> str:
     """Without the shell's name and the line's number, which depend on where a text came from."""
-    return _NAME.sub("", text)
+    return _BUILTIN.sub(r"\1", _NAME.sub("", text))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ REFUSED = {
 }
 
 
-TAMPERED = ErrorInfo("Tampered", "something in the container made a file where only the session's shell reports")
+TAMPERED = ErrorInfo("Tampered", "something in the container made a report in the name of the session's shell")
 
 
 @dataclass(frozen=True, slots=True)

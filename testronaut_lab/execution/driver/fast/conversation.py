@@ -69,7 +69,7 @@ class Conversation:
         self._nodeid = ""
         self._gate = ""  # made for the first program that is named by exact arguments
         self._was_forked = False
-        self.was_tampered_with = False
+        self.saw_foreign_files = False
 
     def begin_anew(self, known: Known) -> None:
         """Another process is the shell now, of which this is known."""
@@ -245,7 +245,7 @@ class Conversation:
             sees_sleep=supervisor.reach.sees_sleep, tend=supervisor.tend, witness=witness,
         )  # fmt: skip
         end = exchange.run(written.data, written.nonce)
-        self.was_tampered_with = self.was_tampered_with or exchange.foreign > 0
+        self.saw_foreign_files = self.saw_foreign_files or exchange.foreign > 0
         self._writer.forget(written)
         return end
 

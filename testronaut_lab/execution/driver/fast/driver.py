@@ -31,7 +31,7 @@ from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.bystanders import SETTLE_S
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import Bounds, Command, ShellSpec
+from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, ShellSpec
 from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy, Reach, Traced
 from testronaut_lab.execution.driver.fast.conversation import FOREVER, Conversation, Sinks, Step
@@ -54,6 +54,7 @@ from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 KILL_TIMEOUT_S = 10.0
 HOLDER_WAIT_S = 0.05
 _LOOK_S = 0.001
+FOREIGN_NOTE = f"something in the container made files in {RUN_DIR}/end, where only the shell reports: they were ignored"
 ENDED_NOTE = "the shell ended in this step; the session goes on with its state from before it"
 
 
@@ -218,10 +219,11 @@ class FastDriver:
             case Stopped(why):
                 kind, gone = why, self.end_step(why.value)
             case Forged():
+                step.error = step.error or TAMPERED
                 kind, gone = ExitKind.EXITED, self.end_step("tampered")
-        if self.conversation.was_tampered_with:
-            self.conversation.was_tampered_with = False
-            step.error = step.error or TAMPERED
+        if self.conversation.saw_foreign_files:
+            self.conversation.saw_foreign_files = False
+            step.notes.append(FOREIGN_NOTE)
         return kind, None if is_refused else code, gone
 
     def _doubt(self, step: Step, gone: Gone) -> None:

@@ -45,7 +45,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Forged:
-    """Something else than the shell made a report, or so many files were made that the kernel has not told of all."""
+    """Something else than the shell made a report with the text's own nonce."""
 
     name: str
 
@@ -166,11 +166,9 @@ class Exchange:
             report = made.report(self._nonce, self._shell.pid)
             if report is not None:
                 return Told(report)
-            if self._has_met(made):
-                continue
-            self.foreign += 1
-            if self._nonce in made.name or made.stands_for_more:
+            if made.name.startswith(self._nonce):
                 return Forged(made.name)
+            self.foreign += 1
         return None
 
     def _has_met(self, made: Made) -> bool:

@@ -3,7 +3,8 @@
     NONCE,STATUS,OPTIONS[,COUNT,STATUS of each command of the last pipeline][,pNUMBER of a process …]
 
 Anything in the container may make a file there. Where the host may ask (root, Linux 5.9), fanotify tells which process made
-it, and only the shell's own counts. Elsewhere inotify tells the name alone, and the nonce decides: it is new for each text.
+it, and only the shell's own counts. Elsewhere inotify tells the name alone, and the nonce decides: it is new for each text. Who
+makes many files there slows the step that runs, and no more: when the kernel's queue of them was full, the directory is listed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_REPORT_DFID_NAME, _UNLIMITED_QUEUE, _NONBLOCK, _CLOEXEC = 0xC00, 0x10, 2, 1
+_REPORT_DFID_NAME, _NONBLOCK, _CLOEXEC = 0xC00, 2, 1
 _MARK_ADD, _MARK_ONLYDIR, _FAN_CREATE, _AT_FDCWD = 1, 8, 0x100, -100
 _IN_CREATE = 0x100
 _READ_BYTES = 64 * 1024
+_MOST_AT_ONCE = 256 * 1024  # who makes files as fast as they are read must not keep us here
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file that was made. `pid` is its maker's number out here, None where that is not told.
-
-    Without a name it stands for files that the kernel had no room to tell of.
-    """
+    """A file that was made. `pid` is its maker's number out here, None where that is not told."""
 
     name: str
     pid: int | None
-
-    @property
-    def stands_for_more(self) -> bool:
-        return not self.name
 
     def report(self, nonce: str, pid: int) -> Report | None:
         """The report of the shell `pid` on the text with this nonce; None if it is not that."""
@@ -79,23 +74,39 @@ class Reports:
         os.close(self._fd)
 
     def take(self) -> list[Made]:
-        """Those that were made since the last call, in order."""
-        try:
-            data = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return []
-        found = list(_fanotify_events(data) if self.tells_makers else _inotify_events(data))
+        """Those that were made since the last call, in order; of all that were made before this one."""
+        found: list[Made] = []
+        while len(found) <= _MOST_AT_ONCE:
+            try:
+                data = os.read(self._fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            events = list(_fanotify_events(data) if self.tells_makers else _inotify_events(data))
+            found += [made for made in events if made.name]
+            if any(not made.name for made in events):
+                found += self._all()
         for made in found:
-            with suppress(OSError):  # what somebody else made there may be anything
-                os.unlink(f"{self._directory}/{made.name}")
+            self._remove(made.name)
         return found
+
+    def _all(self) -> list[Made]:
+        """The queue was full: what is there, whoever made it."""
+        try:
+            return [Made(name, None) for name in os.listdir(self._directory)]
+        except OSError:
+            return []
+
+    def _remove(self, name: str) -> None:
+        path = f"{self._directory}/{name}"
+        try:
+            os.unlink(path)
+        except OSError:  # what somebody else made there may be anything
+            with suppress(OSError):
+                os.rmdir(path)
 
 
 def _fanotify(directory: str) -> int:
-    flags = _REPORT_DFID_NAME | _NONBLOCK | _CLOEXEC
-    fd: int = _libc.fanotify_init(flags | _UNLIMITED_QUEUE, os.O_RDONLY)
-    if fd < 0:  # only root has a queue that never overflows
-        fd = _libc.fanotify_init(flags, os.O_RDONLY)
+    fd: int = _libc.fanotify_init(_REPORT_DFID_NAME | _NONBLOCK | _CLOEXEC, os.O_RDONLY)
     if fd < 0:
         raise OSError(ctypes.get_errno(), "fanotify_init")
     mask = ctypes.c_uint64(_FAN_CREATE)

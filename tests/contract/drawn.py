@@ -1,6 +1,6 @@
 """Random sequences of steps, drawn from the words that shells and users have trouble with.
 
-Nothing in a step depends on chance or on time: jobs write nothing, or are waited for in the step that starts them.
+Nothing in a step depends on chance or on time: jobs write to no stream, and are waited for in the step that starts them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ JOBS = st.sampled_from(
     [
         "sleep 0.01 & wait $!",
         "(exit 3) & wait $!",
-        "( echo job ) & wait",
+        "( echo job >job ) & wait; cat job",
         "wait",
         ": & wait; echo $?",
         "true & p=$!; wait $p",
@@ -102,7 +102,7 @@ IN_BASH = st.one_of(
                      "PROMPT_COMMAND='echo P'", "a=(1 '2 3')", "a+=(4)", 'echo "${a[@]}"', "declare -i n=3", "n+=1",
                      "declare -A m=([k]=v)",
                      "declare -l low=ABC", "declare -n ref=x", "local q=1 2>/dev/null", "false | true | (exit 4)",
-                     'echo "$? ${PIPESTATUS[*]}"', "echo $_", "echo $BASH_SUBSHELL", "readonly _", "echo x > >(cat); wait $!",
+                     'echo "$? ${PIPESTATUS[*]}"', "echo $_", "echo $BASH_SUBSHELL", "echo x > >(cat); wait $!",
                      "cat <(echo p)", "exit() { echo myexit; }", ":() { echo colon; }", "unset -f exit :", "enable -n printf",
                      "enable printf",
                      "[[ ab =~ (a) ]]", "POSIXLY_CORRECT=1", "echo $LINENO", "(( 0 ))", "let n=5", "printf -v x %s v"]),

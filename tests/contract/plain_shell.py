@@ -17,8 +17,9 @@ from pathlib import Path
 from docker.types import Mount, Ulimit
 
 from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.security import STEP_ULIMITS
+from testronaut_lab.container.security import STEP_ULIMITS, step_tmpfs
 
+_MEMORY_BYTES = 512 * 1024 * 1024
 _SCRATCH = ("workspace", "tmp", "home")
 # A shell is the leader of a session of its own, so that `kill 0` in a text ends nobody else.
 _RUNNER = r"""
@@ -145,8 +146,8 @@ def open_plain_shell(engine: Engine, image_id: str, folder: Path, shell: str, en
     container = engine.client.containers.run(
         image_id, ["sh", "-c", _RUNNER, "sh", shell], detach=True, network_mode="none", hostname="lab", cap_drop=["ALL"],
         security_opt=["no-new-privileges"], mounts=mounts, remove=True, user=f"{uid}:{gid}", environment=dict(env),
-        ulimits=[Ulimit(name=each.name, soft=each.soft, hard=each.hard) for each in STEP_ULIMITS], stop_signal="KILL",
-        working_dir="/workspace",
+        read_only=True, tmpfs=step_tmpfs(_MEMORY_BYTES), working_dir="/workspace", stop_signal="KILL",
+        ulimits=[Ulimit(name=each.name, soft=each.soft, hard=each.hard) for each in STEP_ULIMITS],
     )  # fmt: skip
     try:
         yield plain

@@ -6,6 +6,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.execution.driver.fast.checkpoints import Traced
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 
 pytestmark = pytest.mark.engine
@@ -108,3 +109,14 @@ def test_an_error_trap_that_exits_ends_no_messenger(bash: Lab) -> None:
 def test_a_trap_is_not_traced(bash: Lab) -> None:
     bash.run("set -x; trap ': seen' DEBUG").check()
     assert bash.run("echo a").err.count("trap") == 0
+
+
+def test_a_restored_shell_that_has_another_number_says_so_where_a_step_names_it(
+    fresh: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Traced, "_set_next", lambda self, number: False)  # as for an ordinary user
+    first = fresh.out("echo $$").strip()
+    fresh.run("exit 3")
+    silent, named = fresh.run("echo on"), fresh.run("echo $$")
+    assert (silent.notes, named.out.strip()) == ((), first)
+    assert any(note.startswith(f"`$$` is {first}, as before the shell was restored") for note in named.notes)

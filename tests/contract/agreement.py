@@ -22,6 +22,7 @@ from testronaut_lab.model.result import ShellState
 _FIRST = 'probe_1="$?" probe_3="$-"\n'
 _FIRST_IN_BASH = """probe_1="$?" probe_2="$_" probe_3="$-" probe_4="${PIPESTATUS[*]}"
 if [ "$probe_2" = "$!" ]; then probe_2=job; fi
+if [ "$probe_2" = "$$" ]; then probe_2=itself; fi
 echo "last $probe_2 statuses $probe_4"
 """
 _ASK = r"""

@@ -77,7 +77,7 @@ class Reach(Protocol):
         """Make a copy of it, which waits. Raises NoCopy."""
         ...
 
-    def go_on(self, copy: Shell, ended: Shell, /) -> tuple[Shell, Shell | None]:
+    def go_on(self, copy: Shell, /) -> tuple[Shell, Shell | None]:
         """Make a shell like the copy read its program in place of the one that has ended; and the copy, if it still waits.
 
         Raises NoCopy.
@@ -108,22 +108,22 @@ class Traced:
     def copy(self, shell: Shell) -> Shell:
         return self._copy(shell, own_group=True)
 
-    def go_on(self, copy: Shell, ended: Shell) -> tuple[Shell, Shell | None]:
+    def go_on(self, copy: Shell) -> tuple[Shell, Shell | None]:
         """The new shell stays in its copy's process group, and another copy takes that one's place: a group of the shell's own
         number, in which a job goes on, would keep that number from being had back the next time.
         """
-        shell = self._numbered(copy, ended.inner)
+        shell = self._numbered(copy)
         waits = self.copy(shell)
         copy.kill()
         copy.close()
         return shell, waits
 
-    def _numbered(self, copy: Shell, number: int) -> Shell:
-        """A copy with this number, if it can be had."""
+    def _numbered(self, copy: Shell) -> Shell:
+        """A copy with the number that `$$` is in it, if that can be had."""
         for _ in range(_NUMBER_ATTEMPTS):
-            is_set = self._set_next(number)
+            is_set = self._set_next(copy.called)
             shell = self._copy(copy, own_group=False)
-            if not is_set or shell.inner == number:
+            if not is_set or shell.inner == copy.called:
                 return shell
             shell.kill()
             shell.close()
@@ -140,7 +140,7 @@ class Traced:
             raise
         finally:
             self._channel.forget(name)
-        return Shell(pid, program, is_bash=shell.is_bash)
+        return Shell(pid, program, is_bash=shell.is_bash, called=shell.called)
 
     def redirect(self, shell: Shell, targets: Mapping[int, str]) -> None:
         paths = {fd: f"{RUN_DIR}/{name}" for fd, name in targets.items()}

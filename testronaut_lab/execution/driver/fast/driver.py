@@ -32,7 +32,7 @@ from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.bystanders import SETTLE_S
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, ShellSpec
-from testronaut_lab.execution.driver.fast import ptrace
+from testronaut_lab.execution.driver.fast import ptrace, text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy, Reach, Traced
 from testronaut_lab.execution.driver.fast.conversation import FOREVER, Conversation, Sinks, Step
 from testronaut_lab.execution.driver.fast.exchange import End, Forged, Gone, Stopped, Told
@@ -175,6 +175,7 @@ class FastDriver:
         try:
             before = self._settle(step)
             self._remember_exports(command)
+            self._note_number(step)
             end = self.conversation.enter(step) or self.conversation.perform(step)
             return self._finish(step, end, before, (out, err))
         finally:
@@ -284,6 +285,12 @@ class FastDriver:
         if supervisor.newest is None or not _leaves_shell(step.command):
             self._park(step)
         return ShellState.KEPT
+
+    def _note_number(self, step: Step) -> None:
+        """A restored shell that has not the number of the first one is noted in a step that names it."""
+        shell = self.supervisor.shell
+        if shell.inner != shell.called and "$$" in text.numbers_named(step.command.run or ""):
+            step.notes.append(f"`$$` is {shell.called}, as before the shell was restored; its number is {shell.inner} now")
 
     def _note_strayed(self, step: Step) -> None:
         """Streams that the shell has sent elsewhere stay there, as in a shell; said when it begins."""

@@ -35,8 +35,8 @@ _MOST_BREAKS = 64  # of loops that there are none of, by `break` and `continue` 
 class LoopingShell(Shell):
     """A bash that sources a FIFO for each text, whole. `path` is the FIFO's, out here."""
 
-    def __init__(self, pid: int, path: str) -> None:
-        super().__init__(pid, -1, is_bash=True)
+    def __init__(self, pid: int, path: str, called: int) -> None:
+        super().__init__(pid, -1, is_bash=True, called=called)
         self._path = path
 
     def send(self, data: bytes) -> bytes:
@@ -93,23 +93,23 @@ class Forked:
         pid = self._orphan(shell, known)
         self._await(shell, nonce)
         self._quiet()
-        copy = Shell(pid, -1, is_bash=shell.is_bash)
+        copy = Shell(pid, -1, is_bash=shell.is_bash, called=shell.called)
         self._waiting[pid] = _Waiting(name, back.encode() + b"\n" + traps)
         return copy
 
-    def go_on(self, copy: Shell, _ended: Shell) -> tuple[Shell, Shell | None]:
+    def go_on(self, copy: Shell) -> tuple[Shell, Shell | None]:
         waiting = self._waiting.pop(copy.pid)
         program = self._channel.open_gate(waiting.gate)
         self._channel.forget(waiting.gate)
         if not copy.is_bash:
             os.write(program, waiting.first)
-            return Shell(copy.pid, program, is_bash=False), None
+            return Shell(copy.pid, program, is_bash=False, called=copy.called), None
         gate = f"g.{secrets.token_hex(8)}"
         self._channel.gate(gate)
         loop = f"while {NOTHING}; do \\. {RUN_DIR}/{gate}; done\n" * _MOST_BREAKS
         os.write(program, waiting.first + loop.encode())
         os.close(program)
-        return LoopingShell(copy.pid, f"{self._channel.path}/{gate}"), None
+        return LoopingShell(copy.pid, f"{self._channel.path}/{gate}", copy.called), None
 
     def redirect(self, _shell: Shell, targets: Mapping[int, str]) -> None:
         words = " ".join(f"{fd}>|{RUN_DIR}/{name}" for fd, name in targets.items() if fd < 10)

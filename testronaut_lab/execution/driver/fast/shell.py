@@ -48,12 +48,15 @@ class Held:
 
 
 class Shell:
-    """`pid` is its number out here, `program` the write end of the FIFO that it reads. Close it with `close`."""
+    """`pid` is its number out here, `inner` the one in the container, `called` what `$$` is in it: of a copy the original's
+    number. `program` is the write end of the FIFO that it reads. Close it with `close`.
+    """
 
-    def __init__(self, pid: int, program: int, *, is_bash: bool) -> None:
+    def __init__(self, pid: int, program: int, *, is_bash: bool, called: int | None = None) -> None:
         self.pid = pid
         self.is_bash = is_bash
         self.inner = inner_pid(pid)
+        self.called = self.inner if called is None else called
         self.program = program
         self._pidfd = os.pidfd_open(pid)
 
@@ -222,6 +225,11 @@ def kernel_remembers() -> bool:
         return ended_by(pidfd) is not None
     finally:
         os.close(pidfd)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process does something just now, or would if there were a processor for it."""
+    return _stat(pid)[:1] == [b"R"]
 
 
 def zombies(parent: int) -> list[int]:

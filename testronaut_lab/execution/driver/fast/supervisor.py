@@ -29,6 +29,7 @@ from testronaut_lab.execution.driver.fast.shell import (
     inner_pid,
     is_first_inside,
     kernel_remembers,
+    runs,
     zombies,
 )
 from testronaut_lab.execution.driver.fast.steps import NODEID
@@ -172,14 +173,13 @@ class Supervisor:
 
     def go_on(self, copy: Copy) -> None:
         """The shell has ended: another like the copy goes on in its place. Raises NoCopy."""
-        ended = self.shell
-        self._bury(ended)
+        self._bury(self.shell)
         if copy is not self.newest:
             before, self.newest = self.newest, self.kept.pop(copy.number)
             if before is not None:
                 self._retire(before)
         try:
-            self.shell, waits = self.reach.go_on(copy.shell, ended)
+            self.shell, waits = self.reach.go_on(copy.shell)
         except NoCopy:
             self.newest = None
             raise
@@ -262,6 +262,8 @@ class Supervisor:
         deadline = time.monotonic() + _GONE_TIMEOUT_S
         while os.path.exists(f"/proc/{ended.pid}") and time.monotonic() < deadline:
             self._channel.reap()
+            time.sleep(_LOOK_S)
+        while runs(self._keeper_pid):  # the kernel frees a number a while after it has taken the process out of /proc
             time.sleep(_LOOK_S)
         ended.close()
 

@@ -166,6 +166,8 @@ class Exchange:
             report = made.report(self._nonce, self._shell.pid)
             if report is not None:
                 return Told(report)
+            if self._has_met(made):
+                continue
             if made.name.startswith(self._nonce):
                 return Forged(made.name)
             self.foreign += 1

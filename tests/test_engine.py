@@ -102,7 +102,7 @@ def test_a_broken_docker_configuration_is_named(tmp_path: Path) -> None:
     ("url", "said", "hint"),
     [
         ("tcp://10.0.0.1:2376", "behind a network address is not supported yet", "unset DOCKER_HOST"),
-        ("ssh://me@there", "of another machine, by ssh, is not supported yet", "ssh me@there testronaut-lab run"),
+        ("ssh://me@there", "of another machine, by ssh, is not supported yet.*can run on me@there", "unset DOCKER_HOST"),
     ],
 )
 def test_a_remote_engine_is_refused_by_name_and_not_as_one_that_cannot_see_our_files(
@@ -111,7 +111,7 @@ def test_a_remote_engine_is_refused_by_name_and_not_as_one_that_cannot_see_our_f
     with pytest.raises(EngineError, match=said) as caught:
         connect({"DOCKER_HOST": url}, tmp_path)
     assert "cannot see our files" not in caught.value.message
-    assert (caught.value.hint or "").startswith(hint)
+    assert caught.value.hint == hint
 
 
 def test_a_context_of_a_remote_engine_is_left_by_docker_s_own_command(tmp_path: Path) -> None:

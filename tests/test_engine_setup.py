@@ -18,7 +18,7 @@ from testronaut_lab.container import daemon as daemon_module
 from testronaut_lab.container import engine as engine_module
 from testronaut_lab.container import process, setup
 from testronaut_lab.container.daemon import DEFAULT_SOCKET, Daemon, clear_stale, default_daemon, running
-from testronaut_lab.container.process import LineSplitter, run_logged
+from testronaut_lab.container.process import LineSplitter, as_root, run_logged
 from testronaut_lab.errors import EngineError
 
 # dockerd deletes the machine's docker0 when it is told to have no bridge, and that is the other daemon's: a network
@@ -238,13 +238,14 @@ def test_an_installation_that_fails_is_quoted_with_the_command_to_type(private_d
     fake_program(bare_machine, "apt-get", "echo E: no network; exit 100")
     with pytest.raises(EngineError, match=r"(?s)status 100.*E: no network") as caught:
         setup.up(lambda line: None, private_daemon)
-    assert "sudo apt-get install -y --no-install-recommends docker.io" in (caught.value.hint or "")
+    assert as_root("apt-get install -y --no-install-recommends docker.io") in (caught.value.hint or "")
 
 
 def test_up_without_root_names_the_command_to_type(
     private_daemon: Daemon, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "privilege", lambda: None)
+    monkeypatch.setattr(setup, "as_root", lambda command: f"sudo {command}")  # as for whoever is not root
     with pytest.raises(EngineError, match="needs root") as caught:
         setup.up(lambda line: None, private_daemon)
     assert (caught.value.hint or "").startswith("sudo apt-get update && sudo apt-get install")
@@ -318,3 +319,9 @@ def test_sudo_is_used_only_where_it_asks_no_password(monkeypatch: pytest.MonkeyP
     assert process.privilege() == ("sudo", "-n")
     fake_program(tmp_path, "sudo", "exit 1")
     assert process.privilege() is None
+
+
+@pytest.mark.parametrize(("euid", "typed"), [(0, "apt-get update"), (1000, "sudo apt-get update")])
+def test_root_is_not_told_to_use_sudo(monkeypatch: pytest.MonkeyPatch, euid: int, typed: str) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: euid)
+    assert as_root("apt-get update") == typed

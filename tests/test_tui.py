@@ -375,3 +375,11 @@ async def test_a_fifth_undo_says_that_no_more_can_be_undone(board: Dashboard) ->
     await board.pilot.press("escape")
     await board.run("echo $v")
     assert board.text("stdout") == "0"
+
+
+@pytest.mark.engine
+async def test_a_choice_that_arrives_while_the_screen_is_taken_down_paints_nothing(tmp_path: Path) -> None:
+    with Session(IMAGE, root=tmp_path) as session:
+        async with dashboard(session) as shown:
+            await shown.ready()
+        shown.app._chosen()  # the event waited in the queue

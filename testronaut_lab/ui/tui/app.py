@@ -230,7 +230,8 @@ class LabApp(App[LabError]):
 
     @on(OptionList.OptionHighlighted)
     def _chosen(self) -> None:
-        self._paint()
+        if self.is_running:
+            self._paint()
 
     @on(OptionList.OptionSelected)
     def _taken(self) -> None:
@@ -282,7 +283,7 @@ class LabApp(App[LabError]):
 
     def _tick(self) -> None:
         if not self.is_running:
-            return  # the timer still fires while the screen is being taken down
+            return  # the timer still fires, and events still arrive, while the screen is being taken down
         if self._dirty or self.view.running:
             self._dirty = False
             self._paint()

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from enginecells import ROOT
+from figures import SHOWN
 
 FILE = ROOT / "docs" / "engines.json"
 PAGE = ROOT / "docs" / "engines.md"
 BEGIN, END = "<!-- made by `make engines`: begin -->", "<!-- made by `make engines`: end -->"
-_FIGURES = (("start", "start", 1, "s"), ("end", "end", 1, "s"), ("step", "step", 1000, "ms"), ("late", "timeout", 1000, "ms"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def markdown(rows: Iterable[Row]) -> str:
         skipped = sum(row.skipped.values())
         tests = f"`{row.chosen}`" if row.chosen else "all"
         lines.append(f"| {row.engine} | {row.cgroup} | {row.user} | {tests} | {row.passed} | {len(row.failed)} | {skipped} |")
-    heads = [f"{head}, {unit}" for _, head, _, unit in _FIGURES]
-    lines += ["", f"| engine | user | {' | '.join(heads)} | `docker run --rm`, s |", f"|---|---|{'---:|' * (len(heads) + 1)}"]
+    heads = [f"{said}, {unit}" for said, _, unit in SHOWN.values()]
+    lines += ["", f"| engine | user | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
     for row in (row for row in rows if row.figures):
-        cells = [f"{row.figures[name] * factor:.2f}" for name, _, factor, _ in _FIGURES]
-        lines.append(f"| {row.engine} | {row.user} | {' | '.join(cells)} | {row.figures['run']:.2f} |")
+        cells = [f"{row.figures[name] * factor:.2f}" for name, (_, factor, _) in SHOWN.items()]
+        lines.append(f"| {row.engine} | {row.user} | {' | '.join(cells)} |")
     for title, what in (("Skipped", _skipped(rows)), ("Failed", _failed(rows))):
         if what:
             lines += ["", f"{title}:", "", *what]

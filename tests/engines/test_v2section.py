@@ -12,7 +12,7 @@ OUTCOME = Outcome(
     machine=("6.1", "systemd 257", "26.1", "2 systemd", "cpu io memory pids"),
     cells=(("limits", 3, 1, 0),),
     failed=("test_limits::test_x",),
-    figures={"a step, ms": 1.234},
+    figures={"start": 1.0, "end": 0.5, "step": 0.001234, "late": 0.0, "run": 2.0},
 )
 
 

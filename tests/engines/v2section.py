@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from figures import SHOWN
 from junitparser import Error as Broken
 from junitparser import Failure, JUnitXml, Skipped
 
@@ -104,9 +105,9 @@ def section(outcome: Outcome) -> str:
         "",
         *(f"Failed: `{test}`." for test in outcome.failed),
         *([""] if outcome.failed else []),
-        "| figure, median of three (a step: of twenty) | |",
+        "| figure, a median | |",
         "|---|---:|",
-        *(f"| {name} | {value:.2f} |" for name, value in outcome.figures.items()),
+        *(f"| {said}, {unit} | {outcome.figures[name] * factor:.2f} |" for name, (said, factor, unit) in SHOWN.items()),
     ]
     return f"{HEADING}\n\n{BEGIN}\n" + "\n".join(lines) + f"\n{END}\n"
 

@@ -52,6 +52,16 @@ def test_steps_of_a_slow_engine_end_as_on_a_fast_one(slow: Lab) -> None:
 
 
 @pytest.mark.engine
+def test_what_a_slow_engine_takes_for_a_plainly_driven_step_is_not_the_steps_time(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("TESTRONAUT_LAB_DRIVER", "plain")
+    slow: Lab = request.getfixturevalue("slow")
+    assert told(slow.run("echo go", timeout_s=0.5)) == (ExitKind.EXITED, 0, "go\n", ShellState.KEPT, "")
+    assert told(slow.run("echo go; sleep 300", timeout_s=0.5)) == (ExitKind.TIMEOUT, None, "go\n", ShellState.RESTORED, "")
+
+
+@pytest.mark.engine
 def test_every_shell_killed_on_a_slow_engine_is_no_lost_session(slow: Lab) -> None:
     assert slow.run("export kept=1").ok
     assert slow.run("sh -c 'kill -9 -1'").exit.code == 137

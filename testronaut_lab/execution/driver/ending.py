@@ -1,7 +1,9 @@
-"""Where the output of an exec ends: its shell writes a secret mark as the last thing to each stream, the host looks for it.
+"""Where the output of an exec begins and ends, told by secret marks that its shell writes and the host looks for.
 
-With the mark everything before it is there, however long the engine keeps the stream open for a process left behind; an end
-without it is a cut. The mark is 128 random bits that the step's own processes are never given.
+The first mark comes on stdout before the step's own shell starts: from there on the step's time counts, and not from when the
+engine was asked, which may take long to start anything. The last mark is the last thing on each stream. With it everything before
+it is there, however long the engine keeps the stream open for a process left behind; an end without it is a cut. Both are 128
+random bits that the step's own processes are never given.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from enum import Enum
 from typing import Protocol
 
 from testronaut_lab.container.protocol import Attached
+from testronaut_lab.errors import EngineError
 from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.result import ExitKind
 
@@ -45,11 +48,15 @@ class Words:
 
 
 class MarkedStream:
-    """Feeds a sink what comes before the mark, and keeps what comes after it until it is taken."""
+    """Feeds a sink what comes before the mark, and keeps what comes after it until it is taken.
 
-    def __init__(self, sink: Sink, mark: bytes) -> None:
+    The mark of the `beginning`, if there is one to come, is left out; what comes before it the engine says.
+    """
+
+    def __init__(self, sink: Sink, mark: bytes, beginning: bytes = b"") -> None:
         self.sink = sink
         self.is_marked = False
+        self._beginning = beginning
         self._late = b""
         self._mark = mark
         self._held = b""
@@ -58,14 +65,14 @@ class MarkedStream:
         if self.is_marked:
             self._late += data
             return
-        data = self._held + data
+        data = self._without_beginning(self._held + data)
         at = data.find(self._mark)
         if at >= 0:
             self.is_marked = True
             self._late += data[at + len(self._mark) :]
             self._held, data = b"", data[:at]
         else:
-            keep = self._beginning(data)
+            keep = max(_beginning_of(mark, data) for mark in (self._mark, self._beginning) if mark)
             self._held, data = data[len(data) - keep :], data[: len(data) - keep]
         if data:
             self.sink.feed(data)
@@ -81,14 +88,26 @@ class MarkedStream:
         taken, self._late = self._late, b""
         return taken
 
-    def _beginning(self, data: bytes) -> int:
-        """How many of the last bytes may be the mark's first."""
-        at = data.find(self._mark[:1], max(0, len(data) - len(self._mark) + 1))
-        while at >= 0:
-            if self._mark.startswith(data[at:]):
-                return len(data) - at
-            at = data.find(self._mark[:1], at + 1)
-        return 0
+    @property
+    def has_begun(self) -> bool:
+        return not self._beginning
+
+    def _without_beginning(self, data: bytes) -> bytes:
+        if not self._beginning or self._beginning not in data:
+            return data
+        before, _, after = data.partition(self._beginning)
+        self._beginning = b""
+        return before + after
+
+
+def _beginning_of(mark: bytes, data: bytes) -> int:
+    """How many of the last bytes may be the mark's first."""
+    at = data.find(mark[:1], max(0, len(data) - len(mark) + 1))
+    while at >= 0:
+        if mark.startswith(data[at:]):
+            return len(data) - at
+        at = data.find(mark[:1], at + 1)
+    return 0
 
 
 class ExecWatch:
@@ -98,17 +117,29 @@ class ExecWatch:
         self._attached = attached
         self._wake = wake
         self._streams = streams
+        self._asked = time.monotonic()
+        self._begun: float | None = None
         self.is_closed = False
 
-    def until_over(self, bounds: Bounds, started: float) -> Ending | ExitKind:
-        """Wait for the end or a reason to make one. `started` is on the monotonic clock. Raises EngineError for a torn frame."""
-        deadline = started + bounds.timeout_s
-        next_check = started + CHECK_EVERY_S
+    @property
+    def duration_s(self) -> float:
+        """How long the step has run; of one that never began, how long it was waited for."""
+        return time.monotonic() - (self._asked if self._begun is None else self._begun)
+
+    def until_over(self, bounds: Bounds, start_timeout_s: float) -> Ending | ExitKind:
+        """Wait for the end or a reason to make one.
+
+        Raises EngineError for a torn frame, and where the engine does not start the step within that time.
+        """
+        next_check = self._asked + CHECK_EVERY_S
         while True:
             if (ending := self._read()) is not None:
                 return ending
             now = time.monotonic()
+            deadline = self._asked + start_timeout_s if self._begun is None else self._begun + bounds.timeout_s
             if now >= deadline:
+                if self._begun is None:
+                    raise EngineError(f"the engine did not start a step within {start_timeout_s:g} s")
                 return ExitKind.TIMEOUT
             if now >= next_check:
                 next_check = now + CHECK_EVERY_S
@@ -153,6 +184,8 @@ class ExecWatch:
                 self._streams[0 if number == 1 else 1].feed(data)
         except EOFError:
             self.is_closed = True
+        if self._begun is None and all(stream.has_begun for stream in self._streams):
+            self._begun = time.monotonic()
         if all(stream.is_marked for stream in self._streams):
             return Ending.MARKED
         return Ending.CLOSED if self.is_closed else None

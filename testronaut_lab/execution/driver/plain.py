@@ -6,10 +6,11 @@ carry functions, unexported variables, aliases, traps, positional parameters, op
 the shell's knowledge of its jobs; a step that made some of these has a note that names them, as far as the shell can be
 asked (a function is found by its definition in the step's text; bash tells all). `$$` is another number in each step.
 
-A step's output are the exec's own frames, up to a mark (`ending.py`). The engine reads for 2 s after an exec's end what a
-process left behind writes and drops the rest: both streams are `open` then, and the step has a note. Some engines (Podman)
-end the streams with the exec's first process: whether one that is left behind would still write cannot be known there, so that
-both streams are `open` after every step that left one, with a note. What the shells report
+A step's output are the exec's own frames, up to a mark (`ending.py`); its time begins with another one, and has run out only
+where the step's shell has not ended by then. The engine reads for 2 s after an exec's end what a process left behind writes and
+drops the rest: both streams are `open` then, and the step has a note. Some engines (Podman) end the streams with the exec's first
+process: whether one that is left behind would still write cannot be known there, so that both streams are `open` after every step
+that left one, with a note. What the shells report
 goes to /run/lab.state, a file on the container's own /run that root makes and reads by the watchdog: steps can write to it,
 which makes them an error, but not read, replace or remove it (one that runs as root can). Files reach the step by the
 read-only run directory. Only the two shells know their nonces, which come by the exec's stdin.
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +31,7 @@ from testronaut_lab.execution.driver import plainscript
 from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import Bounds, Command, ShellSpec, quote
-from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Words
+from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Sink, Words
 from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
 from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.held import HeldStreams
@@ -65,6 +65,9 @@ class _Nonces:
     @property
     def mark(self) -> bytes:
         return f"@{self.leader}.".encode()
+
+    def streams(self, out: Sink, err: Sink) -> tuple[MarkedStream, MarkedStream]:
+        return MarkedStream(out, self.mark, f"@{self.leader}(".encode()), MarkedStream(err, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ class PlainDriver:
         self._channel.put("empty", b"")
         nonces = self._prepare(FIRST)
         words = Words()
-        streams = (MarkedStream(words, nonces.mark), MarkedStream(words, nonces.mark))
+        streams = nonces.streams(words, words)
         watch = self._begin(FIRST, nonces, streams)
-        ending = watch.until_over(Bounds(_START_TIMEOUT_S, output_limit=False), time.monotonic())
+        ending = watch.until_over(Bounds(_START_TIMEOUT_S, output_limit=False), self._start_timeout_s)
         watch.close()
         self._fresh = self._statement(nonces)
         self._can_catch = words.said == CATCHES
@@ -136,28 +139,31 @@ class PlainDriver:
         self._held.read(None)
         self._guard.toll.count_from_here()
         self._forget_interrupt()
-        started = time.monotonic()
         nonces = self._prepare(command)
-        streams = (MarkedStream(out, nonces.mark), MarkedStream(err, nonces.mark))
+        streams = nonces.streams(out, err)
         watch = self._begin(command, nonces, streams)
         try:
             with ExitStack() as undo:
                 undo.callback(watch.close)
                 for stream in streams:
                     undo.callback(stream.flush)
-                over = self._conclude(watch, bounds, started, nonces)
+                over = self._conclude(watch, bounds, nonces)
                 undo.pop_all()
         except SessionLost:
             raise
         except EngineError as error:
             self._container_must_run(error)
             raise
-        duration_s = time.monotonic() - started
+        duration_s = watch.duration_s
         try:
             return self._end(command, over, watch, streams, (out, err), duration_s)
         finally:
             self._put_away(watch, streams, command.nodeid)
             self._held.read(command.nodeid)
+
+    @property
+    def _start_timeout_s(self) -> float:
+        return self._container.patience_s(_START_TIMEOUT_S)
 
     def _forget_interrupt(self) -> None:
         try:
@@ -196,8 +202,12 @@ class PlainDriver:
             pass  # a shell that did not start has closed its stdin; what it said is still to be read
         return watch
 
-    def _conclude(self, watch: ExecWatch, bounds: Bounds, started: float, nonces: _Nonces) -> _Over:
-        ending = watch.until_over(bounds, started)
+    def _conclude(self, watch: ExecWatch, bounds: Bounds, nonces: _Nonces) -> _Over:
+        ending = watch.until_over(bounds, self._start_timeout_s)
+        if ending is ExitKind.TIMEOUT and self._statement(nonces).code is not None:
+            # it has ended in time: the engine is late with its output
+            later = bounds.timeout_s + self._container.patience_s(_START_TIMEOUT_S)
+            ending = watch.until_over(replace(bounds, timeout_s=later), self._start_timeout_s)
         if isinstance(ending, ExitKind):
             self._guard.sweep()
             watch.until_closed(KILL_TIMEOUT_S)

@@ -40,6 +40,7 @@ def leader(shell: str, *, can_catch: bool) -> list[str]:
         # runc has at times left an exec with its own limit instead of the container's
         f"ulimit -S -n {_OPEN_FILES} 2>/dev/null; trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
         f"IFS= read -r k; IFS=' ' read -r p x </proc/self/stat; printf '@%s L %s\\n' \"$k\" \"$p\" >|{STATE_FILE}; "
+        "printf '@%s(' \"$k\" >&3; "
         f"( exec {shell} -c {quote(child)} {shell} >&3 2>&4 3>&- 4>&- ); s=$?; "
         f'printf \'@%s X %s\\n\' "$k" "$s" >>{STATE_FILE}; printf \'@%s.\' "$k" >&3; printf \'@%s.\' "$k" >&4; exit "$s"'
     )

@@ -20,8 +20,16 @@ PLAN = """\
 version: 1
 image: debian:bookworm-slim
 steps:
-  - {run: "export x=carried; echo on >out", expect: {changes: {added: [out]}}}
+  - {run: "export x=carried; y=too; echo on >out", expect: {changes: {added: [out]}}}
   - {run: "echo $x; cat out", expect: {stdout: "carried\\non\\n"}}
+"""
+# What only a shell that lives on has.
+SHELL = """\
+  - {run: "greet() { echo $y; }; sleep 300 &", expect: {stdout: ""}}
+  - {run: "greet; kill $!", expect: {stdout: "too\\n"}}
+  - {run: "sleep 300", timeout: 500ms, expect: {exit: timeout}}
+  - {run: "greet; exit 3", expect: {stdout: "too\\n", exit: 3}}
+  - {run: "greet", expect: {stdout: "too\\n"}}
 """
 TOOL = """\
 version: 1
@@ -88,10 +96,11 @@ def test_an_installation_in_such_a_job_says_the_same(make_job: MakeJob, project:
     assert (said.status, "the engine cannot see our files" in said.out) == (ExitStatus.ENGINE, True)
 
 
-def test_a_job_that_shares_a_folder_runs_plans_with_the_plain_driver(make_job: MakeJob, tmp_path: Path) -> None:
-    job = make_job(tmp_path / "shared")
-    said = job.run(*ARGV[1:], "run")
-    assert (said.status, "driver plain" in said.out) == (ExitStatus.OK, True)
+def test_a_job_that_shares_a_folder_runs_plans_with_the_fast_driver(make_job: MakeJob, project: Path, tmp_path: Path) -> None:
+    with (project / "a.lab.yaml").open("a") as plan:
+        plan.write(SHELL)
+    said = make_job(tmp_path / "shared").run(*ARGV[1:], "run")
+    assert (said.status, "driver fast" in said.out) == (ExitStatus.OK, True), said
     assert [path.name for path in (tmp_path / "shared").iterdir()] == [".folder"]
 
 

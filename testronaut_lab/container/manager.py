@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -134,6 +135,9 @@ def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContain
     try:
         return _started(engine, spec)
     except EngineError:
+        bare = replace(spec, capabilities=tuple(each for each in spec.capabilities if each not in security.LOOK_CAPABILITIES))
+        if bare != spec:  # an engine in a container may not have that itself
+            return start_step_container(engine, bare)
         lacking = lacking_limits(engine)
         if not lacking:
             raise

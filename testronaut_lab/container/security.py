@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 NO_CAPABILITIES = ("ALL",)
 STEP_CAPABILITIES = ("KILL",)
+# For root, to look at the folders and open files of a step's processes where the host has another process table than the engine.
+LOOK_CAPABILITIES = ("DAC_READ_SEARCH", "SYS_PTRACE")
 SECURITY_OPTIONS = ("no-new-privileges",)
 
 # Root file system is read-only by default; these are writable, small, not captured, and said so.

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.faults import translated
-from testronaut_lab.container.security import STEP_CAPABILITIES
+from testronaut_lab.container.security import LOOK_CAPABILITIES, STEP_CAPABILITIES
 from testronaut_lab.errors import EngineError, UsageError
 
 LAB_UID = 1000
 
 _ROOTLESS = "name=rootless"
 _INITIAL_NAMESPACE = ["0", "0", "4294967295"]
+_FIRST_PROCESS_TABLE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel
 
 
 class CallerInside(Enum):
@@ -61,9 +62,11 @@ class StepUser:
         uid, gid = caller or LAB_UID, os.getgid() or LAB_UID
         match inside:
             case CallerInside.ITSELF:
-                return cls(uid, gid, "lab", "/home/lab", owner=None if caller else (uid, gid))
+                owner = None if caller else (uid, gid)
+                return cls(uid, gid, "lab", "/home/lab", owner=owner, capabilities=_of_root_inside())
             case CallerInside.ANY_ID:
-                return cls(uid, gid, "lab", "/home/lab", user_namespace=f"keep-id:uid={uid},gid={gid}")
+                keep = f"keep-id:uid={uid},gid={gid}"
+                return cls(uid, gid, "lab", "/home/lab", user_namespace=keep, capabilities=_of_root_inside())
             case CallerInside.ROOT:
                 # no CAP_KILL for the watchdog: it is the same user
                 return cls(0, 0, "lab", "/home/lab", capabilities=())
@@ -71,6 +74,18 @@ class StepUser:
     @property
     def spec(self) -> str:
         return f"{self.uid}:{self.gid}"
+
+
+def _of_root_inside() -> tuple[str, ...]:
+    """Where this process is in a container itself, the watchdog has to look at the session's processes for it."""
+    return STEP_CAPABILITIES if _sees_all_processes() else STEP_CAPABILITIES + LOOK_CAPABILITIES
+
+
+def _sees_all_processes() -> bool:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PROCESS_TABLE
+    except OSError:
+        return False
 
 
 def caller_inside(engine: Engine) -> CallerInside:

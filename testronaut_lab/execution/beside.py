@@ -16,7 +16,7 @@ from testronaut_lab.execution.background import STOP_GRACE_S, BackgroundPrograms
 from testronaut_lab.execution.context import SessionPlace, StepRequest
 from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.fast.processes import Meter
+from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.execution.placing import Placer
 from testronaut_lab.execution.terminal import Terminals
 from testronaut_lab.model.result import Captured, ExitKind, Mismatch, ShellState, Status, StepResult

@@ -28,9 +28,9 @@ from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
 from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.protocol import Driver
+from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.placing import Placer

@@ -19,8 +19,7 @@ from testronaut_lab.container.protocol import AttachedTerminal, Container
 from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
 from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.fast.processes import Meter
-from testronaut_lab.execution.driver.toll import Toll
+from testronaut_lab.execution.driver.toll import Meter, Toll
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,

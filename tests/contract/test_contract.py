@@ -10,19 +10,22 @@ from behaviours import BEHAVIOURS, Do
 from conftest import SHELLS
 from harness import Lab, open_lab
 
+from testronaut_lab.container import stepuser
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.context import StepRequest
-from testronaut_lab.execution.driver.fast import ptrace, supervisor
+from testronaut_lab.execution.driver.fast import inside, ptrace
+from testronaut_lab.execution.driver.fast import shell as host
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.model.result import ExitKind, StepResult
 from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 
-# forked: the fast driver where the kernel does not let the host trace the shell
-DRIVERS = ("fast", "forked", "plain")
+# forked: the fast driver where the kernel does not let the host trace the shell; inside: where the host has another process table
+DRIVERS = ("fast", "forked", "inside", "plain")
 # What a bash that was forked and goes on does not keep: it noted it, see driver/fast/forked.py.
-LIMITS = {("forked", "bash"): ("the option -e carries on and ends the step", "the option -x traces the step and nothing else")}
+_BASH = ("the option -e carries on and ends the step", "the option -x traces the step and nothing else")
+LIMITS = {("forked", "bash"): _BASH, ("inside", "bash"): _BASH}
 EVERYWHERE = [f"{driver}-{shell}" for driver in DRIVERS for shell in SHELLS]
 
 
@@ -35,7 +38,10 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         patch.setenv("TESTRONAUT_LAB_DRIVER", "plain" if driver == "plain" else "fast")
         if driver == "forked":
             patch.setattr(ptrace, "is_supported", lambda: False)
-            patch.setattr(supervisor, "kernel_remembers", lambda: False)
+            patch.setattr(host, "kernel_remembers", lambda: False)
+        if driver == "inside":
+            patch.setattr(inside, "is_first_inside", lambda _pid: False)
+            patch.setattr(stepuser, "_sees_all_processes", lambda: False)
         settings = SessionSettings(shell="bash" if shell == "bash" else "sh")
         with open_lab(image_id, tmp_path_factory.mktemp("blobs"), settings) as opened:
             yield opened
@@ -97,7 +103,11 @@ def test_there_are_at_least_60_behaviours() -> None:
 
 def test_the_session_has_the_driver_that_was_asked_for(lab: Lab, driver: str) -> None:
     found = lab.session._driver
-    assert (found.copies if isinstance(found, FastDriver) and driver == "forked" else found.name) == driver
+    if not isinstance(found, FastDriver):
+        assert found.name == driver
+    else:
+        assert found.table.is_the_hosts == (driver != "inside")
+        assert found.copies == ("traced" if driver == "fast" else "forked")
 
 
 def test_a_large_output_is_whole(lab: Lab) -> None:

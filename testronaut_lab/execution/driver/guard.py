@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import EngineError
-from testronaut_lab.execution.driver.watchdog import Process, Watchdog, WatchdogLost
+from testronaut_lab.execution.driver.watchdog import Descriptor, Process, Watchdog, WatchdogLost
 
 # How much longer a second watchdog may take for an answer than the first, which was late on a line that may only be slow.
 _SECOND_PATIENCE = 5.0
@@ -68,6 +68,35 @@ class Guard:
     def give(self, path: str) -> bytes:
         """See `Watchdog.give`."""
         return self._ask(lambda watchdog: watchdog.give(path))
+
+    def runs(self, pid: int) -> bool:
+        """See `Watchdog.runs`."""
+        return self._ask(lambda watchdog: watchdog.runs(pid))
+
+    def zombies(self) -> list[int]:
+        """See `Watchdog.zombies`."""
+        return self._ask(lambda watchdog: watchdog.zombies())
+
+    def others(self, ours: Iterable[int]) -> list[int]:
+        """See `Watchdog.others`."""
+        known = frozenset(ours)
+        return self._ask(lambda watchdog: watchdog.others(known))
+
+    def descriptors(self, pid: int) -> list[Descriptor]:
+        """See `Watchdog.descriptors`."""
+        return self._ask(lambda watchdog: watchdog.descriptors(pid))
+
+    def directory(self, pid: int) -> bytes | None:
+        """See `Watchdog.directory`."""
+        return self._ask(lambda watchdog: watchdog.directory(pid))
+
+    def is_in(self, pid: int, directory: str) -> bool:
+        """See `Watchdog.is_in`."""
+        return self._ask(lambda watchdog: watchdog.is_in(pid, directory))
+
+    def file_number(self, path: str) -> tuple[int, int] | None:
+        """See `Watchdog.file_number`."""
+        return self._ask(lambda watchdog: watchdog.file_number(path))
 
     def _ask(self, question: Callable[[Watchdog], _T]) -> _T:
         try:

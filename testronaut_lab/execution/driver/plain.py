@@ -33,7 +33,6 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import Bounds, Command, ShellSpec, quote
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Sink, Words
 from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
-from testronaut_lab.execution.driver.fast.processes import Meter
 from testronaut_lab.execution.driver.held import HeldStreams
 from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
@@ -49,6 +48,7 @@ from testronaut_lab.execution.driver.plainscript import (
 )
 from testronaut_lab.execution.driver.statement import Statement, read_statement
 from testronaut_lab.execution.driver.surroundings import Surroundings
+from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 _HELD_WAIT_S = 1.0

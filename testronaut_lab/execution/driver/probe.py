@@ -50,7 +50,7 @@ def forced(environ: Mapping[str, str]) -> str | None:
 
 
 def start_fast_or_plain(fast: Driver, plain: Callable[[], Driver], look: Callable[[], Sharing], container: Container) -> Driver:
-    """Start the fast driver, or, where the engine shares no FIFOs or no process table with us, the plain one.
+    """Start the fast driver, or, where the engine shares no FIFOs with us or nobody sees the processes, the plain one.
 
     Raises FilesUnseen where it shares nothing, and what the fast driver's start raised where it should have worked. No driver
     is left open then.

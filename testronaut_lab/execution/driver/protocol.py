@@ -14,7 +14,7 @@ from testronaut_lab.execution.driver.outcome import ShellEnd
 
 
 class ProcessesUnseen(SessionLost):
-    """The container's processes are not in this machine's /proc, or not for this user; only the plain driver can do without."""
+    """Nobody lets us see the container's processes, from here or from within; only the plain driver can do without."""
 
 
 class Driver(Protocol):

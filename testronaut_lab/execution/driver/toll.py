@@ -18,6 +18,14 @@ class Counters(Protocol):
     def oom_kills(self) -> int | None: ...
 
 
+class Meter(Counters, Protocol):
+    """The same, and the processes; None where they cannot be read."""
+
+    def processes(self) -> int | None: ...
+    def pids(self) -> frozenset[int] | None: ...
+    def host_pids(self) -> frozenset[int] | None: ...
+
+
 class Toll:
     """Counts from `count_from_here` on."""
 

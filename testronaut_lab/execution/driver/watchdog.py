@@ -36,6 +36,21 @@ class Process:
         return self.state not in "ZX"
 
 
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One of a process. `kind`: p pipe or FIFO, s socket, c character device, f file or directory, o anything else.
+
+    `mount` and `file` are numbers, the first of the container.
+    """
+
+    fd: int
+    kind: str
+    flags: int
+    mount: int
+    file: int
+    is_locked: bool
+
+
 class WatchdogLost(Exception):
     """It ended or does not answer: the container is gone, paused, or somebody with root's powers killed it."""
 
@@ -93,6 +108,48 @@ class Watchdog:
         """Make a file that every process in the container can write and only root can read. Raises WatchdogLost."""
         self._send(f"n {path}\n")
         self._answer("N")
+
+    def runs(self, pid: int) -> bool:
+        """Whether a process has not ended. Raises WatchdogLost."""
+        self._send(f"e {pid}\n")
+        return self._answer("N")[-1] == "N 1"
+
+    def zombies(self) -> list[int]:
+        """The keeper's children that have ended and that it has not waited for. Raises WatchdogLost."""
+        self._send("z\n")
+        return [int(word) for word in self._answer("N")[-1].split()[1:]]
+
+    def others(self, ours: Iterable[int]) -> list[int]:
+        """All but these, the keeper and itself; some may have ended and wait to be waited for. Raises WatchdogLost."""
+        self._send(f"o {' '.join(map(str, ours))}\n")
+        return [int(word) for word in self._answer("N")[-1].split()[1:]]
+
+    def descriptors(self, pid: int) -> list[Descriptor]:
+        """What a process holds open; nothing of one that is gone or may not be looked at. Raises WatchdogLost."""
+        self._send(f"f {pid}\n")
+        words = [line.split(" ") for line in self._answer("E")[:-1]]
+        return [
+            Descriptor(int(fd), kind, int(flags, 8), int(mount), int(file), lock == "1")
+            for _, fd, kind, flags, mount, file, lock in (each for each in words if len(each) == 7)
+            if flags and mount and file
+        ]
+
+    def directory(self, pid: int) -> bytes | None:
+        """A process's directory; None for one that is gone, or whose directory is. Raises WatchdogLost."""
+        self._send(f"c {pid}\n")
+        lines = self._lines("E", _ANSWER_S)[:-1]
+        return b"\n".join(line[1:] for line in lines) or None
+
+    def is_in(self, pid: int, directory: str) -> bool:
+        """Whether a process is in this directory, whose name has no newline. Raises WatchdogLost."""
+        self._send(f"d {pid} {directory}\n")
+        return self._answer("N")[-1] == "N 1"
+
+    def file_number(self, path: str) -> tuple[int, int] | None:
+        """The number of a file's mount in the container and its own; None where the kernel does not tell. Raises WatchdogLost."""
+        self._send(f"i {path}\n")
+        words = self._answer("N")[-1].split()
+        return (int(words[1]), int(words[2])) if len(words) == 3 else None
 
     def give(self, path: str) -> bytes:
         """What is in a file in the container, NUL bytes left out. Raises WatchdogLost."""

@@ -1,7 +1,10 @@
 # Runs as root beside the keeper, with builtins only: it must work when not one more process can be started.
 # Commands on stdin: `l` lists processes, `x PID... sSESSION...` kills all but PID 1, itself and those named, `k PID...` kills
 # those named, `s SIGNAL PID...` sends a signal (to a group, if the number is negative), `p HEX` asks whether a TCP port is
-# listened on, `n FILE` makes a file that steps can write, `g FILE` gives what is in it. Answers on stdout; `k` has none.
+# listened on, `n FILE` makes a file that steps can write, `g FILE` gives what is in it. For a host with another process table:
+# `e PID` asks whether a process runs, `z` tells PID 1's children that do not, `o PID...` all processes but those, PID 1 and itself,
+# `f PID` lists what one holds open, `c PID` gives its directory, `d PID DIR` asks whether it is that one, `i FILE` tells what a file
+# is. Answers on stdout; `k` has none.
 
 read_stat() { # PID: state, parent, session in $st, $pp, $se, name in $nm; fails when it is gone
   st= pp= nm= se=
@@ -85,6 +88,59 @@ give() { # a file's lines
   echo E
 }
 
+runs() { # PID: one that has ended has no program
+  if [ -e "/proc/$1/exe" ]; then echo "N 1"; else echo "N 0"; fi
+}
+
+zombies() {
+  l= found=
+  IFS= read -r l </proc/1/task/1/children
+  IFS=' '
+  for p in $l; do [ -e "/proc/$p/exe" ] || found="$found $p"; done
+  echo "N$found"
+}
+
+others() { # PID...
+  keep=" 1 $self $* " found=
+  for d in /proc/[0-9]*; do
+    case $keep in *" ${d#/proc/} "*) ;; *) found="$found ${d#/proc/}" ;; esac
+  done
+  echo "N$found"
+}
+
+is_file() { # FILE: the mount and the number of the file in $mn and $in
+  mn= in=
+  { while read -r a b; do case $a in mnt_id:) mn=$b ;; ino:) in=$b ;; esac; done </proc/self/fdinfo/8; } 8<"$1"
+}
+
+# Of each descriptor: its number, pipe, socket, character device or other, flags, mount, number of the file, whether it has a lock.
+descriptors() { # PID
+  for d in /proc/$1/fd/*; do
+    [ -L "$d" ] || continue
+    k=o fl= mn= in= lo=0
+    if [ -p "$d" ]; then k=p; elif [ -S "$d" ]; then k=s; elif [ -c "$d" ]; then k=c; elif [ -f "$d" ] || [ -d "$d" ]; then k=f; fi
+    while IFS=' 	' read -r a b; do
+      case $a in flags:) fl=$b ;; mnt_id:) mn=$b ;; ino:) in=$b ;; lock:) lo=1 ;; esac
+    done <"/proc/$1/fdinfo/${d##*/}"
+    echo "D ${d##*/} $k $fl $mn $in $lo"
+  done 2>/dev/null
+  echo E
+}
+
+directory() { # PID: no lines for one that is gone, or whose directory is
+  { cd -P "/proc/$1/cwd" && l=$PWD && [ -n "$l" ] && [ . -ef "$l" ] || l=; } 2>/dev/null
+  cd /
+  while [ -n "$l" ]; do
+    printf 'G%s\n' "${l%%"$nl"*}"
+    case $l in *"$nl"*) l=${l#*"$nl"} ;; *) break ;; esac
+  done
+  echo E
+}
+
+is_in() { # PID DIR
+  if [ "/proc/$1/cwd" -ef "$2" ]; then echo "N 1"; else echo "N 0"; fi
+}
+
 send() { # the signal, the pids; one that is gone is fine
   g=$1
   shift
@@ -102,6 +158,8 @@ listens() { # the port in four hex digits
   echo "N 0"
 }
 
+nl='
+'
 IFS=' ' read -r self rest </proc/self/stat
 echo "R $self"
 while IFS= read -r line; do
@@ -111,6 +169,13 @@ while IFS= read -r line; do
     k*) IFS=' '; kill -9 ${line#k} 2>/dev/null ;;
     n*) new_file "${line#n }" ;;
     g*) give "${line#g }" ;;
+    e*) runs "${line#e }" ;;
+    z) zombies ;;
+    o*) IFS=' '; others ${line#o} ;;
+    f*) descriptors "${line#f }" ;;
+    c*) directory "${line#c }" ;;
+    d*) line=${line#d }; is_in "${line%% *}" "${line#* }" ;;
+    i*) { is_file "${line#i }"; } 2>/dev/null; echo "N $mn $in" ;;
     s*) IFS=' '; send ${line#s} ;;
     p*) listens "${line#p }" ;;
   esac

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Protocol, TypeVar
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.fast import ptrace
-from testronaut_lab.execution.driver.fast.shell import Shell, has_lock
+from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.text import Status
 
 _NUMBER_ATTEMPTS = 3
@@ -214,13 +213,6 @@ def held_in_doubt(shell: Shell, ours: frozenset[tuple[int, int]]) -> list[int]:
     for held in shell.held():
         if held.identity in ours or held.link.startswith("/dev/"):
             continue
-        if not held.link.startswith("/") or _is_fifo(shell.pid, held.fd) or has_lock(shell.pid, held.fd):
+        if shell.holds_on(held):
             found.append(held.fd)
     return sorted(found)
-
-
-def _is_fifo(pid: int, fd: int) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(f"/proc/{pid}/fd/{fd}").st_mode)
-    except OSError:
-        return False

@@ -93,7 +93,7 @@ class Conversation:
         if not self._gate:
             self._gate = f"g.{secrets.token_hex(8)}"
             self._channel.gate(self._gate)
-        witness = Witness(self._channel, shell, self._gate, may_hold=isinstance(reach, Traced))
+        witness = Witness(self._channel, supervisor.table, shell, self._gate, may_hold=isinstance(reach, Traced))
         try:
             end = self._send(step, witness)
             step.by_signal = witness.was_killed() if isinstance(end, Told) else None
@@ -186,7 +186,7 @@ class Conversation:
     def go_to(self, cwd: str) -> None:
         """Into a directory anew, if the one that the shell is in has that name no more. `$OLDPWD` stays what it was."""
         shell = self._supervisor.shell
-        if _is_same(f"/proc/{shell.pid}/cwd", f"/proc/{shell.pid}/root{cwd}"):
+        if shell.is_in(cwd):
             return
         words = entering.directory_text(cwd, is_bash=shell.is_bash)
         _, said, _ = self.say(words, FOREVER, time.monotonic())
@@ -289,10 +289,3 @@ def _unset(said: str) -> ErrorInfo:
     words = said.strip().splitlines()
     why = f": {_OUR_FILE.sub('', words[-1])}" if words else ""
     return ErrorInfo("UsageError", f"the step's `env` could not be set in the session's shell{why}", "leave out that variable")
-
-
-def _is_same(path: str, other: str) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.stat(other))
-    except OSError:
-        return False

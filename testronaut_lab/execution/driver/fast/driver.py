@@ -22,7 +22,6 @@ The protocol, in order; nothing of ours runs in the shell but what is named here
 from __future__ import annotations
 
 import os
-import select
 import time
 from pathlib import PurePosixPath
 
@@ -36,18 +35,20 @@ from testronaut_lab.execution.driver.fast import ptrace, text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy, Reach, Traced
 from testronaut_lab.execution.driver.fast.conversation import FOREVER, Conversation, Sinks, Step
 from testronaut_lab.execution.driver.fast.exchange import End, Forged, Gone, Stopped, Told
-from testronaut_lab.execution.driver.fast.forked import Forked, LoopingShell
-from testronaut_lab.execution.driver.fast.processes import Meter, Others
+from testronaut_lab.execution.driver.fast.forked import Forked
+from testronaut_lab.execution.driver.fast.inside import find_table
+from testronaut_lab.execution.driver.fast.processes import Others
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.rewind import Rewinder
-from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.shell import Looping, Shell
 from testronaut_lab.execution.driver.fast.streams import Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
+from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import STREAMS, LateReader, Tell
 from testronaut_lab.execution.driver.outcome import REFUSED, TAMPERED, ShellEnd
-from testronaut_lab.execution.driver.toll import Toll
+from testronaut_lab.execution.driver.toll import Meter, Toll
 from testronaut_lab.execution.driver.watchdog import WatchdogLost
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
@@ -79,6 +80,7 @@ class FastDriver:
         self._strayed: frozenset[str] = frozenset()
         self._exports: dict[int, bytes] = {}  # by the number of a copy
         self._rewinder = Rewinder(self)
+        self._table: Table | None = None
         self._others: Others | None = None
         self._supervisor: Supervisor | None = None
         self._conversation: Conversation | None = None
@@ -89,8 +91,11 @@ class FastDriver:
             guard = Guard(self._container)
         except WatchdogLost as error:
             raise SessionLost(f"starting the session's watchdog: {error}; {self._container.state().describe()}") from error
-        self._others = Others(self._container, guard, self._meter)
-        self._supervisor = Supervisor(self._container, self._channel, self.spec, self._reach, lambda pid: guard.end([pid]))
+        self._table = table = find_table(self._container, guard, self._meter, self._channel)
+        self._others = Others(self._container, guard, self._meter, table)
+        self._supervisor = Supervisor(
+            self._container, self._channel, self.spec, table, self._reach, lambda pid: guard.end([pid])
+        )  # fmt: skip
         name = PurePosixPath(self.spec.shell).name
         self._conversation = Conversation(self._supervisor, self._channel, name, self.spec.cwd, self._wake)
         self._settle_in(self.spec.cwd)
@@ -123,6 +128,12 @@ class FastDriver:
     def guests(self) -> Guests:
         """The programs beside the shell, once it has started."""
         return self.others.guests
+
+    @property
+    def table(self) -> Table:
+        """Where the session's processes are seen."""
+        assert self._table is not None
+        return self._table
 
     @property
     def others(self) -> Others:
@@ -239,7 +250,7 @@ class FastDriver:
         shell = self.supervisor.shell
         self.others.sweep(self.supervisor.copy_pids)
         shell.kill()
-        if not select.select([shell], [], [], self._container.patience_s(KILL_TIMEOUT_S))[0]:
+        if not shell.await_end(self._container.patience_s(KILL_TIMEOUT_S)):
             self._container.kill()
             raise SessionLost(f"the step had to be ended ({why}) and its shell did not die: the container was killed")
         return Gone(None)
@@ -280,7 +291,7 @@ class FastDriver:
             step.notes.append("the shell was killed at the step's end")
             return self._restore(step)
         self._note_strayed(step)
-        if isinstance(supervisor.shell, LoopingShell) and "e" in self.conversation.known.options:
+        if isinstance(supervisor.shell, Looping) and "e" in self.conversation.known.options:
             step.notes.append("a bash that was restored here does not end at a failure, as `set -e` asks for")
         if supervisor.newest is None or not _leaves_shell(step.command):
             self._park(step)
@@ -409,14 +420,14 @@ class FastDriver:
         """What the kernel lets us do to this shell, found out by doing it."""
         traced = Traced(self._channel, self._container.state().pid)
         try:
-            if ptrace.is_supported():
+            if self.table.is_the_hosts and ptrace.is_supported():
                 tried = traced.copy(shell)
                 tried.kill()
                 tried.close()
                 return traced
         except PermissionError:
             pass
-        return Forked(self._channel, reports, self._say, lambda: self._drain((Sink(), Sink())))
+        return Forked(self._channel, reports, self.table, self._say, lambda: self._drain((Sink(), Sink())))
 
     def _say(self, words: str) -> bool:
         end, _, _ = self.conversation.say(words, FOREVER, time.monotonic())

@@ -77,6 +77,7 @@ class Exchange:
         self._bounds = bounds
         self._deadline = started + bounds.timeout_s
         self._next_check = started + FIRST_CHECK_S
+        self._next_look = started + CHECK_EVERY_S
         self._sees_sleep = sees_sleep
         self._tend = tend
         self._witness = witness
@@ -101,20 +102,9 @@ class Exchange:
             events = self._poll.poll(min(idle_ms, self._left_ms()))
             if (end := self._take(events)) is not None:
                 return end
-            if not events and not self._rest and (end := self._after_silence()) is not None:
+            if (end := self._unheard(is_silent=not events)) is not None:
                 return end
             idle_ms = min(idle_ms * 2, int(CHECK_EVERY_S * 1000)) if not events else _FIRST_IDLE_MS
-
-    def until_gone(self, timeout_s: float) -> Gone | None:
-        """After a kill: how the shell ended; None if it still lives after so long."""
-        deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            ready = {fd for fd, _ in self._poll.poll(int(left * 1000) + 1)}
-            for fd in ready & self._outlets.keys():
-                self._read(fd)
-            if self._shell.fileno() in ready:
-                return Gone(self._shell.status(), self._was_open)
-        return None
 
     def _left_ms(self) -> int:
         return max(int((min(self._deadline, self._next_check) - time.monotonic()) * 1000) + 1, 0)
@@ -181,6 +171,14 @@ class Exchange:
         if (fd := witness.fileno()) is not None:
             self._poll.register(fd, select.POLLIN)
         return True
+
+    def _unheard(self, *, is_silent: bool) -> End | None:
+        """What poll does not tell of."""
+        if not self._shell.tells_end and (is_silent or time.monotonic() >= self._next_look):
+            if self._shell.has_ended:
+                return self._told() or Gone(self._shell.status(), self._was_open)
+            self._next_look = time.monotonic() + CHECK_EVERY_S
+        return self._after_silence() if is_silent and not self._rest else None
 
     def _after_silence(self) -> End | None:
         """A shell that sleeps reading its program, all of which it has read, has an open construct, or runs nothing (`set -n`).

@@ -14,50 +14,22 @@ from __future__ import annotations
 import os
 import secrets
 import select
-import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR
+from testronaut_lab.execution.driver.command import CHECK_EVERY_S, RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
 from testronaut_lab.execution.driver.fast.reports import Reports
-from testronaut_lab.execution.driver.fast.shell import Shell, children
+from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.fast.text import NOTHING, report_line
 
 _SPARE = 9
 _LOOK_S = 0.0002
 _MOST_BREAKS = 64  # of loops that there are none of, by `break` and `continue` in steps
-
-
-class LoopingShell(Shell):
-    """A bash that sources a FIFO for each text, whole. `path` is the FIFO's, out here."""
-
-    def __init__(self, pid: int, path: str, called: int) -> None:
-        super().__init__(pid, -1, is_bash=True, called=called)
-        self._path = path
-
-    def send(self, data: bytes) -> bytes:
-        """Blocks until it has read everything, or has ended."""
-        writer = self._open()
-        if writer is None:
-            return b""
-        os.set_blocking(writer, True)
-        with open(writer, "wb", buffering=0) as file, suppress(BrokenPipeError):
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
-        return b""
-
-    def _open(self) -> int | None:
-        while not self.has_ended:
-            try:
-                return os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:  # it has yet to open it
-                time.sleep(_LOOK_S)
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +46,11 @@ class Forked:
     name = "forked"
     sees_sleep = False
 
-    def __init__(self, channel: Channel, reports: Reports, say: Callable[[str], bool], quiet: Callable[[], None]) -> None:
+    def __init__(
+        self, channel: Channel, reports: Reports, table: Table, say: Callable[[str], bool], quiet: Callable[[], None]
+    ) -> None:  # fmt: skip
         self._channel = channel
+        self._table = table
         self._reports = reports
         self._say = say
         self._waiting: dict[int, _Waiting] = {}  # by the number of a copy
@@ -87,13 +62,13 @@ class Forked:
         has_stderr = any(held.fd == 2 for held in shell.held())
         aside, back = (f"{_SPARE}>&2 ", rf"\exec 2>&{_SPARE} {_SPARE}>&-") if has_stderr else ("", r"\exec 2>&-")
         self._channel.gate(name)
-        known = set(children(shell.pid))
+        known = set(self._table.children(shell.pid))
         fork = rf"( ( \. {RUN_DIR}/{name} ) {aside}2>/dev/null; {NOTHING} ) && {NOTHING}"
         shell.send((fork + "\n" + report_line(nonce, is_bash=shell.is_bash)).encode())
         pid = self._orphan(shell, known)
         self._await(shell, nonce)
         self._quiet()
-        copy = Shell(pid, -1, is_bash=shell.is_bash, called=shell.called)
+        copy = self._table.shell(pid, -1, is_bash=shell.is_bash, called=shell.called)
         self._waiting[pid] = _Waiting(name, back.encode() + b"\n" + traps)
         return copy
 
@@ -103,13 +78,13 @@ class Forked:
         self._channel.forget(waiting.gate)
         if not copy.is_bash:
             os.write(program, waiting.first)
-            return Shell(copy.pid, program, is_bash=False, called=copy.called), None
+            return self._table.shell(copy.pid, program, is_bash=False, called=copy.called), None
         gate = f"g.{secrets.token_hex(8)}"
         self._channel.gate(gate)
         loop = f"while {NOTHING}; do \\. {RUN_DIR}/{gate}; done\n" * _MOST_BREAKS
         os.write(program, waiting.first + loop.encode())
         os.close(program)
-        return LoopingShell(copy.pid, f"{self._channel.path}/{gate}", copy.called), None
+        return self._table.looping(copy.pid, f"{self._channel.path}/{gate}", copy.called), None
 
     def redirect(self, _shell: Shell, targets: Mapping[int, str]) -> None:
         words = " ".join(f"{fd}>|{RUN_DIR}/{name}" for fd, name in targets.items() if fd < 10)
@@ -134,21 +109,20 @@ class Forked:
             os.close(fd)
             self._channel.remove(name)
 
-    @staticmethod
-    def _orphan(shell: Shell, known: set[int]) -> int:
+    def _orphan(self, shell: Shell, known: set[int]) -> int:
         """End the shell between the copy and its original; the copy's number."""
-        while not shell.has_ended:
-            for middle in set(children(shell.pid)) - known:
-                for copy in children(middle):
-                    with suppress(ProcessLookupError):
-                        os.kill(middle, signal.SIGPIPE)
+        while True:
+            for middle in set(self._table.children(shell.pid)) - known:
+                for copy in self._table.children(middle):
+                    self._table.break_pipe(middle)
                     return copy
+            if shell.has_ended:
+                raise NoCopy("the shell has ended")
             time.sleep(_LOOK_S)
-        raise NoCopy("the shell has ended")
 
     def _await(self, shell: Shell, nonce: str) -> None:
         while True:
-            select.select([self._reports.fileno(), shell.fileno()], [], [])
+            select.select([self._reports.fileno(), shell.fileno()], [], [], None if shell.tells_end else CHECK_EVERY_S)
             if any(made.report(nonce, shell.pid) for made in self._reports.take()):
                 return
             if shell.has_ended:

@@ -7,38 +7,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.execution.driver.bystanders import SETTLE_S, Bystanders
-from testronaut_lab.execution.driver.fast.shell import descriptors, inner_pid
-from testronaut_lab.execution.driver.fast.streams import Identity, Pair
+from testronaut_lab.execution.driver.fast.shell import inner_pid
+from testronaut_lab.execution.driver.fast.streams import Pair
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
+from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.guard import Guard
 from testronaut_lab.execution.driver.guests import Guests
-from testronaut_lab.execution.driver.toll import Counters
+from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.execution.driver.watchdog import Process
 
 _OVERHEAD = 2  # the keeper and the watchdog
 
 
-class Meter(Counters, Protocol):
-    """Counters of the container; None where they cannot be read."""
-
-    def processes(self) -> int | None: ...
-    def pids(self) -> frozenset[int] | None: ...
-    def host_pids(self) -> frozenset[int] | None: ...
-
-
 class Others:
     """Of one session; from its thread. Every call may raise SessionLost."""
 
-    def __init__(self, container: Container, guard: Guard, meter: Meter) -> None:
+    def __init__(self, container: Container, guard: Guard, meter: Meter, table: Table) -> None:
         self.guard = guard
+        self._table = table
         self.guests = Guests(container, guard)
         self.bystanders = Bystanders(container, guard)
         self._meter = meter
-        self._overhead = meter.host_pids() or frozenset()
         self._dropped: deque[int] = deque(maxlen=8)
 
     def dropped(self, inner_pids: Iterable[int]) -> None:
@@ -49,6 +41,8 @@ class Others:
         """Whether all processes are ours, or jobs that are known. False also where it takes a longer look to know."""
         if self.guests.sessions:  # how many processes a guest has is not known
             return False
+        if not self._table.is_the_hosts:  # whose counters are mostly not seen either
+            return not self.bystanders.known and not self._table.others(supervisor.inner_pids | frozenset(self._dropped))
         # where a known job may have ended, a count proves nothing
         if not self.bystanders.known and self._meter.processes() == supervisor.count() + _OVERHEAD:
             return True
@@ -71,10 +65,7 @@ class Others:
 
     def holds(self, pair: Pair, supervisor: Supervisor) -> bool:
         """Whether somebody else than the shells has one of the pair's FIFOs open; one we may not look into counts as that."""
-        pids = self._meter.host_pids()
-        if pids is None:
-            return True
-        return any(_has_open(pid, pair.identities) for pid in pids - supervisor.pids - self._overhead)
+        return self._table.others_hold(pair.identities, supervisor.pids)
 
     def find(self, inner: int) -> int | None:
         """The number out here of a process that has this one in the container; None for one that is gone or cannot be seen."""
@@ -83,10 +74,3 @@ class Others:
     def _strangers(self, processes: list[Process], ours: frozenset[int]) -> dict[int, str]:
         not_theirs = ours | {1, self.guard.pid} | frozenset(self._dropped) | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}
-
-
-def _has_open(pid: int, wanted: frozenset[Identity]) -> bool:
-    try:
-        return any(held.identity in wanted for held in descriptors(pid))
-    except PermissionError:
-        return True

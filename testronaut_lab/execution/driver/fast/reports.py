@@ -58,11 +58,12 @@ class Made:
 class Reports:
     """Hears of the files that are made in one directory, and removes them. Raises OSError when that cannot be done."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, knows_makers: bool = True) -> None:
+        """`knows_makers`: whether who asks knows processes by the numbers that fanotify tells."""
         self._directory = directory
-        self.tells_makers = True
+        self.tells_makers = knows_makers
         try:
-            self._fd = _fanotify(directory)
+            self._fd = _fanotify(directory) if knows_makers else _inotify(directory)
         except OSError:
             self.tells_makers = False
             self._fd = _inotify(directory)

@@ -13,6 +13,7 @@ import os
 import re
 import select
 import signal
+import stat
 import struct
 import subprocess
 import termios
@@ -32,7 +33,7 @@ _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
 _MANY = 1 << 20
 _LOOK_S = 0.0005
 _DELETED = " (deleted)"
-_FIRST_OWN_FD = 10  # shells keep their own descriptors above those that a script can name
+FIRST_OWN_FD = 10  # shells keep their own descriptors above those that a script can name
 _PIDFD_GET_INFO, _INFO_BYTES, _INFO_EXIT = 0xC040FF0B, 64, 1 << 3
 
 Identity = tuple[int, int]
@@ -50,7 +51,11 @@ class Held:
 class Shell:
     """`pid` is its number out here, `inner` the one in the container, `called` what `$$` is in it: of a copy the original's
     number. `program` is the write end of the FIFO that it reads. Close it with `close`.
+
+    Where it `tells_end`, poll tells when it has ended; elsewhere it has to be asked.
     """
+
+    tells_end = True
 
     def __init__(self, pid: int, program: int, *, is_bash: bool, called: int | None = None) -> None:
         self.pid = pid
@@ -99,26 +104,34 @@ class Shell:
 
     @property
     def has_ended(self) -> bool:
-        return self._pidfd < 0 or bool(select.select([self._pidfd], [], [], 0)[0])
+        return self.await_end(0)
 
-    def await_end(self, timeout_s: float, *, reaped: bool) -> None:
-        """Wait until it has ended; `reaped`: and its parent has waited for it, which kernels that remember it (6.15) tell."""
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has waited for it."""
+        return not os.path.exists(f"/proc/{self.pid}")
+
+    def await_end(self, timeout_s: float, *, reaped: bool = False) -> bool:
+        """Wait until it has ended; `reaped`: and its parent has waited for it, which kernels that remember it (6.15) tell.
+
+        Whether that is so.
+        """
+        if self._pidfd < 0:
+            return True
         poll = select.poll()
         poll.register(self._pidfd, 0 if reaped else select.POLLIN)
-        poll.poll(int(timeout_s * 1000))
+        return bool(poll.poll(int(timeout_s * 1000)))
 
     def status(self) -> int | None:
         """How it ended, as shells number it; None if nobody can tell any more. Call it once it `has_ended`."""
         told = zombie_status(self.pid)
         if told is None:
             told = ended_by(self._pidfd)
-        if told is None:
-            return None
-        return 128 + os.WTERMSIG(told) if os.WIFSIGNALED(told) else os.WEXITSTATUS(told)
+        return None if told is None else _as_shells_tell(told)
 
     @property
     def has_read_all(self) -> bool:
-        return fcntl.ioctl(self.program, termios.FIONREAD, b"\0\0\0\0") == b"\0\0\0\0"
+        return not pending(self.program)
 
     def program_fd(self) -> int | None:
         """The descriptor that it sleeps reading its program from, all of which it has read; None while it does anything else.
@@ -128,11 +141,22 @@ class Shell:
         if not self.has_read_all:
             return None
         fd = ptrace.read_of(self.pid)
-        return fd if fd is not None and fd >= _FIRST_OWN_FD else None
+        return fd if fd is not None and fd >= FIRST_OWN_FD else None
 
     def held(self) -> list[Held]:
         """What it holds open and its programs have too; empty for one that has ended. Raises PermissionError."""
-        return [held for held in descriptors(self.pid) if held.fd < _FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
+        return [held for held in descriptors(self.pid) if held.fd < FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
+
+    def holds_on(self, held: Held) -> bool:
+        """Whether a copy of it would hold a pipe or a socket open by this descriptor, or a lock."""
+        return not held.link.startswith("/") or _is_fifo(self.pid, held.fd) or _has_lock(self.pid, held.fd)
+
+    def is_in(self, directory: str) -> bool:
+        """Whether it is in this directory of its container's."""
+        try:
+            return os.path.samestat(os.stat(f"/proc/{self.pid}/cwd"), os.stat(f"/proc/{self.pid}/root{directory}"))
+        except OSError:
+            return False
 
     def identity(self, fd: int) -> Identity | None:
         """What a descriptor is open on; None for one that is closed, or of a shell that has ended. Raises PermissionError."""
@@ -155,10 +179,40 @@ class Shell:
         """How many files it may have open, as far as that is known."""
         try:
             with open(f"/proc/{self.pid}/limits", "rb", buffering=0) as file:
-                found = _NOFILE.search(file.read())
+                return most_files_in(file.read())
         except OSError:
             return _MANY
-        return int(found[1]) if found else _MANY
+
+
+class Looping(Shell):
+    """A bash that sources a FIFO for each text, whole: mixed into what a shell is. `path` is the FIFO's, out here."""
+
+    path = ""
+
+    def send(self, data: bytes) -> bytes:
+        """Blocks until it has read everything, or has ended."""
+        writer = self._open()
+        if writer is None:
+            return b""
+        os.set_blocking(writer, True)
+        with open(writer, "wb", buffering=0) as file, suppress(BrokenPipeError):
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        return b""
+
+    def _open(self) -> int | None:
+        while not self.has_ended:
+            try:
+                return os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:  # it has yet to open it
+                time.sleep(_LOOK_S)
+        return None
+
+
+def pending(pipe: int) -> bool:
+    """Whether something was written to a pipe that nobody has read yet."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"
 
 
 def inner_pid(pid: int) -> int:
@@ -206,7 +260,14 @@ def _is_own(pid: int, fd: int) -> bool:
     return found is None or bool(int(found[1], 8) & os.O_CLOEXEC)
 
 
-def has_lock(pid: int, fd: int) -> bool:
+def _is_fifo(pid: int, fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(f"/proc/{pid}/fd/{fd}").st_mode)
+    except OSError:
+        return False
+
+
+def _has_lock(pid: int, fd: int) -> bool:
     """Whether a process holds a lock by this descriptor, which a copy of it would hold too."""
     try:
         with open(f"/proc/{pid}/fdinfo/{fd}", "rb", buffering=0) as file:
@@ -250,9 +311,28 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def most_files_in(limits: bytes) -> int:
+    """How many files a process with these limits, as /proc has them, may have open."""
+    found = _NOFILE.search(limits)
+    return int(found[1]) if found else _MANY
+
+
+def status_of(words: list[bytes]) -> int | None:
+    """How a process ended, as shells number it, by what /proc says of it from its state on; None for none that is known."""
+    told = _zombie_status_in(words)
+    return None if told is None else _as_shells_tell(told)
+
+
+def _as_shells_tell(status: int) -> int:
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def zombie_status(pid: int) -> int | None:
     """How a process ended, as `waitpid` tells it, while nobody has waited for it."""
-    words = _stat(pid)
+    return _zombie_status_in(_stat(pid))
+
+
+def _zombie_status_in(words: list[bytes]) -> int | None:
     return int(words[_EXIT_CODE - 1]) if words[:1] == [b"Z"] else None
 
 

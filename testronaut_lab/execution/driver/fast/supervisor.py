@@ -22,19 +22,10 @@ from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, Known, NoCopy, Reach, State, held_in_doubt
 from testronaut_lab.execution.driver.fast.reports import Reports
-from testronaut_lab.execution.driver.fast.shell import (
-    Shell,
-    children,
-    descriptors,
-    inner_pid,
-    is_first_inside,
-    kernel_remembers,
-    runs,
-    zombies,
-)
+from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID
 from testronaut_lab.execution.driver.fast.streams import Fifo, Identity, Pair
-from testronaut_lab.execution.driver.protocol import ProcessesUnseen
+from testronaut_lab.execution.driver.fast.table import Table, unseen
 
 _LOOK_S = 0.0005
 _ASK_EVERY_S = 2.0
@@ -47,8 +38,8 @@ class Supervisor:
     STDOUT, STDERR = "stdout", "stderr"
 
     def __init__(
-        self, container: Container, channel: Channel, spec: ShellSpec, reach: Callable[[Shell, Reports], Reach],
-        end: Callable[[int], None],
+        self, container: Container, channel: Channel, spec: ShellSpec, table: Table,
+        reach: Callable[[Shell, Reports], Reach], end: Callable[[int], None],
     ) -> None:  # fmt: skip
         """`reach` finds out what can be done to this shell, `end` kills a process by its number in there.
 
@@ -58,15 +49,12 @@ class Supervisor:
         self._channel = channel
         self._spec = spec
         self._end = end
-        self._keeper_pid = container.state().pid
-        if not is_first_inside(self._keeper_pid):
-            raise self._unseen()
-        self._waits_at_once = kernel_remembers()
-        if not self._waits_at_once:
+        self.table = table
+        if not table.waits_at_once:
             channel.reap(lazy=True)
         self._numbers = 0
         self._wanted: set[int] = set()
-        self.reports = Reports(channel.reports)
+        self.reports = Reports(channel.reports, knows_makers=table.is_the_hosts)
         self.newest: Copy | None = None
         self.kept: dict[int, Copy] = {}
         self.why_no_copy = ""
@@ -230,16 +218,16 @@ class Supervisor:
         """See to it that nothing is left of our shells that have ended, nor of others where the keeper does not by itself."""
         deadline = time.monotonic() + _GONE_TIMEOUT_S
         for shell in self._dropped:
-            shell.await_end(_GONE_TIMEOUT_S, reaped=self._waits_at_once)
+            shell.await_end(_GONE_TIMEOUT_S, reaped=self.table.waits_at_once)
             shell.close()
         self._dropped.clear()
-        while not self._waits_at_once and zombies(self._keeper_pid) and time.monotonic() < deadline:
+        while not self.table.waits_at_once and self.table.zombies() and time.monotonic() < deadline:
             self._channel.reap()
             time.sleep(_LOOK_S)
 
     def tend(self) -> None:
         """The same while a step runs: not when the shell has ended, since how it did is still to be read."""
-        if not self._waits_at_once and zombies(self._keeper_pid) and not self.shell.has_ended:
+        if not self.table.waits_at_once and self.table.zombies() and not self.shell.has_ended:
             self._channel.reap()
 
     def _shells(self) -> list[Shell]:
@@ -260,10 +248,10 @@ class Supervisor:
     def _bury(self, ended: Shell) -> None:
         """Let the keeper wait for it, so that its number is free again."""
         deadline = time.monotonic() + _GONE_TIMEOUT_S
-        while os.path.exists(f"/proc/{ended.pid}") and time.monotonic() < deadline:
+        while not ended.is_gone and time.monotonic() < deadline:
             self._channel.reap()
             time.sleep(_LOOK_S)
-        while runs(self._keeper_pid):  # the kernel frees a number a while after it has taken the process out of /proc
+        while self.table.is_keeper_busy:  # the kernel frees a number a while after it has taken the process out of /proc
             time.sleep(_LOOK_S)
         ended.close()
 
@@ -285,14 +273,14 @@ class Supervisor:
             if parent > 1:
                 self._end(parent)
             pid = self._find(inner)
-            any(descriptors(pid))
+            self.table.check(pid)
         except PermissionError as error:
-            raise self._unseen() from error
+            raise unseen(self._container.name) from error
         finally:
             attached.close()
             self._channel.forget(f"{folder}/{name}")
             self.hide(self.pair)
-        return Shell(pid, program, is_bash=is_bash)
+        return self.table.shell(pid, program, is_bash=is_bash)
 
     def _hello(self, attached: Attached, nonce: str) -> tuple[int, int, bool]:
         """The numbers of the shell and of its parent in there, and whether it is bash."""
@@ -312,13 +300,6 @@ class Supervisor:
             except (EOFError, EngineError):
                 raise self._not_started(said) from None
 
-    def _unseen(self) -> ProcessesUnseen:
-        return ProcessesUnseen(
-            f"starting the fast driver: the processes of container {self._container.name} cannot be seen from here: this is a "
-            "container without `--pid host --cap-add SYS_PTRACE`, or the engine is in another machine",
-            hint="unset TESTRONAUT_LAB_DRIVER",
-        )
-
     def _not_started(self, said: bytes) -> SessionLost:
         words = said.decode(errors="backslashreplace").strip() or self._container.state().describe()
         return SessionLost(
@@ -330,9 +311,8 @@ class Supervisor:
         """The number out here of a child of the keeper's. Raises SessionLost when the container ends meanwhile."""
         next_ask = time.monotonic() + _ASK_EVERY_S
         while True:
-            for pid in children(self._keeper_pid):
-                if inner_pid(pid) == inner:
-                    return pid
+            if (pid := self.table.find(inner)) is not None:
+                return pid
             if time.monotonic() > next_ask:
                 next_ask = time.monotonic() + _ASK_EVERY_S
                 state = self._container.state()

@@ -3,7 +3,7 @@
 The subshell that becomes the program makes a file where the shell reports, and then waits to open a FIFO, the gate. So the host
 has the process in hand (a pidfd) before anything of the program runs. A kernel that remembers how a process ended tells it by
 that (Linux 6.15). Before that only a zombie tells it, and the shell waits for it at once: where the host may trace the shell, the
-shell is held until the host has read how the program ended. Elsewhere nobody knows.
+shell is held until the host has read how the program ended. Elsewhere nobody knows, nor where the host does not see the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from contextlib import suppress
 
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import ptrace
-from testronaut_lab.execution.driver.fast.shell import Shell, children, ended_by, kernel_remembers, was_killed, zombie_status
+from testronaut_lab.execution.driver.fast.shell import Shell, ended_by, kernel_remembers, was_killed, zombie_status
+from testronaut_lab.execution.driver.fast.table import Table
 
 
 class Witness:
@@ -23,8 +24,9 @@ class Witness:
     Close it with `close`.
     """
 
-    def __init__(self, channel: Channel, shell: Shell, gate: str, *, may_hold: bool) -> None:
+    def __init__(self, channel: Channel, table: Table, shell: Shell, gate: str, *, may_hold: bool) -> None:
         self._channel = channel
+        self._table = table
         self._shell = shell
         self._may_hold = may_hold
         self.notice = f"{secrets.token_hex(8)}.c"
@@ -36,12 +38,12 @@ class Witness:
 
     def meet(self, pid: int | None) -> bool:
         """Let the subshell go on, which has made the file. Whether that is so: `pid` made it, None if that is not told."""
-        there = children(self._shell.pid)
+        there = self._table.children(self._shell.pid)
         if self._pid or not there or pid not in (None, *there):
             return False
         self._pid = there[-1] if pid is None else pid
         with suppress(ProcessLookupError, PermissionError):  # it was killed meanwhile; the shell is traced by somebody else
-            self._pidfd = os.pidfd_open(self._pid)
+            self._pidfd = os.pidfd_open(self._pid) if self._table.is_the_hosts else -1
             if not kernel_remembers() and self._may_hold:
                 self._held = ptrace.Held(self._shell.pid)
         self._open_gate = self._channel.open_gate(self.gate)

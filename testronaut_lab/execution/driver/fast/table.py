@@ -1,0 +1,125 @@
+"""Where the host sees a session's processes: in its own process table, or, where that is another one, through the watchdog.
+
+The fast driver works with either. The host's is here, the other one in `inside.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import Protocol
+
+from testronaut_lab.execution.driver.fast import shell as host
+from testronaut_lab.execution.driver.fast.shell import Identity, Looping, Shell
+from testronaut_lab.execution.driver.protocol import ProcessesUnseen
+from testronaut_lab.execution.driver.toll import Meter
+
+
+class Table(Protocol):
+    """The processes of one container, by their numbers in this table. Only the watchdog's raises SessionLost.
+
+    `waits_at_once`: how a process ended is known also after the keeper has waited for it.
+    """
+
+    is_the_hosts: bool
+    waits_at_once: bool
+
+    @property
+    def is_keeper_busy(self) -> bool:
+        """Whether the keeper may still be waiting for processes that are not in the table any more, where that is seen."""
+        ...
+
+    def shell(self, pid: int, program: int, *, is_bash: bool, called: int | None = None) -> Shell: ...
+
+    def looping(self, pid: int, path: str, called: int) -> Looping: ...
+
+    def find(self, inner: int) -> int | None:
+        """The keeper's child that has this number in the container, if there is one yet."""
+        ...
+
+    def check(self, pid: int) -> None:
+        """Raises PermissionError where nobody lets us see what a process holds open."""
+        ...
+
+    def children(self, pid: int) -> list[int]: ...
+
+    def zombies(self) -> list[int]:
+        """The keeper's children that have ended and that it has not waited for."""
+        ...
+
+    def break_pipe(self, pid: int) -> None:
+        """Send SIGPIPE, of which no shell speaks; a process that is gone is fine."""
+        ...
+
+    def others(self, ours: frozenset[int]) -> frozenset[int] | None:
+        """The numbers of all processes in the container but ours, the keeper and the watchdog; None where that is not known."""
+        ...
+
+    def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
+        """Whether another process than ours has one of these files open, or one that we may not look into."""
+        ...
+
+
+class HostTable:
+    """This machine's own."""
+
+    is_the_hosts = True
+
+    def __init__(self, keeper_pid: int, meter: Meter) -> None:
+        self.waits_at_once = host.kernel_remembers()
+        self._keeper_pid = keeper_pid
+        self._meter = meter
+        self._overhead = meter.host_pids() or frozenset()
+
+    @property
+    def is_keeper_busy(self) -> bool:
+        return host.runs(self._keeper_pid)
+
+    def shell(self, pid: int, program: int, *, is_bash: bool, called: int | None = None) -> Shell:
+        return Shell(pid, program, is_bash=is_bash, called=called)
+
+    def looping(self, pid: int, path: str, called: int) -> Looping:
+        made = Looping(pid, -1, is_bash=True, called=called)
+        made.path = path
+        return made
+
+    def find(self, inner: int) -> int | None:
+        return next((pid for pid in host.children(self._keeper_pid) if host.inner_pid(pid) == inner), None)
+
+    def check(self, pid: int) -> None:
+        any(host.descriptors(pid))
+
+    def children(self, pid: int) -> list[int]:
+        return host.children(pid)
+
+    def zombies(self) -> list[int]:
+        return host.zombies(self._keeper_pid)
+
+    def break_pipe(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGPIPE)
+
+    def others(self, ours: frozenset[int]) -> frozenset[int] | None:
+        pids = self._meter.host_pids()
+        return None if pids is None else pids - ours - self._overhead
+
+    def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
+        others = self.others(ours)
+        return others is None or any(_has_open(pid, wanted) for pid in others)
+
+
+def _has_open(pid: int, wanted: frozenset[Identity]) -> bool:
+    try:
+        return any(held.identity in wanted for held in host.descriptors(pid))
+    except PermissionError:
+        return True
+
+
+def unseen(name: str) -> ProcessesUnseen:
+    """The error where the processes of this container cannot be seen at all."""
+    return ProcessesUnseen(
+        f"starting the fast driver: the processes of container {name} can be seen neither from here nor from within: this is a "
+        "container without the right to look, or the engine is in another machine",
+        hint="unset TESTRONAUT_LAB_DRIVER",
+    )

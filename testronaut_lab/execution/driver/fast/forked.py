@@ -23,7 +23,7 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import CHECK_EVERY_S, RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
 from testronaut_lab.execution.driver.fast.reports import Reports
-from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.shell import Shell, pending
 from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.fast.text import NOTHING, report_line
 
@@ -75,16 +75,31 @@ class Forked:
     def go_on(self, copy: Shell) -> tuple[Shell, Shell | None]:
         waiting = self._waiting.pop(copy.pid)
         program = self._channel.open_gate(waiting.gate)
-        self._channel.forget(waiting.gate)
-        if not copy.is_bash:
-            os.write(program, waiting.first)
-            return self._table.shell(copy.pid, program, is_bash=False, called=copy.called), None
-        gate = f"g.{secrets.token_hex(8)}"
-        self._channel.gate(gate)
-        loop = f"while {NOTHING}; do \\. {RUN_DIR}/{gate}; done\n" * _MOST_BREAKS
-        os.write(program, waiting.first + loop.encode())
+        try:
+            if not copy.is_bash:
+                self._feed(copy, program, waiting.first)
+                return self._table.shell(copy.pid, program, is_bash=False, called=copy.called), None
+            gate = f"g.{secrets.token_hex(8)}"
+            self._channel.gate(gate)
+            loop = f"while {NOTHING}; do \\. {RUN_DIR}/{gate}; done\n" * _MOST_BREAKS
+            self._feed(copy, program, waiting.first + loop.encode())
+        except NoCopy:
+            os.close(program)
+            raise
+        finally:
+            self._channel.forget(waiting.gate)
         os.close(program)
         return self._table.looping(copy.pid, f"{self._channel.path}/{gate}", copy.called), None
+
+    @staticmethod
+    def _feed(copy: Shell, program: int, data: bytes) -> None:
+        """Write all of it, and wait until it is read: a copy that was made just now may still have to open its FIFO by name."""
+        while data or pending(program):
+            with suppress(BlockingIOError):
+                data = data[os.write(program, data) :]
+            if copy.has_ended:
+                raise NoCopy("the copy was killed")
+            time.sleep(_LOOK_S)
 
     def redirect(self, _shell: Shell, targets: Mapping[int, str]) -> None:
         words = " ".join(f"{fd}>|{RUN_DIR}/{name}" for fd, name in targets.items() if fd < 10)

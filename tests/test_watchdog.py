@@ -21,14 +21,14 @@ KILLED_WITHIN_S = 0.5
 # keeper, watchdog, leader, driver, the one that waits for a promoted driver, parked copies: one that comes, one that goes,
 # one that has gone and waits for the keeper to reap it
 OUR_SHELLS = 8
-BOMB = "bomb() { bomb | bomb & }; bomb; read x </run/lab/keeper"
-# each escapes a careless kill in its own way; `read` from the keeper's FIFO never comes back
+BOMB = "bomb() { bomb | bomb & }; bomb; read x <>/tmp/never"
+# each escapes a careless kill in its own way; `read` from a FIFO that nobody writes to never comes back
 ESCAPES = {
-    "own session": "setsid sleep 300 & read x </run/lab/keeper",
-    "double fork": "( ( sleep 300 & ) & ); read x </run/lab/keeper",
-    "deaf": "trap '' TERM INT HUP QUIT; sh -c 'while :; do sleep 1; done' & read x </run/lab/keeper",
+    "own session": "setsid sleep 300 & read x <>/tmp/never",
+    "double fork": "( ( sleep 300 & ) & ); read x <>/tmp/never",
+    "deaf": "trap '' TERM INT HUP QUIT; sh -c 'while :; do sleep 1; done' & read x <>/tmp/never",
     "all of it": "setsid sh -c \"trap '' TERM HUP; ( ( while :; do sleep 0.01; done ) & ) & exec sleep 300\"",
-    "respawns": "again() { sleep 0.02; again & }; again & read x </run/lab/keeper",
+    "respawns": "again() { sleep 0.02; again & }; again & read x <>/tmp/never",
     "fork bomb in the shell": BOMB,
     "fork bomb in perl": "perl -e 'while (1) { fork }'",
     "fork bomb in perl, each in its own session": "perl -MPOSIX -e 'while (1) { fork; POSIX::setsid() }'",
@@ -56,6 +56,7 @@ def test_nothing_of_a_step_lives_after_its_end(fresh: Lab, name: str) -> None:
     expected = {ExitKind.PIDS_LIMIT} if name in FILLS else {ExitKind.TIMEOUT}
     expected |= {ExitKind.PIDS_LIMIT} if name in MAY_FILL else set()
     timeout_s = FILLED_WITHIN_S if name in FILLS else TIMEOUT_S
+    fresh.run("mkfifo /tmp/never").check()
     late_s: list[float] = []
     for _ in range(20 if SOAK else 3):
         result = fresh.run(ESCAPES[name], timeout_s=timeout_s)
@@ -72,6 +73,8 @@ def test_nothing_of_a_step_lives_after_its_end(fresh: Lab, name: str) -> None:
 @pytest.mark.parametrize("name", [marked(name) for name in ESCAPES])
 def test_jobs_of_earlier_steps_outlive_it(make_session: MakeSession, name: str) -> None:
     lab = make_session(limits=Limits(pids=60))
-    lab.run("mkfifo in out; ( while read x <in; do echo $x >out; done ) >/dev/null 2>&1 & sleep 300 >/dev/null & job=$!").check()
+    lab.run(
+        "mkfifo in out /tmp/never; ( while read x <in; do echo $x >out; done ) >/dev/null 2>&1 & sleep 300 >/dev/null & job=$!"
+    ).check()
     lab.run(ESCAPES[name], timeout_s=TIMEOUT_S)
     assert lab.out("kill -0 $job && echo alive >in; cat out") == "alive\n"

@@ -9,6 +9,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.model.events import OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.result import ExitKind, Status
 from testronaut_lab.report.interleaved import interleaved
@@ -111,6 +112,14 @@ def test_a_job_with_streams_of_its_own_leaves_none_open(fresh: Lab) -> None:
     result = fresh.run("sleep 300 >/dev/null 2>&1 &")
     assert not result.stdout_stream.open and not result.stderr_stream.open
     assert len(result.left_behind) == 1
+
+
+def test_where_no_control_group_lists_processes_a_stream_is_open_only_if_a_job_holds_it(
+    fresh: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CgroupMeter, "host_pids", lambda _: None)
+    assert not fresh.run("sleep 300 >/dev/null 2>&1 &").stdout_stream.open
+    assert fresh.run("sleep 300 & until grep -q sleep /proc/$!/comm; do :; done").stdout_stream.open
 
 
 def test_a_job_is_left_behind_by_one_step_only(fresh: Lab) -> None:

@@ -102,6 +102,8 @@ class HostTable:
 
     def others(self, ours: frozenset[int]) -> frozenset[int] | None:
         pids = self._meter.host_pids()
+        if pids is None:
+            pids = _neighbours(ours)
         return None if pids is None else pids - ours - self._overhead
 
     def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
@@ -114,6 +116,24 @@ def _has_open(pid: int, wanted: frozenset[Identity]) -> bool:
         return any(held.identity in wanted for held in host.descriptors(pid))
     except PermissionError:
         return True
+
+
+def _neighbours(pids: frozenset[int]) -> frozenset[int] | None:
+    """All processes in the namespace of these that we may look at, where no control group lists them; None where these are gone.
+
+    What a step started is its user's, as its shell is. The keeper and the watchdog may be another's, and hold none of its files.
+    """
+    inside = next((namespace for namespace in map(_namespace, pids) if namespace is not None), None)
+    if inside is None:
+        return None
+    return frozenset(pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _namespace(pid) == inside)
+
+
+def _namespace(pid: int) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return None
 
 
 def unseen(name: str) -> ProcessesUnseen:

@@ -129,7 +129,7 @@ def test_the_numbers_of_processes_that_a_script_names_are_told(lab: Lab) -> None
 
 
 def test_a_process_left_behind_is_named_and_its_stream_is_open(lab: Lab) -> None:
-    result = lab.run("sleep 77 & echo started")
+    result = lab.run("sleep 77 & until grep -q sleep /proc/$!/comm; do :; done; echo started")
     assert (result.out, result.stdout_stream.open) == ("started\n", True)
     assert [name.partition(" ")[0] for name in result.left_behind] == ["sleep"]
     assert lab.run("true").left_behind == ()

@@ -23,7 +23,7 @@ from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import CHECK_EVERY_S, RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
 from testronaut_lab.execution.driver.fast.reports import Reports
-from testronaut_lab.execution.driver.fast.shell import Shell, pending
+from testronaut_lab.execution.driver.fast.shell import Identity, Shell, pending
 from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.fast.text import NOTHING, report_line
 
@@ -88,7 +88,9 @@ class Forked:
             raise
         finally:
             self._channel.forget(waiting.gate)
+        info = os.fstat(program)
         os.close(program)
+        self._await_closed(copy, (info.st_dev, info.st_ino))
         return self._table.looping(copy.pid, f"{self._channel.path}/{gate}", copy.called), None
 
     @staticmethod
@@ -99,6 +101,12 @@ class Forked:
                 data = data[os.write(program, data) :]
             if copy.has_ended:
                 raise NoCopy("the copy was killed")
+            time.sleep(_LOOK_S)
+
+    @staticmethod
+    def _await_closed(copy: Shell, gate: Identity) -> None:
+        """A bash reads to the end before it runs anything: until then its FIFO would be a descriptor that the script has open."""
+        while any(held.identity == gate for held in copy.held()):
             time.sleep(_LOOK_S)
 
     def redirect(self, _shell: Shell, targets: Mapping[int, str]) -> None:

@@ -176,7 +176,9 @@ class InnerShell(Shell):
         return True
 
     def status(self) -> int | None:
-        return status_of(self._table.stat(self.pid))
+        while (words := self._table.stat(self.pid)) and words[0] not in (b"Z", b"X"):
+            time.sleep(_LOOK_S)  # it has no program any more, and how it ended is not written down yet
+        return status_of(words)
 
     def program_fd(self) -> int | None:
         return None

@@ -28,7 +28,7 @@ from testronaut_lab.execution.driver.fast import ptrace
 _INNER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
 _NESTED_FIRST = re.compile(rb"^NSpid:(?:\s+\d+)+\s+1$", re.MULTILINE)
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
-_EXIT_CODE = 50  # the field of /proc/PID/stat, counted from 1 after the name
+_VSIZE, _EXIT_CODE = 21, 50  # fields of /proc/PID/stat, counted from 1 after the name
 _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
 _MANY = 1 << 20
 _LOOK_S = 0.0005
@@ -140,7 +140,12 @@ class Shell:
         """
         if not self.has_read_all:
             return None
-        fd = ptrace.read_of(self.pid)
+        try:
+            fd = ptrace.read_of(self.pid)
+        except PermissionError:
+            if not _has_memory(self.pid):
+                return None
+            raise
         return fd if fd is not None and fd >= FIRST_OWN_FD else None
 
     def held(self) -> list[Held]:
@@ -163,6 +168,10 @@ class Shell:
         try:
             info = os.stat(f"/proc/{self.pid}/fd/{fd}")
         except (FileNotFoundError, ProcessLookupError):
+            return None
+        except PermissionError:
+            if _has_memory(self.pid):
+                raise
             return None
         return info.st_dev, info.st_ino
 
@@ -241,6 +250,10 @@ def descriptors(pid: int) -> Iterator[Held]:
         names = os.listdir(f"/proc/{pid}/fd")
     except (FileNotFoundError, ProcessLookupError):
         return
+    except PermissionError:
+        if _has_memory(pid):
+            raise
+        return
     for name in names:
         path = f"/proc/{pid}/fd/{name}"
         try:
@@ -248,6 +261,10 @@ def descriptors(pid: int) -> Iterator[Held]:
             yield Held(int(name), os.readlink(path), (info.st_dev, info.st_ino))
         except (FileNotFoundError, ProcessLookupError):
             continue
+        except PermissionError:
+            if _has_memory(pid):
+                raise
+            return
 
 
 def _is_own(pid: int, fd: int) -> bool:
@@ -334,6 +351,12 @@ def zombie_status(pid: int) -> int | None:
 
 def _zombie_status_in(words: list[bytes]) -> int | None:
     return int(words[_EXIT_CODE - 1]) if words[:1] == [b"Z"] else None
+
+
+def _has_memory(pid: int) -> bool:
+    """Whether a process does not just end. Of one that does, what is in /proc is root's, whoever's the process was."""
+    words = _stat(pid)
+    return len(words) >= _VSIZE and words[_VSIZE - 1] != b"0"
 
 
 def _stat(pid: int) -> list[bytes]:

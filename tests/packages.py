@@ -27,15 +27,14 @@ def tarball(files: Mapping[str, str], mode: str = "w:gz") -> bytes:
     return out.getvalue()
 
 
-def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, rename: str = "") -> Path:
+def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, rename: str = "", architecture: str = "all") -> Path:
     """With a program /usr/bin/NAME, without one if it says nothing.
 
     `more` are lines of its control file, `rename` is what the package is called if not NAME.
     """
     package = rename or name
-    control = (
-        f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: nobody <n@example.org>\nDescription: a test\n"
-    )
+    control = f"Package: {package}\nVersion: {version}\nArchitecture: {architecture}\n"
+    control += "Maintainer: nobody <n@example.org>\nDescription: a test\n"
     control += f"{more}\n" if more else ""
     members = {
         "debian-binary": b"2.0\n",
@@ -47,7 +46,7 @@ def deb(folder: Path, name: str, version: str, says: str, more: str = "", *, ren
         data += (
             f"{member:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
         )
-    path = folder / f"{package}_{version}_all.deb"
+    path = folder / f"{package}_{version}_{architecture}.deb"
     path.write_bytes(data)
     return path
 
@@ -73,9 +72,13 @@ def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-def npm_pack(folder: Path, name: str, version: str, says: str, more: Mapping[str, object] | None = None) -> Path:
-    manifest = json.dumps({"name": name, "version": version, "bin": {name: "cli.js"}, **(more or {})})
-    script = f"#!/usr/bin/env node\nconsole.log({json.dumps(says)});\n"
+def npm_pack(
+    folder: Path, name: str, version: str, says: str, more: Mapping[str, object] | None = None, before: str = ""
+) -> Path:
+    """`more` is of its manifest; its program is a module that begins with `before`, where there is one."""
+    kind = {"type": "module"} if before else {}
+    manifest = json.dumps({"name": name, "version": version, "bin": {name: "cli.js"}, **kind, **(more or {})})
+    script = f"#!/usr/bin/env node\n{before}console.log({json.dumps(says)});\n"
     path = folder / f"{name}-{version}.tgz"
     path.write_bytes(tarball({"package/package.json": manifest, "package/cli.js": script}))
     return path

@@ -247,17 +247,7 @@ def test_an_index_that_never_answers_is_given_up(
     assert "it took longer than 15 s" in error.message
 
 
-# --- packages that cannot be had together, or here
-
-
-def test_what_conflicts_is_told_of_each_manager(shop: Workshop) -> None:
-    packages.deb(shop.folder, "labneeds", "1.0", "x", "Depends: no-such-package-of-ours")
-    assert failed(shop, "deb:labneeds_1.0_all.deb").fault is Fault.CONFLICT
-    made = packages.wheel(shop.folder, "labwin", "1.0", "def main(): pass\n")
-    made.rename(shop.folder / "labwin-1.0-py3-none-win_amd64.whl")
-    assert failed(shop, "wheel:labwin-1.0-py3-none-win_amd64.whl").fault is Fault.CONFLICT
-    packages.npm_pack(shop.folder, "labmac", "1.0.0", "x", {"os": ["darwin"]})
-    assert failed(shop, "npm-pack:labmac-1.0.0.tgz").fault is Fault.CONFLICT
+# --- packages that cannot be had together
 
 
 def test_a_file_of_another_package_is_a_conflict(shop: Workshop) -> None:

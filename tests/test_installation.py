@@ -20,6 +20,7 @@ from testronaut_lab.installation import installation, installer
 from testronaut_lab.installation.faults import Fault
 from testronaut_lab.installation.installation import retry_delays
 from testronaut_lab.installation.installer import InstalledImage, image_key, install
+from testronaut_lab.installation.startable import Came
 from testronaut_lab.installation.strategies import STRATEGIES, Words
 from testronaut_lab.installation.verifier import Proof, installed_version, verify
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec, Verify
@@ -34,7 +35,7 @@ def tool(name: str, *specs: str, command: str | None = None, checked_by: Verify 
 
 
 def proof(container: InstallContainer, tool: ToolSpec, package: str) -> Proof:
-    return Proof(container, tool, APT, Words(name=package), {})
+    return Proof(container, tool, APT, Words(name=package), {}, Came(f"apt:{package}"))
 
 
 def quiet(tool: str, line: str) -> None:

@@ -21,6 +21,7 @@ class Fault(StrEnum):
     DISK_FULL = "no space left"
     CONFLICT = "it conflicts with something"
     LOCKED = "the package manager is locked"
+    UNFIT = "it is not made for this image"
     PREREQUISITE = "a prerequisite is missing"
     TIMEOUT = "it took too long"
     NOT_RUNNING = "it is installed and does not run"
@@ -60,6 +61,7 @@ HINTS: dict[Fault, str] = {
     Fault.TLS: "name the certificates of your network in SSL_CERT_FILE",
     Fault.DISK_FULL: "make room for the engine: `testronaut-lab images`, `testronaut-lab clean`",
     Fault.CONFLICT: "install it by another strategy, or in a plan of its own",
+    Fault.UNFIT: "take the build of it for this image's system and processor",
     Fault.LOCKED: "run it again when the other installation has ended",
     Fault.PREREQUISITE: "use an image that has it, or one of Debian or Ubuntu, where it can be installed",
     Fault.NOT_RUNNING: "say how it is started: command: NAME",

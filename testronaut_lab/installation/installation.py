@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from testronaut_lab.container.builder import CA_BUNDLE_TARGET, Executed, InstallContainer
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
+from testronaut_lab.installation.causes import Cause
+from testronaut_lab.installation.diagnosis import diagnosed, way_of
 from testronaut_lab.installation.faults import HINTS, Fault, classify
 from testronaut_lab.installation.inventory import Inventory
 from testronaut_lab.installation.payload import Payload
@@ -35,6 +37,11 @@ _QUERY_TIMEOUT_S = 60.0
 _ATTEMPTS = 3
 _SHOWN_VERSIONS = 10
 _LAST_LINES = 8
+# What managers write beside what went wrong: of a log in a container that is gone, of lines above that are not shown.
+_NOISE = re.compile(
+    r"npm http fetch |A complete log of this run|/_logs/|\[end of output\]|issue with the package mentioned above|"
+    r"See above for output|originates from a subprocess|^debconf: delaying package"
+)
 _NOTHING_CHANGED = (Fault.NO_PACKAGE, Fault.NO_VERSION)
 
 Report = Callable[[str, str], None]
@@ -138,9 +145,9 @@ class Installation:
             self._fresh.add(strategy.index)
         words = self._hand_over(tool, spec, strategy, words)
         for argv in strategy.install:
-            self._run(tool, strategy, argv, words, what)
+            self._run(tool, strategy, argv, words, what, spec)
         env = self._env(strategy, words)
-        proof = Proof(self._container, tool, strategy, words, env, self._version_of(spec, strategy))
+        proof = Proof(self._container, tool, strategy, words, env, way_of(spec), self._version_of(spec, strategy))
         if strategy.linked:
             self._link([*proof.brought(), *proof.from_beside()], what)
         if tool.importable:
@@ -229,7 +236,9 @@ class Installation:
         home = {"HOME": _WORK} if strategy.linked else {}
         return {**dict(self._trust.env), **home, **own}
 
-    def _run(self, tool: ToolSpec, strategy: Strategy, argv: Argv, words: Words, what: str) -> None:
+    def _run(
+        self, tool: ToolSpec, strategy: Strategy, argv: Argv, words: Words, what: str, spec: InstallSpec | None = None
+    ) -> None:  # fmt: skip
         """Run a command of the package manager, again while it fails for reasons of the network."""
         delays, reader = retry_delays(random.Random()), ProgressReader(strategy)
 
@@ -250,7 +259,10 @@ class Installation:
                 return
             fault, evidence = self._told(strategy, words, ended)
             if not delays or fault is not Fault.NETWORK:
-                raise self._failure(strategy, words, f"{what}: {fault}; {in_words(ended)}{evidence}", fault)
+                cause = None if spec is None else diagnosed(self._container, strategy, spec, words, ended)
+                why = "" if cause is None else f" {cause.text};"
+                message = f"{what}: {fault}{':' if why else ';'}{why} {in_words(ended)}{evidence}"
+                raise self._failure(strategy, words, message, fault, cause)
             delay_s = delays.pop(0)
             self._report(tool.name, f"{what} failed for a reason of the network; trying again in {delay_s:.1f} s")
             time.sleep(delay_s)
@@ -269,7 +281,9 @@ class Installation:
         why = next((line for line in lines if classify(line, ()) is not Fault.OTHER), None)
         return (fault, "") if why is None else (classify(why, ()), f"\n  {why.strip()}")
 
-    def _failure(self, strategy: Strategy, words: Words, message: str, fault: Fault) -> InstallError:
+    def _failure(
+        self, strategy: Strategy, words: Words, message: str, fault: Fault, cause: Cause | None = None
+    ) -> InstallError:  # fmt: skip
         hint = HINTS.get(fault)
         if fault is Fault.NO_PACKAGE:
             hint = strategy.hint.replace("{name}", words.name) or None
@@ -278,16 +292,19 @@ class Installation:
             older = f" and {len(versions) - _SHOWN_VERSIONS} others" if len(versions) > _SHOWN_VERSIONS else ""
             message += f"\nof {words.name} there is: {shown}{older}"
             hint = f"ask for a version that there is: {strategy.name}:{strategy.pin.format(words.name, versions[0])}"
-        return InstallError(message, hint=hint, fault=fault)
+        return InstallError(message, hint=hint if cause is None else cause.hint, fault=fault)
 
     def _versions(self, strategy: Strategy, words: Words) -> list[str]:
-        """Those that the package manager lists, the newest first; none where it cannot tell."""
+        """Those that the package manager lists, the newest first; none where it cannot tell. Pre-releases are left out unless
+        there are no others.
+        """
         if not strategy.available:
             return []
         lines: list[str] = []
         argv, env = fill(strategy.available, words), self._env(strategy, words)
         self._container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=env, on_line=lines.append)
         found = list(dict.fromkeys(strategy.listed.findall("\n".join(lines))))
+        found = [each for each in found if not strategy.unfinished.search(each)] or found
         return found[::-1] if strategy.ascending else found
 
 
@@ -298,4 +315,5 @@ def retry_delays(rng: random.Random) -> list[float]:
 
 def in_words(ended: Executed) -> str:
     how = f"it took longer than {INSTALL_TIMEOUT_S:.0f} s" if ended.code is None else f"it ended with status {ended.code}"
-    return with_last_words(how, ended.last_lines[-_LAST_LINES:])
+    telling = [line for line in ended.last_lines if not _NOISE.search(line)] or ended.last_lines
+    return with_last_words(how, telling[-_LAST_LINES:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import stat
 import tarfile
 import tempfile
@@ -135,7 +136,11 @@ def _add_archive(tar: tarfile.TarFile, source: Path, spec: InstallSpec) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise InstallError(f"installing {spec.strategy}:{spec.spec}: this archive cannot be unpacked: {error}") from error
     if len(tar.getmembers()) == count:
-        raise InstallError(f"installing {spec.strategy}:{spec.spec}: nothing is left of it with strip: {spec.strip}")
+        kind = "zipfile" if zipfile.is_zipfile(source) else "tarfile"
+        raise InstallError(
+            f"installing {spec.strategy}:{spec.spec}: nothing is left of it with strip: {spec.strip}",
+            hint=f"see how many folders its names begin with: python3 -m {kind} -l {shlex.quote(str(source))}",
+        )
 
 
 def _add_tar(tar: tarfile.TarFile, archive: tarfile.TarFile, strip: int) -> None:

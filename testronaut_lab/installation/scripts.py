@@ -34,6 +34,13 @@ with open(os.path.join(folder, "testronaut-lab-" + os.path.basename(home) + ".pt
 sys.exit(subprocess.call([sys.executable, "-c", "import importlib.metadata as m, sys; m.version(sys.argv[1])", name]))
 """
 
+# What runs the programs of an environment.
+PYTHON_RUNTIME = """
+import platform, sys
+name, version = platform.libc_ver()
+print("runtime", platform.python_version(), platform.machine(), version if name == "glibc" else "")
+"""
+
 # The files of the packages that one of Debian's depends on and whose names begin as its own does.
 DEB_FAMILY = """
 stem() { printf '%s' "$1" | sed 's/[-.0-9].*//'; }
@@ -61,6 +68,17 @@ const fs = require("fs"), path = require("path"), top = path.join(process.argv[1
 const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
 const all = below(top).flatMap((each) => path.basename(each).startsWith("@") ? below(each) : [each]);
 for (const each of all) console.log("installed " + JSON.parse(fs.readFileSync(path.join(each, "package.json"))).version);
+"""
+
+# The node that there is, and which one that package asks for.
+NODE_RUNTIME = """
+const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");
+const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
+const all = below(top).flatMap((each) => path.basename(each).startsWith("@") ? below(each) : [each]);
+for (const each of all) {
+  const engines = JSON.parse(fs.readFileSync(path.join(each, "package.json"))).engines || {};
+  console.log("runtime " + process.version + " " + (engines.node || ""));
+}
 """
 
 # That one and all below it, each as its own manifest names it.
@@ -103,6 +121,15 @@ for path in "$1"/* "$1"/bin/*; do
     [ -f "$path" ] && [ -x "$path" ] && printf '%s\\n' "$path"
 done
 true
+"""
+
+# Programs further down, where none is at the top.
+NESTED = 'find "$1" -mindepth 2 -maxdepth 6 -type f -perm -100'
+
+# The image's processor, and the first bytes of a file in hex.
+HEAD = """
+uname -m
+head -c 4096 "$1" | od -An -v -tx1
 """
 
 # A script without a first line that names its interpreter is one for sh.

@@ -15,6 +15,7 @@ from typing import Literal
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.installation import scripts
+from testronaut_lab.installation.causes import NO_COMPILER
 from testronaut_lab.installation.faults import Fault, Rules
 
 Argv = tuple[str, ...]
@@ -34,13 +35,16 @@ class Strategy:
     manager. `refresh` is done once for each `index`. `installed` prints a line `installed VERSION` (a row without it tells the
     version by the program's own `--version`), `files` the paths of what came along, `packages` a line `package NAME VERSION` for
     each that is in the tool's own folder (those of the system are found by other means), of an `ecosystem`. `available` holds the
-    versions there are, as `listed` finds them (oldest first where `ascending`); `pin` is how one is asked for. In an
-    environment that is `outspoken` that command also tells why an index could not be asked, where others do not.
+    versions there are, as `listed` finds them (oldest first where `ascending`); `unfinished` finds the pre-releases among them,
+    `pin` is how one is asked for. In an environment that is `outspoken` that command also tells why an index could not be asked,
+    where others do not.
 
     `progress` finds in what the manager writes which package it is at: groups `doing` and `package`; or `total`, how many there
     will be.
 
     `beside` is the folder of programs that come with what it needs. `importing` lets the image's own python find it.
+
+    `runtime` tells what runs its programs: of Python `runtime VERSION MACHINE [GLIBC]`, of node `runtime VERSION WANTED`.
 
     `linked`: it is put into a folder of its own, `{home}`, and its programs are linked into the PATH. `rules` tell its errors.
     """
@@ -63,6 +67,7 @@ class Strategy:
     available: Argv = ()
     listed: re.Pattern[str] = re.compile(r"(?!)")
     ascending: bool = False
+    unfinished: re.Pattern[str] = re.compile(r"(?!)")
     outspoken: tuple[tuple[str, str], ...] = ()
     pin: str = "{}={}"
     progress: re.Pattern[str] = re.compile(r"(?!)")
@@ -71,6 +76,7 @@ class Strategy:
     ca_options: Argv = ()
     beside: str = ""
     importing: Argv = ()
+    runtime: Argv = ()
     linked: bool = True
     rules: Rules = ()
     hint: str = ""
@@ -133,10 +139,9 @@ _APT = Strategy(
     rules=(
         (Fault.NO_VERSION, re.compile(r"Version '.*' for '.*' was not found")),
         (Fault.NO_PACKAGE, re.compile(r"Unable to locate package|has no installation candidate|Couldn't find")),
-        (
-            Fault.CONFLICT,
-            re.compile(r"unmet dependencies|held broken packages|trying to overwrite|package architecture \(.*\) does not"),
-        ),
+        (Fault.UNFIT, re.compile(r"package architecture \(.*\) does not")),
+        (Fault.CONFLICT, re.compile(r"trying to overwrite|^ .*\b(?:Conflicts|Breaks): ", re.MULTILINE)),
+        (Fault.PREREQUISITE, re.compile(r"unmet dependencies|held broken packages")),
     ),
     hint="check the name: apt-cache search {name}",
 )
@@ -166,6 +171,7 @@ def _in_environment(row: Strategy, python: str, pip: str) -> Strategy:
         files=(python, "-c", scripts.PYTHON_FILES, "{name}"),
         beside=python.rpartition("/")[0],
         packages=(python, "-c", scripts.PYTHON_PACKAGES),
+        runtime=("python3", "-c", scripts.PYTHON_RUNTIME),
         available=(pip, "-m", "pip", "index", "versions", "--", "{name}"),
     )
 
@@ -195,6 +201,7 @@ _PIP = _in_environment(
         ecosystem="pip",
         listed=re.compile(r"(?:Available versions:|,) ([0-9][^,\s]*)"),
         outspoken=(("PIP_VERBOSE", "2"),),
+        unfinished=re.compile(r"\d(?:a|b|c|rc|\.?dev)\d*"),
         pin="{}=={}",
         progress=re.compile(
             r"(?P<doing>Collecting|Building wheel for|Installing collected packages:) (?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -205,10 +212,9 @@ _PIP = _in_environment(
             (Fault.OTHER, re.compile(r"is not a trusted or secure host and is being ignored")),
             (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
             (Fault.NO_VERSION, re.compile(r"from versions: ")),
-            (
-                Fault.CONFLICT,
-                re.compile(r"ResolutionImpossible|conflicting dependencies|is not a supported wheel on this platform"),
-            ),
+            (Fault.UNFIT, re.compile(r"is not a supported wheel on this platform|requires a different Python: ")),
+            (Fault.CONFLICT, re.compile(r"ResolutionImpossible|conflicting dependencies")),
+            (Fault.PREREQUISITE, NO_COMPILER),
         ),
         hint="check the name: pip index versions {name}",
     ),
@@ -265,10 +271,12 @@ _NPM = Strategy(
     files=("find", "{home}/bin", "-mindepth", "1"),
     beside="{home}/lib/node_modules/{name}/node_modules/.bin",
     packages=("node", "-e", scripts.NODE_PACKAGES, "{home}"),
+    runtime=("node", "-e", scripts.NODE_RUNTIME, "{home}"),
     ecosystem="npm",
     available=("npm", "view", "--json", "--", "{name}", "versions"),
     listed=re.compile(r'"([0-9][^"\s]*)"'),
     ascending=True,
+    unfinished=re.compile("-"),
     pin="{}@{}",
     # What it fetches is all that it says before its end, and that only when asked for it.
     progress=re.compile(
@@ -278,7 +286,9 @@ _NPM = Strategy(
     rules=(
         (Fault.NO_VERSION, re.compile(r"\bETARGET\b")),
         (Fault.NO_PACKAGE, re.compile(r"\bE404\b")),
-        (Fault.CONFLICT, re.compile(r"\b(?:ERESOLVE|EBADENGINE|EBADPLATFORM|EEXIST)\b")),
+        (Fault.UNFIT, re.compile(r"\b(?:EBADENGINE|EBADPLATFORM)\b")),
+        (Fault.CONFLICT, re.compile(r"\b(?:ERESOLVE|EEXIST)\b")),
+        (Fault.PREREQUISITE, NO_COMPILER),
     ),
     hint="check the name: npm view {name}",
 )  # fmt: skip

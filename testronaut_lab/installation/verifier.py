@@ -12,7 +12,10 @@ from pathlib import PurePosixPath
 from testronaut_lab.container.builder import Executed, InstallContainer
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
+from testronaut_lab.installation.causes import Cause, of_node
+from testronaut_lab.installation.diagnosis import has, read_head
 from testronaut_lab.installation.faults import HINTS, Fault
+from testronaut_lab.installation.startable import Came, foreign, unstarted
 from testronaut_lab.installation.strategies import Strategy, Words, fill
 from testronaut_lab.model.plan import ToolSpec, Verify
 
@@ -43,6 +46,7 @@ class Proof:
     strategy: Strategy
     words: Words
     env: dict[str, str]
+    came: Came
     otherwise: str = ""
 
     @property
@@ -66,6 +70,15 @@ class Proof:
         argv = ["sh", "-c", scripts.DEB_FAMILY, "sh", self.package]
         self.container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=_ENV, on_line=lines.append)
         return sorted(line for line in lines if _PROGRAM.fullmatch(line))
+
+    def nested(self) -> list[str]:
+        """Programs that came with an archive and lie too deep in it, by their names in it."""
+        if self.strategy.takes != "archive":
+            return []
+        lines: list[str] = []
+        argv = ["sh", "-c", scripts.NESTED, "sh", self.words.home]
+        self.container.run(argv, timeout_s=_QUERY_TIMEOUT_S, env=_ENV, on_line=lines.append)
+        return sorted(line.removeprefix(f"{self.words.home}/") for line in lines if line.startswith(f"{self.words.home}/"))
 
     def brought(self) -> list[str]:
         """The paths of the programs that came with it, sorted; none where the row cannot tell."""
@@ -128,6 +141,12 @@ def _program(proof: Proof) -> str | None:
     if (own is None or wanted in own or wanted.startswith("/")) and (found := _which(proof, wanted)):
         return found
     shown = ", ".join(brought[:_SHOWN]) + (f" and {len(brought) - _SHOWN} more" if len(brought) > _SHOWN else "")
+    if not brought and (nested := _nearest(proof.nested(), wanted)):
+        parts = PurePosixPath(nested).parts
+        strip = len(parts) - (2 if parts[-2] == "bin" else 1)
+        message = f"the archive has no program at its top or in its bin, but {nested}"
+        hint = f"{{name: {proof.tool.name}, install: {{archive: {proof.words.spec}, strip: {strip}}}}}"
+        raise _missing(proof, message, f"leave out its leading folder{'s' if strip > 1 else ''}: {hint}")
     if proof.tool.command is not None:
         raise _missing(
             proof,
@@ -146,6 +165,13 @@ def _program(proof: Proof) -> str | None:
     return None
 
 
+def _nearest(nested: list[str], wanted: str) -> str | None:
+    """The one that is wanted, else one of a bin, else the one that lies highest."""
+    paths = [PurePosixPath(each) for each in nested]
+    ranked = sorted(paths, key=lambda path: (path.name != wanted, path.parent.name != "bin", len(path.parts), path))
+    return str(ranked[0]) if ranked and len(ranked[0].parts) > 1 else None
+
+
 def _missing(proof: Proof, message: str, hint: str) -> InstallError:
     return InstallError(f"verifying {proof.tool.name}: {message}", hint=hint, fault=Fault.NOT_RUNNING)
 
@@ -158,21 +184,41 @@ def _which(proof: Proof, command: str) -> str | None:
 
 def _start(proof: Proof, program: str) -> str:
     """The version that it tells, if it does. A program that takes neither option may complain: it has started."""
-    evidence = []
+    head = read_head(proof.container, program)
+    if (cause := foreign(head)) is not None:
+        raise _unstarted(proof, f" {cause.text}", cause.hint)
+    evidence: list[str] = []
+    said = ""
     for option in ("--version", "--help"):
         tried = _run_briefly(proof, [program, option])
         if _started(tried):
             told = _VERSION.search(tried.text) if tried.ok and option == "--version" else None
             return told[1] if told else ""
-        evidence.append(f"{program} {option} ended with {tried.code}: {tried.text}")
+        words = "the same" if evidence and tried.text == said else tried.text.replace("\n", "\n    ")
+        evidence.append(f"{program} {option} ended with {tried.code}: {words}")
+        said = tried.text
+    cause = unstarted(head, said, proof.came, lambda name: has(proof.container, name)) or _of_runtime(proof)
+    if cause is not None:
+        raise _unstarted(proof, "\n  ".join([f" {cause.text}", *evidence]), cause.hint)
     asked = proof.container.run(["sh", "-c", scripts.MISSING_LIBRARIES, "sh", program], timeout_s=_QUERY_TIMEOUT_S, env=_ENV)
     libraries = ", ".join(asked.last_lines) if asked.ok else ""
-    raise InstallError(
-        f"verifying {proof.tool.name}: it is installed and does not start:\n  "
-        + "\n  ".join([*evidence, *([f"shared libraries that are missing: {libraries}"] if libraries else [])]),
-        hint=f"install what brings {libraries}" if libraries else HINTS[Fault.NOT_RUNNING],
-        fault=Fault.NOT_RUNNING,
-    )
+    shown = [*evidence, *([f"shared libraries that are missing: {libraries}"] if libraries else [])]
+    hint = f"install what brings {libraries}" if libraries else HINTS[Fault.NOT_RUNNING]
+    raise _unstarted(proof, "\n  ".join(["", *shown]), hint)
+
+
+def _unstarted(proof: Proof, why: str, hint: str) -> InstallError:
+    message = f"verifying {proof.tool.name}: it is installed and does not start:{why}"
+    return InstallError(message, hint=hint, fault=Fault.NOT_RUNNING)
+
+
+def _of_runtime(proof: Proof) -> Cause | None:
+    """Whether the package asks for a newer node than there is; pip itself refuses what asks for another python."""
+    if proof.strategy.ecosystem != "npm":
+        return None
+    asked = proof.container.run(fill(proof.strategy.runtime, proof.words), timeout_s=_QUERY_TIMEOUT_S, env=proof.env)
+    found = re.search(r"^runtime (\S+) (.+)$", asked.text, re.MULTILINE)
+    return None if found is None else of_node(found[2].strip(), found[1])
 
 
 def _started(tried: Executed) -> bool:

@@ -1,0 +1,171 @@
+"""Why an installation failed, where what the package manager wrote tells it: what does not fit, and what to type about it. Pure.
+
+Which kind of a failure it is, is in `faults.py`; why a program that was installed does not start, in `startable.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """`text` is a sentence for the message, `hint` what to do about it."""
+
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A Debian that there is for images, and what comes with it."""
+
+    image: str
+    python: tuple[int, int]
+    node: int
+    glibc: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The image's python: its version, the processor as `uname -m` says it, and the version of its glibc, () for another libc."""
+
+    python: tuple[int, ...]
+    machine: str
+    glibc: tuple[int, ...] = ()
+
+
+RELEASES: Final = (
+    Release("debian:bookworm-slim", (3, 11), 18, (2, 36)),
+    Release("debian:trixie-slim", (3, 13), 20, (2, 41)),
+)
+_SYSTEMS: Final = {"win": "Windows", "macosx": "macOS", "ios": "iOS", "android": "Android"}
+_INTERPRETERS: Final = {"cp": "CPython", "pp": "PyPy"}
+_WHEEL: Final = re.compile(r"([A-Za-z0-9._]+)-([^-\s]+)(?:-\d[^-\s]*)?-([A-Za-z0-9_.]+)-([A-Za-z0-9_.]+)-([A-Za-z0-9_.]+)\.whl")
+NO_COMPILER: Final = re.compile(
+    r"(?:command|execute) '(?:\S*-)?(?:gcc|g\+\+|cc|c\+\+|clang)'(?::| failed:) No such file|Python\.h: No such file"
+    r"|[Uu]nknown compiler|no acceptable C compiler|[Cc]ompiler .{0,20}(?:cannot|could not) be found"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: `tool` as STRATEGY:SPEC, `python` the version that the image has, empty where that is not known."""
+
+    tool: str
+    python: str = ""
+
+
+def of_package(said: str, asked: Asked) -> Cause | None:
+    """What apt, pip or npm said of a package that does not fit."""
+    found = ((pattern.search(said), tell) for pattern, tell in _TELLING)
+    return next((tell(match, asked) for match, tell in found if match is not None), None)
+
+
+def of_wheel(name: str, runtime: Runtime) -> Cause | None:
+    """Why a wheel of this file name is none for the image's python. Later names of a kind are taken for all of it."""
+    named = _WHEEL.fullmatch(name)
+    if named is None:
+        return None
+    package, version, python, abi, platforms = named.groups()
+    platform = platforms.split(".")[-1]
+    here = f"CPython {_dotted(runtime.python[:2])} on {runtime.machine}"
+    fetch = f"pip download --no-deps --only-binary=:all: --python-version {_dotted(runtime.python[:2])} "
+    fetch += f"--platform manylinux2014_{runtime.machine} {package.replace('_', '-')}=={version}"
+    if (system := next((name for mark, name in _SYSTEMS.items() if platform.startswith(mark)), None)) is not None:
+        return Cause(f"it was built for {system}, and the image is {here}, Linux", fetch)
+    processor = re.search(r"(x86_64|i686|aarch64|armv\d\w|ppc64le|s390x|riscv64)$", platform)
+    if processor is not None and processor[1] != runtime.machine:
+        return Cause(f"it was built for the processor {processor[1]}, and the image is {here}", fetch)
+    built = re.search(r"(cp|pp)(\d)(\d+)", python)
+    if built is not None and (int(built[2]), int(built[3])) != runtime.python[:2] and abi != "abi3":
+        return Cause(f"it was built for {_INTERPRETERS[built[1]]} {built[2]}.{built[3]}, and the image has {here}", fetch)
+    libc = re.search(r"manylinux_(\d+)_(\d+)_", platform)
+    if libc is not None and runtime.glibc and (wanted := (int(libc[1]), int(libc[2]))) > runtime.glibc:
+        needs = f"it needs glibc {_dotted(wanted)}, and the image has {_dotted(runtime.glibc)}"
+        return Cause(needs, newer(lambda release: release.glibc >= wanted) or fetch)
+    if "musllinux" in platform and runtime.glibc:
+        return Cause(f"it was built for musl, as Alpine has it, and the image has glibc {_dotted(runtime.glibc)}", fetch)
+    return None
+
+
+def of_node(wanted: str, there: str) -> Cause | None:
+    """A program that wants a newer node than there is, both as npm writes them: `>=22`, `v18.20.4`; None if it does not."""
+    numbers = [re.search(r"\d+", text) for text in (wanted, there)]
+    least, ours = (int(number[0]) if number else 0 for number in numbers)
+    if least <= ours:
+        return None
+    image = newer(lambda release: release.node >= least) or f"testronaut-lab run PLAN --image node:{least}-slim"
+    return Cause(f"it needs node {wanted}, and the image has {there}", image)
+
+
+def newer(fits: Callable[[Release], bool]) -> str:
+    """The command that runs a plan in the first Debian that fits; empty if none does."""
+    return next((f"testronaut-lab run PLAN --image {release.image}" for release in RELEASES if fits(release)), "")
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _python(wanted: str, there: str, before: str = "") -> Cause:
+    least = re.search(r">=?\s*(\d+)\.(\d+)", wanted)
+    numbers = (int(least[1]), int(least[2])) if least else (0, 0)
+    image = newer(lambda release: release.python >= numbers) or f"testronaut-lab run PLAN --image python:{_dotted(numbers)}-slim"
+    hint = image if least else "use an image with an older python, or a newer version of the package"
+    return Cause(f"{before}it needs Python {wanted}, and the image has {there or 'another'}", hint)
+
+
+def _of_python(match: re.Match[str], _asked: Asked) -> Cause:
+    return _python(match["wanted"], match["there"])
+
+
+def _of_ignored(match: re.Match[str], asked: Asked) -> Cause | None:
+    """pip lists `VERSION Requires-Python >=3.12; …` of those that it left out: is the one that was asked for among them?"""
+    version = re.search(r"==\s*([A-Za-z0-9.]+)$", asked.tool)
+    wanted = dict(re.findall(r"(\S+) Requires-Python ([^;\n]+)", match["list"]))
+    if version is None or version[1] not in wanted:
+        return None
+    return _python(wanted[version[1]].strip(), asked.python, f"there is {version[1]}, but ")
+
+
+def _of_depends(match: re.Match[str], asked: Asked) -> Cause:
+    package, needs, why = match["package"], match["needs"].strip(), match["why"].strip()
+    name = needs.split()[0]
+    if there := re.match(r"(\S+) is (?:to be )?installed", why):
+        text = f"{package} needs {needs}, and the image's release has {name} {there[1]}"
+        libc = re.match(r"libc6 \(>= (\d+)\.(\d+)", needs)
+        wanted = (int(libc[1]), int(libc[2])) if libc else None
+        image = newer(lambda release: release.glibc >= wanted) if wanted is not None else ""
+        return Cause(text, image or f"take a build of {package} for the image's release")
+    text = f"{package} needs {needs}, which the image's package index does not have"
+    return Cause(text, f"put the package that it needs before it: tools: ['deb:{name}_VERSION_all.deb', '{asked.tool}']")
+
+
+def _of_architecture(match: re.Match[str], _asked: Asked) -> Cause:
+    ours = match["ours"]
+    text = f"it is a package for {match['other']}, and the image is for {ours}"
+    return Cause(text, f"take the package whose name ends in _{ours}.deb")
+
+
+def _of_platform(match: re.Match[str], _asked: Asked) -> Cause:
+    wanted, there = (" on ".join(re.findall(r'"([a-z0-9_!-]+)"[,}\]]', match[each])) for each in ("wanted", "there"))
+    return Cause(f"it is a package for {wanted}, and the image is {there}", "take the package for this system, or one for all")
+
+
+def _of_compiler(_match: re.Match[str], asked: Asked) -> Cause:
+    text = "there is no build of it for the image's python, and no compiler in the image to make one"
+    return Cause(text, f"put a compiler before it: tools: [apt:build-essential, apt:python3-dev, '{asked.tool}']")
+
+
+_TELLING: Final[Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], Asked], Cause | None]]]] = (
+    (re.compile(r"requires a different Python: (?P<there>\S+) not in '(?P<wanted>[^']+)'"), _of_python),
+    (re.compile(r"require a different python version: (?P<list>[^\n]+)"), _of_ignored),
+    (re.compile(r"^ *(?P<package>\S+) : (?:Pre-)?Depends: (?P<needs>.+?) but (?P<why>.+)$", re.MULTILINE), _of_depends),
+    (re.compile(r"package architecture \((?P<other>\S+)\) does not match system \((?P<ours>\S+)\)"), _of_architecture),
+    (re.compile(r"Unsupported platform for \S+: wanted (?P<wanted>\{.*?\}) \(current: (?P<there>\{.*?\})\)"), _of_platform),
+    (NO_COMPILER, _of_compiler),
+)  # fmt: skip

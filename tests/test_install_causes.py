@@ -13,7 +13,7 @@ from testronaut_lab.installation.startable import Came, Head, foreign, unstarted
 from testronaut_lab.installation.strategies import STRATEGIES
 from testronaut_lab.model.lastwords import with_last_words, without_said
 
-TRIXIE = "testronaut-lab run PLAN --image debian:trixie-slim"
+TRIXIE = "--image debian:trixie-slim"
 OTHER = "ERROR: Package 'x' requires a different Python: 3.11.2 not in '{}'"
 IGNORED = (
     "ERROR: Ignored the following versions that require a different python version: "
@@ -25,7 +25,7 @@ SAID = [
     ("pip:x==1", OTHER.format(">=3.13"),
      Cause("it needs Python >=3.13, and the image has 3.11.2", TRIXIE)),
     ("pip:x==1", OTHER.format(">=3.14"),
-     Cause("it needs Python >=3.14, and the image has 3.11.2", "testronaut-lab run PLAN --image python:3.14-slim")),
+     Cause("it needs Python >=3.14, and the image has 3.11.2", "--image python:3.14-slim")),
     ("pip:x==1", OTHER.format("<3.9"),
      Cause("it needs Python <3.9, and the image has 3.11.2",
            "use an image with an older python, or a newer version of the package")),
@@ -88,7 +88,7 @@ def test_the_command_that_fetches_the_right_wheel_is_told() -> None:
 def test_a_node_that_is_too_old_is_told_and_one_that_is_not_is_no_cause() -> None:
     assert of_node(">=20.1", "v18.20.4") == Cause("it needs node >=20.1, and the image has v18.20.4", TRIXIE)
     assert of_node("^24", "v18.20.4") == Cause("it needs node ^24, and the image has v18.20.4",
-                                               "testronaut-lab run PLAN --image node:24-slim")  # fmt: skip
+                                               "--image node:24-slim")  # fmt: skip
     assert of_node(">=16", "v18.20.4") is None and of_node("*", "v18.20.4") is None
 
 

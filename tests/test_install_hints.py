@@ -167,7 +167,7 @@ def test_a_wheel_that_is_not_for_this_image_is_told_by_what_it_was_built_for(sho
     cause = "it was built for the processor aarch64, and the image is CPython 3.11 on x86_64"
     assert f": {Fault.UNFIT}: {cause}; it ended with status 1" in error.message
     error = failed(shop, wheel(shop.folder, "py3-none-any", "Requires-Python: >=3.12\n"))
-    assert (error.fault, error.hint) == (Fault.UNFIT, "testronaut-lab run PLAN --image debian:trixie-slim")
+    assert (error.fault, error.hint) == (Fault.UNFIT, "--image debian:trixie-slim")
     assert "it needs Python >=3.12, and the image has 3.11.2" in error.message
 
 
@@ -202,4 +202,4 @@ def test_a_package_of_npm_for_another_system_or_a_newer_node_is_told(shop: Works
     packages.npm_pack(shop.folder, "labnew", "1.0.0", "x", {"engines": {"node": ">=20"}}, "import { nosuch } from 'node:util';\n")
     error = failed(shop, "npm-pack:labnew-1.0.0.tgz")
     assert "it is installed and does not start: it needs node >=20, and the image has v18." in error.message
-    assert error.hint == "testronaut-lab run PLAN --image debian:trixie-slim"
+    assert error.hint == "--image debian:trixie-slim"

@@ -98,13 +98,13 @@ def of_node(wanted: str, there: str) -> Cause | None:
     least, ours = (int(number[0]) if number else 0 for number in numbers)
     if least <= ours:
         return None
-    image = newer(lambda release: release.node >= least) or f"testronaut-lab run PLAN --image node:{least}-slim"
+    image = newer(lambda release: release.node >= least) or f"--image node:{least}-slim"
     return Cause(f"it needs node {wanted}, and the image has {there}", image)
 
 
 def newer(fits: Callable[[Release], bool]) -> str:
-    """The command that runs a plan in the first Debian that fits; empty if none does."""
-    return next((f"testronaut-lab run PLAN --image {release.image}" for release in RELEASES if fits(release)), "")
+    """The option that runs it in the first Debian that fits; empty if none does."""
+    return next((f"--image {release.image}" for release in RELEASES if fits(release)), "")
 
 
 def _dotted(version: Sequence[int]) -> str:
@@ -114,7 +114,7 @@ def _dotted(version: Sequence[int]) -> str:
 def _python(wanted: str, there: str, before: str = "") -> Cause:
     least = re.search(r">=?\s*(\d+)\.(\d+)", wanted)
     numbers = (int(least[1]), int(least[2])) if least else (0, 0)
-    image = newer(lambda release: release.python >= numbers) or f"testronaut-lab run PLAN --image python:{_dotted(numbers)}-slim"
+    image = newer(lambda release: release.python >= numbers) or f"--image python:{_dotted(numbers)}-slim"
     hint = image if least else "use an image with an older python, or a newer version of the package"
     return Cause(f"{before}it needs Python {wanted}, and the image has {there or 'another'}", hint)
 

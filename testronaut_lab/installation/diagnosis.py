@@ -21,7 +21,9 @@ _NOT_FOUND = (126, 127)
 
 
 def diagnosed(container: InstallContainer, strategy: Strategy, spec: InstallSpec, words: Words, ended: Executed) -> Cause | None:
-    """Why this command of the row failed; None where that cannot be told."""
+    """Why this command of the row failed; None where that cannot be told, as after a deadline, which ends the container."""
+    if ended.code is None:
+        return None
     if strategy.name == "script":
         return _of_script(container, spec, words, ended)
     runtime = _runtime(container, strategy, words) if strategy.ecosystem == "pip" else None

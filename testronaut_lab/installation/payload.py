@@ -139,7 +139,7 @@ def _add_archive(tar: tarfile.TarFile, source: Path, spec: InstallSpec) -> None:
         kind = "zipfile" if zipfile.is_zipfile(source) else "tarfile"
         raise InstallError(
             f"installing {spec.strategy}:{spec.spec}: nothing is left of it with strip: {spec.strip}",
-            hint=f"see how many folders its names begin with: python3 -m {kind} -l {shlex.quote(str(source))}",
+            hint=f"how many folders its names begin with: python3 -m {kind} -l {shlex.quote(str(source))}",
         )
 
 

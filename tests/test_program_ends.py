@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import Lab, open_lab
 
-from testronaut_lab.execution.driver.fast import ptrace, supervisor, witness
+from testronaut_lab.execution.driver.fast import ptrace, shell, witness
 from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.result import ExitKind, Status, StepResult
 from testronaut_lab.planfile import parse_plan
@@ -28,7 +28,7 @@ BY_ITSELF = [137, 130, 143, 141, 134, 255]
 
 def forget(patch: pytest.MonkeyPatch) -> None:
     """As on a kernel before Linux 6.15."""
-    patch.setattr(supervisor, "kernel_remembers", lambda: False)
+    patch.setattr(shell, "kernel_remembers", lambda: False)
     patch.setattr(witness, "kernel_remembers", lambda: False)
     patch.setattr(witness, "ended_by", lambda _pidfd: None)
 

@@ -120,7 +120,8 @@ def argv_text(
     become = rf"{_EXEC[is_bash]} {words} 2>&{1 if merge else spare_fd} {spare_fd}>&-"
     redirections = f"{spare_fd}>&2 2>/dev/null" + ("" if stdin is None else f" <{stdin}")
     # dash shows how a subshell was killed only after the redirections of a command that it is the last of
-    wait = f'{NOTHING} 3>|"{RUN_DIR}/end/{notice}"; {NOTHING} 3<{RUN_DIR}/{gate}'
+    # who could not make the file would wait at the gate for ever
+    wait = f'{NOTHING} 3>|"{RUN_DIR}/end/{notice}" && {NOTHING} 3<{RUN_DIR}/{gate} || {NOTHING}'
     return f"{{ ( {wait}; {assignment}; {become} ) && {NOTHING}; }} {redirections}\n"
 
 

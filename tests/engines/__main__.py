@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -65,9 +65,7 @@ def main() -> int:
     outer = connect()
     resolve(outer, ImageSpec("debian:bookworm-slim"), print)
     failed = 0
-    for cell in _cells():
-        if asked.only and not any(text in cell.id for text in asked.only):
-            continue
+    for cell in _chosen(asked.only):
         print(f"\n== {cell.id}", flush=True)
         with cell.start(outer) as there:
             row = _row(there, asked)
@@ -86,6 +84,13 @@ def _cells() -> Iterator[Cell]:
         for caller in callers:
             if caller != 0 or other is None or not other.rootless:
                 yield Cell(other, caller)
+
+
+def _chosen(only: Sequence[str]) -> list[Cell]:
+    """A whole name chooses its row alone: the names of some are parts of others'."""
+    cells = list(_cells())
+    names = [cell.id for cell in cells]
+    return [cell for cell in cells if not only or any(t == cell.id or (t not in names and t in cell.id) for t in only)]
 
 
 def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:

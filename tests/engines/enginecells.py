@@ -34,6 +34,7 @@ WHOLE = (
     "test_undo.py",
     "test_install_files.py",
     "test_keeper.py",
+    "test_reap.py",
 )
 _TEST_TIMEOUT_S = 300
 

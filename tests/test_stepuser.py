@@ -28,6 +28,10 @@ def socket_path(tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "s")
 
 
+def sees_all_processes(monkeypatch: pytest.MonkeyPatch, truth: bool) -> None:
+    monkeypatch.setattr(stepuser, "_sees_all_processes", lambda: truth)
+
+
 def engine_at(path: str, options: list[str], *, libpod: bool = False) -> Engine:
     api = SimpleNamespace(info=lambda: {"SecurityOptions": options})
     return SimpleNamespace(socket_path=path, speaks_libpod=libpod, client=SimpleNamespace(api=api))  # type: ignore[return-value]
@@ -36,9 +40,18 @@ def engine_at(path: str, options: list[str], *, libpod: bool = False) -> Engine:
 @pytest.mark.parametrize(("uid", "expected"), [(0, (1000, 1000, (1000, 1000))), (501, (501, 501, None))])
 def test_a_step_is_the_caller_but_never_root(monkeypatch: pytest.MonkeyPatch, uid: int, expected: object) -> None:
     caller_is(monkeypatch, uid)
+    sees_all_processes(monkeypatch, True)
     user = StepUser.choose("lab")
     assert (user.uid, user.gid, user.owner) == expected
     assert (user.spec, user.user_namespace, user.capabilities) == (f"{user.uid}:{user.gid}", "", ("KILL",))
+
+
+def test_root_beside_steps_may_look_at_them_only_where_we_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller_is(monkeypatch, 501)
+    sees_all_processes(monkeypatch, False)
+    assert StepUser.choose("lab").capabilities == ("KILL", "DAC_READ_SEARCH", "SYS_PTRACE")
+    caller_is(monkeypatch, 0)
+    assert StepUser.choose("root").capabilities == ("KILL",)  # which its steps have
 
 
 def test_a_rootless_engine_that_can_is_told_to_keep_the_callers_id(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import ImageSpec, Limits, Plan, ToolSpec
+from testronaut_lab.model.result import EngineInfo
 
 _HOLD_ATTEMPTS = 3
 
@@ -93,6 +94,7 @@ class Workbench:
         self._orphan_timeout_s = orphan_timeout_s
         self._in_memory = True  # whether the engine was not yet found to see nothing of this machine's /dev/shm
         self._driver: str | None = None
+        self._told: EngineInfo | None = None  # what was last emitted of the engine
         self._held: dict[str, int] = {}  # the images that are in use until the end, and the files that say so
         self._versions: dict[str, tuple[tuple[str, str], ...]] = {}  # by image: of its tools, and of their programs
 
@@ -101,7 +103,8 @@ class Workbench:
         """Raises EngineError. What dead owners left behind is removed on the way."""
         self._driver = probe.forced(os.environ)
         engine = connect()
-        self._emit(EngineFound(replace(engine.info, driver=self._driver or engine.info.driver)))
+        self._told = replace(engine.info, driver=self._driver or engine.info.driver)
+        self._emit(EngineFound(self._told))
         reaped = reap(engine)
         for name in reaped.removed:
             self._emit(Problem(f"removed {name}, which an earlier run that was killed had left behind"))
@@ -318,11 +321,18 @@ class Workbench:
             return probe.started(plain())
         fast = FastDriver(container, channel, shell, meter, late.hear)
         if self._driver == "fast":
-            return probe.started(fast)
+            return self._tell_of(probe.started(fast))
         driver = probe.start_fast_or_plain(fast, plain, lambda: probe.look_through(container, channel, shell.user), container)
         self._driver = driver.name
-        if driver.name != self.engine.info.driver:
-            self._emit(EngineFound(replace(self.engine.info, driver=driver.name)))
+        return self._tell_of(driver)
+
+    def _tell_of(self, driver: Driver) -> Driver:
+        """Emit what has become known of the engine with this session's driver."""
+        copies = driver.copies if isinstance(driver, FastDriver) else None
+        known = replace(self.engine.info, driver=driver.name, copies=copies)
+        if known != self._told:
+            self._told = known
+            self._emit(EngineFound(known))
         return driver
 
 

@@ -70,6 +70,13 @@ RUN = RunResult(
 BARE = RunResult("r2", "2026-11-22T18:45:12Z", None, Status.ERROR, None, (PlanResult("p", None, Status.ERROR, ()),))
 
 
+@pytest.mark.parametrize("copies", ["traced", "forked", None])
+def test_the_engine_has_the_way_of_copies(copies: str | None) -> None:
+    tree = run_to_dict(replace(RUN, engine=EngineInfo("docker", "20.10", "1.41", copies=copies)))
+    assert tree["engine"] == {"name": "docker", "version": "20.10", "api": "1.41", "driver": "fast", "copies": copies}
+    jsonschema.validate(tree, result_schema())
+
+
 def step() -> dict:
     return run_to_dict(RUN)["plans"][0]["cases"][0]["steps"][0]
 

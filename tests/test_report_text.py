@@ -320,6 +320,14 @@ def hostile_run() -> list:
     ]
 
 
+def test_copies_that_scripts_can_see_are_told_with_the_engine():
+    engine = EngineInfo("docker", "20.10.24", "1.41")
+    traced, forked = (EngineFound(replace(engine, copies=copies)) for copies in ("traced", "forked"))
+    alone = report(RUN, EngineFound(engine))
+    assert report(RUN, EngineFound(engine), traced) == alone
+    assert report(RUN, EngineFound(engine), forked) == alone + "  engine  docker 20.10.24, API 1.41, driver fast, copies forked\n"
+
+
 def test_nothing_foreign_reaches_the_terminal_raw():
     plain = report(*hostile_run())
     assert set(plain) & set("\x1b\x07\u202e") == set()

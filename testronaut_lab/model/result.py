@@ -255,13 +255,23 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """`name` is docker or podman, `driver` how steps are run (`fast` or `plain`), `endpoint` where it was found."""
+    """`name` is docker or podman, `driver` how steps are run (`fast` or `plain`), `endpoint` where it was found.
+
+    `copies` is how the fast driver copies the shells of sessions, `traced` or `forked`; None before one was started.
+    """
 
     name: str
     version: str
     api: str
     driver: str = "fast"
     endpoint: str = ""
+    copies: str | None = None
+
+    @property
+    def words(self) -> str:
+        """As it is shown. Forked copies are told, since scripts can see them."""
+        copies = ", copies forked" if self.copies == "forked" else ""
+        return f"{self.name} {self.version}, API {self.api}, driver {self.driver}{copies}"
 
 
 @dataclass(frozen=True, slots=True)

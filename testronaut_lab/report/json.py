@@ -217,7 +217,13 @@ def _change(change: FileChange) -> JsonObject:
 def _engine(engine: EngineInfo | None) -> JsonObject | None:
     if engine is None:
         return None
-    return {"name": engine.name, "version": engine.version, "api": engine.api, "driver": engine.driver}
+    return {
+        "name": engine.name,
+        "version": engine.version,
+        "api": engine.api,
+        "driver": engine.driver,
+        "copies": engine.copies,
+    }
 
 
 def _image(image: ImageInfo | None) -> JsonObject | None:

@@ -82,7 +82,7 @@ def _properties(run: RunResult, plan: PlanResult) -> Element:
     if plan.image is not None:
         known |= {"image": plan.image.ref, "image.id": plan.image.id, "image.source": plan.image.source}
     if run.engine is not None:
-        known["engine"] = f"{run.engine.name} {run.engine.version}, API {run.engine.api}, driver {run.engine.driver}"
+        known["engine"] = run.engine.words
     known |= {f"tool.{tool.name}": f"{tool.version} ({tool.strategy})" for tool in plan.tools}
     known |= {f"cell.{key}": value for key, value in plan.cell}
     properties = Element("properties")

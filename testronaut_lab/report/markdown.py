@@ -158,7 +158,7 @@ def _environment(run: RunResult) -> Iterator[str]:
     yield "<details><summary>Engine, images and tools</summary>"
     yield ""
     if run.engine is not None:
-        yield f"- engine: {_code(f'{run.engine.name} {run.engine.version}, API {run.engine.api}, driver {run.engine.driver}')}"
+        yield f"- engine: {_code(run.engine.words)}"
     for plan in run.plans:
         yield f"- {_code(plan.name)}: {', '.join(_ran_on(plan))}"
         yield from (f"  - note: {_code(safe_line(note))}" for note in plan.notes)

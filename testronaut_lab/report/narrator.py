@@ -32,7 +32,7 @@ from testronaut_lab.model.events import (
     ToolReady,
 )
 from testronaut_lab.model.lastwords import without_said
-from testronaut_lab.model.result import ErrorInfo, Status
+from testronaut_lab.model.result import EngineInfo, ErrorInfo, Status
 from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.lines import (
     LABEL_WIDTH,
@@ -76,6 +76,7 @@ class Narrator:
         self._installing: set[tuple[int, str]] = set()
         self._begun = False
         self._summed = False
+        self._engine = ""
         self._said: set[Problem | str] = set()
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
@@ -100,9 +101,7 @@ class Narrator:
             case StepOverruled() as body:
                 return _overruled_lines(body)
             case EngineFound(engine=engine):
-                return [
-                    labelled("engine", safe_line(f"{engine.name} {engine.version}, API {engine.api}, driver {engine.driver}"))
-                ]
+                return self._engine_lines(engine)
             case Problem() as problem:
                 return [] if self._was_said(problem) else _problem_lines(problem)
             case RunFinished():
@@ -111,6 +110,13 @@ class Narrator:
                 return []
             case _:
                 return []
+
+    def _engine_lines(self, engine: EngineInfo) -> list[Text]:
+        """Said again where something that is shown became known since, like another driver."""
+        if engine.words == self._engine:
+            return []
+        self._engine = engine.words
+        return [labelled("engine", safe_line(engine.words))]
 
     def summary(self, view: RunView) -> list[Text]:
         """The sum and where the results are, once; of a run without an end it says that it was interrupted."""

@@ -106,7 +106,8 @@ def _manifest() -> JsonObject:
 
 
 def _engine() -> JsonObject:
-    return _object(name=_TEXT, version=_TEXT, api=_TEXT, driver=_TEXT)
+    engine = _object(name=_TEXT, version=_TEXT, api=_TEXT, driver=_TEXT)
+    return engine | {"properties": {**_properties(engine), "copies": {"enum": ["traced", "forked", None]}}}
 
 
 def _totals() -> JsonObject:

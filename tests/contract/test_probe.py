@@ -14,9 +14,15 @@ from testronaut_lab.errors import FilesUnseen, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
+from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.model.events import EngineFound
+from testronaut_lab.model.result import EngineInfo
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.workbench import SessionSettings, Workbench
+
+
+def _told(engine: EngineInfo) -> str:
+    return ", ".join(filter(None, (engine.driver, engine.copies)))
 
 
 class _FilesOnly(Channel):
@@ -37,7 +43,7 @@ class _Nothing(_FilesOnly):
 
 
 def drivers_of(tmp_path: Path, image_id: str, sessions: int = 1) -> tuple[list[str], list[str]]:
-    """The drivers of one bench's sessions, each of which can run a step, and those that were told of."""
+    """The drivers of one bench's sessions, each of which can run a step, and those that were told of, with the way of copies."""
     events = Events()
     bench = Workbench(events.emit, BlobStore(tmp_path))
     names = []
@@ -51,7 +57,7 @@ def drivers_of(tmp_path: Path, image_id: str, sessions: int = 1) -> tuple[list[s
                 session.close()
     finally:
         bench.close()
-    return names, [event.engine.driver for event in events.seen if isinstance(event, EngineFound)]
+    return names, [_told(event.engine) for event in events.seen if isinstance(event, EngineFound)]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +67,14 @@ def nothing_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.engine
 def test_a_session_is_driven_fast_where_fifos_work(tmp_path: Path, base_image: str) -> None:
-    assert drivers_of(tmp_path, base_image) == (["fast"], ["fast"])
+    drivers, told = drivers_of(tmp_path, base_image)
+    assert (drivers, told) in [(["fast"], ["fast", f"fast, {copies}"]) for copies in ("traced", "forked")]
+
+
+@pytest.mark.engine
+def test_how_the_shell_is_copied_is_told_once(tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ptrace, "is_supported", lambda: False)
+    assert drivers_of(tmp_path, base_image, sessions=2) == (["fast", "fast"], ["fast", "fast, forked"])
 
 
 @pytest.mark.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,11 @@ def test_the_session_has_the_driver_that_was_asked_for(lab: Lab, driver: str) ->
     else:
         assert found.table.is_the_hosts == (driver != "inside")
         assert found.copies == ("traced" if driver == "fast" else "forked")
+
+
+@pytest.mark.parametrize("text", ["nosuch-program", "echo 'a\nb'\nnosuch-program", "f() { nosuch-program; }; f"])
+def test_a_message_begins_with_the_shells_name_and_a_line(lab: Lab, text: str) -> None:
+    assert re.fullmatch(r"(bash: line \d+|sh: \d+|sh: line \d+): nosuch-program: (command )?not found\n", lab.run(text).err)
 
 
 def test_a_large_output_is_whole(lab: Lab) -> None:

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
@@ -30,9 +32,10 @@ from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver import plainscript
 from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import Bounds, Command, ShellSpec, quote
+from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, ShellSpec, quote
 from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Sink, Words
 from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
+from testronaut_lab.execution.driver.fast.streams import Sink as NamingSink
 from testronaut_lab.execution.driver.held import HeldStreams
 from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
@@ -51,6 +54,7 @@ from testronaut_lab.execution.driver.surroundings import Surroundings
 from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
+_STEP_FILE = f"{RUN_DIR}/step: ".encode()
 _HELD_WAIT_S = 1.0
 _START_TIMEOUT_S = 60.0
 _LATER = b"later"
@@ -140,12 +144,14 @@ class PlainDriver:
         self._guard.toll.count_from_here()
         self._forget_interrupt()
         nonces = self._prepare(command)
-        streams = nonces.streams(out, err)
+        sinks = self._named(out), self._named(err)
+        streams = nonces.streams(*sinks)
         watch = self._begin(command, nonces, streams)
         try:
             with ExitStack() as undo:
                 undo.callback(watch.close)
-                for stream in streams:
+                for stream, sink in zip(streams, sinks, strict=True):
+                    undo.callback(sink.flush)
                     undo.callback(stream.flush)
                 over = self._conclude(watch, bounds, nonces)
                 undo.pop_all()
@@ -156,7 +162,7 @@ class PlainDriver:
             raise
         duration_s = watch.duration_s
         try:
-            return self._end(command, over, watch, streams, (out, err), duration_s)
+            return self._end(command, over, watch, streams, sinks, (out, err), duration_s)
         finally:
             self._put_away(watch, streams, command.nodeid)
             self._held.read(command.nodeid)
@@ -164,6 +170,15 @@ class PlainDriver:
     @property
     def _start_timeout_s(self) -> float:
         return self._container.patience_s(_START_TIMEOUT_S)
+
+    def _named(self, capture: StreamCapture) -> NamingSink:
+        """A sink for which the step's file has the shell's name in messages; none where they begin with that name already."""
+        said = None if self._fresh is None else self._fresh.said
+        is_bash = said is not None and bool(said.lines("shopt"))
+        sink = NamingSink(capture)
+        name = f"{PurePosixPath(self._spec.shell).name}: " if is_bash else ""
+        sink.renamed = (_STEP_FILE, name.encode())
+        return sink
 
     def _forget_interrupt(self) -> None:
         try:
@@ -247,6 +262,7 @@ class PlainDriver:
         over: _Over,
         watch: ExecWatch,
         streams: tuple[MarkedStream, MarkedStream],
+        sinks: Sequence[NamingSink],
         captures: tuple[StreamCapture, StreamCapture],
         duration_s: float,
     ) -> ShellEnd:
@@ -256,8 +272,9 @@ class PlainDriver:
         is_open = not watch.is_closed and bool(left_behind) and not watch.until_closed(_HELD_WAIT_S)
         if over.code is None and not watch.is_closed:
             is_open = True  # killed by us, and yet something holds the streams
-        for stream in streams:
+        for stream, sink in zip(streams, sinks, strict=True):
             stream.flush()
+            sink.flush()
         notes: list[str] = []
         if over.code is not None and watch.is_closed and left_behind and self._ends_streams_early:
             is_open = True

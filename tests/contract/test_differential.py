@@ -57,7 +57,7 @@ def pair(request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytes
 
 @pytest.mark.parametrize("pair", [f"{shell}-copied" for shell in SHELLS], indirect=True)
 def test_a_session_is_like_a_shell_in_sequences_by_hand(pair: Pair) -> None:
-    found = {sequence.steps: pair.disagreement(sequence) for sequence in by_hand(pair.plain.shell) if is_told(sequence)}
+    found = {sequence.steps: pair.disagreement(sequence) for sequence in by_hand(pair.plain.shell)}
     assert {steps: wrong for steps, wrong in found.items() if wrong} == {}
 
 
@@ -71,11 +71,6 @@ def test_a_session_is_like_a_shell_in_drawn_sequences(pair: Pair) -> None:
     )  # fmt: skip
     @given(st.lists(drawn(pair.plain.shell), min_size=BATCH, max_size=BATCH))
     def agrees(sequences: list[Sequence]) -> None:
-        assert pair.first_disagreement(filter(is_told, sequences)) is None
+        assert pair.first_disagreement(sequences) is None
 
     agrees()
-
-
-def is_told(sequence: Sequence) -> bool:
-    """A restored shell has its number back only where root may write the next one."""
-    return os.geteuid() == 0 or "$$" not in "".join(sequence.steps)

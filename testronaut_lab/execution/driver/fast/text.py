@@ -19,9 +19,10 @@ _MOST_COMMANDS = 8  # of a pipeline, whose statuses are carried
 
 # A text whose end may reach beyond itself: what `.` reads has an end of its own.
 _OPEN_END = re.compile(
-    r"<<|\\\s*\Z|(?:[|&({]|\(\s*\)|(?<![\w$])!|\b(?:do|then|else|elif|in|if|while|until|for|case|function|time|coproc))"
+    r"\\\s*\Z|(?:[|&({]|\(\s*\)|(?<![\w$])!|\b(?:do|then|else|elif|in|if|while|until|for|case|function|time|coproc))"
     r"\s*(?:(?<![^\s])#[^\n]*\s*)*\Z"
 )
+_DOCUMENT = re.compile(r"""(?<!<)<<(?!<)(-?)[ \t]*(?:'(\w+)'|"(\w+)"|\\?(\w+)(?![\w'"\\$`]))?""")
 _ENDS_ON_FAILURE = re.compile(r"\bset\b[^\n;]*e|\bulimit\b")
 _RETURN = re.compile(r"\breturn\b")
 _MAYBE_OPEN = re.compile(r"['\"`(){}\[\]\\]|\b(?:if|do|case|while|until|for|then|select)\b|#.*\Z")
@@ -92,10 +93,25 @@ def feed_of(text: str, *, is_bash: bool, options: str, avoids_files: bool, sees_
     (`sees_sleep`), lines must be whole.
     """
     returns = is_bash and "{" not in text and _RETURN.search(text)  # outside of any function only a sourced text may
-    if returns or _OPEN_END.search(text) or (not sees_sleep and _MAYBE_OPEN.search(text)):
+    if returns or _OPEN_END.search(text) or _may_have_open_document(text) or (not sees_sleep and _MAYBE_OPEN.search(text)):
         return Feed.FILE
     is_bare = is_bash or "e" in options or avoids_files or _ENDS_ON_FAILURE.search(text) is not None
     return Feed.LINES if is_bare else Feed.FILE
+
+
+def _may_have_open_document(text: str) -> bool:
+    """Whether what follows the text could be read as a part of a here-document. Each `<<`, also one that is none, needs a line of
+    its own behind it that ends it.
+    """
+    lines = text.split("\n")
+    for found in reversed(list(_DOCUMENT.finditer(text))):
+        word = next(filter(None, found.groups()[1:]), None)
+        first = text.count("\n", 0, found.start()) + 1
+        ends = (at for at in range(len(lines) - 1, first - 1, -1) if (lines[at].lstrip("\t") if found[1] else lines[at]) == word)
+        if word is None or (end := next(ends, None)) is None:
+            return True
+        del lines[end:]
+    return False
 
 
 def naming(variable: str, value: str) -> str:

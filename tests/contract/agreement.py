@@ -22,8 +22,7 @@ from testronaut_lab.model.result import ShellState
 # A step of its own behind each sequence. Its first line asks for what every command changes.
 _FIRST = 'probe_1="$?" probe_3="$-"\n'
 _FIRST_IN_BASH = """probe_1="$?" probe_2="$_" probe_3="$-" probe_4="${PIPESTATUS[*]}"
-if [ "$probe_2" = "$!" ]; then probe_2=job; fi
-if [ "$probe_2" = "$$" ]; then probe_2=itself; fi
+probe_2=${probe_2/#${!:-none}/job} probe_2=${probe_2/#$$/itself}
 echo "last $probe_2 statuses $probe_4"
 """
 _ASK = r"""
@@ -57,19 +56,24 @@ _NO_MATTER = re.compile(
 )
 # `$_` behind `.`, and before any command
 _LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
+_JOBS_ARE_HEARD = re.compile("set -[xTEv]|functrace|errtrace|extdebug")
 _HEARS_OF_FILES = re.compile("DEBUG|RETURN|debug")
 _NOTHING = Seen("", "", 0)
 _SHELL = r"(?:(?:[\w./-]*/)?(?:all|[0-9]+|sh|bash|dash|busybox|ash|step)|environment|\.)"
 _NAME = re.compile(rf"(?m)^(?:{_SHELL}(?:: line [0-9]+|: [0-9]+)?: )+")
 _BUILTIN = re.compile(r"(?m)^(\w+: )line [0-9]+: ")  # busybox
+_NUMBERED = re.compile(r"(?m)(\b(?:kill -\w+ |wait |p=))[0-9]+$")
 
 
 def rightly_differs(sequence: Steps, shell: str) -> bool:
     """What docs/shell.md says of a session: a restored shell has its number back only where root may write the next one; in bash
-    a trap for DEBUG or RETURN hears of the `.` that reads a text with an open end.
+    a trap for DEBUG or RETURN hears of the `.` that reads a text with an open end. And what differs from run to run of one shell:
+    in which order it and its job trace.
     """
     text = "\n".join(sequence.steps)
     if os.geteuid() != 0 and "$$" in text:
+        return True
+    if " & " in text and _JOBS_ARE_HEARD.search(text):
         return True
     return shell == "bash" and bool(sequence.apart) and _HEARS_OF_FILES.search(text) is not None
 
@@ -80,8 +84,8 @@ def probe_text(shell: str) -> str:
 
 
 def straight(text: str) -> str:
-    """Without the shell's name and the line's number, which depend on where a text came from."""
-    return _BUILTIN.sub(r"\1", _NAME.sub("", text))
+    """Without the shell's name and the line's number, which depend on where a text came from, and without numbers in traces."""
+    return _NUMBERED.sub(r"\1[PID]", _BUILTIN.sub(r"\1", _NAME.sub("", text)))
 
 
 @dataclass(frozen=True)

@@ -119,19 +119,21 @@ def _has_open(pid: int, wanted: frozenset[Identity]) -> bool:
 
 
 def _neighbours(pids: frozenset[int]) -> frozenset[int] | None:
-    """All processes in the namespace of these that we may look at, where no control group lists them; None where these are gone.
+    """All processes of their user in their namespace, where no control group lists them; None where these are gone.
 
-    What a step started is its user's, as its shell is. The keeper and the watchdog may be another's, and hold none of its files.
+    What a step started is its user's, as its shell is. The keeper and the watchdog may be another's, whose open files nobody
+    sees, and hold none of the step's.
     """
-    inside = next((namespace for namespace in map(_namespace, pids) if namespace is not None), None)
+    inside = next((told for told in map(_place, pids) if told is not None), None)
     if inside is None:
         return None
-    return frozenset(pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _namespace(pid) == inside)
+    return frozenset(pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _place(pid) == inside)
 
 
-def _namespace(pid: int) -> str | None:
+def _place(pid: int) -> tuple[str, int] | None:
+    """A process's namespace and user; None where we may not know."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return os.readlink(f"/proc/{pid}/ns/pid"), os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
 

@@ -69,8 +69,8 @@ def main() -> int:
         print(f"\n== {cell.id}", flush=True)
         with cell.start(outer) as there:
             row = _row(there, asked)
-        rows = {**enginetable.load(), row.key: row}
-        enginetable.save(rows.values())
+            rows = {**enginetable.load(), row.key: row}
+            enginetable.save(rows.values())  # before its end, which may fail
         print(f"{row.engine}, {row.user}: {row.passed} passed, {len(row.failed)} failed, {sum(row.skipped.values())} skipped")
         failed += len(row.failed)
     outer.close()

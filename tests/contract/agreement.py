@@ -57,7 +57,7 @@ _NO_MATTER = re.compile(
 # `$_` behind `.`, and before any command
 _LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
 _JOBS_ARE_HEARD = re.compile("set -[xTEv]|functrace|errtrace|extdebug")
-_HEARS_OF_FILES = re.compile("DEBUG|RETURN|debug")
+_HEARS_OF_FILES = re.compile("DEBUG|RETURN|ERR|[.]/(?:debug|err)")
 _NOTHING = Seen("", "", 0)
 _SHELL = r"(?:(?:[\w./-]*/)?(?:all|[0-9]+|sh|bash|dash|busybox|ash|step)|environment|\.)"
 _NAME = re.compile(rf"(?m)^(?:{_SHELL}(?:: line [0-9]+|: [0-9]+)?: )+")
@@ -67,8 +67,8 @@ _NUMBERED = re.compile(r"(?m)(\b(?:kill -\w+ |wait |p=))[0-9]+$")
 
 def rightly_differs(sequence: Steps, shell: str) -> bool:
     """What docs/shell.md says of a session: a restored shell has its number back only where root may write the next one; in bash
-    a trap for DEBUG or RETURN hears of the `.` that reads a text with an open end. And what differs from run to run of one shell:
-    in which order it and its job trace.
+    a trap for DEBUG, ERR or RETURN hears of the `.` that reads a text with an open end. And what differs from run to run of any
+    shell: in which order it and its job trace.
     """
     text = "\n".join(sequence.steps)
     if os.geteuid() != 0 and "$$" in text:

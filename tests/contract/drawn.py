@@ -102,10 +102,10 @@ IN_BASH = st.one_of(
                      "PROMPT_COMMAND='echo P'", "a=(1 '2 3')", "a+=(4)", 'echo "${a[@]}"', "declare -i n=3", "n+=1",
                      "declare -A m=([k]=v)",
                      "declare -l low=ABC", "declare -n ref=x", "local q=1 2>/dev/null", "false | true | (exit 4)",
-                     'echo "$? ${PIPESTATUS[*]}"', "echo $_", "echo $BASH_SUBSHELL", "echo x > >(cat); wait $!",
+                     'echo "$? ${PIPESTATUS[*]}"', "true y; echo $_", "echo $BASH_SUBSHELL", "echo x > >(cat); wait $!",
                      "cat <(echo p)", "exit() { echo myexit; }", ":() { echo colon; }", "unset -f exit :", "enable -n printf",
                      "enable printf",
-                     "[[ ab =~ (a) ]]", "POSIXLY_CORRECT=1", "echo $LINENO", "(( 0 ))", "let n=5", "printf -v x %s v"]),
+                     "[[ ab =~ (a) ]]", "POSIXLY_CORRECT=1", "echo $LINENO; :", "(( 0 ))", "let n=5", "printf -v x %s v"]),
 )  # fmt: skip
 
 # `one_of` would make one of all their branches; here each family is as likely as it stands here

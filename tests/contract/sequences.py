@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 # The end of such a text is open: what one script has behind it would be read as a part of it.
 OPEN_ENDS = (
-    "wc -c <<E\none", "cat <<E\none\nE\nB", "printf '%s\\n' a\\", "echo a; echo 'b", 'echo "a', "true &&", "false ||", "echo a |",
+    "wc -c <<E\none", "printf '%s\\n' a\\", "echo a; echo 'b", 'echo "a', "true &&", "false ||", "echo a |",
     "if true; then", "for i in 1; do echo $i", "{ echo a", "echo $(echo b", "case a in", "echo a # b\\",
 )  # fmt: skip
 
@@ -108,6 +108,7 @@ BY_HAND: tuple[tuple[str, ...], ...] = (
     ("echo a >&2; false", "echo $? >&2"),
     ("exec 0</workspace/in 2>/dev/null || :",),
     ("(sleep 0.05; exit 4) & wait $!", "echo $?"),
+    ("cat <<E\none\nE\nB", "echo on $?"),
     *((text, "echo on $?") for text in OPEN_ENDS),
 )  # fmt: skip
 

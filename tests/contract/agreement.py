@@ -56,7 +56,8 @@ _NO_MATTER = re.compile(
 )
 # `$_` behind `.`, and before any command
 _LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
-_JOBS_ARE_HEARD = re.compile("set -[xTEv]|functrace|errtrace|extdebug")
+_AT_ONCE = re.compile(r" [&|] |[<>]\(")
+_ARE_HEARD = re.compile("set -[xTEv]|functrace|errtrace|extdebug")
 _HEARS_OF_FILES = re.compile("DEBUG|RETURN|ERR|[.]/(?:debug|err)")
 _NOTHING = Seen("", "", 0)
 _SHELL = r"(?:(?:[\w./-]*/)?(?:all|[0-9]+|sh|bash|dash|busybox|ash|step)|environment|\.)"
@@ -68,12 +69,12 @@ _NUMBERED = re.compile(r"(?m)(\b(?:kill -\w+ |wait |p=))[0-9]+$")
 def rightly_differs(sequence: Steps, shell: str) -> bool:
     """What docs/shell.md says of a session: a restored shell has its number back only where root may write the next one; in bash
     a trap for DEBUG, ERR or RETURN hears of the `.` that reads a text with an open end. And what differs from run to run of any
-    shell: in which order it and its job trace.
+    shell: in which order it and its job trace, or the commands of a pipeline.
     """
     text = "\n".join(sequence.steps)
     if os.geteuid() != 0 and "$$" in text:
         return True
-    if " & " in text and _JOBS_ARE_HEARD.search(text):
+    if _AT_ONCE.search(text) and _ARE_HEARD.search(text):
         return True
     return shell == "bash" and bool(sequence.apart) and _HEARS_OF_FILES.search(text) is not None
 

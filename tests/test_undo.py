@@ -14,6 +14,7 @@ from testronaut_lab.capture.keep import Keep, KeepLimits
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.errors import SessionLost, UsageError
 from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.lab import Session
 from testronaut_lab.model.events import StepsUndone
 from testronaut_lab.model.plan import Limits
@@ -171,6 +172,24 @@ def test_a_step_that_ended_the_shell_is_undone(shell: Session) -> None:
     assert shell.run("echo $v; f").out == "2\nin f\n"
     shell.undo(3)
     assert shell.run("echo $v").out == "\n"
+
+
+def test_a_step_that_ended_a_shell_which_forks_its_copies_is_undone(shell: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ptrace, "is_supported", lambda: False)
+    shell.run("export v=1; f() { echo in f; }").check()
+    assert shell.run("exit 3").state is ShellState.RESTORED
+    assert [shell.undo().how, shell.undo(1).how] == [UndoHow.SHELL, UndoHow.SHELL]
+    assert shell.run("echo ${v-unset}").out == "unset\n"
+
+
+@pytest.mark.usefixtures("root_allowed")
+def test_a_fresh_container_has_what_a_forked_copy_had_exported(undoable: MakeUndoable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ptrace, "is_supported", lambda: False)
+    session = undoable(user="root", rootfs="writable")
+    session.run("export v=1").check()
+    session.run("export v=2; echo changed >/etc/changed").check()
+    assert session.undo().how is UndoHow.CONTAINER
+    assert session.run("echo $v").out == "1\n"
 
 
 def test_steps_before_and_after_a_restored_shell_are_undone_together(shell: Session) -> None:

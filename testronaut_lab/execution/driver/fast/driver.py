@@ -355,7 +355,7 @@ class FastDriver:
             supervisor.new_streams()
             self._hand_over(by)
         if supervisor.newest is None:
-            supervisor.park(copy.known)
+            supervisor.park(copy.known, copy.number)
 
     def _restart(self, step: Step) -> None:
         state = self._container.state()

@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy
 
 if TYPE_CHECKING:
     from testronaut_lab.execution.driver.fast.driver import FastDriver
+    from testronaut_lab.execution.driver.fast.shell import Shell
+
+_REPORTS = f"{RUN_DIR}/end/"  # a shell that is seen at once behind its report still holds that file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +64,26 @@ class Rewinder:
     def loses_files(self, to: Checkpoint) -> bool:
         """Whether the shell holds files open that the copy of that moment does not."""
         copy = self._driver.supervisor.find(to.copy)
-        now, then = (
-            ({held.fd for held in shell.held()} for shell in (self._driver.supervisor.shell, copy.shell)) if copy else ((), ())
-        )
-        return bool(set(now) - set(then))
+        return copy is not None and not _opened(self._driver.supervisor.shell) <= _opened(copy.shell)
 
     def exported(self, at: Checkpoint) -> bytes | None:
         """What the shell had exported then, as shell text; None where nobody can tell. The copy is used up."""
-        return None if at.copy is None else self._driver.exported_by(at.copy)
+        if at.copy is None:
+            return None
+        said = self._driver.exported_by(at.copy)
+        return said if said is not None or self._driver.supervisor.reach.sees_sleep else self._asked(at.copy)
+
+    def _asked(self, number: int) -> bytes | None:
+        """What a copy says that has to go on for that, in place of the shell."""
+        copy = self._driver.supervisor.find(number)
+        if copy is None:
+            return None
+        self._driver.end_step("undo")
+        try:
+            self._driver.resume(copy)
+        except NoCopy:
+            return None
+        return self._driver.conversation.exported(self._driver.supervisor.shell)
 
     def rewind(self, to: Checkpoint, meanwhile: Callable[[], None]) -> Rewound:
         """End the shell and all that was not there at that moment, do something `meanwhile`, and let the copy go on.
@@ -103,3 +119,7 @@ class Rewinder:
             self._driver.conversation.go_to(copy.known.cwd)
         except NoCopy:
             raise CopyGone("the copy of the shell from then did not go on") from None
+
+
+def _opened(shell: Shell) -> set[int]:
+    return {held.fd for held in shell.held() if not held.link.startswith(_REPORTS)}

@@ -112,8 +112,11 @@ class Supervisor:
         for fifo in pair.both:
             self._channel.remove(fifo.name)
 
-    def park(self, known: Known) -> None:
-        """Make a copy of the shell, if it can be copied, and let go of the one from before."""
+    def park(self, known: Known, number: int | None = None) -> None:
+        """Make a copy of the shell, if it can be copied, and let go of the one from before.
+
+        The new one has a number of its own, or that of a copy which was used up to make the shell what it is.
+        """
         fds = held_in_doubt(self.shell, self.pair.identities | self.former.keys())
         self.why_no_copy = ""
         copied: Copy | None = None
@@ -121,8 +124,9 @@ class Supervisor:
             self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
         else:
             try:
-                self._numbers += 1
-                copied = Copy(self._numbers, self.reach.copy(self.shell), known)
+                if number is None:
+                    number = self._numbers = self._numbers + 1
+                copied = Copy(number, self.reach.copy(self.shell), known)
             except NoCopy as error:
                 self.why_no_copy = str(error)
         before, self.newest = self.newest, copied

@@ -113,7 +113,10 @@ def test_the_session_has_the_driver_that_was_asked_for(lab: Lab, driver: str) ->
 
 @pytest.mark.parametrize("text", ["nosuch-program", "echo 'a\nb'\nnosuch-program", "f() { nosuch-program; }; f"])
 def test_a_message_begins_with_the_shells_name_and_a_line(lab: Lab, text: str) -> None:
-    assert re.fullmatch(r"(bash: line \d+|sh: \d+|sh: line \d+): nosuch-program: (command )?not found\n", lab.run(text).err)
+    message = re.compile(r"(bash: line \d+|sh: \d+|sh: line \d+): nosuch-program: (command )?not found\n")
+    assert message.fullmatch(lab.run(text).err)
+    lab.run("exit 3")
+    assert message.fullmatch(lab.run(text).err), "of a shell that was restored"
 
 
 def test_a_large_output_is_whole(lab: Lab) -> None:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, one_line
 from testronaut_lab.execution.driver.fast import entering, text
 from testronaut_lab.execution.driver.fast.checkpoints import NOWHERE, Known, NoCopy, Traced
 from testronaut_lab.execution.driver.fast.exchange import End, Exchange, Gone, Outlet, Told
-from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.shell import Looping, Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID, Reader, Writer, Written, has_few_files
 from testronaut_lab.execution.driver.fast.streams import Fifo, Pair, Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
@@ -106,7 +107,7 @@ class Conversation:
         shell, reach = supervisor.shell, supervisor.reach
         written = self._writer.step(step.command, self._reader(), [] if witness is None else shell.held(), witness)
         for sink in step.sinks:
-            sink.cut, sink.cut_line, sink.renamed = written.cut, written.cut_line, written.renamed
+            sink.cut, sink.cut_line, sink.renamed = written.cut, written.cut_line, written.renamed or _renamed(shell, self._name)
             sink.refused = f"/end/{written.nonce}".encode()
         lent = None
         if isinstance(reach, Traced) and (written.stdin is not None or written.merge):
@@ -279,6 +280,11 @@ class Conversation:
         if isinstance(end, Told | Gone):
             step.error = why
         return end
+
+
+def _renamed(shell: Shell, name: str) -> tuple[bytes, bytes] | None:
+    """What a bash calls itself in messages that sources a FIFO for each text, and what it is called."""
+    return (f"{RUN_DIR}/{Path(shell.path).name}: ".encode(), f"{name}: ".encode()) if isinstance(shell, Looping) else None
 
 
 def _went_well(end: End) -> bool:

@@ -159,7 +159,9 @@ def test_verbose_tells_what_a_failing_step_wrote_once() -> None:
 
 
 @pytest.mark.engine
-def test_quiet_and_verbose_on_a_real_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_quiet_and_verbose_on_a_real_run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a folder of its own: a run tells what others that were killed have left behind
+    monkeypatch.setenv("TESTRONAUT_LAB_SESSIONS", str(tmp_path_factory.mktemp("sessions")))
     project = Project(tmp_path_factory.mktemp("project"))
     project.write()
     quiet, verbose = project.here("run", "-q"), project.here("run", "--verbose")

@@ -219,13 +219,13 @@ class Supervisor:
         self.shell = self._start(exported)
 
     def reap(self) -> None:
-        """See to it that nothing is left of our shells that have ended, nor of others where the keeper does not by itself."""
+        """See to it that nothing is left of processes that have ended: a step would see them still."""
         deadline = time.monotonic() + _GONE_TIMEOUT_S
         for shell in self._dropped:
             shell.await_end(_GONE_TIMEOUT_S, reaped=self.table.waits_at_once)
             shell.close()
         self._dropped.clear()
-        while not self.table.waits_at_once and self.table.zombies() and time.monotonic() < deadline:
+        while self.table.zombies() and time.monotonic() < deadline:
             self._channel.reap()
             time.sleep(_LOOK_S)
 

@@ -137,6 +137,18 @@ def test_the_numbers_of_processes_that_a_script_names_are_told(lab: Lab) -> None
     lab.run("set +u")
 
 
+def test_a_process_left_behind_is_seen_also_in_place_of_a_copy_that_the_step_killed(lab: Lab) -> None:
+    found = lab.session._driver
+    if not isinstance(found, FastDriver) or not found.table.is_the_hosts or found.supervisor.newest is None:
+        return  # only there the host lists processes itself
+    copy = found.supervisor.newest.shell.inner
+    result = lab.run(
+        f"kill -9 {copy}; while [ -e /proc/{copy}/exe ]; do :; done; sleep 77 & until grep -q sleep /proc/$!/comm; do :; done"
+    )
+    assert [name.partition(" ")[0] for name in result.left_behind] == ["sleep"]
+    lab.run("kill %1 2>/dev/null; kill $!; wait")
+
+
 def test_a_process_left_behind_is_named_and_its_stream_is_open(lab: Lab) -> None:
     result = lab.run("sleep 77 & until grep -q sleep /proc/$!/comm; do :; done; echo started")
     assert (result.out, result.stdout_stream.open) == ("started\n", True)

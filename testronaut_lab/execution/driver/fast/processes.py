@@ -19,8 +19,6 @@ from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.toll import Meter
 from testronaut_lab.execution.driver.watchdog import Process
 
-_OVERHEAD = 2  # the keeper and the watchdog
-
 
 class Others:
     """Of one session; from its thread. Every call may raise SessionLost."""
@@ -43,8 +41,8 @@ class Others:
             return False
         if not self._table.is_the_hosts:  # whose counters are mostly not seen either
             return not self.bystanders.known and not self._table.others(supervisor.inner_pids | frozenset(self._dropped))
-        # where a known job may have ended, a count proves nothing
-        if not self.bystanders.known and self._meter.processes() == supervisor.count() + _OVERHEAD:
+        # by their numbers: a count is right too where a copy has ended and a stranger has come
+        if not self.bystanders.known and self._meter.host_pids() is not None and not self._table.others(supervisor.pids):
             return True
         alive = self._meter.pids()
         if alive is None:

@@ -97,9 +97,6 @@ class Supervisor:
         """The same out here."""
         return frozenset(shell.pid for shell in self._shells())
 
-    def count(self) -> int:
-        return 1 + (self.newest is not None) + len(self.kept)
-
     def new_pair(self) -> Pair:
         """Two FIFOs that anybody can write to who knows their names, until `hide`."""
         token = secrets.token_hex(8)

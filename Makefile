@@ -1,6 +1,7 @@
 # make demo: everything set up, then a real tool installed, driven, captured and compared.  make test: all checks and tests.
 # make user: the part of the tests that shows what an ordinary user has; where root runs `make test`, a new user runs it first.
 # make newest: the tests that need no engine, under the python3 of the newest Debian (RELEASE=trixie).
+# make docs: the documentation as a site, links and anchors checked, into build/site.  make dist: wheel and source archive.
 # make bench: what a step costs, as tables.  make soak: the tests, with thousands of steps, sequences and faults.
 # make engines: the contract on every engine that Debian has, into docs/engines.md.
 # make engines V2=1: chosen tests under cgroup v2 with systemd, in a kernel of its own, as docs/engines.md has them.
@@ -8,11 +9,16 @@
 # to be had, the command to type is printed.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test user newest bench soak engines lint engine clean
+.PHONY: demo test user newest docs dist bench soak engines lint engine clean
+# Two pips in one environment would get in each other's way.
+.NOTPARALLEL:
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The program and what it needs; the same with the tools of tests and documentation.
+PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e
 TERMINAL := $(if $(shell command -v tmux),,/usr/bin/tmux)
 IS_ROOT := $(filter 0,$(shell id -u))
 # Where being an ordinary user makes a difference: sessions, their files and limits, base images, and one of each thing that is seen.
@@ -22,8 +28,23 @@ USER_TESTS := tests/contract tests/test_session.py tests/test_session_limits.py 
 	tests/test_namespaces.py tests/test_install_managers.py::test_a_package_installs_is_verified_and_runs \
 	tests/test_pytest_plugin.py tests/test_tui_terminal.py
 
-demo: $(STAMP) engine
+define NEXT
+
+To go on:
+  $(BIN)/testronaut-lab show last   what each step wrote and changed
+  docs/tutorial.md                     a plan of your own, in five minutes
+  $(BIN)/testronaut-lab --help      everything else; the program is in $(BIN)
+endef
+export NEXT
+
+demo:
+	@echo '1/3  the program and what it needs, into $(VENV)'
+	@$(MAKE) --no-print-directory $(PROGRAM)
+	@echo '2/3  a container engine: the one that runs here, else one is installed and started'
+	@$(MAKE) --no-print-directory engine
+	@echo '3/3  a plan: jq is installed in a container, driven, and compared with what it did before'
 	$(BIN)/testronaut-lab run examples/jq.lab.yaml
+	@echo "$$NEXT"
 
 # The whole suite comes last, so that the last line is its count.
 test: lint engine $(TERMINAL)
@@ -60,8 +81,15 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-engine: $(STAMP)
+engine: $(PROGRAM)
 	$(BIN)/testronaut-lab engine up
+
+docs: $(STAMP)
+	$(BIN)/python docs/build.py
+
+dist: $(STAMP)
+	rm -f dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m build
 
 # Debian's python3 comes without ensurepip; a folder that a failed attempt left behind is made anew.
 $(BIN)/python:
@@ -69,9 +97,13 @@ $(BIN)/python:
 	python3 -c 'import ensurepip, venv' 2>/dev/null || .ci/packages python3-venv
 	python3 -m venv --clear $(VENV)
 
-$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+$(PROGRAM): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) .
 	touch $@
 
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) '.[dev]'
+	touch $(PROGRAM) $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage build dist

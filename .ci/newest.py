@@ -17,10 +17,10 @@ from docker.types import Mount
 
 from testronaut_lab.container.bootstrap import release_called
 from testronaut_lab.errors import LabError
+from testronaut_lab.execution.factory import Workbench
 from testronaut_lab.installation.trust import host_trust
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
 from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.workbench import Workbench
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PYTHON = ToolSpec("python3", (InstallSpec("apt", "python3-venv"),), command="python3")

@@ -19,8 +19,8 @@ from process import MIB, forget_peak, memory_bytes
 from table import Figure
 
 from testronaut_lab import Session
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.plan import Limits
-from testronaut_lab.workbench import SessionSettings
 
 TOTAL_BYTES = 256 * MIB
 LINE_BYTES = 64 * MIB

@@ -13,8 +13,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers take it for true; typing's own costs half of the time until a ctrl-c is understood
 if TYPE_CHECKING:
+    from testronaut_lab.api import Session, run_plan
     from testronaut_lab.errors import CaptureError, EngineError, InstallError, LabError, SessionLost, StepFailed, UsageError
-    from testronaut_lab.lab import Session, run_plan
+    from testronaut_lab.execution.factory import SessionSettings
     from testronaut_lab.model.interaction import (
         AwaitOutput,
         AwaitScreen,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from testronaut_lab.model.plan import Limits
     from testronaut_lab.model.result import RunResult, StepResult
     from testronaut_lab.model.undo import UndoResult
-    from testronaut_lab.workbench import SessionSettings
 
 _HOMES = {
     "AwaitOutput": "model.interaction",
@@ -46,15 +46,15 @@ _HOMES = {
     "Resize": "model.interaction",
     "RunResult": "model.result",
     "SendText": "model.interaction",
-    "Session": "lab",
+    "Session": "api",
     "SessionLost": "errors",
-    "SessionSettings": "workbench",
+    "SessionSettings": "execution.factory",
     "StepFailed": "errors",
     "StepResult": "model.result",
     "Tty": "model.interaction",
     "UndoResult": "model.undo",
     "UsageError": "errors",
-    "run_plan": "lab",
+    "run_plan": "api",
 }
 
 __all__ = [

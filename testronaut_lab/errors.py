@@ -75,7 +75,7 @@ class LabError(Exception):
 
     def __str__(self) -> str:
         """Safe to show, as tracebacks, pytest and logs do without asking; `message` is as it was given."""
-        from testronaut_lab.report.safe import safe_text  # reports know errors, and only to be shown does an error need this
+        from testronaut_lab.safetext import safe_text  # reports know errors, and only to be shown does an error need this
 
         return safe_text(f"{self.message}\nhint: {self.hint}" if self.hint else self.message)
 

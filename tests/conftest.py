@@ -19,9 +19,9 @@ from testronaut_lab.container import image, localimage
 from testronaut_lab.container.engine import Engine, connect
 from testronaut_lab.container.lock import exclusive
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
+from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
-from testronaut_lab.workbench import SessionSettings, Workbench
 
 pytest_plugins = ["pytester"]
 

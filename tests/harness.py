@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.model.events import Body, Event, OutputChunk
 from testronaut_lab.model.result import StepResult
 from testronaut_lab.report.view import RunView
 from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.workbench import SessionSettings, Workbench
 
 
 @dataclass

@@ -31,7 +31,7 @@ import testronaut_lab.cli.dispatch  # noqa: F401 - hangs the verbs on the app
 from testronaut_lab.cli.app import app
 from testronaut_lab.cli.dispatch import dispatch, refuse_what_is_to_come
 from testronaut_lab.errors import LabError
-from testronaut_lab.targets import chosen_plans
+from testronaut_lab.run.targets import chosen_plans
 
 # Why a verb is not run where its command was printed, but its words are read as it would read them.
 PARSED_ONLY = {

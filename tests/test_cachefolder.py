@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commandline import Project
 
-from testronaut_lab.cachefolder import HINT, cache_folder
+from testronaut_lab.container.cachefolder import HINT, cache_folder
 from testronaut_lab.errors import EngineError
 
 

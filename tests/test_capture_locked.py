@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from harness import Lab
 
+from testronaut_lab.api import Session
 from testronaut_lab.execution.runner import LiveSession
-from testronaut_lab.lab import Session
 
 SECRET = hashlib.sha256(b"secret\n").hexdigest()
 NOBODY = 65534

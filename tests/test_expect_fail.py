@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.events import Event, StepJudged
 from testronaut_lab.model.result import CaseResult, RunResult, Status
 from testronaut_lab.planfile import parse_plan
@@ -19,6 +18,7 @@ from testronaut_lab.report.junit import junit_xml
 from testronaut_lab.report.schema import result_schema
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.usefixtures("base_image")
 

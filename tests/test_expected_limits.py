@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.result import CaseResult, Status
 from testronaut_lab.planfile import parse_plan
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.usefixtures("base_image")
 

@@ -26,9 +26,9 @@ from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.reap import reap
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import EngineError
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status, StepResult
-from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 

@@ -12,10 +12,10 @@ from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.headless import PlanRun, RunOptions, run_plans
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.plan import Case, Expect, FileSpec, ImageSpec, Limits, Plan, Save, Step, TextExpect
 from testronaut_lab.model.result import ExitKind, RunResult, Status
+from testronaut_lab.run.plan_run import PlanRun, RunOptions, run_plans
 
 pytestmark = pytest.mark.engine
 

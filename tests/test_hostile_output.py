@@ -61,10 +61,10 @@ from testronaut_lab.report.junit import junit_xml
 from testronaut_lab.report.live import LiveReporter
 from testronaut_lab.report.markdown import markdown
 from testronaut_lab.report.page import run_page
-from testronaut_lab.report.safe import safe_text
 from testronaut_lab.report.tables import runs_table
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import safe_text
 from testronaut_lab.ui.tui.lines import effect_lines, session_lines, step_facts, step_row, stream_lines
 
 each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
@@ -306,7 +306,7 @@ def test_a_run_on_the_command_line_and_what_it_stored(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 async def test_the_dashboard_with_a_real_session() -> None:
-    from testronaut_lab.lab import Session
+    from testronaut_lab.api import Session
     from testronaut_lab.ui.tui.app import LabApp
     from testronaut_lab.ui.tui.widgets.line_pane import LinePane
     from testronaut_lab.ui.tui.widgets.step_list import StepList

@@ -15,13 +15,14 @@ import pytest
 from commandline import Project, environment
 from roots import LINKS, busybox_of, write_tar
 
-from testronaut_lab import Session, workbench
+from testronaut_lab import Session
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.image import resolve
 from testronaut_lab.container.imagecache import ManagedImage, evictions, list_images, remove_images, taken_bytes
 from testronaut_lab.container.imageuse import ImageUses, image_uses
 from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.errors import EngineError
+from testronaut_lab.execution import factory
 from testronaut_lab.model.units import age_text
 
 
@@ -249,7 +250,7 @@ def test_an_image_that_is_removed_just_before_it_is_used_is_made_again(
             engine.client.images.remove(found.tag)  # as a prune in another process would
         return found
 
-    monkeypatch.setattr(workbench, "resolve", resolve_and_lose)
+    monkeypatch.setattr(factory, "resolve", resolve_and_lose)
     with Session({"rootfs": str(root)}, root=root.parent) as session:
         assert session.run("echo hi").out == "hi\n"
     assert len(made) == 2
@@ -264,7 +265,7 @@ def test_an_image_that_is_removed_again_and_again_is_an_error(
         engine.client.images.remove(found.tag)
         return found
 
-    monkeypatch.setattr(workbench, "resolve", resolve_and_lose)
+    monkeypatch.setattr(factory, "resolve", resolve_and_lose)
     with (
         Session({"rootfs": str(root)}, root=root.parent) as session,
         pytest.raises(EngineError, match="another process removed it"),

@@ -16,9 +16,9 @@ from testronaut_lab import InstallError, Session, StepFailed, UsageError, run_pl
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.sessiondir import sessions_root
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status
-from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.usefixtures("base_image")
 

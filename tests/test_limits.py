@@ -12,7 +12,7 @@ from commandline import HELLO, Project
 from conftest import MakeSession
 from groups import HYBRID, ID, LAYOUTS, V1, V2, Layout, own, write
 
-from testronaut_lab import Session, workbench
+from testronaut_lab import Session
 from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.container.controlgroup import OwnGroups, own_groups
 from testronaut_lab.container.engine import Engine
@@ -20,12 +20,13 @@ from testronaut_lab.container.limits import LimitCheck, from_inside, from_outsid
 from testronaut_lab.container.manager import start_step_container
 from testronaut_lab.container.protocol import StepContainerSpec
 from testronaut_lab.errors import EngineError, ExitStatus
+from testronaut_lab.execution import factory
 from testronaut_lab.execution.runner import LiveSession
-from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import EngineInfo, ExitKind, Status, Usage
 from testronaut_lab.planfile import parse_plan
+from testronaut_lab.run.plan_run import RunOptions, run_plans
 
 SPEC = StepContainerSpec("name", "image", ("sh",), "1000:1000", "none", True, memory_bytes=512 * 2**20, cpus=1.0, pids=256)
 ALL = ("limits.memory", "limits.cpus", "limits.pids")
@@ -201,7 +202,7 @@ def test_what_is_enforced_out_of_our_sight_is_only_not_measured(make_session: Ma
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose containers' groups cannot be seen from here, as from a job container beside them."""
-    monkeypatch.setattr(workbench, "own_groups", lambda container_id, pid: OwnGroups({}))
+    monkeypatch.setattr(factory, "own_groups", lambda container_id, pid: OwnGroups({}))
 
 
 def plan_of(root: Path, *steps: Mapping[str, object]) -> object:

@@ -10,7 +10,7 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.selection import chosen_steps, select
 from testronaut_lab.planfile import parse_plan, parse_plans
-from testronaut_lab.targets import chosen_plans, in_cells, with_image
+from testronaut_lab.run.targets import chosen_plans, in_cells, with_image
 
 MATRIX = {"image": ["debian:bookworm-slim", "debian:trixie-slim"], "jq": ["1.6", "1,7"]}
 

@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from testronaut_lab.golden.normalize import Normalizing
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.normalizing import Facts, Normalizer
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.model.selection import select
@@ -19,6 +18,7 @@ from testronaut_lab.report.json import dumps
 from testronaut_lab.report.schema import result_schema
 from testronaut_lab.report.text import TextReporter
 from testronaut_lab.report.view import RunView
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 from testronaut_lab.store.database import Store
 
 pytestmark = pytest.mark.usefixtures("base_image")

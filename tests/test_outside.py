@@ -10,6 +10,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.api import Session
 from testronaut_lab.capture import overlay
 from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
@@ -17,8 +18,7 @@ from testronaut_lab.capture.outside import Root
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.container.rootfs import ContainerRoot
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.lab import Session
-from testronaut_lab.workbench import SessionSettings
+from testronaut_lab.execution.factory import SessionSettings
 
 pytestmark = [
     pytest.mark.engine,

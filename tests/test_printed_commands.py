@@ -16,7 +16,7 @@ import pytest
 from commandline import Project, environment
 
 import testronaut_lab
-from testronaut_lab.console import say
+from testronaut_lab.cli.console import say
 
 SOURCE = Path(testronaut_lab.__file__).parent
 VALUE = "x"

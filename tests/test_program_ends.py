@@ -9,10 +9,10 @@ import pytest
 from harness import Lab, open_lab
 
 from testronaut_lab.execution.driver.fast import ptrace, shell, witness
-from testronaut_lab.headless import PlanRun, RunOptions
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, Status, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.workbench import SessionSettings
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.engine
 

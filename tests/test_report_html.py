@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from recorded import EVERYTHING
 
+from testronaut_lab.api import Session
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.lab import Session
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.result import (
     Captured,

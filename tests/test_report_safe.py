@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.safetext import safe_line, safe_text
 
 UNSAFE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 

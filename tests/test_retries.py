@@ -11,15 +11,15 @@ import pytest
 from commandline import Project
 from test_scheduler import World, case, plan
 
+from testronaut_lab.api import run_plan
 from testronaut_lab.errors import CaptureError, EngineError, ExitStatus, UsageError
 from testronaut_lab.execution import scheduler
 from testronaut_lab.execution.scheduler import RetryPolicy
-from testronaut_lab.headless import PlanRun, RunOptions
-from testronaut_lab.lab import run_plan
 from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted, StepFinished
 from testronaut_lab.model.plan import Case, FileSpec, Save, Step
 from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import parse_plan
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 from testronaut_lab.store.database import Store
 
 

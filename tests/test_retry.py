@@ -11,10 +11,10 @@ from harness import Listener
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.execution.attempts import Attempts, paused
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.events import StepFinished, StepJudged, StepStarted
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plan
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 from testronaut_lab.store.database import Store
 
 pytestmark = pytest.mark.usefixtures("base_image")

@@ -12,9 +12,9 @@ from commandline import Project
 
 from testronaut_lab import Session
 from testronaut_lab.errors import UsageError
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.interaction import AwaitOutput, PressKey, Ready, SendText
 from testronaut_lab.model.plan import Limits
-from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 

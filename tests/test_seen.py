@@ -10,11 +10,11 @@ from conftest import MakeSession
 from harness import Lab
 
 from testronaut_lab.errors import CaptureError
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.judge.expect import check
 from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Mismatch, StepResult
 from testronaut_lab.planfile import parse_plan
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.engine
 

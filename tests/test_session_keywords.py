@@ -8,8 +8,8 @@ import pytest
 
 import testronaut_lab
 from testronaut_lab import AwaitScreen, Limits, PressKey, Ready, SendText, Session, SessionSettings, Tty, UsageError
-from testronaut_lab.keywords import interactions_of, ready_of, settings_of, tty_of
 from testronaut_lab.model.expect import TextExpect
+from testronaut_lab.run.keywords import interactions_of, ready_of, settings_of, tty_of
 
 
 def test_all_that_a_session_takes_is_exported() -> None:

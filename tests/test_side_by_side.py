@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from testronaut_lab.model.cells import Cell
+from testronaut_lab.model.comparison import Difference, SideBySide, Variant
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.result import (
@@ -20,10 +21,9 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.model.sidebyside import Difference, SideBySide, Variant
 from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.html import run_html
-from testronaut_lab.sidebyside import side_by_side
+from testronaut_lab.report.sidebyside import side_by_side
 
 A: Cell = (("image", "a"),)
 B: Cell = (("image", "b"),)

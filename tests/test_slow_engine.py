@@ -13,8 +13,8 @@ from harness import Lab, open_lab
 from testronaut_lab.container import engine as engine_module
 from testronaut_lab.container.engine import Endpoint, Engine, connect, open_engine
 from testronaut_lab.container.pace import SLACK, Pace
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, ShellState, StepResult
-from testronaut_lab.workbench import SessionSettings
 
 # One way, while a session starts and after it. The second is more than was ever measured when it sets in, and an answer takes
 # twice as long.

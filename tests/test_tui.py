@@ -13,9 +13,9 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from testronaut_lab.api import Session
 from testronaut_lab.container.engine import Engine
 from testronaut_lab.errors import UsageError
-from testronaut_lab.lab import Session
 from testronaut_lab.model.result import ExitKind, Status
 from testronaut_lab.ui.tui.app import LabApp
 from testronaut_lab.ui.tui.screens.error_screen import ErrorScreen

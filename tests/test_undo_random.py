@@ -10,9 +10,9 @@ from conftest import SOAK
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from testronaut_lab.lab import Session
+from testronaut_lab.api import Session
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.undo import MAX_UNDO, UndoHow
-from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 

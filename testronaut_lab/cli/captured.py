@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testronaut_lab.cli.console import write_line
 from testronaut_lab.config import load_config, project_root
-from testronaut_lab.console import write_line
 from testronaut_lab.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _show_whole(step: StepResult) -> None:
     """For people: the command and its end, what it wrote and changed, and what was wrong."""
     from testronaut_lab.golden.render import sorted_changes
     from testronaut_lab.report.findings import command_lines, details
-    from testronaut_lab.report.safe import safe_text
+    from testronaut_lab.safetext import safe_text
 
     for line in [*command_lines(step), f"{step.status.value}: {step.exit.describe()}", *details(step)]:
         write_line(safe_text(line) + "\n")

@@ -21,7 +21,7 @@ from testronaut_lab.cli import (  # noqa: F401 - each hangs its verbs on the app
 )
 from testronaut_lab.cli.app import app
 from testronaut_lab.cli.completion import whole_words
-from testronaut_lab.console import NO_ROOM, complain, leave, say
+from testronaut_lab.cli.console import NO_ROOM, complain, leave, say
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError, UsageError
 
 # Of the contract and not there yet: refused by name, never ignored.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from testronaut_lab.cli.app import Verb, app
-from testronaut_lab.console import say
+from testronaut_lab.cli.console import say
 
 engine_app = typer.Typer(help="Find the container engine, bring one up, stop it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(engine_app, name="engine")

@@ -16,7 +16,7 @@ import typer
 
 from testronaut_lab.cli import completion
 from testronaut_lab.cli.app import Verb, app
-from testronaut_lab.console import Printer, complain, print_json, print_table, say, write_line
+from testronaut_lab.cli.console import Printer, complain, print_json, print_table, say, write_line
 from testronaut_lab.errors import LabError, UsageError
 from testronaut_lab.golden.names import SNAPSHOTS
 

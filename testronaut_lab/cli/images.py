@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from testronaut_lab.cli.app import STORE, Verb, app
-from testronaut_lab.console import complain, print_json, print_table, say
+from testronaut_lab.cli.console import complain, print_json, print_table, say
 from testronaut_lab.errors import UsageError
 
 _OLDER_THAN = typer.Option(metavar="AGE", help="With --artifacts: runs that began before 30d, 12h …")
@@ -29,7 +29,7 @@ def images(
         return
     from testronaut_lab.container.engine import connect
     from testronaut_lab.container.imagecache import list_images
-    from testronaut_lab.imagekeeping import images_json
+    from testronaut_lab.maintenance.images import images_json
     from testronaut_lab.report.tables import images_table
 
     found = list_images(connect())
@@ -47,7 +47,7 @@ def images_prune(
 ) -> None:
     """Remove images that were made here. The one not used for longest goes first, those in use stay, others' are not touched."""
     from testronaut_lab.container.engine import connect
-    from testronaut_lab.imagekeeping import prune_images
+    from testronaut_lab.maintenance.images import prune_images
 
     for line in prune_images(connect, keep, older_than, dry_run=dry_run):
         say(line)
@@ -66,7 +66,7 @@ def clean(
     if artifacts and (kept or images):
         raise UsageError("`clean --artifacts` is about what is stored, --kept and --images about the engine: one at a time")
     if artifacts:
-        from testronaut_lab.housekeeping import clean_artifacts
+        from testronaut_lab.maintenance.runs import clean_artifacts
 
         say(clean_artifacts(older_than, store, dry_run=dry_run))
         return

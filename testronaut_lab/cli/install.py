@@ -10,8 +10,8 @@ import typer
 
 from testronaut_lab.cli import reports
 from testronaut_lab.cli.app import STORE, Verb, again, app, shown
+from testronaut_lab.cli.console import say
 from testronaut_lab.cli.run import reported, stopped_by_signals
-from testronaut_lab.console import say
 
 _SPECS = typer.Argument(metavar="SPEC", help="STRATEGY:SPEC, like 'apt:jq=1.6*', or in full, as in a plan: '{name: …}'.")
 _IMAGE = typer.Option(metavar="REF", help="The image to install into.")
@@ -27,10 +27,10 @@ def install(
 ) -> None:
     """Install tools into an image and verify them. It is kept for the runs that want the same."""
     from testronaut_lab.config import load_config, project_root
-    from testronaut_lab.headless import PlanRun, RunOptions
-    from testronaut_lab.housekeeping import keep_to_policy
+    from testronaut_lab.maintenance.runs import keep_to_policy
     from testronaut_lab.report.installing import InstallNarrator
-    from testronaut_lab.targets import installation
+    from testronaut_lab.run.plan_run import PlanRun, RunOptions
+    from testronaut_lab.run.targets import installation
 
     root = project_root(Path.cwd())
     plan = installation(specs, image, root)

@@ -1,4 +1,4 @@
-"""`prune`: goldens that no step has any more. Whether that can be said, and which they are, is `pruning.py`."""
+"""`prune`: goldens that no step has any more. Whether that can be said, and which they are, is `maintenance/goldens.py`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testronaut_lab.cli.app import STORE, Verb, app, of_store
+from testronaut_lab.cli.console import say
 from testronaut_lab.cli.goldens import refuse_in_ci
-from testronaut_lab.console import say
 from testronaut_lab.golden.names import SNAPSHOTS
 
 if TYPE_CHECKING:
-    from testronaut_lab.pruning import Leftovers
+    from testronaut_lab.maintenance.goldens import Leftovers
 
 _YES = typer.Option("--yes", "-y", help="Remove them without asking.")
 _DRY_RUN = typer.Option("--dry-run", help="List them, ask nothing and remove nothing.")
@@ -28,7 +28,7 @@ def prune(
 ) -> None:
     """Remove goldens that no step has any more. Only after a complete run of all plans."""
     from testronaut_lab.config import project_root
-    from testronaut_lab.pruning import leftovers, remove
+    from testronaut_lab.maintenance.goldens import leftovers, remove
 
     refuse_in_ci("pruning goldens")
     root = project_root(Path.cwd())

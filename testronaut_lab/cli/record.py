@@ -13,19 +13,19 @@ import typer
 
 from testronaut_lab.cli import completion
 from testronaut_lab.cli.app import Verb, app, shown
+from testronaut_lab.cli.console import complain, say
 from testronaut_lab.cli.pipedlines import PipedLines
 from testronaut_lab.cli.run import ended_by_signals
-from testronaut_lab.console import complain, say
 from testronaut_lab.errors import ExitStatus, LabError, UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from testronaut_lab.lab import Session
+    from testronaut_lab.api import Session
+    from testronaut_lab.execution.factory import SessionSettings
     from testronaut_lab.model.result import StepResult
     from testronaut_lab.recording.recorder import Recorder
     from testronaut_lab.recording.save import SavedPlan
-    from testronaut_lab.workbench import SessionSettings
 
 _SHOWN_LINES = 200
 _USER = typer.Option(metavar="lab|root", help="Who steps are.", autocompletion=completion.words("lab", "root"))
@@ -46,7 +46,7 @@ def record(
     force: Annotated[bool, typer.Option("--force", help="Replace a plan that is there, and its goldens.")] = False,
 ) -> None:
     """Work in a session by hand and get a plan out of it. Each command becomes a step, with a golden."""
-    from testronaut_lab.lab import Session
+    from testronaut_lab.api import Session
     from testronaut_lab.recording.place import PlanPlace
 
     settings = _settings(user, network, shell)
@@ -165,7 +165,7 @@ def result_lines(result: StepResult) -> list[Text]:
     from rich.text import Text
 
     from testronaut_lab.report.lines import duration_text
-    from testronaut_lab.report.safe import safe_text
+    from testronaut_lab.safetext import safe_text
 
     if result.screen is not None:
         lines = _stream_lines(result.screen, "")
@@ -187,8 +187,8 @@ def result_lines(result: StepResult) -> list[Text]:
 def _stream_lines(text: str, style: str) -> list[Text]:
     from rich.text import Text
 
-    from testronaut_lab.report.safe import clipped
     from testronaut_lab.report.styled import styled_text
+    from testronaut_lab.safetext import clipped
 
     lines = clipped(text).removesuffix("\n").split("\n") if text else []
     left_out = len(lines) - _SHOWN_LINES
@@ -202,8 +202,8 @@ def _stream_lines(text: str, style: str) -> list[Text]:
 
 def _settings(user: str, network: str, shell: str) -> SessionSettings:
     """As a plan would have them: for root the root file system is writable."""
+    from testronaut_lab.execution.factory import SessionSettings
     from testronaut_lab.planfile import values
-    from testronaut_lab.workbench import SessionSettings
 
     try:
         values.shell(shell)

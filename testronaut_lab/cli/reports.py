@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from testronaut_lab.console import append_text, check_writable, write_bytes
+from testronaut_lab.cli.console import append_text, check_writable, write_bytes
 from testronaut_lab.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import typer
 from testronaut_lab.cli import completion, reports
 from testronaut_lab.cli.app import STORE, Verb, app, of_store, open_store
 from testronaut_lab.cli.captured import ONE_STEP, Wanted, show_step, step_of
+from testronaut_lab.cli.console import print_json, print_table, say, write_line
 from testronaut_lab.config import load_config, project_root
-from testronaut_lab.console import print_json, print_table, say, write_line
 from testronaut_lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,6 +134,6 @@ def export(
     store: Annotated[str | None, STORE] = None,
 ) -> None:
     """Write a stored run as an evidence bundle. It can be verified without this program."""
-    from testronaut_lab.housekeeping import export_run
+    from testronaut_lab.maintenance.runs import export_run
 
     say(export_run(run_id, output, store, of_store(store)))

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from testronaut_lab.cli.app import Verb, app
+from testronaut_lab.cli.console import print_table, say
 from testronaut_lab.cli.goldens import open_pending, refuse_in_ci
 from testronaut_lab.cli.run import ended_by_signals
-from testronaut_lab.console import print_table, say
 from testronaut_lab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class _Screen:
 
         from testronaut_lab.cli.goldentext import heading, summary_of
         from testronaut_lab.report.lines import cut_middle
-        from testronaut_lab.report.safe import safe_line
+        from testronaut_lab.safetext import safe_line
 
         name, *more = heading(self._review.entry)
         count = f" {self._review.at + 1} of {len(self._review.entries)} "
@@ -230,7 +230,7 @@ class _Screen:
         from rich.text import Text
 
         from testronaut_lab.cli.goldentext import folded
-        from testronaut_lab.report.safe import safe_line
+        from testronaut_lab.safetext import safe_line
 
         keys = Text("")
         lines = []

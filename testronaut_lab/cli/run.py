@@ -1,4 +1,4 @@
-"""`run`: plans headless. What a run is stands in `headless.py`, what it looks like in `report/`."""
+"""`run`: plans headless. What a run is stands in `run/plan_run.py`, what it looks like in `report/`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import typer
 
 from testronaut_lab.cli import completion, reports
 from testronaut_lab.cli.app import STORE, Verb, again, app, shown
+from testronaut_lab.cli.console import Printer, say
 from testronaut_lab.cli.goldens import tell_pending
-from testronaut_lab.console import Printer, say
 from testronaut_lab.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from testronaut_lab.headless import PlanRun
     from testronaut_lab.model.plan import Plan
     from testronaut_lab.model.result import RunResult
     from testronaut_lab.report.narrator import Narrator
+    from testronaut_lab.run.plan_run import PlanRun
 
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
 _FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
@@ -74,10 +74,10 @@ def run(
 ) -> None:
     """Run plans: live progress on a terminal, plain lines elsewhere."""
     from testronaut_lab import config
-    from testronaut_lab.headless import PlanRun, RunOptions
-    from testronaut_lab.housekeeping import keep_to_policy
-    from testronaut_lab.lastfailed import has_failed, narrowed_to_failed
-    from testronaut_lab.targets import chosen_plans
+    from testronaut_lab.maintenance.runs import keep_to_policy
+    from testronaut_lab.run.last_failed import has_failed, narrowed_to_failed
+    from testronaut_lab.run.plan_run import PlanRun, RunOptions
+    from testronaut_lab.run.targets import chosen_plans
 
     wanted = reports.Reports(json, events, junit, html, markdown, github)
     tells = _narrator(quiet=quiet, verbose=verbose)

@@ -8,7 +8,7 @@ import typer
 
 from testronaut_lab.cli import completion
 from testronaut_lab.cli.app import Verb, app
-from testronaut_lab.console import print_json
+from testronaut_lab.cli.console import print_json
 from testronaut_lab.errors import UsageError
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from testronaut_lab.cachefolder import cache_folder
+from testronaut_lab.container.cachefolder import cache_folder
 from testronaut_lab.container.engine import Engine
 
 _MAX_NOTE_BYTES = 64 * 1024

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testronaut_lab.cachefolder import HINT, cache_folder
+from testronaut_lab.container.cachefolder import HINT, cache_folder
 from testronaut_lab.errors import EngineError
 
 

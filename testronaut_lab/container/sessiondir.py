@@ -32,7 +32,7 @@ from enum import Enum, auto
 from pathlib import Path
 from types import TracebackType
 
-from testronaut_lab.cachefolder import cache_folder
+from testronaut_lab.container.cachefolder import cache_folder
 from testronaut_lab.container.owner import Claim, Label, Owner, container_name
 from testronaut_lab.container.process import as_root
 from testronaut_lab.container.stepuser import StepUser

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from testronaut_lab.cachefolder import cache_folder
+from testronaut_lab.container.cachefolder import cache_folder
 
 KEPT_LOGS = 200
 KEPT_LINES = 20_000

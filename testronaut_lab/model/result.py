@@ -23,7 +23,7 @@ from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Normalized
 
 if TYPE_CHECKING:
-    from testronaut_lab.model.sidebyside import SideBySide
+    from testronaut_lab.model.comparison import SideBySide
 
 
 StreamName = Literal["stdout", "stderr"]
@@ -399,7 +399,7 @@ class RunResult:
 
         Reads what steps wrote, and compares it normalised, as their goldens are. Empty without a matrix.
         """
-        beside: tuple[SideBySide, ...] = import_module("testronaut_lab.sidebyside").side_by_side(self)
+        beside: tuple[SideBySide, ...] = import_module("testronaut_lab.report.sidebyside").side_by_side(self)
         return beside
 
     def _repr_html_(self) -> str:

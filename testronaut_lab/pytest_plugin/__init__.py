@@ -20,7 +20,7 @@ from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, PLAN_SUFFIXES, ma
 from testronaut_lab.pytest_plugin.unused import GoldenWatch
 
 if TYPE_CHECKING:
-    from testronaut_lab.lab import Session
+    from testronaut_lab.api import Session
     from testronaut_lab.pytest_plugin.assertion import GoldenAssertion
     from testronaut_lab.pytest_plugin.plans import PlanFile
 
@@ -35,7 +35,7 @@ class LabFactory:
         self._closing = closing
 
     def __call__(self, image: str | Mapping[str, object], *tools: str) -> Session:
-        from testronaut_lab.lab import Session
+        from testronaut_lab.api import Session
 
         return self._closing.enter_context(Session(image, *tools, root=self._root))
 
@@ -120,7 +120,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def _made_safe(part: object) -> object:
     """The parts of pytest's failure text, each of its own type, with every string in them safe to show."""
-    from testronaut_lab.report.safe import safe_text
+    from testronaut_lab.safetext import safe_text
 
     if isinstance(part, str):
         return safe_text(part)

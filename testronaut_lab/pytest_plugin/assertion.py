@@ -18,18 +18,18 @@ from syrupy.assertion import DiffMode, SnapshotAssertion
 from syrupy.data import SnapshotCollections
 from syrupy.extensions.single_file import SingleFileSnapshotExtension
 
+from testronaut_lab.api import session_of
 from testronaut_lab.errors import UsageError
 from testronaut_lab.golden.compare import GoldenChange, compare
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.golden.store import GoldenStore
-from testronaut_lab.lab import session_of
 from testronaut_lab.model.plan import GoldenSpec, Normalizer, Stream
 from testronaut_lab.model.result import Status, StepResult
 from testronaut_lab.pytest_plugin.naming import origin_of
 from testronaut_lab.pytest_plugin.settings import USED_GOLDENS, in_ci
-from testronaut_lab.report.safe import clipped, safe_text
+from testronaut_lab.safetext import clipped, safe_text
 
 if TYPE_CHECKING:
     from syrupy.location import PyTestLocation

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testronaut_lab.casewise import CasewiseRun
 from testronaut_lab.config import load_config
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.places import golden_key
 from testronaut_lab.golden.store import GoldenStore
-from testronaut_lab.headless import RunOptions
-from testronaut_lab.housekeeping import keep_to_policy
+from testronaut_lab.maintenance.runs import keep_to_policy
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.result import CaseResult
 from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_new_only, wants_update
 from testronaut_lab.pytest_plugin.telling import CaseLines
+from testronaut_lab.run.incremental import CasewiseRun
+from testronaut_lab.run.plan_run import RunOptions
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -26,9 +26,9 @@ from testronaut_lab.model.events import (
 from testronaut_lab.model.result import CaseResult, ErrorInfo, Status, StepResult
 from testronaut_lab.report.lines import hint_line
 from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.safe import safe_line
 from testronaut_lab.report.text import to_ansi
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import safe_line
 
 _SUMMARY_WIDTH = 200
 _LOG_LINES = 20

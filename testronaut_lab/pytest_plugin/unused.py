@@ -17,7 +17,7 @@ import pytest
 from testronaut_lab.errors import LabError
 from testronaut_lab.pytest_plugin.naming import folder_of, has_goldens_above, module_of
 from testronaut_lab.pytest_plugin.settings import PLAN_SUFFIXES, USED_GOLDENS, in_ci, is_worker, wants_update
-from testronaut_lab.report.safe import safe_text
+from testronaut_lab.safetext import safe_text
 
 if TYPE_CHECKING:
     from testronaut_lab.golden.places import GoldenKey

@@ -9,11 +9,11 @@ from pathlib import Path
 from testronaut_lab.golden.places import golden_key
 from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.golden.store import GoldenStore
-from testronaut_lab.headless import PlanRun, RunOptions
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import Plan, Step
 from testronaut_lab.model.result import CaseResult, ErrorInfo, Phase, Status
 from testronaut_lab.recording.journal import Seen
+from testronaut_lab.run.plan_run import PlanRun, RunOptions
 from testronaut_lab.store.blobs import BlobStore
 
 _FACTS, _BEFORE = "facts-of-this-session", "before-this-session"

@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from testronaut_lab.model.cells import bracketed
+from testronaut_lab.model.comparison import Difference, SideBySide, Variant
 from testronaut_lab.model.result import Status
-from testronaut_lab.model.sidebyside import Difference, SideBySide, Variant
 from testronaut_lab.report.lines import INDENT, STYLES, WORDS, labelled
-from testronaut_lab.report.safe import MAX_LINE_CHARACTERS, safe_line, safe_text
+from testronaut_lab.safetext import MAX_LINE_CHARACTERS, safe_line, safe_text
 
 _GAP = 2
 _NAME_WIDTH = 36

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from html import escape
 
 from testronaut_lab.model.cells import bracketed
+from testronaut_lab.model.comparison import Difference, SideBySide
 from testronaut_lab.model.result import Status
-from testronaut_lab.model.sidebyside import Difference, SideBySide
 from testronaut_lab.report.cell_lines import short_names
 from testronaut_lab.report.lines import WORDS
-from testronaut_lab.report.safe import clipped, safe_text
+from testronaut_lab.safetext import clipped, safe_text
 
 _GOOD, _BAD, _OTHER, _GREY = "#3a9a5b", "#d9534f", "#b9822b", "#888"
 _COLOURS = {Status.PASSED: _GOOD, Status.FAILED: _BAD, Status.ERROR: _BAD, Status.XPASSED: _BAD}

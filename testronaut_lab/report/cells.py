@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from testronaut_lab.model.cells import Cell
+from testronaut_lab.model.comparison import Difference, SideBySide, Variant
 from testronaut_lab.model.result import CaseResult, ExitKind, PlanResult, RunResult, Status, StepResult
-from testronaut_lab.model.sidebyside import Difference, SideBySide, Variant
 
 _Found = list[tuple[Cell, StepResult]]
 _DID_NOT_END = frozenset({ExitKind.CANCELLED, ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST})

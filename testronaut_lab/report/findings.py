@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from testronaut_lab.model.result import CaseResult, ErrorInfo, PlanResult, RunResult, Status, StepResult
 from testronaut_lab.report.lines import step_details
-from testronaut_lab.report.safe import safe_line
+from testronaut_lab.safetext import safe_line
 
 _BAD = frozenset({Status.FAILED, Status.ERROR})
 _WIDTH = 80

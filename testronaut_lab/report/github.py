@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from testronaut_lab.model.result import RunResult, Status
 from testronaut_lab.report.findings import Finding, details, findings, why
-from testronaut_lab.report.safe import safe_line, safe_text
+from testronaut_lab.safetext import safe_line, safe_text
 
 _LINES = 60
 _CHARACTERS = 8000

@@ -28,8 +28,8 @@ from testronaut_lab.model.undo import UndoResult
 from testronaut_lab.report.cell_tables import beside_html
 from testronaut_lab.report.interleaved import interleaved
 from testronaut_lab.report.lines import WORDS, diff_heads, duration_text, fired_text, late_title
-from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.styled import PLAIN, Look, styled
+from testronaut_lab.safetext import safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024
 _CHANGES = 200

@@ -17,8 +17,8 @@ from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import ErrorInfo, Package, ToolInfo
 from testronaut_lab.report.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
 from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.safe import clipped, safe_line, safe_text
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _SHOWN_PACKAGES = 12
 Kept = Callable[[str], Sequence[tuple[str, str]] | None]

@@ -30,7 +30,7 @@ from testronaut_lab.model.result import (
     ToolInfo,
     Usage,
 )
-from testronaut_lab.report.safe import safe_json
+from testronaut_lab.safetext import safe_json
 
 VERSION = 1
 JsonObject = dict[str, JsonValue]

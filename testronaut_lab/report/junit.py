@@ -26,7 +26,7 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.report.findings import command_lines, details, skipped_because, why
 from testronaut_lab.report.lines import WORDS, duration_text
-from testronaut_lab.report.safe import clipped, safe_line, safe_text
+from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024
 _BAD = frozenset({Status.FAILED, Status.ERROR})

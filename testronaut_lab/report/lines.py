@@ -14,9 +14,9 @@ from rich.text import Text
 from testronaut_lab.model.events import LateOutput
 from testronaut_lab.model.result import Captured, ErrorInfo, Late, Mismatch, Phase, Status, StepResult
 from testronaut_lab.model.units import size_text
-from testronaut_lab.report.safe import clipped, safe_line, safe_text
 from testronaut_lab.report.state import CaseView, Stage, StepView
 from testronaut_lab.report.styled import styled_text
+from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 LABEL_WIDTH = 8
 INDENT = " " * (LABEL_WIDTH + 2)

@@ -20,9 +20,9 @@ from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
 from testronaut_lab.report.lines import counts_text, cut_middle, duration_text, usage_text
 from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.safe import safe_line
 from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import safe_line
 
 _SPINNER_WIDTH = 2
 

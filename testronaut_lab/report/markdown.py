@@ -15,7 +15,7 @@ from testronaut_lab.model.result import Captured, CaseResult, Mismatch, PlanResu
 from testronaut_lab.report.cell_lines import side_by_side_lines
 from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
 from testronaut_lab.report.lines import duration_text, untold_streams
-from testronaut_lab.report.safe import clipped, safe_line, safe_text
+from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _MARKS = {
     Status.PASSED: "✅",

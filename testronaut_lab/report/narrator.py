@@ -51,9 +51,9 @@ from testronaut_lab.report.lines import (
     step_name,
 )
 from testronaut_lab.report.outcome import plan_notes
-from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import safe_line, safe_text
 
 _NAME_WIDTH = (26, 36)  # a longer name is cut, or sticks out and moves no other
 _INSTALL_TAIL = 20

@@ -9,7 +9,7 @@ from html import escape
 
 from testronaut_lab.model.result import RunResult
 from testronaut_lab.report.html import run_html
-from testronaut_lab.report.safe import safe_text
+from testronaut_lab.safetext import safe_text
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _STYLE = (

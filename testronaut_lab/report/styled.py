@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from rich.text import Text
 
-from testronaut_lab.report.safe import safe_text
+from testronaut_lab.safetext import safe_text
 
 # The eight hues by number; what is neither black nor white has a name of its own.
 HUES = ("grey", "red", "green", "yellow", "blue", "magenta", "cyan", None)

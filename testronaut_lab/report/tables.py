@@ -18,7 +18,7 @@ from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunSummary
 from testronaut_lab.model.units import age_text, size_text
 from testronaut_lab.report.lines import STYLES, cut_middle, duration_text
-from testronaut_lab.report.safe import safe_line
+from testronaut_lab.safetext import safe_line
 
 _NARROWEST = 24
 _LONG_ID = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")

@@ -1,7 +1,7 @@
 """What of earlier runs is removed, by age and by size: rows first, then the blobs that no database names any more.
 
 A run that is being written is never removed, nor is the newest; what a running one has stored is protected by its rows, by
-the hour of grace of `BlobStore.collect` and by its start. Who asks for it, and what is said of it, is in `housekeeping.py`.
+the hour of grace of `BlobStore.collect` and by its start. Who asks for it, and what is said of it, is in `maintenance/runs.py`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver.fast import inside, ptrace
 from testronaut_lab.execution.driver.fast import shell as host
 from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, StepResult
-from testronaut_lab.workbench import SessionSettings
 
 pytestmark = pytest.mark.engine
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from harness import Events
 
-from testronaut_lab import workbench
 from testronaut_lab.errors import FilesUnseen, UsageError
+from testronaut_lab.execution import factory
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import ptrace
+from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.model.events import EngineFound
 from testronaut_lab.model.result import EngineInfo
 from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.workbench import SessionSettings, Workbench
 
 
 def _told(engine: EngineInfo) -> str:
@@ -89,13 +89,13 @@ def test_nothing_is_probed_where_the_fast_driver_starts(tmp_path: Path, base_ima
 def test_sessions_are_driven_plainly_where_only_files_are_shared(
     tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbench, "Channel", _FilesOnly)
+    monkeypatch.setattr(factory, "Channel", _FilesOnly)
     assert drivers_of(tmp_path, base_image, sessions=2) == (["plain", "plain"], ["fast", "plain"])
 
 
 @pytest.mark.engine
 def test_an_engine_that_shares_nothing_is_refused(tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbench, "Channel", _Nothing)
+    monkeypatch.setattr(factory, "Channel", _Nothing)
     with pytest.raises(FilesUnseen, match="the engine cannot see our files: what was put into its run directory is here"):
         drivers_of(tmp_path, base_image)
 

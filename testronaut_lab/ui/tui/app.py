@@ -19,15 +19,15 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Footer, Input, OptionList, Static
 
+from testronaut_lab.api import Session
 from testronaut_lab.errors import LabError, UsageError
-from testronaut_lab.lab import Session
 from testronaut_lab.model.events import Event, Problem, StepsUndone
 from testronaut_lab.model.result import ErrorInfo, ExitKind
 from testronaut_lab.model.undo import UndoHow
 from testronaut_lab.report.lines import usage_text
-from testronaut_lab.report.safe import safe_line, safe_text
 from testronaut_lab.report.state import StepView
 from testronaut_lab.report.view import RunView
+from testronaut_lab.safetext import safe_line, safe_text
 from testronaut_lab.ui.tui.lines import session_lines, step_row
 from testronaut_lab.ui.tui.screens.error_screen import ErrorScreen
 from testronaut_lab.ui.tui.screens.help_screen import HelpScreen

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from testronaut_lab.errors import LabError
-from testronaut_lab.report.safe import safe_text
+from testronaut_lab.safetext import safe_text
 from testronaut_lab.ui.tui.state import CYAN
 
 

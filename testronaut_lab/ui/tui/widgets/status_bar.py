@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widget import Widget
 
-from testronaut_lab.report.safe import safe_line
+from testronaut_lab.safetext import safe_line
 from testronaut_lab.ui.tui.lines import clock
 from testronaut_lab.ui.tui.state import DIM, SessionState
 

@@ -19,6 +19,7 @@ from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.config import load_config, way_to
 from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
+from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -36,7 +37,6 @@ from testronaut_lab.report.view import RunView
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.store.database import Store
 from testronaut_lab.store.writer import StoreWriter
-from testronaut_lab.workbench import SessionSettings, Workbench
 
 
 class Reporter(Protocol):

@@ -1,6 +1,6 @@
 """A run whose cases are asked for one at a time, as a test runner does. Each is stored before what came of it is handed back.
 
-A plan's image and tools are got ready once, when it begins. Running plans whole is `headless.py`; which cases are asked
+A plan's image and tools are got ready once, when it begins. Running plans whole is `plan_run.py`; which cases are asked
 for, and in which order, is up to the caller.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError
 from testronaut_lab.execution.scheduler import Studio
-from testronaut_lab.headless import PlanRun, Reporter, RunOptions
 from testronaut_lab.model.events import CaseFinished, Event
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import CaseResult, RunResult, Status, combine
 from testronaut_lab.report.outcome import plan_result
 from testronaut_lab.report.view import RunView
+from testronaut_lab.run.plan_run import PlanRun, Reporter, RunOptions
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from testronaut_lab.errors import UsageError
+from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
@@ -23,7 +24,6 @@ from testronaut_lab.model.interaction import (
 )
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.planfile import parse_part
-from testronaut_lab.workbench import SessionSettings
 
 LimitsGiven = Limits | Mapping[str, object]
 InteractionGiven = Interaction | Mapping[str, object]

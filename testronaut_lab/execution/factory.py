@@ -1,7 +1,7 @@
 """What runs and sessions are made of: the engine, images with tools in them, containers with their directories.
 
 The concrete parts meet here, each made when it is first needed. What is done with a session, and what is told to whom, is
-in `lab.py`.
+in `api.py`.
 """
 
 from __future__ import annotations

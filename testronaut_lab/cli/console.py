@@ -90,14 +90,14 @@ def print_table(table: object) -> None:
 def print_json(value: object) -> None:
     import orjson
 
-    from testronaut_lab.report.safe import safe_json
+    from testronaut_lab.safetext import safe_json
 
     sys.stdout.buffer.write(safe_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)))
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
     """The one way for text of our own, which may have foreign words in it, to a stream."""
-    from testronaut_lab.report.safe import safe_text
+    from testronaut_lab.safetext import safe_text
 
     print(safe_text(line), file=stream, flush=True)
 

@@ -1,4 +1,4 @@
-"""The front door for Python: a session to work in, and running plans. Everything concrete meets here and in `workbench.py`.
+"""The front door for Python: a session to work in, and running plans. What they are made of is in `execution/factory.py`.
 
 Screens, notebooks and tests read what happens from a session's or a run's event log; nothing here prints.
 """
@@ -18,13 +18,12 @@ from testronaut_lab.config import load_config, plan_root, project_root
 from testronaut_lab.errors import CaptureError, LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment, check_together
+from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undoing import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
-from testronaut_lab.headless import RunOptions, run_plans
 from testronaut_lab.judge.expect import check, unjudged_end
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
-from testronaut_lab.keywords import InteractionGiven, LimitsGiven, interactions_of, ready_of, settings_of, tty_of
 from testronaut_lab.model.events import Body, LateOutput, Problem
 from testronaut_lab.model.expect import Expect
 from testronaut_lab.model.interaction import Ready, Tty
@@ -38,9 +37,10 @@ from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
 from testronaut_lab.recording.place import PlanPlace
 from testronaut_lab.recording.save import SavedPlan, save
 from testronaut_lab.report.html import session_html
+from testronaut_lab.run.keywords import InteractionGiven, LimitsGiven, interactions_of, ready_of, settings_of, tty_of
+from testronaut_lab.run.plan_run import RunOptions, run_plans
+from testronaut_lab.run.targets import in_cells, with_image
 from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.targets import in_cells, with_image
-from testronaut_lab.workbench import SessionSettings, Workbench
 
 DEFAULT_IMAGE = "debian:bookworm-slim"
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.normalize import Normalizing
 from testronaut_lab.golden.render import sorted_changes
+from testronaut_lab.model.comparison import SideBySide
 from testronaut_lab.model.ignoring import without_ignored_of_run
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import Captured, RunResult, StepResult
-from testronaut_lab.model.sidebyside import SideBySide
 from testronaut_lab.report.cells import Seen, compare_cells
 
 _MAX_BYTES = 1 << 20  # of more, only whether it is the same is looked at

@@ -64,6 +64,8 @@ def printed_by_pytest(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     """What our plugin prints in runs of pytest that a test makes has commands that work, as what the command line prints."""
     if "pytester" not in request.fixturenames:
         return
+    for variable in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        monkeypatch.delenv(variable)  # a pytest of a test's own is no worker of the one that runs the test
     for name in ("runpytest_inprocess", "runpytest_subprocess"):
         monkeypatch.setattr(pytest.Pytester, name, _checked(getattr(pytest.Pytester, name)))
 

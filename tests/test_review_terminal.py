@@ -186,8 +186,9 @@ def test_entry_that_was_tampered_with_can_only_be_rejected(reviewed: Reviewed, t
     assert (reviewed.accepted, reviewed.waiting) == ([], ["three", "two"])
 
 
-def test_smaller_window_is_drawn_anew(reviewed: Reviewed) -> None:
-    reviewed.start()
+@pytest.mark.parametrize("environment", [(), ("COLUMNS=80", "LINES=24")])
+def test_smaller_window_is_drawn_anew(reviewed: Reviewed, environment: tuple[str, ...]) -> None:
+    reviewed.start(*environment)
     reviewed.terminal.wait_for("1 of 3", "q leave")
     reviewed.terminal.tmux("resize-window", "-x", "40", "-y", "12")
     reviewed.terminal.wait(lambda screen: "1 of 3" in screen and "q leave" in screen and len(screen.splitlines()) <= 12)

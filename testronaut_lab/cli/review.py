@@ -173,21 +173,21 @@ class _Screen:
         from testronaut_lab.cli.goldentext import folded
         from testronaut_lab.report.text import to_ansi
 
-        size = self._console.size
-        now = (self._review.at, self._review.side_by_side, self._review.details, size.width)
+        size = os.get_terminal_size(self._console.file.fileno())  # not COLUMNS and LINES: they stay when the window changes
+        now = (self._review.at, self._review.side_by_side, self._review.details, size.columns)
         if now != self._drawn:
             self._offset, self._drawn = 0, now
-            self._body = [row for line in self._lines(size.width) for row in folded(line, size.width)]
-        head, foot, body = self._head(size.width), self._foot(size.width), self._body
-        self._room = max(size.height - len(head) - len(foot) - 2, 1)
+            self._body = [row for line in self._lines(size.columns) for row in folded(line, size.columns)]
+        head, foot, body = self._head(size.columns), self._foot(size.columns), self._body
+        self._room = max(size.lines - len(head) - len(foot) - 2, 1)
         self._rows = len(body)
         self._offset = max(0, min(self._offset, self._rows - self._room))
         shown = body[self._offset : self._offset + self._room]
         shown += [Text("")] * (self._room - len(shown))
-        rows = [*head, self._rule(size.width, ""), *shown, self._rule(size.width, self._position()), *foot][: size.height]
+        rows = [*head, self._rule(size.columns, ""), *shown, self._rule(size.columns, self._position()), *foot][: size.lines]
         plain = self._console.no_color
         painted = "\x1b[K\r\n".join(
-            _cropped(row, size.width).plain if plain else to_ansi(_cropped(row, size.width)) for row in rows
+            _cropped(row, size.columns).plain if plain else to_ansi(_cropped(row, size.columns)) for row in rows
         )
         self._console.file.write(f"\x1b[H{painted}\x1b[K\x1b[J")
         self._console.file.flush()

@@ -67,9 +67,10 @@ ifeq ($(V2),1)
 engines: $(STAMP) engine
 	$(BIN)/python tests/engines/userlinux.py
 else
-# One row after the other, for hours: ONLY=TEXT chooses rows by their names, TESTS=EXPRESSION tests by theirs.
+# One row after the other: ONLY=TEXT chooses rows by their names, TESTS=EXPRESSION tests by theirs, DOCKERD=FILE adds rows of a
+# dockerd that Debian does not have.
 engines: $(STAMP) engine
-	$(BIN)/python tests/engines $(addprefix --only ,$(ONLY)) $(if $(TESTS),--tests '$(TESTS)')
+	$(BIN)/python tests/engines $(addprefix --only ,$(ONLY)) $(if $(TESTS),--tests '$(TESTS)') $(if $(DOCKERD),--dockerd $(abspath $(DOCKERD)))
 endif
 
 # The dashboard is tested in a real terminal.

@@ -1,7 +1,8 @@
 """The standing guard: a session does with a sequence of steps what one plain shell does, whatever the steps are.
 
 Sequences that somebody thought of are in `sequences.py`; Hypothesis draws others (`drawn.py`) and shrinks one that differs. What
-is compared, and what rightly differs, is in `agreement.py`. `TESTRONAUT_LAB_SEED=2` draws other sequences.
+is compared, and what rightly differs, is in `agreement.py`.
+`TESTRONAUT_LAB_SEED=2` draws other sequences, `TESTRONAUT_LAB_DRAWN=60` fewer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.engine
 
 SEED = int(os.environ.get("TESTRONAUT_LAB_SEED", "1"))
 KINDS = [f"{shell}-{copies}" for shell in SHELLS for copies in ("copied", "bare")]
-DRAWN = (20_000 if SOAK else 300) // len(KINDS)
+DRAWN = int(os.environ.get("TESTRONAUT_LAB_DRAWN", "20000" if SOAK else "300")) // len(KINDS)
 BATCH = 10  # an example: hypothesis draws many that are alike, and few that are alike in all of ten sequences
 _NOT_CARRIED = ("_=", "PWD=", "OLDPWD=", "SHLVL=")
 

@@ -1,8 +1,9 @@
 """`make engines`: the whole contract on every engine that Debian has, as root and as an ordinary user, into docs/engines.md.
 
-    python tests/engines [--only TEXT]… [--tests -k EXPRESSION] [--no-figures]
+    python tests/engines [--only TEXT]… [--tests -k EXPRESSION] [--dockerd FILE] [--no-figures | --no-tests]
 
-Takes hours. Each row is written when it is done; rows that are not asked for stay as they are. Ends with 1 if a test failed.
+Takes an hour or two. Each row is written when it is done; rows that are not asked for stay as they are. Ends with 1 if a test
+failed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import enginetable
 from enginecells import ROOT, WHOLE, run_tests
@@ -65,7 +68,7 @@ def main() -> int:
     outer = connect()
     resolve(outer, ImageSpec("debian:bookworm-slim"), print)
     failed = 0
-    for cell in _chosen(asked.only):
+    for cell in _chosen(asked.only, asked.dockerd):
         print(f"\n== {cell.id}", flush=True)
         with cell.start(outer) as there:
             row = _row(there, asked)
@@ -77,41 +80,57 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _cells() -> Iterator[Cell]:
+def _cells(dockerd: Path | None) -> Iterator[Cell]:
     """An ordinary user sees one user's rows: root's are root's to make."""
+    built = (
+        () if dockerd is None else (OtherEngine("docker", "forky", False, dockerd), OtherEngine("docker", "forky", True, dockerd))
+    )
     callers = (0, ORDINARY) if os.getuid() == 0 else (os.getuid(),)
-    for other in (None, *OTHERS):
+    for other in (None, *OTHERS, *built):
         for caller in callers:
             if caller != 0 or other is None or not other.rootless:
                 yield Cell(other, caller)
 
 
-def _chosen(only: Sequence[str]) -> list[Cell]:
+def _chosen(only: Sequence[str], dockerd: Path | None) -> list[Cell]:
     """A whole name chooses its row alone: the names of some are parts of others'."""
-    cells = list(_cells())
+    cells = list(_cells(dockerd))
     names = [cell.id for cell in cells]
     return [cell for cell in cells if not only or any(t == cell.id or (t not in names and t in cell.id) for t in only)]
 
 
 def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
-    counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
-    if counted.failed:
-        print(counted.said, flush=True)
+    """The row that is there with other figures, or a new one."""
     figures = {} if asked.no_figures else _figures(there)
     told = there.engine.client.api.info()
     rootless = any("rootless" in option for option in told.get("SecurityOptions") or ())
     limits = "" if told.get("MemoryLimit") and not rootless else ", no limits"
     info = there.engine.info
-    return enginetable.Row(
+    row = enginetable.Row(
         engine=f"{info.name.capitalize()} {info.version.split('+')[0]}{', rootless' if rootless else ''}",
         cgroup=f"v{told.get('CgroupVersion', '1')}, {told.get('CgroupDriver')}{limits}",
         user="root" if there.caller == 0 else "ordinary",
+        figures=figures,
+    )
+    if asked.no_tests:
+        return replace(enginetable.load().get(row.key, row), figures=figures)
+    counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
+    if counted.failed:
+        print(counted.said, flush=True)
+    return replace(
+        row,
         passed=counted.passed,
         failed=counted.failed,
         skipped=dict(counted.skipped),
-        figures=figures,
         chosen=asked.tests,
+        tried=f"{datetime.now(UTC).date()}, {_commit()}",
     )
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _figures(there: Started) -> dict[str, float]:
@@ -134,7 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests/engines", description="The table of engines.")
     parser.add_argument("--only", action="append", default=[], help="rows whose name has this text, such as podman-trixie-user")
     parser.add_argument("--tests", default="", help="of the tests those that fit, as pytest's -k has it")
-    parser.add_argument("--no-figures", action="store_true", help="measure nothing")
+    parser.add_argument(
+        "--dockerd", type=Path, help="a dockerd of your own, for the rows docker-built-… and rootless-docker-built-…"
+    )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--no-figures", action="store_true", help="measure nothing")
+    parts.add_argument("--no-tests", action="store_true", help="measure anew, and leave what the tests found as it is")
     return parser
 
 

@@ -37,6 +37,8 @@ WHOLE = (
     "test_reap.py",
 )
 _TEST_TIMEOUT_S = 300
+_WORKERS = 2  # tests wait for the engine half of their time; with more, tests of less than a second see each other
+_DRAWN = "60"  # sequences that are drawn for the comparison with a plain shell; `make test` has 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,14 @@ def run_tests(
     report = scratch / "report.xml"
     argv = [
         sys.executable, "-m", "pytest", "-q", "--no-cov", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}",
-        f"--timeout={_TEST_TIMEOUT_S}", *(("-k", chosen) if chosen else ()), *(str(ROOT / "tests" / path) for path in paths),
+        f"--timeout={_TEST_TIMEOUT_S}", f"--numprocesses={_WORKERS}", "--dist=loadscope",
+        *(("-k", chosen) if chosen else ()), *(str(ROOT / "tests" / path) for path in paths),
     ]  # fmt: skip
     other = caller != os.getuid()
     ended = subprocess.run(
         argv,
         cwd=ROOT,
-        env=dict(environment),
+        env={"TESTRONAUT_LAB_DRAWN": _DRAWN, **environment},
         user=caller if other else None,
         group=caller if other else None,
         extra_groups=groups if other else None,

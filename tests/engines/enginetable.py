@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from enginecells import ROOT
@@ -19,17 +19,18 @@ BEGIN, END = "<!-- made by `make engines`: begin -->", "<!-- made by `make engin
 class Row:
     """`cgroup` has in words what limits there are; `figures` are seconds by name, empty where nothing was measured.
 
-    `chosen` is the expression by which tests were chosen, empty for all.
+    `chosen` is the expression by which tests were chosen, empty for all. `tried` is the day, and the commit that was tried.
     """
 
     engine: str
     cgroup: str
     user: str
-    passed: int
-    failed: tuple[str, ...]
-    skipped: Mapping[str, int]
-    figures: Mapping[str, float]
+    passed: int = 0
+    failed: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
     chosen: str = ""
+    tried: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -57,11 +58,16 @@ def save(rows: Iterable[Row], file: Path = FILE, page: Path = PAGE) -> None:
 def markdown(rows: Iterable[Row]) -> str:
     """Two tables, and beneath them what was skipped and what failed."""
     rows = list(rows)
-    lines = ["", "| engine | control groups | user | tests | passed | failed | skipped |", "|---|---|---|---|---:|---:|---:|"]
+    lines = [
+        "",
+        "| engine | control groups | user | tests | passed | failed | skipped | tried |",
+        "|---|---|---|---|---:|---:|---:|---|",
+    ]
     for row in rows:
         skipped = sum(row.skipped.values())
         tests = f"`{row.chosen}`" if row.chosen else "all"
-        lines.append(f"| {row.engine} | {row.cgroup} | {row.user} | {tests} | {row.passed} | {len(row.failed)} | {skipped} |")
+        cells = [row.engine, row.cgroup, row.user, tests, str(row.passed), str(len(row.failed)), str(skipped), row.tried]
+        lines.append(f"| {' | '.join(cells)} |")
     heads = [f"{said}, {unit}" for said, _, unit in SHOWN.values()]
     lines += ["", f"| engine | user | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
     for row in (row for row in rows if row.figures):

@@ -81,15 +81,20 @@ _SCRIPTS: Mapping[tuple[str, bool], str] = {
 
 @dataclass(frozen=True, slots=True)
 class OtherEngine:
-    """What can be started: a program of a Debian release, `rootless` or as root."""
+    """What can be started: a program of a Debian release, `rootless` or as root.
+
+    `dockerd` is a daemon to use in place of that release's, built without libraries of a machine.
+    """
 
     program: str
     codename: str
     rootless: bool = False
+    dockerd: Path | None = None
 
     @property
     def id(self) -> str:
-        return f"{'rootless-' if self.rootless else ''}{self.program}-{self.codename}"
+        source = self.codename if self.dockerd is None else "built"
+        return f"{'rootless-' if self.rootless else ''}{self.program}-{source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,7 @@ def _folder(outer: Engine, image: str, caller: int) -> Iterator[Path]:
 def _running(outer: Engine, image: str, other: OtherEngine, folder: Path, caller: int) -> Iterator[Engine]:
     name = f"{_CONTAINER}-{folder.name}"
     devices = ["/dev/net/tun", "/dev/fuse"] if other.rootless else []
+    built = [Mount("/usr/sbin/dockerd", str(other.dockerd), type="bind", read_only=True)] if other.dockerd else []
     api = outer.client.api
     host_config = api.create_host_config(
         cap_add=_CAPABILITIES,
@@ -211,7 +217,7 @@ def _running(outer: Engine, image: str, other: OtherEngine, folder: Path, caller
         devices=devices,
         pids_limit=_PIDS,  # rootless ones without control groups are in ours, with all that they run
         pid_mode="host",
-        mounts=[_same(folder), _same(Path("/dev/shm")), _same(Path("/sys")), _same(Path("/sys/fs/cgroup"))],
+        mounts=[_same(folder), _same(Path("/dev/shm")), _same(Path("/sys")), _same(Path("/sys/fs/cgroup")), *built],
     )
     api.create_container(
         image,

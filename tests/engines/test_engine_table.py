@@ -14,6 +14,7 @@ ROW = Row(
     ("t::bad",),
     {"no limits": 2},
     {"start": 0.5, "end": 0.1, "step": 0.002, "late": 0.05, "run": 1.0},
+    tried="2026-11-29, abc1234",
 )
 OTHER = Row("Podman 3", "v2, systemd", "ordinary", 5, (), {}, {}, chosen="fast")
 
@@ -25,7 +26,7 @@ def test_rows_come_back_and_the_text_around_them_stays(tmp_path: Path) -> None:
     assert load(file) == {ROW.key: ROW, OTHER.key: OTHER}
     text = page.read_text()
     assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "old" not in text
-    assert "| Docker 1.2 | v1, cgroupfs | root | all | 3 | 1 | 2 |" in text
+    assert "| Docker 1.2 | v1, cgroupfs | root | all | 3 | 1 | 2 | 2026-11-29, abc1234 |" in text
     assert "| Docker 1.2 | root | 0.50 | 0.10 | 2.00 | 50.00 | 1.00 |" in text
     assert "| Podman 3 | v2, systemd | ordinary | `fast` | 5 | 0 | 0 |" in text
     assert "- no limits: Docker 1.2 root (2)" in text and "- `t::bad`: Docker 1.2 root" in text

@@ -100,25 +100,27 @@ def _chosen(only: Sequence[str], dockerd: Path | None) -> list[Cell]:
 
 
 def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
-    """The row that is there with other figures, or a new one."""
-    figures = {} if asked.no_figures else _figures(there)
+    """What was not asked for is as it was in the row that is there."""
     told = there.engine.client.api.info()
     rootless = any("rootless" in option for option in told.get("SecurityOptions") or ())
     limits = "" if told.get("MemoryLimit") and not rootless else ", no limits"
     info = there.engine.info
-    row = enginetable.Row(
+    new = enginetable.Row(
         engine=f"{info.name.capitalize()} {info.version.split('+')[0]}{', rootless' if rootless else ''}",
         cgroup=f"v{told.get('CgroupVersion', '1')}, {told.get('CgroupDriver')}{limits}",
         user="root" if there.caller == 0 else "ordinary",
-        figures=figures,
     )
+    row = enginetable.load().get(new.key, new)
+    if not asked.no_figures:
+        row = replace(row, figures=_figures(there))
     if asked.no_tests:
-        return replace(enginetable.load().get(row.key, row), figures=figures)
+        return row
     counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
     if counted.failed:
         print(counted.said, flush=True)
     return replace(
         row,
+        cgroup=new.cgroup,
         passed=counted.passed,
         failed=counted.failed,
         skipped=dict(counted.skipped),
@@ -157,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dockerd", type=Path, help="a dockerd of your own, for the rows docker-built-… and rootless-docker-built-…"
     )
     parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--no-figures", action="store_true", help="measure nothing")
+    parts.add_argument("--no-figures", action="store_true", help="measure nothing, and leave the figures as they are")
     parts.add_argument("--no-tests", action="store_true", help="measure anew, and leave what the tests found as it is")
     return parser
 

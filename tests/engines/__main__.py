@@ -115,6 +115,7 @@ def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
         row = replace(row, figures=_figures(there))
     if asked.no_tests:
         return row
+    tried = _today()
     counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
     if counted.failed:
         print(counted.said, flush=True)
@@ -125,14 +126,14 @@ def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
         failed=counted.failed,
         skipped=dict(counted.skipped),
         chosen=asked.tests,
-        tried=f"{datetime.now(UTC).date()}, {_commit()}",
+        tried=tried,
     )
 
 
-def _commit() -> str:
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _today() -> str:
+    """The day and the commit, for the table."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return f"{datetime.now(UTC).date()}, {commit.stdout.strip()}"
 
 
 def _figures(there: Started) -> dict[str, float]:

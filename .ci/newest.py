@@ -15,7 +15,7 @@ from pathlib import Path
 
 from docker.types import Mount
 
-from testronaut_lab.container.bootstrap import release_called
+from testronaut_lab.container.image.bootstrap import release_called
 from testronaut_lab.errors import LabError
 from testronaut_lab.execution.factory import Workbench
 from testronaut_lab.installation.trust import host_trust

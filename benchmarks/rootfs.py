@@ -12,7 +12,7 @@ from testronaut_lab import Session
 from testronaut_lab.capture import overlay
 from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.outside import Root
-from testronaut_lab.container.engine import connect
+from testronaut_lab.container.engine.connect import connect
 from testronaut_lab.container.rootfs import ContainerRoot
 
 ROUNDS = 20

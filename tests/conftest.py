@@ -15,9 +15,10 @@ import printed
 import pytest
 from harness import Lab, open_lab
 
-from testronaut_lab.container import image, localimage
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.image import local
+from testronaut_lab.container.image.lock import exclusive
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
 from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.model.events import Problem
@@ -133,19 +134,19 @@ def needs(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def base_image(engine: Engine) -> str:
     """The id of a Debian, local, pulled or bootstrapped."""
-    return image.resolve(engine, ImageSpec("debian:bookworm-slim"), print).info.id
+    return resolve(engine, ImageSpec("debian:bookworm-slim"), print).info.id
 
 
 @pytest.fixture(scope="session")
 def busybox_image(engine: Engine, own_sessions_root: Path) -> str:
     """The id of an image with nothing but busybox in it; the binary is Debian's."""
     with exclusive("test-busybox", lambda: None):
-        found = localimage.inspect(engine, _BUSYBOX_TAG)
+        found = local.inspect(engine, _BUSYBOX_TAG)
         if found is None:
             said = engine.client.api.import_image_from_data(
                 _busybox_root(_busybox_binary(engine)), *_BUSYBOX_TAG.split(":"), changes=["ENV PATH=/bin"]
             )
-            found = localimage.inspect(engine, _BUSYBOX_TAG)
+            found = local.inspect(engine, _BUSYBOX_TAG)
             assert found is not None, said
     return found.info.id
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testronaut_lab.container.controlgroup import OwnGroups, own_groups
+from testronaut_lab.container.cgroup_lookup import OwnGroups, own_groups
 
 PID = 4711
 ID = "7f3c" * 16

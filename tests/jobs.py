@@ -14,8 +14,8 @@ from pathlib import Path
 
 from docker.types import Mount
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.hijack import start_exec
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.hijack import start_exec
 from testronaut_lab.container.removal import remove_container
 
 SOURCE = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 SESSION = """
 import signal, sys

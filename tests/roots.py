@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 PROGRAMS = (
     "sh cat ls sleep true false mkdir rmdir rm mv ln chmod touch id env head tail wc dd printf kill grep setsid timeout".split()

@@ -16,7 +16,7 @@ import pytest
 from conftest import SOAK
 from harness import Lab
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.model.files import path_bytes
 from testronaut_lab.model.result import ExitKind, StepResult
 

@@ -11,8 +11,8 @@ from conftest import MakeSession
 from groups import HYBRID, LAYOUTS, V1, V2, Layout, may_be_killed, own, write
 
 from testronaut_lab.container.cgroup import CgroupMeter
-from testronaut_lab.container.controlgroup import own_groups
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.cgroup_lookup import own_groups
+from testronaut_lab.container.engine.connect import Engine
 
 MakeMeter = Callable[[Layout], CgroupMeter]
 

@@ -16,8 +16,8 @@ import pytest
 from commandline import ARGV, HELLO, Project, environment
 
 from testronaut_lab.api import Session
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.imagecache import list_images, remove_images
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.cache import list_images, remove_images
 from testronaut_lab.errors import ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, ToolReady

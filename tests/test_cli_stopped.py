@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from commandline import HELLO, Project, environment, stopped_by
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.owner import container_name, folder_id
-from testronaut_lab.container.reap import reap
 from testronaut_lab.errors import ExitStatus
+from testronaut_lab.execution.reap import reap
 
 SLOW = """\
 version: 1

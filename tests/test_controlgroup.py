@@ -10,7 +10,7 @@ import pytest
 from conftest import MakeSession
 from groups import HYBRID, ID, LAYOUTS, MOUNT_V2, PID, V1, V2, Layout, own, write
 
-from testronaut_lab.container.controlgroup import own_groups
+from testronaut_lab.container.cgroup_lookup import own_groups
 
 MakeHost = Callable[[Layout], Path]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container import engine as engine_module
-from testronaut_lab.container.engine import NEWEST_API, Endpoint, NoEngine, connect, find_endpoints, negotiate
+from testronaut_lab.container.engine import connect as engine_module
+from testronaut_lab.container.engine.connect import NEWEST_API, Endpoint, NoEngine, connect, find_endpoints, negotiate
 from testronaut_lab.errors import EngineError, ExitStatus
 
 SOMEWHERE = Endpoint("unix:///x.sock", "a test")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container import daemon as daemon_module
-from testronaut_lab.container import engine as engine_module
-from testronaut_lab.container import process, setup
-from testronaut_lab.container.daemon import DEFAULT_SOCKET, Daemon, clear_stale, default_daemon, running
-from testronaut_lab.container.process import LineSplitter, as_root, run_logged
+from testronaut_lab.container.engine import connect as engine_module
+from testronaut_lab.container.engine import daemon as daemon_module
+from testronaut_lab.container.engine import process, setup
+from testronaut_lab.container.engine.daemon import DEFAULT_SOCKET, Daemon, clear_stale, default_daemon, running
+from testronaut_lab.container.engine.process import LineSplitter, as_root, run_logged
 from testronaut_lab.errors import EngineError
 
 # dockerd deletes the machine's docker0 when it is told to have no bridge, and that is the other daemon's: a network

@@ -10,8 +10,8 @@ import pytest
 import requests
 import urllib3
 
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.faults import CLIENT_ERRORS, mounting, translate, translated
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.engine.faults import CLIENT_ERRORS, mounting, translate, translated
 from testronaut_lab.errors import EngineError, FilesUnseen, SessionLost, UsageError
 
 

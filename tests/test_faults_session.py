@@ -21,12 +21,12 @@ from chaos import ChaosProxy, Fault, Kind, Line, Way
 from conftest import SOAK
 from harness import Lab, open_lab
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.owner import container_name, folder_id
-from testronaut_lab.container.reap import reap
-from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import EngineError
+from testronaut_lab.execution.directory import sessions_root
 from testronaut_lab.execution.factory import SessionSettings
+from testronaut_lab.execution.reap import reap
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status, StepResult
 

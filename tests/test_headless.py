@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.owner import container_name, folder_id
-from testronaut_lab.container.sessiondir import sessions_root
 from testronaut_lab.errors import ExitStatus
+from testronaut_lab.execution.directory import sessions_root
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.plan import Case, Expect, FileSpec, ImageSpec, Limits, Plan, Save, Step, TextExpect
 from testronaut_lab.model.result import ExitKind, RunResult, Status

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testronaut_lab.container import hijack
-from testronaut_lab.container.hijack import FrameReader, HijackedExec, start_exec
-from testronaut_lab.container.pace import Pace
+from testronaut_lab.container.engine import hijack
+from testronaut_lab.container.engine.hijack import FrameReader, HijackedExec, start_exec
+from testronaut_lab.container.engine.pace import Pace
 from testronaut_lab.errors import EngineError
 
 FRAMES = st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.binary(max_size=300)), max_size=6)

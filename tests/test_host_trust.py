@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import workshop
 
-from testronaut_lab.container.builder import CA_BUNDLE_TARGET, install_container
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.builder import CA_BUNDLE_TARGET, install_container
+from testronaut_lab.container.image.local import inspect
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import hostconfig

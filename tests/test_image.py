@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from registry import Registry, serving
 
-from testronaut_lab.container import bootstrap as bootstrap_module
-from testronaut_lab.container import image as image_module
-from testronaut_lab.container import pull as pull_module
-from testronaut_lab.container.bootstrap import AptSource, Release, archive_sources, read_sources, release_of
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import resolve
-from testronaut_lab.container.imagecache import list_images, remove_images
-from testronaut_lab.container.localimage import ResolvedImage, inspect
-from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.image import bootstrap as bootstrap_module
+from testronaut_lab.container.image import pull as pull_module
+from testronaut_lab.container.image import resolve as image_module
+from testronaut_lab.container.image.bootstrap import AptSource, Release, archive_sources, read_sources, release_of
+from testronaut_lab.container.image.cache import list_images, remove_images
+from testronaut_lab.container.image.local import ResolvedImage, inspect
+from testronaut_lab.container.image.lock import exclusive
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.model.plan import ImageSpec
 

@@ -12,11 +12,11 @@ import pytest
 from commandline import ARGV, Project, environment
 from roots import LINKS, busybox_of, content_of, write_tar
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import origin_of, resolve
-from testronaut_lab.container.imagecache import ManagedImage, list_images, remove_images
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.cache import ManagedImage, list_images, remove_images
+from testronaut_lab.container.image.resolve import origin_of, resolve
 from testronaut_lab.container.owner import container_name, folder_id
-from testronaut_lab.container.sessiondir import sessions_root
+from testronaut_lab.execution.directory import sessions_root
 from testronaut_lab.model.plan import Build, ImageSource, ImageSpec, Load, Rootfs
 
 pytestmark = pytest.mark.engine
@@ -67,8 +67,8 @@ def test_two_processes_that_need_the_same_tool_install_it_once_and_the_second_sa
 RESOLVING = """
 import sys
 from pathlib import Path
-from testronaut_lab.container.engine import connect
-from testronaut_lab.container.image import resolve
+from testronaut_lab.container.engine.connect import connect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import ImageSpec, Rootfs
 engine = connect()
 print("ready", flush=True)
@@ -155,8 +155,8 @@ DOOMED_SOURCE = """
 import os, signal, sys
 from pathlib import Path
 from testronaut_lab.container import imagefile, tarfiles
-from testronaut_lab.container.engine import connect
-from testronaut_lab.container.image import resolve
+from testronaut_lab.container.engine.connect import connect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import Build, ImageSpec, Load, Rootfs
 
 def die(*_):

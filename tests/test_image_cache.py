@@ -16,11 +16,11 @@ from commandline import Project, environment
 from roots import LINKS, busybox_of, write_tar
 
 from testronaut_lab import Session
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import resolve
-from testronaut_lab.container.imagecache import ManagedImage, evictions, list_images, remove_images, taken_bytes
-from testronaut_lab.container.imageuse import ImageUses, image_uses
-from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.cache import ManagedImage, evictions, list_images, remove_images, taken_bytes
+from testronaut_lab.container.image.local import ResolvedImage, inspect
+from testronaut_lab.container.image.resolve import resolve
+from testronaut_lab.container.image.usage import ImageUses, image_uses
 from testronaut_lab.errors import EngineError
 from testronaut_lab.execution import factory
 from testronaut_lab.model.units import age_text
@@ -95,7 +95,7 @@ def test_an_image_is_in_use_until_its_holder_lets_go(tmp_path: Path) -> None:
 
 def test_a_process_that_is_killed_holds_no_image(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from testronaut_lab.container.imageuse import ImageUses\n"
+        "import sys, pathlib; from testronaut_lab.container.image.usage import ImageUses\n"
         f"ImageUses(pathlib.Path(sys.argv[1])).hold({TAG!r}); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

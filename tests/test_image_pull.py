@@ -10,10 +10,10 @@ import pytest
 from commandline import Project
 from registry import Registry, serving
 
-from testronaut_lab.container import pull as pull_module
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import resolve
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image import pull as pull_module
+from testronaut_lab.container.image.local import inspect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.plan import ImageSpec
 

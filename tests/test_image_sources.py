@@ -17,11 +17,11 @@ from commandline import Project
 from roots import LINKS, busybox_of, write_tar
 
 from testronaut_lab import Session
-from testronaut_lab.container import image as image_module
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.image import resolve
-from testronaut_lab.container.imagecache import list_images, remove_images
-from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image import resolve as image_module
+from testronaut_lab.container.image.cache import list_images, remove_images
+from testronaut_lab.container.image.local import ResolvedImage, inspect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.container.stepuser import StepUser, caller_inside
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.installation.installer import image_key

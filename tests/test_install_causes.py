@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from testronaut_lab.container.builder import Executed
+from testronaut_lab.container.image.builder import Executed
 from testronaut_lab.installation.causes import Asked, Cause, Runtime, of_node, of_package, of_wheel
 from testronaut_lab.installation.installation import in_words
 from testronaut_lab.installation.startable import Came, Head, foreign, unstarted

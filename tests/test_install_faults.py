@@ -19,10 +19,10 @@ import pytest
 from conftest import SOAK
 from workshop import Workshop, open_workshop
 
-from testronaut_lab.container.builder import install_container, tool_tag
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.imagecache import list_images, remove_images
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.builder import install_container, tool_tag
+from testronaut_lab.container.image.cache import list_images, remove_images
+from testronaut_lab.container.image.local import inspect
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import installation

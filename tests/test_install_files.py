@@ -16,8 +16,8 @@ import pytest
 from commandline import HELLO, Project
 from workshop import Workshop, open_workshop
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.local import ImageConfig, ResolvedImage, inspect
 from testronaut_lab.errors import ExitStatus, InstallError, UsageError
 from testronaut_lab.installation import installation, payload
 from testronaut_lab.installation.faults import HINTS, Fault

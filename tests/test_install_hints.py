@@ -18,8 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 from workshop import Workshop, open_workshop
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.local import inspect
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation.faults import Fault
 

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container.builder import CA_BUNDLE_TARGET, InstallContainer, find_tool_image, install_container, tool_tag
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import resolve
-from testronaut_lab.container.imagecache import list_images, remove_images
-from testronaut_lab.container.localimage import ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.image.builder import (
+    CA_BUNDLE_TARGET,
+    InstallContainer,
+    find_tool_image,
+    install_container,
+    tool_tag,
+)
+from testronaut_lab.container.image.cache import list_images, remove_images
+from testronaut_lab.container.image.local import ImageConfig, ResolvedImage, inspect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import installation, installer

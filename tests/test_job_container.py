@@ -10,9 +10,9 @@ from commandline import ARGV
 from jobs import Job
 from owners import SESSION, Owner, containers
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.reap import reap
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.errors import ExitStatus
+from testronaut_lab.execution.reap import reap
 
 pytestmark = pytest.mark.engine
 

@@ -15,7 +15,7 @@ from conftest import MakeSession
 from harness import Lab
 from owners import Owner
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 pytestmark = pytest.mark.engine
 

@@ -13,9 +13,9 @@ import pytest
 from commandline import HELLO, Project, environment
 
 from testronaut_lab import InstallError, Session, StepFailed, UsageError, run_plan
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.owner import container_name, folder_id
-from testronaut_lab.container.sessiondir import sessions_root
+from testronaut_lab.execution.directory import sessions_root
 from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Status

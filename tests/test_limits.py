@@ -14,8 +14,8 @@ from groups import HYBRID, ID, LAYOUTS, V1, V2, Layout, own, write
 
 from testronaut_lab import Session
 from testronaut_lab.container.cgroup import CgroupMeter
-from testronaut_lab.container.controlgroup import OwnGroups, own_groups
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.cgroup_lookup import OwnGroups, own_groups
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.limits import LimitCheck, from_inside, from_outside, unenforced
 from testronaut_lab.container.manager import start_step_container
 from testronaut_lab.container.protocol import StepContainerSpec

@@ -12,13 +12,13 @@ from harness import Lab
 from owners import containers, networks
 
 from testronaut_lab.container import manager, security
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.owner import container_name, folder_id
 from testronaut_lab.container.protocol import StepContainerSpec
-from testronaut_lab.container.reap import reap
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import EngineError
+from testronaut_lab.execution.reap import reap
 from testronaut_lab.model.plan import Limits
 
 pytestmark = pytest.mark.engine

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container import bootstrap as bootstrap_module
 from testronaut_lab.container import namespaces
-from testronaut_lab.container.bootstrap import bootstrap, release_of
+from testronaut_lab.container.image import bootstrap as bootstrap_module
+from testronaut_lab.container.image.bootstrap import bootstrap, release_of
 from testronaut_lab.errors import EngineError
 
 BOOKWORM = release_of("debian:bookworm-slim")

@@ -15,7 +15,7 @@ from testronaut_lab.capture import overlay
 from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.outside import Root
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.rootfs import ContainerRoot
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.execution.factory import SessionSettings

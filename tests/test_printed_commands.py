@@ -98,7 +98,7 @@ def place(project: Project, *words: str) -> printed.Place:
 
 def test_hints_of_the_source_are_found() -> None:
     assert len(COMMANDS) > 60 and len(WORDS) > 40
-    assert ("container/faults.py:19", "testronaut-lab engine status") in COMMANDS
+    assert ("container/engine/faults.py:19", "testronaut-lab engine status") in COMMANDS
 
 
 @pytest.mark.parametrize(("where", "hint"), COMMANDS, ids=[where for where, _ in COMMANDS])

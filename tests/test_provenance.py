@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workshop import Workshop, open_workshop
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.local import inspect
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.installation.provenance import PROVENANCE_LABEL, Provenance, labels, of_labels
 from testronaut_lab.model.result import ImageInfo, Package, ToolInfo

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container import reach
-from testronaut_lab.container.reach import denied_hint
+from testronaut_lab.container.engine import reach
+from testronaut_lab.container.engine.reach import denied_hint
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from packages import deb
 
 import testronaut_lab.cli.dispatch  # noqa: F401 - hangs the verbs on the app
 from testronaut_lab.cli.app import app
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.planfile import parse_plans
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

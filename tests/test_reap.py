@@ -16,14 +16,14 @@ from conftest import MakeSession
 from owners import Owner, containers, networks
 
 from testronaut_lab.container import manager, removal
-from testronaut_lab.container.builder import install_container
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.builder import install_container
+from testronaut_lab.container.image.local import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network
-from testronaut_lab.container.reap import reap
-from testronaut_lab.container.sessiondir import SessionDir
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
+from testronaut_lab.execution.directory import SessionDir
+from testronaut_lab.execution.reap import reap
 
 pytestmark = pytest.mark.engine
 
@@ -74,7 +74,7 @@ def job(sessions: Path, at: Path) -> tuple[str, ...]:
 def cleaned(within: tuple[str, ...], root: Path, *owners: Owner) -> list[str]:
     """What a process with these words before it removes of the owners' things: other tests may have left something too."""
     code = (
-        "from testronaut_lab.container.engine import connect; from testronaut_lab.container.reap import reap; "
+        "from testronaut_lab.container.engine.connect import connect; from testronaut_lab.execution.reap import reap; "
         "print(*reap(connect()).removed)"
     )
     env = {**os.environ, "TESTRONAUT_LAB_SESSIONS": str(root)}

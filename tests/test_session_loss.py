@@ -9,8 +9,8 @@ import pytest
 from groups import may_be_killed
 from harness import Lab
 
-from testronaut_lab.container.controlgroup import own_groups
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.cgroup_lookup import own_groups
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 

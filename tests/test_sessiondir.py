@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.container.sessiondir import Lease, SessionDir, abandoned, lease_of, remove_session, remove_tree, sessions_root
 from testronaut_lab.container.stepuser import CallerInside, StepUser
 from testronaut_lab.errors import CaptureError
+from testronaut_lab.execution.directory import Lease, SessionDir, abandoned, lease_of, remove_session, remove_tree, sessions_root
 
 LAB = StepUser.choose("lab")
 OWNER = """
 import sys
 from pathlib import Path
-from testronaut_lab.container.sessiondir import SessionDir
+from testronaut_lab.execution.directory import SessionDir
 from testronaut_lab.container.stepuser import StepUser
 made = SessionDir.create(StepUser.choose("lab"), Path(sys.argv[1]))
 print(made.id, flush=True)
@@ -145,7 +145,7 @@ def remove_as_nobody_in_particular(path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from testronaut_lab.container.sessiondir import remove_tree
+from testronaut_lab.execution.directory import remove_tree
 os.chdir({str(path.parent)!r})
 if os.getuid() == 0:
     for folder in (".", "x", "x/a", "x/a/b"):

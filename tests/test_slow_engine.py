@@ -10,9 +10,9 @@ import pytest
 from chaos import ChaosProxy
 from harness import Lab, open_lab
 
-from testronaut_lab.container import engine as engine_module
-from testronaut_lab.container.engine import Endpoint, Engine, connect, open_engine
-from testronaut_lab.container.pace import SLACK, Pace
+from testronaut_lab.container.engine import connect as engine_module
+from testronaut_lab.container.engine.connect import Endpoint, Engine, connect, open_engine
+from testronaut_lab.container.engine.pace import SLACK, Pace
 from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, ShellState, StepResult
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from testronaut_lab.container import stepuser
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
 from testronaut_lab.errors import EngineError, UsageError
 

@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from testronaut_lab.api import Session
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.result import ExitKind, Status
 from testronaut_lab.ui.tui.app import LabApp

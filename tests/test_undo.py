@@ -12,7 +12,7 @@ from conftest import SHELLS
 
 from testronaut_lab.api import Session
 from testronaut_lab.capture.keep import Keep, KeepLimits
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.errors import SessionLost, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver.fast import ptrace

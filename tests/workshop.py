@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.imagecache import list_images, remove_images
-from testronaut_lab.container.localimage import ResolvedImage
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.cache import list_images, remove_images
+from testronaut_lab.container.image.local import ResolvedImage
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.plan import ToolSpec

@@ -14,7 +14,7 @@ app.add_typer(engine_app, name="engine")
 @engine_app.command("status", cls=Verb)
 def engine_status() -> None:
     """Say which engine is found, where, and what is missing."""
-    from testronaut_lab.container.setup import status
+    from testronaut_lab.container.engine.setup import status
 
     report = status()
     if report.other is not None:
@@ -31,7 +31,7 @@ def engine_status() -> None:
 @engine_app.command("up", cls=Verb)
 def engine_up() -> None:
     """Make an engine answer. One is installed and started where that is possible."""
-    from testronaut_lab.container.setup import up
+    from testronaut_lab.container.engine.setup import up
 
     up(say)
 
@@ -39,6 +39,6 @@ def engine_up() -> None:
 @engine_app.command("down", cls=Verb)
 def engine_down() -> None:
     """Stop the engine that `engine up` started, and no other."""
-    from testronaut_lab.container.setup import down
+    from testronaut_lab.container.engine.setup import down
 
     down(say)

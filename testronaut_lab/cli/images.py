@@ -27,8 +27,8 @@ def images(
         if json:
             raise UsageError(f"`images {context.invoked_subcommand}` has no --json", hint="testronaut-lab images --json")
         return
-    from testronaut_lab.container.engine import connect
-    from testronaut_lab.container.imagecache import list_images
+    from testronaut_lab.container.engine.connect import connect
+    from testronaut_lab.container.image.cache import list_images
     from testronaut_lab.maintenance.images import images_json
     from testronaut_lab.report.tables import images_table
 
@@ -46,7 +46,7 @@ def images_prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
 ) -> None:
     """Remove images that were made here. The one not used for longest goes first, those in use stay, others' are not touched."""
-    from testronaut_lab.container.engine import connect
+    from testronaut_lab.container.engine.connect import connect
     from testronaut_lab.maintenance.images import prune_images
 
     for line in prune_images(connect, keep, older_than, dry_run=dry_run):
@@ -72,9 +72,9 @@ def clean(
         return
     if older_than is not None or dry_run or store is not None:
         raise UsageError("--older-than, --dry-run and --store need --artifacts", hint="testronaut-lab clean --artifacts")
-    from testronaut_lab.container.engine import connect
-    from testronaut_lab.container.imagecache import list_images, remove_images
-    from testronaut_lab.container.reap import reap
+    from testronaut_lab.container.engine.connect import connect
+    from testronaut_lab.container.image.cache import list_images, remove_images
+    from testronaut_lab.execution.reap import reap
 
     engine = connect()
     reaped = reap(engine, kept=kept)

@@ -1,6 +1,6 @@
 """A running container's counters, read from its own control groups mostly with fds that stay open: some microseconds each.
 
-Works for cgroup v1 and v2 where `controlgroup.py` finds groups that are the container's own and the files are readable; a
+Works for cgroup v1 and v2 where `cgroup_lookup.py` finds groups that are the container's own and the files are readable; a
 counter that is not there is None, and whoever asked says so. Sampling and judging are `execution/`'s business.
 """
 
@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from testronaut_lab.container.controlgroup import HOST, OwnGroup, OwnGroups
+from testronaut_lab.container.cgroup_lookup import HOST, OwnGroup, OwnGroups
 
 _READ_BYTES = 64 * 1024
 

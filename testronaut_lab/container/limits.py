@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testronaut_lab.container.cgroup import CgroupMeter
-from testronaut_lab.container.controlgroup import HOST, OwnGroups
-from testronaut_lab.container.engine import CALL_TIMEOUT_S, Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.cgroup_lookup import HOST, OwnGroups
+from testronaut_lab.container.engine.connect import CALL_TIMEOUT_S, Engine
+from testronaut_lab.container.engine.faults import translated
 from testronaut_lab.container.protocol import Attached, Container, StepContainerSpec
 from testronaut_lab.container.security import PIDS_RESERVE
 from testronaut_lab.errors import EngineError

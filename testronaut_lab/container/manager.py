@@ -1,7 +1,7 @@
 """Containers on a real engine: create, start, attach, look at, kill, remove.
 
-The profile is data in `security.py`, the host's directories are `sessiondir.py`, what dead owners left is removed by `reap.py`.
-Anything of docker's stays in here.
+The profile is data in `security.py`. The host's directories are made in `execution/directory.py`, and what dead owners left is
+removed by `execution/reap.py`. Anything of docker's stays in here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from docker.types import Mount
 from docker.types import Ulimit as DockerUlimit
 
 from testronaut_lab.container import security
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import mounting, translated
-from testronaut_lab.container.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import mounting, translated
+from testronaut_lab.container.engine.hijack import HijackedExec, HijackedTerminal, start_exec, start_terminal
 from testronaut_lab.container.limits import lacking_limits
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, ContainerState, StepContainerSpec
 from testronaut_lab.container.removal import remove_container

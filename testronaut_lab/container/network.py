@@ -1,6 +1,6 @@
 """The network of an installation or of a session with internet: a bridge of its own, so that no neighbour is in reach from it.
 
-Networks that a dead process left behind are found by their labels, like containers (`reap.py`).
+Networks that a dead process left behind are found by their labels, like containers (`execution/reap.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 
 import docker.errors
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import translated
 
 _IN_USE = (403, 409, 500)  # Docker's status and those of Podmans for a network with containers on it
 

@@ -2,7 +2,7 @@
 
 An owner is a folder of sessions (by an id made once in it), a boot of a machine, a pid namespace of it, and a process there.
 Two job containers have the same path and may have the same process number, and still differ in the other three. What follows
-for removing is in `reap.py`; the directories and the lease are in `sessiondir.py`.
+for removing is in `execution/reap.py`; the directories and the lease are in `execution/directory.py`.
 """
 
 from __future__ import annotations

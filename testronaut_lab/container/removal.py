@@ -10,7 +10,7 @@ import time
 
 import docker.errors
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 _REMOVED_S = 30.0  # how long the one who removes it may take
 _PATIENCE_S = 10.0

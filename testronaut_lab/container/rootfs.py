@@ -21,8 +21,8 @@ from typing import IO
 import docker
 from docker.utils import decode_json_header
 
-from testronaut_lab.container.engine import CALL_TIMEOUT_S, Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.engine.connect import CALL_TIMEOUT_S, Engine
+from testronaut_lab.container.engine.faults import translated
 from testronaut_lab.container.removal import remove_container
 from testronaut_lab.errors import CaptureError, EngineError, FilesUnseen
 from testronaut_lab.model.files import path_text

@@ -37,7 +37,7 @@ class Ulimit:
 
 STEP_ULIMITS = (Ulimit("core", 0, 0), Ulimit("nofile", 1024, 4096))
 
-# The FIFO of `sessiondir.py` in a container for steps, and the file that says that the session was left for a look.
+# The FIFO of `execution/directory.py` in a container for steps, and the file that says that the session was left for a look.
 KEEPER_FIFO = "/run/lab/keeper"
 _KEPT = "/run/lab/kept"
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import translated
 from testronaut_lab.container.security import LOOK_CAPABILITIES, STEP_CAPABILITIES
 from testronaut_lab.errors import EngineError, UsageError
 

@@ -1,7 +1,7 @@
 """What runs and sessions are made of: the engine, images with tools in them, containers with their directories.
 
 The concrete parts meet here, each made when it is first needed. What is done with a session, and what is told to whom, is
-in `api.py`.
+in `testronaut_lab/api.py`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root
 from testronaut_lab.capture.stream import Blobs
 from testronaut_lab.container import manager, security
-from testronaut_lab.container.builder import tool_tag
 from testronaut_lab.container.cgroup import CgroupMeter
-from testronaut_lab.container.controlgroup import own_groups
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import origin_of, resolve
-from testronaut_lab.container.imageuse import image_uses
+from testronaut_lab.container.cgroup_lookup import own_groups
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.image.builder import tool_tag
+from testronaut_lab.container.image.local import ResolvedImage, inspect
+from testronaut_lab.container.image.resolve import origin_of, resolve
+from testronaut_lab.container.image.usage import image_uses
 from testronaut_lab.container.limits import LimitCheck
-from testronaut_lab.container.localimage import ResolvedImage, inspect
 from testronaut_lab.container.network import create_network, remove_network
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.container.protocol import BindMount, Container, StepContainerSpec
-from testronaut_lab.container.reap import reap
 from testronaut_lab.container.rootfs import ContainerRoot, check_seen
-from testronaut_lab.container.sessiondir import SessionDir
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
 from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost
 from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, SessionLimits, SessionPlace
+from testronaut_lab.execution.directory import SessionDir
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import REPORTS, Channel
 from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
@@ -45,6 +44,7 @@ from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.plain import PlainDriver
 from testronaut_lab.execution.driver.protocol import Driver
 from testronaut_lab.execution.late_output import LateKeeper
+from testronaut_lab.execution.reap import reap
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.execution.undoing import History
 from testronaut_lab.installation.installer import InstalledImage, install

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from testronaut_lab.container.builder import Executed, InstallContainer
+from testronaut_lab.container.image.builder import Executed, InstallContainer
 from testronaut_lab.installation import scripts
 from testronaut_lab.installation.causes import Asked, Cause, Runtime, of_package, of_wheel
 from testronaut_lab.installation.startable import Came, Head, crlf, unstarted

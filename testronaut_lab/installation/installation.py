@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from testronaut_lab.container.builder import CA_BUNDLE_TARGET, Executed, InstallContainer
+from testronaut_lab.container.image.builder import CA_BUNDLE_TARGET, Executed, InstallContainer
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
 from testronaut_lab.installation.causes import Cause

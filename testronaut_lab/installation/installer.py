@@ -1,7 +1,7 @@
 """Puts tools into a base image, once: the outcome is an image under a key of what went in, and the next time it is there.
 
 Which commands that takes is data in `strategies.py`, running them is `installation.py`, the container is
-`container/builder.py`, the proof is `verifier.py`.
+`container/image/builder.py`, the proof is `verifier.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from testronaut_lab.container.builder import InstallContainer, find_tool_image, install_container, tool_tag
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.localimage import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
-from testronaut_lab.container.lock import exclusive
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.builder import InstallContainer, find_tool_image, install_container, tool_tag
+from testronaut_lab.container.image.local import KEY_LABEL, KIND_LABEL, SPEC_LABEL, ResolvedImage
+from testronaut_lab.container.image.lock import exclusive
 from testronaut_lab.container.owner import Claim
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import keptlog, provenance

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from testronaut_lab.container.builder import InstallContainer
+from testronaut_lab.container.image.builder import InstallContainer
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
 from testronaut_lab.installation.strategies import Strategy, Words, fill

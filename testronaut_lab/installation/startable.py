@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from testronaut_lab.container.architecture import of_program, runs
+from testronaut_lab.container.image.architecture import of_program, runs
 from testronaut_lab.installation.causes import Cause, newer
 
 _FOREIGN: Final = {

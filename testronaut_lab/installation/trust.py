@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from testronaut_lab.container.builder import CA_BUNDLE_TARGET, HOST_FILES
+from testronaut_lab.container.image.builder import CA_BUNDLE_TARGET, HOST_FILES
 from testronaut_lab.installation.hostconfig import apt_settings, npm_secrets, npm_settings, pip_settings
 
 _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE")

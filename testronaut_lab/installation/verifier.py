@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from testronaut_lab.container.builder import Executed, InstallContainer
+from testronaut_lab.container.image.builder import Executed, InstallContainer
 from testronaut_lab.errors import InstallError
 from testronaut_lab.installation import scripts
 from testronaut_lab.installation.causes import Cause, of_node

@@ -1,6 +1,6 @@
 """The images that were made here, for people and programs: what is in each, and keeping them to a size or an age.
 
-What they take and which is to go is decided in `container/imagecache.py`; the list for people is in `report/tables.py`.
+What they take and which is to go is decided in `container/image/cache.py`; the list for people is in `report/tables.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.imagecache import ManagedImage, evictions, list_images, remove_images, taken_bytes
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image.cache import ManagedImage, evictions, list_images, remove_images, taken_bytes
 from testronaut_lab.errors import UsageError
 from testronaut_lab.installation import provenance
 from testronaut_lab.model.units import age_text, parse_age, parse_size, size_text

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.container.bootstrap import release_called
+from testronaut_lab.container.image.bootstrap import release_called
 from testronaut_lab.model.plan import Bootstrap, Build, FileSpec, ImageSource, ImageSpec, Limits, Load, Rootfs
 from testronaut_lab.planfile import terms, values
 from testronaut_lab.planfile.composite import Either, MapOf

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from docker.types import Mount, Ulimit
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.security import STEP_ULIMITS, step_tmpfs
 
 _MEMORY_BYTES = 512 * 1024 * 1024

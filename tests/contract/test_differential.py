@@ -21,7 +21,7 @@ from pair import Pair
 from plain_shell import open_plain_shell
 from sequences import Sequence, by_hand
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.execution.factory import SessionSettings
 
 pytestmark = pytest.mark.engine

@@ -9,7 +9,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import ExitKind, ShellState, Status
 

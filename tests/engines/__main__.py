@@ -23,8 +23,8 @@ import enginetable
 from enginecells import ROOT, WHOLE, run_tests
 from otherengines import OtherEngine, Started, here, started
 
-from testronaut_lab.container.engine import Engine, connect
-from testronaut_lab.container.image import resolve
+from testronaut_lab.container.engine.connect import Engine, connect
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import ImageSpec
 
 ORDINARY = 1017  # of nobody on most machines, and not the number that steps have for root

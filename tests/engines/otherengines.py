@@ -21,11 +21,11 @@ from pathlib import Path
 import docker
 from docker.types import Mount
 
-from testronaut_lab.container import localimage
-from testronaut_lab.container.bootstrap import Release, archive_sources, read_sources
-from testronaut_lab.container.engine import Endpoint, Engine, open_engine
-from testronaut_lab.container.lock import exclusive
-from testronaut_lab.container.process import privilege, run_logged
+from testronaut_lab.container.engine.connect import Endpoint, Engine, open_engine
+from testronaut_lab.container.engine.process import privilege, run_logged
+from testronaut_lab.container.image import local
+from testronaut_lab.container.image.bootstrap import Release, archive_sources, read_sources
+from testronaut_lab.container.image.lock import exclusive
 from testronaut_lab.container.removal import remove_container
 
 Report = Callable[[str], None]
@@ -130,7 +130,7 @@ def started(outer: Engine, other: OtherEngine, caller: int, images: Sequence[str
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(outer, image, caller))
         inner = stack.enter_context(_running(outer, image, other, folder, caller))
-        for name in (name for name in images if localimage.inspect(outer, name) is not None):
+        for name in (name for name in images if local.inspect(outer, name) is not None):
             inner.client.images.load(b"".join(outer.client.images.get(name).save(named=name)))
         yield Started(inner, folder, caller)
 
@@ -152,11 +152,11 @@ def engine_image(outer: Engine, codename: str, report: Report) -> str:
     """The id of an image with the engines of a Debian release; made in two minutes where it is not there."""
     tag = f"{_REPOSITORY}:{codename}"
     with exclusive(f"test-engine-{codename}", lambda: report(f"another process makes {tag}")):
-        found = localimage.inspect(outer, tag)
+        found = local.inspect(outer, tag)
         if found is None:
             report(f"making {tag} with mmdebstrap, once")
             _bootstrap(outer, codename, report)
-            found = localimage.inspect(outer, tag)
+            found = local.inspect(outer, tag)
             assert found is not None
     return found.info.id
 

@@ -9,7 +9,7 @@ import pytest
 from enginecells import run_tests
 from otherengines import OtherEngine, started
 
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 # Debian's stable: what continuous integration fetches must be there tomorrow too. `make engines` has all.
 OTHERS = (OtherEngine("docker", "trixie"), OtherEngine("podman", "trixie"))

@@ -24,9 +24,9 @@ from pathlib import Path
 from platformdirs import user_cache_path
 from v2section import chosen, read_outcome, section, write_section
 
-from testronaut_lab.container.bootstrap import Release, archive_sources, read_sources
-from testronaut_lab.container.engine import connect
-from testronaut_lab.container.image import resolve
+from testronaut_lab.container.engine.connect import connect
+from testronaut_lab.container.image.bootstrap import Release, archive_sources, read_sources
+from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import ImageSpec
 
 ROOT = Path(__file__).parents[2]

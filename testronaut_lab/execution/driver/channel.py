@@ -28,7 +28,7 @@ class Channel:
     def __init__(self, run_dir: Path) -> None:
         self.path = str(run_dir)
         with _Faults("preparing the run directory", self.path):
-            # its owner opens it before it is sealed, see `container/sessiondir.py`
+            # its owner opens it before it is sealed, see `execution/directory.py`
             self._keeper = os.open(f"{self.path}/keeper", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.chmod(self.path, _UNLISTED)  # names in it are secrets
             os.mkdir(self.reports)

@@ -104,6 +104,11 @@ def is_timeout(error: Exception) -> bool:
     return isinstance(error, _TIMEOUTS) or (isinstance(error, _CONNECTION) and "timed out" in str(error))
 
 
+def is_refusal(error: LabError) -> bool:
+    """Whether the engine answered, and refused. One that does not even refuse is gone."""
+    return isinstance(error.__cause__, docker.errors.APIError)
+
+
 @contextmanager
 def mounting(what: str, sources: Iterable[Path]) -> Iterator[None]:
     """Like `translated`, for a container with these of our files in it. Raises FilesUnseen for one that is only here."""

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from testronaut_lab.container.engine import DEFAULT_SOCKET, Endpoint, open_engine
-from testronaut_lab.container.process import as_root, privilege
+from testronaut_lab.container.engine.connect import DEFAULT_SOCKET, Endpoint, open_engine
+from testronaut_lab.container.engine.process import as_root, privilege
 from testronaut_lab.errors import EngineError
 
 START_TIMEOUT_S = 60.0

@@ -1,6 +1,6 @@
 """The host side of a session: its directories, who owns them, and a lease that tells the living from the dead.
 
-    <sessions>/.folder          the id of this folder, made once (`owner.py`)
+    <sessions>/.folder          the id of this folder, made once (`container/owner.py`)
     <sessions>/<id>/lease       locked (flock) for as long as the owning process lives; also after SIGKILL the kernel frees it
                     run ->      FIFOs and scripts for the driver, mounted read-only; in memory where engine and host share that
                     run/keeper  held open by the owning process: the container's first process sees when that is gone
@@ -9,7 +9,7 @@
                     cookies/    not mounted: files by which the host orders what it hears of the workspace
                     undo/       not mounted, made when it is needed: content of files, for a session that can be undone
 
-What the directories mean to a container is in `manager.py`.
+What the directories mean to a container is in `container/manager.py`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from pathlib import Path
 from types import TracebackType
 
 from testronaut_lab.container.cachefolder import cache_folder
+from testronaut_lab.container.engine.process import as_root
 from testronaut_lab.container.owner import Claim, Label, Owner, container_name
-from testronaut_lab.container.process import as_root
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
 

@@ -1,6 +1,6 @@
 """A tar file that somebody hands over as an image: opened safely, hashed, looked through to its end before an engine gets it.
 
-What is in it is not unpacked here, nor believed. What becomes of it is in `imagefile.py`.
+What is in it is not unpacked here, nor believed. What becomes of it is in `archive.py`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from testronaut_lab.container.cachefolder import cache_folder
-from testronaut_lab.container.engine import Engine
+from testronaut_lab.container.engine.connect import Engine
 
 _MAX_NOTE_BYTES = 64 * 1024
 

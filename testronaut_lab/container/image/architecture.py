@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import translated
 
 # e_machine of an ELF header, as engines call it.
 _MACHINES: Final = {3: "386", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64", 22: "s390x", 21: "ppc64le"}

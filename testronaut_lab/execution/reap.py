@@ -18,56 +18,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
-import docker.errors
-
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
-from testronaut_lab.container.manager import remove_by_name
-from testronaut_lab.container.network import remove_network
-from testronaut_lab.container.owner import NAME_PREFIX, Label, Owner, known_folder_id, session_in
-from testronaut_lab.container.sessiondir import Lease, abandoned, lease_of, remove_session, sessions_root
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import is_refusal
+from testronaut_lab.container.left_overs import LeftOver, left_overs, remove
+from testronaut_lab.container.owner import Owner, known_folder_id
 from testronaut_lab.errors import CaptureError, EngineError, LabError
-
-# `security.keeper` ends with this; a container that somebody stops or kills ends with 137.
-_KEEPER_ENDED = 0
-
-
-class Kind(Enum):
-    CONTAINER = "container"
-    NETWORK = "network"
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOver:
-    """Something on the engine that is named as a session's. `label` is None for what an older version made."""
-
-    kind: Kind
-    id: str
-    name: str
-    label: Label | None
-    runs: bool = False
-    keeper_ended: bool = False
-
-    @property
-    def session(self) -> str:
-        return self.label.session if self.label is not None else session_in(self.name) or ""
-
-    @property
-    def reason(self) -> str:
-        """Why nobody but its owner removes it, and what can be done."""
-        remove = f"docker rm -f {self.name}" if self.kind is Kind.CONTAINER else f"docker network rm {self.name}"
-        if self.label is None:
-            return f"made by an older version, which did not say whose it is; if it is nobody's: {remove}"
-        if self.kind is Kind.CONTAINER and self.runs:
-            return "of another owner, who may be alive; it ends by itself some time after its owner"
-        return f"of another owner, who may be alive; if it is nobody's: {remove}"
-
-    def __str__(self) -> str:
-        return f"{self.kind.value} {self.name}"
+from testronaut_lab.execution.directory import Lease, abandoned, lease_of, remove_session, sessions_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +48,7 @@ def reap(engine: Engine, root: Path | None = None, *, kept: bool = False) -> Rea
     be read.
     """
     root = root or sessions_root()
-    with translated("looking for what was left behind"):
-        found = _left_overs(engine)
+    found = left_overs(engine)
     try:
         judge = _Judge(root, kept=kept)
     except OSError as error:
@@ -114,7 +72,7 @@ def _remove_each(engine: Engine, dead: list[LeftOver]) -> tuple[list[LeftOver], 
     """What was removed, and why the others were not."""
     removed, failures = [], []
     for each in dead:
-        failure = _failure(partial(_remove, engine, each))
+        failure = _failure(partial(remove, engine, each))
         failures += failure
         if not failure:
             removed.append(each)
@@ -172,53 +130,14 @@ class _Judge:
         return owner.process == me.process or not owner.is_running()  # of ours the directory would be here
 
 
-def _left_overs(engine: Engine) -> list[LeftOver]:
-    api = engine.client.api
-    networks = [
-        LeftOver(Kind.NETWORK, each["Id"], each["Name"], Label.read(each.get("Labels")))
-        for each in api.networks(names=[NAME_PREFIX])
-        if session_in(each["Name"])
-    ]
-    by_name = {each.name: each.label for each in networks}
-    containers = []
-    for each in api.containers(all=True, filters={"name": NAME_PREFIX}):
-        for name in (name.removeprefix("/") for name in each["Names"]):
-            if session_in(name):
-                # an install container has no labels, which would go into the image made of it: its network has them
-                label = Label.read(each.get("Labels")) or by_name.get(name)
-                runs = each["State"] not in ("exited", "created", "dead")
-                ended = each["State"] == "exited" and label is not None and _keeper_ended(engine, each["Id"])
-                containers.append(LeftOver(Kind.CONTAINER, each["Id"], name, label, runs, ended))
-    return [*sorted(containers, key=_by_name), *sorted(networks, key=_by_name)]
-
-
-def _by_name(found: LeftOver) -> str:
-    return found.name
-
-
-def _keeper_ended(engine: Engine, container_id: str) -> bool:
-    try:
-        state = engine.client.api.inspect_container(container_id)["State"]
-    except docker.errors.NotFound:
-        return False
-    return bool(state["Status"] == "exited" and state["ExitCode"] == _KEEPER_ENDED and not state.get("Error"))
-
-
-def _failure(remove: Callable[[], None]) -> list[LabError]:
+def _failure(removal: Callable[[], None]) -> list[LabError]:
     """Why one thing could not be removed, if it could not. An engine that does not even refuse is gone, which is raised."""
     try:
-        remove()
+        removal()
     except EngineError as error:
-        if not isinstance(error.__cause__, docker.errors.APIError):
+        if not is_refusal(error):
             raise
         return [error]
     except CaptureError as error:
         return [error]
     return []
-
-
-def _remove(engine: Engine, found: LeftOver) -> None:
-    if found.kind is Kind.CONTAINER:
-        remove_by_name(engine, found.id)
-        return
-    remove_network(engine, found.id)

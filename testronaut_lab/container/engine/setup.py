@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testronaut_lab.container.daemon import Daemon, default_daemon
-from testronaut_lab.container.engine import Engine, NoEngine, connect
-from testronaut_lab.container.process import as_root, privilege, run_logged
+from testronaut_lab.container.engine.connect import Engine, NoEngine, connect
+from testronaut_lab.container.engine.daemon import Daemon, default_daemon
+from testronaut_lab.container.engine.process import as_root, privilege, run_logged
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import EngineInfo
 

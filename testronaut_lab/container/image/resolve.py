@@ -1,7 +1,7 @@
 """From what a plan says of its image to a local image: by its name, from a file, a folder with a Dockerfile, or a bootstrap.
 
 A name is the engine's own, an earlier bootstrap, a pull, a bootstrap, in this order. How each works is in `pull.py`,
-`bootstrap.py`, `imagefile.py` and `dockerfile.py`; images with tools in them are made by `builder.py` and `installation/`.
+`bootstrap.py`, `archive.py` and `dockerfile.py`; images with tools in them are made by `builder.py` and `installation/`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import shlex
 from collections.abc import Callable
 from typing import assert_never
 
-from testronaut_lab.container import architecture
-from testronaut_lab.container.bootstrap import Release, bootstrap, release_of
-from testronaut_lab.container.dockerfile import built
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.imagefile import imported, loaded
-from testronaut_lab.container.localimage import (
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.image import architecture
+from testronaut_lab.container.image.archive import imported, loaded
+from testronaut_lab.container.image.bootstrap import Release, bootstrap, release_of
+from testronaut_lab.container.image.dockerfile import built
+from testronaut_lab.container.image.local import (
     BASE_REPOSITORY,
     KIND_LABEL,
     PATH_CHANGE,
@@ -28,8 +28,8 @@ from testronaut_lab.container.localimage import (
     import_root,
     look_up,
 )
-from testronaut_lab.container.lock import exclusive
-from testronaut_lab.container.pull import PullRefused, pull
+from testronaut_lab.container.image.lock import exclusive
+from testronaut_lab.container.image.pull import PullRefused, pull
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.files import path_text
 from testronaut_lab.model.plan import Bootstrap, Build, ImageSpec, Load, Rootfs

@@ -1,6 +1,6 @@
 """An image as it is on the engine: what it holds and what it tells its containers; and a root file system made one.
 
-How an image gets there is decided in `image.py`; which of those that are there were made here is in `imagecache.py`.
+How an image gets there is decided in `resolve.py`; which of those that are there were made here is in `cache.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import IO, Final
 
 import docker.errors
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import translated
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import ImageInfo
 

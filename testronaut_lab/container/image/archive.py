@@ -1,6 +1,6 @@
 """Images from tar files: what `docker save` wrote, and root file systems. Each is made once for each content of the file.
 
-That the file is a whole tar is seen to in `tarfiles.py`. No name that it brings is believed: the engine is given one of ours,
+That the file is a whole tar is seen to in `tar.py`. No name that it brings is believed: the engine is given one of ours,
 so that loading an image takes no name away from another one.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from testronaut_lab.container import architecture
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import translated
-from testronaut_lab.container.localimage import (
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import translated
+from testronaut_lab.container.image import architecture
+from testronaut_lab.container.image.local import (
     KIND_LABEL,
     LOAD_REPOSITORY,
     PATH_CHANGE,
@@ -28,8 +28,8 @@ from testronaut_lab.container.localimage import (
     import_root,
     look_up,
 )
-from testronaut_lab.container.lock import exclusive
-from testronaut_lab.container.tarfiles import OpenTar, open_tar
+from testronaut_lab.container.image.lock import exclusive
+from testronaut_lab.container.image.tar import OpenTar, open_tar
 from testronaut_lab.errors import EngineError, UsageError
 
 Report = Callable[[str], None]

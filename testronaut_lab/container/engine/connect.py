@@ -1,7 +1,7 @@
 """Finds an engine, connects to it and agrees on a version of its API.
 
 Only local engines over a unix socket: steps share directories with the host. Bringing one up is `setup.py`; what is done
-with one is in `manager.py`, `image.py` and `builder.py`.
+with one is in `container/manager.py`, `container/image/resolve.py` and `container/image/builder.py`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import docker
 import docker.constants
 import requests
 
-from testronaut_lab.container.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout, translated
-from testronaut_lab.container.pace import Pace
-from testronaut_lab.container.reach import denied_hint, refused
+from testronaut_lab.container.engine.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout, translated
+from testronaut_lab.container.engine.pace import Pace
+from testronaut_lab.container.engine.reach import denied_hint, refused
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.result import EngineInfo
 

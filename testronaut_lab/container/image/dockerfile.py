@@ -22,11 +22,11 @@ from typing import IO, Final
 import docker.errors
 from docker.utils import tar
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import explanation, translated
-from testronaut_lab.container.localimage import BUILD_REPOSITORY, KIND_LABEL, SOURCE_LABEL, ResolvedImage, look_up
-from testronaut_lab.container.lock import exclusive
-from testronaut_lab.container.pull import UNREACHABLE
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import explanation, translated
+from testronaut_lab.container.image.local import BUILD_REPOSITORY, KIND_LABEL, SOURCE_LABEL, ResolvedImage, look_up
+from testronaut_lab.container.image.lock import exclusive
+from testronaut_lab.container.image.pull import UNREACHABLE
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.model.files import path_text
 

@@ -19,13 +19,13 @@ from typing import IO
 from docker.types import LogConfig, Mount, Ulimit
 
 from testronaut_lab.container import security
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import mounting, translated
-from testronaut_lab.container.hijack import HijackedExec, start_exec
-from testronaut_lab.container.localimage import TOOL_REPOSITORY, ResolvedImage, inspect
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import mounting, translated
+from testronaut_lab.container.engine.hijack import HijackedExec, start_exec
+from testronaut_lab.container.engine.process import LineSplitter
+from testronaut_lab.container.image.local import TOOL_REPOSITORY, ResolvedImage, inspect
 from testronaut_lab.container.network import install_network
 from testronaut_lab.container.owner import Claim
-from testronaut_lab.container.process import LineSplitter
 from testronaut_lab.container.removal import remove_container
 from testronaut_lab.container.rootfs import check_seen
 from testronaut_lab.errors import EngineError, SessionLost

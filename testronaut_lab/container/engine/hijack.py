@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from testronaut_lab.container.pace import Pace
+from testronaut_lab.container.engine.pace import Pace
 from testronaut_lab.errors import EngineError
 
 _HEADER_BYTES = 8

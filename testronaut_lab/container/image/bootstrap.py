@@ -1,6 +1,6 @@
 """Builds a base image of a Debian or Ubuntu release from the distribution's own package archive, without a registry.
 
-Which mirrors: those that this machine's own apt is configured with. When this is resorted to is decided in `image.py`.
+Which mirrors: those that this machine's own apt is configured with. When this is resorted to is decided in `resolve.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from testronaut_lab.container.engine.process import as_root, privilege, run_logged
 from testronaut_lab.container.namespaces import folder_for_all, missing
-from testronaut_lab.container.process import as_root, privilege, run_logged
 from testronaut_lab.errors import EngineError
 
 BOOTSTRAP_TIMEOUT_S = 900.0

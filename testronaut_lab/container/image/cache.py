@@ -13,10 +13,10 @@ from typing import Final, Literal, cast, get_args
 
 import docker.errors
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import explanation, translated
-from testronaut_lab.container.imageuse import ImageUses, image_uses
-from testronaut_lab.container.localimage import KEY_LABEL, SPEC_LABEL
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import explanation, translated
+from testronaut_lab.container.image.local import KEY_LABEL, SPEC_LABEL
+from testronaut_lab.container.image.usage import ImageUses, image_uses
 
 Kind = Literal["base", "load", "rootfs", "build", "tool"]
 _PREFIX: Final = "testronaut-lab/"

@@ -10,8 +10,8 @@ from contextlib import closing
 import docker.auth
 from docker.utils import parse_repository_tag
 
-from testronaut_lab.container.engine import Engine
-from testronaut_lab.container.faults import CLIENT_ERRORS, explanation
+from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.container.engine.faults import CLIENT_ERRORS, explanation
 
 PULL_TIMEOUT_S = 900.0
 STALL_TIMEOUT_S = 60.0

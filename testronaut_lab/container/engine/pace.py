@@ -1,6 +1,6 @@
 """How long an engine takes to answer, as measured, and the deadlines that follow from it.
 
-A fixed deadline would take a slow engine for a dead one. Each answer to a short call is noted here (`engine.py` listens to
+A fixed deadline would take a slow engine for a dead one. Each answer to a short call is noted here (`connect.py` listens to
 docker's client, `hijack.py` to its own connections), and a wait for the engine or for a process in one of its containers asks
 how long it may take. Calls that are long by nature (pull, build, import, wait) are no measure.
 """

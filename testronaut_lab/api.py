@@ -20,7 +20,7 @@ from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment, check_together
 from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.execution.runner import LiveSession
-from testronaut_lab.execution.undoing import FreshContainerNeeded
+from testronaut_lab.execution.undo.undo import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
 from testronaut_lab.judge.expect import check, unjudged_end
 from testronaut_lab.judge.usage import check_usage, unjudged_usage

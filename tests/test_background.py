@@ -8,8 +8,8 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
-from testronaut_lab.execution.background import BackgroundPrograms
 from testronaut_lab.execution.context import StepRequest
+from testronaut_lab.execution.sidecar.background import BackgroundPrograms
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import ExitKind, Mismatch, Status, StepResult
 

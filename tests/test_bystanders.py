@@ -9,9 +9,9 @@ import pytest
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver import bystanders
-from testronaut_lab.execution.driver.bystanders import Bystanders
-from testronaut_lab.execution.driver.guard import Guard
+from testronaut_lab.execution.driver.processes import leftovers
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.leftovers import Bystanders
 
 
 class SlowGuard:
@@ -42,7 +42,7 @@ def test_a_sweep_that_fails_is_tried_again_before_the_container_is_killed() -> N
 
 
 def test_a_sweep_that_goes_on_failing_kills_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bystanders, "_KILL_S", 0.0)
+    monkeypatch.setattr(leftovers, "_KILL_S", 0.0)
     container = Killable()
     with pytest.raises(SessionLost, match="were not dead 0 s after they had been killed"):
         Bystanders(cast(Container, container), cast(Guard, SlowGuard(10_000))).sweep()

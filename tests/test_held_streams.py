@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from testronaut_lab.errors import EngineError
-from testronaut_lab.execution.driver.ending import ExecWatch, MarkedStream, Words
-from testronaut_lab.execution.driver.held import HeldStreams
 from testronaut_lab.execution.driver.late import LateOutput
+from testronaut_lab.execution.driver.plain.late_output import HeldStreams
+from testronaut_lab.execution.driver.plain.markers import ExecWatch, MarkedStream, Words
 
 MARK = b"@mark."
 

@@ -22,7 +22,7 @@ HOMES = {
     "pytest": ("pytest_plugin/",),
     "syrupy": ("pytest_plugin/",),
     "sqlalchemy": ("store/",),
-    "pyte": ("execution/screen.py",),
+    "pyte": ("execution/sidecar/screen.py",),
 }
 
 # Our parts, the lowest first. A part imports only what is in a lower line, at run time, for types and by `import_module` alike.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.errors import CaptureError, UsageError
-from testronaut_lab.execution.placing import Placer
+from testronaut_lab.execution.files import Placer
 
 
 @pytest.fixture

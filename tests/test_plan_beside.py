@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from harness import Listener
 
-from testronaut_lab.execution.case_run import STOPPED_TEARDOWN_S
+from testronaut_lab.execution.case import STOPPED_TEARDOWN_S
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Phase, RunResult, Status
 from testronaut_lab.planfile import parse_plan

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testronaut_lab.capture.processor import as_shown, with_newlines, without_sequences
-from testronaut_lab.execution.screen import Screen
+from testronaut_lab.execution.sidecar.screen import Screen
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from testronaut_lab.errors import CaptureError, EngineError, ExitStatus, SessionLost
-from testronaut_lab.execution import case_run
+from testronaut_lab.execution import case as case_module
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
 from testronaut_lab.judge.judge import Verdict
@@ -374,7 +374,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
 
     def run(*cases: Case, limits: Limits) -> World:
         world = World()
-        monkeypatch.setattr(case_run, "time", SimpleNamespace(monotonic=lambda: world.now))
+        monkeypatch.setattr(case_module, "time", SimpleNamespace(monotonic=lambda: world.now))
         world.scheduler.run([plan(*cases, limits=limits)])
         return world
 

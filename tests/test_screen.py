@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testronaut_lab.execution.screen import Screen
+from testronaut_lab.execution.sidecar.screen import Screen
 
 
 def screen(*pieces: bytes, cols: int = 10, rows: int = 3) -> Screen:

@@ -6,7 +6,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
-from testronaut_lab.execution.driver.toll import Toll
+from testronaut_lab.execution.driver.processes.counters import Toll
 from testronaut_lab.execution.monitor import SELDOM_S, StepMonitor
 from testronaut_lab.model.events import UsageSampled
 from testronaut_lab.model.plan import Limits

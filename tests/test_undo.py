@@ -11,12 +11,12 @@ import pytest
 from conftest import SHELLS
 
 from testronaut_lab.api import Session
-from testronaut_lab.capture.keep import Keep, KeepLimits
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.errors import SessionLost, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.execution.factory import SessionSettings
+from testronaut_lab.execution.undo.cache import Keep, KeepLimits
 from testronaut_lab.model.events import StepsUndone
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import ExitKind, ShellState

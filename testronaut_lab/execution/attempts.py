@@ -1,6 +1,6 @@
 """The attempts of a step that is run again until it holds: what is said of those that failed, and the pause between two.
 
-Which verdicts call for another attempt is decided in `case_run.py`.
+Which verdicts call for another attempt is decided in `case.py`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import Literal, TypeVar
 from testronaut_lab.capture import overlay
 from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
-from testronaut_lab.capture.keep import Keep
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root
 from testronaut_lab.capture.stream import Blobs
@@ -39,14 +38,15 @@ from testronaut_lab.execution.context import FIXED_ENVIRONMENT, WORKSPACE, Sessi
 from testronaut_lab.execution.directory import SessionDir
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import REPORTS, Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.plain import PlainDriver
+from testronaut_lab.execution.driver.plain.driver import PlainDriver
 from testronaut_lab.execution.driver.protocol import Driver
+from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.reap import reap
 from testronaut_lab.execution.runner import Emit, LiveSession
-from testronaut_lab.execution.undoing import History
+from testronaut_lab.execution.undo.cache import Keep
+from testronaut_lab.execution.undo.undo import History
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
 from testronaut_lab.model.normalizing import Facts

@@ -1,7 +1,7 @@
 """What is asked again and again while a step runs: its memory, its CPU time, and whether it has outgrown a limit.
 
 Called on the session's thread between two reads of the step's output, so that a step which is over at once pays for two
-counters and nothing more. Time, output and the streams are `driver/watch.py`'s business.
+counters and nothing more. Time, output and the streams are `driver/fast/exchange.py`'s business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from testronaut_lab.execution.driver.toll import grown
+from testronaut_lab.execution.driver.processes.counters import grown
 from testronaut_lab.model.events import UsageSampled
 from testronaut_lab.model.result import ExitKind, Usage
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 from testronaut_lab.capture.file_capture import EMPTY, ScanLimits, Scanner, Snapshot, diff
-from testronaut_lab.capture.keep import KeepToo
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
@@ -23,19 +22,20 @@ from testronaut_lab.capture.stream import Blobs, StreamCapture
 from testronaut_lab.capture.traces import Traces
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
-from testronaut_lab.execution.apart import ApartEnd
-from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
-from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.outcome import ShellEnd
+from testronaut_lab.execution.driver.processes.counters import Meter
 from testronaut_lab.execution.driver.protocol import Driver
-from testronaut_lab.execution.driver.toll import Meter
+from testronaut_lab.execution.driver.script import Bounds, Command
+from testronaut_lab.execution.files import Placer
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
-from testronaut_lab.execution.placing import Placer
-from testronaut_lab.execution.seen import Seen
-from testronaut_lab.execution.undoing import History, Undoing
+from testronaut_lab.execution.sidecar.exec import ApartEnd
+from testronaut_lab.execution.sidecar.steps import Beside
+from testronaut_lab.execution.step_files import Seen
+from testronaut_lab.execution.undo.cache import KeepToo
+from testronaut_lab.execution.undo.undo import History, Undoing
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.files import FileChange, path_bytes, path_text
 from testronaut_lab.model.normalizing import Facts

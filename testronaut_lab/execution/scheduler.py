@@ -3,7 +3,7 @@
 A case that fails can be run again, whole and in a session as new; what is wrong with engine, image or capture is not retried.
 
 It knows the order of things and nothing else: sessions come from a `Studio`, verdicts from a `Judge`, and everything that
-happens goes out as events. What happens within a case is in `case_run.py`. Runs on one thread.
+happens goes out as events. What happens within a case is in `case.py`. Runs on one thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from testronaut_lab.errors import ExitStatus, LabError, worst
-from testronaut_lab.execution.case_run import CaseRun, Judge, info
+from testronaut_lab.execution.case import CaseRun, Judge, info
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted, PlanFinished, PlanStarted
 from testronaut_lab.model.plan import Case, Plan

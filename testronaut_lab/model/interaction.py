@@ -1,6 +1,6 @@
 """What a step in a terminal of its own is given, and when a program in the background counts as ready.
 
-How a terminal is driven is in `execution/terminal.py`, how a program is kept going in `execution/background.py`.
+How a terminal is driven is in `execution/sidecar/terminal.py`, how a program is kept going in `execution/sidecar/background.py`.
 """
 
 from __future__ import annotations

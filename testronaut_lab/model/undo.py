@@ -1,4 +1,4 @@
-"""What undoing steps of a session came to, as data. How it is done is in `execution/undoing.py`."""
+"""What undoing steps of a session came to, as data. How it is done is in `execution/undo/undo.py`."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from enum import Enum
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLost, UsageError
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR
+from testronaut_lab.execution.driver.processes.watchdog import Watchdog, WatchdogLost
 from testronaut_lab.execution.driver.protocol import Driver, ProcessesUnseen
-from testronaut_lab.execution.driver.watchdog import Watchdog, WatchdogLost
+from testronaut_lab.execution.driver.script import RUN_DIR
 
 PATIENCE_S = 2.0
 _WORD_S = 60.0

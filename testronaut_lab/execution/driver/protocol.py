@@ -1,6 +1,6 @@
-"""What a session asks of the one who runs its commands; `fast/driver.py` is the fast driver, `plain.py` the other one.
+"""What a session asks of the one who runs its commands: `fast/driver.py` or `plain/driver.py`.
 
-What a command is stands in `command.py`, how it may end in `outcome.py`. Which driver a session gets is decided in `probe.py`.
+What a command is stands in `script.py`, how it may end in `outcome.py`. Which driver a session gets is decided in `probe.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.outcome import ShellEnd
+from testronaut_lab.execution.driver.script import Bounds, Command
 
 
 class ProcessesUnseen(SessionLost):

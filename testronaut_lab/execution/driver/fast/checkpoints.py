@@ -21,10 +21,10 @@ from enum import Enum
 from typing import Protocol, TypeVar
 
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.text import Status
+from testronaut_lab.execution.driver.script import RUN_DIR
 
 _NUMBER_ATTEMPTS = 3
 NOWHERE = "/dev/null"

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, one_line
 from testronaut_lab.execution.driver.fast import entering, text
 from testronaut_lab.execution.driver.fast.checkpoints import NOWHERE, Known, NoCopy, Traced
 from testronaut_lab.execution.driver.fast.exchange import End, Exchange, Gone, Outlet, Told
@@ -27,6 +26,7 @@ from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.text import Feed, Status
 from testronaut_lab.execution.driver.fast.witness import Witness
 from testronaut_lab.execution.driver.outcome import REFUSED
+from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, one_line
 from testronaut_lab.model.result import ErrorInfo
 
 _OUR_FILE = re.compile(rf"^.*?(?:{RUN_DIR}/\S+: )?(?:line )?\d+: ")

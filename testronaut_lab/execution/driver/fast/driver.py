@@ -28,9 +28,7 @@ from pathlib import PurePosixPath
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver.bystanders import SETTLE_S
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, ShellSpec
 from testronaut_lab.execution.driver.fast import ptrace, text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy, Reach, Traced
 from testronaut_lab.execution.driver.fast.conversation import FOREVER, Conversation, Sinks, Step
@@ -44,12 +42,14 @@ from testronaut_lab.execution.driver.fast.shell import Looping, Shell
 from testronaut_lab.execution.driver.fast.streams import Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.table import Table
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.guests import Guests
 from testronaut_lab.execution.driver.late import STREAMS, LateReader, Tell
 from testronaut_lab.execution.driver.outcome import REFUSED, TAMPERED, ShellEnd
-from testronaut_lab.execution.driver.toll import Meter, Toll
-from testronaut_lab.execution.driver.watchdog import WatchdogLost
+from testronaut_lab.execution.driver.processes.background import Guests
+from testronaut_lab.execution.driver.processes.counters import Meter, Toll
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.leftovers import SETTLE_S
+from testronaut_lab.execution.driver.processes.watchdog import WatchdogLost
+from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, ShellSpec
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 KILL_TIMEOUT_S = 10.0

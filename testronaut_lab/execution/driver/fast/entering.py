@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from testronaut_lab.execution.driver.carry import split
-from testronaut_lab.execution.driver.command import quote
+from testronaut_lab.execution.driver.plain.shell_state import split
+from testronaut_lab.execution.driver.script import quote
 
 _NAME = re.compile(r"(?:(?:export|declare|typeset)\s+(?:-\S+\s+)*)?([A-Za-z_][A-Za-z0-9_]*)(?==|$)", re.DOTALL)
 _PLACES = ("PWD", "OLDPWD")

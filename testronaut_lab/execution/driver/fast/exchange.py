@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from testronaut_lab.execution.driver.command import CHECK_EVERY_S, FIRST_CHECK_S, Bounds
 from testronaut_lab.execution.driver.fast.reports import Made, Report, Reports
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.streams import Fifo, Sink
 from testronaut_lab.execution.driver.fast.witness import Witness
+from testronaut_lab.execution.driver.script import CHECK_EVERY_S, FIRST_CHECK_S, Bounds
 from testronaut_lab.model.result import ExitKind
 
 _FIRST_IDLE_MS = 3

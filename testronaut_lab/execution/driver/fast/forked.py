@@ -20,12 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import CHECK_EVERY_S, RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.shell import Identity, Shell, pending
 from testronaut_lab.execution.driver.fast.table import Table
 from testronaut_lab.execution.driver.fast.text import NOTHING, report_line
+from testronaut_lab.execution.driver.script import CHECK_EVERY_S, RUN_DIR
 
 _SPARE = 9
 _LOOK_S = 0.0002

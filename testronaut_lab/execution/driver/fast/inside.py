@@ -15,7 +15,6 @@ from typing import TypeVar
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.fast.shell import (
     FIRST_OWN_FD,
     Held,
@@ -27,9 +26,10 @@ from testronaut_lab.execution.driver.fast.shell import (
     status_of,
 )
 from testronaut_lab.execution.driver.fast.table import HostTable, Table, unseen
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.toll import Meter
-from testronaut_lab.execution.driver.watchdog import Descriptor, WatchdogLost
+from testronaut_lab.execution.driver.processes.counters import Meter
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.watchdog import Descriptor, WatchdogLost
+from testronaut_lab.execution.driver.script import RUN_DIR
 
 _LOOK_S = 0.002
 

@@ -1,6 +1,6 @@
 """The container's processes that are not the driver's own, around one step: is there any, what must die, who holds a stream.
 
-What both drivers need of this is in `bystanders.py`; here is what the fast driver can tell by a look from outside.
+What both drivers need of this is in `driver/processes/leftovers.py`; here is what the fast driver can tell from outside.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections import deque
 from collections.abc import Iterable
 
 from testronaut_lab.container.protocol import Container
-from testronaut_lab.execution.driver.bystanders import SETTLE_S, Bystanders
 from testronaut_lab.execution.driver.fast.shell import inner_pid
 from testronaut_lab.execution.driver.fast.streams import Pair
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.table import Table
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.guests import Guests
-from testronaut_lab.execution.driver.toll import Meter
-from testronaut_lab.execution.driver.watchdog import Process
+from testronaut_lab.execution.driver.processes.background import Guests
+from testronaut_lab.execution.driver.processes.counters import Meter
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.leftovers import SETTLE_S, Bystanders
+from testronaut_lab.execution.driver.processes.watchdog import Process
 
 
 class Others:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from testronaut_lab.execution.driver.command import RUN_DIR
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy
+from testronaut_lab.execution.driver.script import RUN_DIR
 
 if TYPE_CHECKING:
     from testronaut_lab.execution.driver.fast.driver import FastDriver

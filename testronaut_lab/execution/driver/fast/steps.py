@@ -7,11 +7,11 @@ import secrets
 from dataclasses import dataclass, field
 
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, Command, one_line, quote
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.shell import Held
 from testronaut_lab.execution.driver.fast.text import Feed, Status
 from testronaut_lab.execution.driver.fast.witness import Witness
+from testronaut_lab.execution.driver.script import RUN_DIR, Command, one_line, quote
 
 NODEID = "TESTRONAUT_LAB"
 _LOCKED_LINENO = re.compile(r"\b(?:readonly|declare|typeset)\b[^\n;]*\bLINENO\b")

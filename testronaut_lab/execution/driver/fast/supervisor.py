@@ -18,7 +18,6 @@ from pathlib import PurePosixPath
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, ShellSpec
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, Known, NoCopy, Reach, State, held_in_doubt
 from testronaut_lab.execution.driver.fast.reports import Reports
@@ -26,6 +25,7 @@ from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID
 from testronaut_lab.execution.driver.fast.streams import Fifo, Identity, Pair
 from testronaut_lab.execution.driver.fast.table import Table, unseen
+from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 
 _LOOK_S = 0.0005
 _ASK_EVERY_S = 2.0

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from testronaut_lab.execution.driver.fast import shell as host
 from testronaut_lab.execution.driver.fast.shell import Identity, Looping, Shell
+from testronaut_lab.execution.driver.processes.counters import Meter
 from testronaut_lab.execution.driver.protocol import ProcessesUnseen
-from testronaut_lab.execution.driver.toll import Meter
 
 
 class Table(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from testronaut_lab.execution.driver.command import RUN_DIR, quote
+from testronaut_lab.execution.driver.script import RUN_DIR, quote
 
 NOTHING = "for _ in; do :; done"
 _MOST_COMMANDS = 8  # of a pipeline, whose statuses are carried

@@ -1,6 +1,6 @@
 """A step in a terminal of its own: typed into, watched, and ended when it is time.
 
-How its process is started is in `apart.py`, what its terminal shows in `screen.py`. The raw bytes that it wrote are its
+How its process is started is in `exec.py`, what its terminal shows in `screen.py`. The raw bytes that it wrote are its
 stdout; it has no stderr.
 """
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import AttachedTerminal, Container
-from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
-from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.toll import Meter, Toll
+from testronaut_lab.execution.driver.processes.counters import Meter, Toll
+from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
+from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, Surroundings
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
@@ -36,7 +36,7 @@ from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch
 from testronaut_lab.model.screentext import shows
 
 if TYPE_CHECKING:
-    from testronaut_lab.execution.screen import Screen
+    from testronaut_lab.execution.sidecar.screen import Screen
 
 _DRAIN_S = 2.0
 _SETTLE_S = 0.03  # whatever the terminal's end hangs up on
@@ -73,7 +73,7 @@ class Terminals:
         `interact` is done meanwhile, in order. An interaction whose deadline passes ends the command and is a mismatch of the
         result. Raises SessionLost, EngineError.
         """
-        from testronaut_lab.execution.screen import Screen  # pyte takes longer to import than most steps to run
+        from testronaut_lab.execution.sidecar.screen import Screen  # pyte takes longer to import than most steps to run
 
         self._forget_interrupt()
         found = self._launcher.surroundings(command)

@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Container
-from testronaut_lab.execution.apart import ApartEnd, Launcher
-from testronaut_lab.execution.background import STOP_GRACE_S, BackgroundPrograms, Probes
 from testronaut_lab.execution.context import SessionPlace, StepRequest
-from testronaut_lab.execution.driver.command import Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.toll import Meter
-from testronaut_lab.execution.placing import Placer
-from testronaut_lab.execution.terminal import Terminals
+from testronaut_lab.execution.driver.processes.counters import Meter
+from testronaut_lab.execution.driver.script import Bounds, Command
+from testronaut_lab.execution.files import Placer
+from testronaut_lab.execution.sidecar.background import STOP_GRACE_S, BackgroundPrograms, Probes
+from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher
+from testronaut_lab.execution.sidecar.terminal import Terminals
 from testronaut_lab.model.result import Captured, ExitKind, Mismatch, ShellState, Status, StepResult
 
 

@@ -1,6 +1,6 @@
 """Takes back the last steps of a session: which there are, and what has to come back: files, shell, programs beside it.
 
-A moment is noted before each step; the shell's own way back is `driver/rewind.py`, that of files `restoring.py`. Whoever made
+A moment is noted before each step; the shell's own way back is `driver/fast/rewind.py`, that of files `restore.py`. Whoever made
 the session makes another one where its shell cannot be had back.
 """
 
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testronaut_lab.capture.file_capture import Snapshot, diff
-from testronaut_lab.capture.keep import Keep
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.errors import EngineError, UsageError
-from testronaut_lab.execution.apart import FORGET
-from testronaut_lab.execution.beside import Beside
 from testronaut_lab.execution.context import WORKSPACE, StepRequest
-from testronaut_lab.execution.driver.command import Bounds, Command, quote
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.fast.rewind import Checkpoint, CopyGone, Rewound
-from testronaut_lab.execution.restoring import Restored, Restorer
+from testronaut_lab.execution.driver.script import Bounds, Command, quote
+from testronaut_lab.execution.sidecar.exec import FORGET
+from testronaut_lab.execution.sidecar.steps import Beside
+from testronaut_lab.execution.undo.cache import Keep
+from testronaut_lab.execution.undo.restore import Restored, Restorer
 from testronaut_lab.model.events import Body, StepsUndone
 from testronaut_lab.model.files import path_bytes, path_text
 from testronaut_lab.model.result import ExitKind, StepResult

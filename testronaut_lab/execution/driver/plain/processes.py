@@ -1,17 +1,18 @@
 """The container's processes and counters around one step of the plain driver: what is left behind, what must be killed.
 
-Reading and ending the step itself is `plain.py`'s business; what both drivers need of this is `bystanders.py` and `toll.py`.
+Reading and ending the step itself is `driver.py`'s business; what both drivers need of this is
+`processes/leftovers.py` and `processes/counters.py`.
 """
 
 from __future__ import annotations
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver.bystanders import Bystanders
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.plainscript import STATE_FILE
-from testronaut_lab.execution.driver.toll import Counters, Toll
-from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
+from testronaut_lab.execution.driver.plain.script import STATE_FILE
+from testronaut_lab.execution.driver.processes.counters import Counters, Toll
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.leftovers import Bystanders
+from testronaut_lab.execution.driver.processes.watchdog import Process, WatchdogLost
 
 
 class Surroundings:

@@ -1,7 +1,7 @@
 """What the plain driver carries from one step's shell to the next, and what it can tell of the rest.
 
-A shell says at its end what it holds (plain.sh), as its own quoted text; that text is cut into assignments here, never
-interpreted. Pure functions and data; running shells is `plain.py`'s business.
+A shell says at its end what it holds (driver.sh), as its own quoted text; that text is cut into assignments here, never
+interpreted. Pure functions and data; running shells is `driver.py`'s business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from testronaut_lab.execution.driver.command import quote
+from testronaut_lab.execution.driver.script import quote
 
 _NAME = re.compile(r"(?:(?:export|declare|typeset)\s+(?:-\S+\s+)*)?([A-Za-z_][A-Za-z0-9_]*)(?==|$)", re.DOTALL)
 _FUNCTION = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(\s*\)")

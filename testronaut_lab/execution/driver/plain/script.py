@@ -1,6 +1,6 @@
 """The shell text of the plain driver: the shell that supervises a step, and the line that its own shell runs.
 
-Pure functions, as in `script.py`, from which the step's own text comes. What the functions named here do is in plain.sh.
+Pure functions, as in `driver/script.py`, from which the step's own text comes. What the functions named here do is in driver.sh.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from testronaut_lab.container import security
-from testronaut_lab.execution.driver.carry import Carried
-from testronaut_lab.execution.driver.command import RUN_DIR, Command, quote
+from testronaut_lab.execution.driver.plain.shell_state import Carried
+from testronaut_lab.execution.driver.script import RUN_DIR, Command, quote
 
 MERGE = r"\command exec 2>&1 && "
 STATE_FILE = "/run/lab.state"
@@ -27,7 +27,7 @@ _OPEN_FILES = next(limit.soft for limit in security.STEP_ULIMITS if limit.name =
 
 def functions_text() -> bytes:
     """What every step's shell sources."""
-    return files(__package__).joinpath("plain.sh").read_bytes()
+    return files(__package__).joinpath("driver.sh").read_bytes()
 
 
 def leader(shell: str, *, can_catch: bool) -> list[str]:

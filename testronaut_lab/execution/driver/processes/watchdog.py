@@ -1,6 +1,6 @@
 """The host's side of the watchdog: a root shell in the container that lists and kills processes, over an attached exec.
 
-The script is watchdog.sh. Which processes are ours, and when to kill, `shell.py` decides.
+The script is watchdog.sh. Which processes are ours, and when to kill, `fast/shell.py` decides.
 """
 
 from __future__ import annotations

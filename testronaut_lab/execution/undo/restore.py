@@ -1,6 +1,6 @@
 """Makes a directory tree what an earlier scan saw, from content that was kept: by directory fd, through no link.
 
-What differs is found by comparing two scans; making them, and saying what came of it, is `undoing.py`'s business.
+What differs is found by comparing two scans; making them, and saying what came of it, is `undo.py`'s business.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ carry functions, unexported variables, aliases, traps, positional parameters, op
 the shell's knowledge of its jobs; a step that made some of these has a note that names them, as far as the shell can be
 asked (a function is found by its definition in the step's text; bash tells all). `$$` is another number in each step.
 
-A step's output are the exec's own frames, up to a mark (`ending.py`); its time begins with another one, and has run out only
+A step's output are the exec's own frames, up to a mark (`markers.py`); its time begins with another one, and has run out only
 where the step's shell has not ended by then. The engine reads for 2 s after an exec's end what a process left behind writes and
 drops the rest: both streams are `open` then, and the step has a note. Some engines (Podman) end the streams with the exec's first
 process: whether one that is left behind would still write cannot be known there, so that both streams are `open` after every step
@@ -29,29 +29,32 @@ from pathlib import PurePosixPath
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import EngineError, SessionLost
-from testronaut_lab.execution.driver import plainscript
-from testronaut_lab.execution.driver.carry import Carried, candidates, not_carried
 from testronaut_lab.execution.driver.channel import Channel
-from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, ShellSpec, quote
-from testronaut_lab.execution.driver.ending import Ending, ExecWatch, MarkedStream, Sink, Words
 from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
 from testronaut_lab.execution.driver.fast.streams import Sink as NamingSink
-from testronaut_lab.execution.driver.held import HeldStreams
 from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
-from testronaut_lab.execution.driver.plainscript import (
+from testronaut_lab.execution.driver.plain.late_output import HeldStreams
+from testronaut_lab.execution.driver.plain.markers import Ending, ExecWatch, MarkedStream, Sink, Words
+from testronaut_lab.execution.driver.plain.processes import Surroundings
+from testronaut_lab.execution.driver.plain.script import (
     CATCHES,
     FIRST,
     PROGRAMS_STDERR,
     STATE_FILE,
+    after_text,
+    before_text,
     functions_text,
     leader,
+    needs_brackets,
     opening,
     step_line,
+    step_text,
 )
-from testronaut_lab.execution.driver.statement import Statement, read_statement
-from testronaut_lab.execution.driver.surroundings import Surroundings
-from testronaut_lab.execution.driver.toll import Meter
+from testronaut_lab.execution.driver.plain.shell_state import Carried, candidates, not_carried
+from testronaut_lab.execution.driver.plain.step_report import Statement, read_statement
+from testronaut_lab.execution.driver.processes.counters import Meter
+from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, ShellSpec, quote
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
 
 _STEP_FILE = f"{RUN_DIR}/step: ".encode()
@@ -192,13 +195,13 @@ class PlainDriver:
         files = {
             "env": carried.env_text() + f"__lab_d={quote(carried.cwd)} __lab_q={quote(carried.oldpwd)}\n",
             "options": carried.options_text(),
-            "step": plainscript.step_text(command, traced=carried.is_traced, stderr=PROGRAMS_STDERR),
+            "step": step_text(command, traced=carried.is_traced, stderr=PROGRAMS_STDERR),
         }
-        if plainscript.needs_brackets(command):
+        if needs_brackets(command):
             # the directory is changed by the line itself, which can tell when that fails
             where = f"__lab_w={quote(command.cwd or '')}\n"
-            files["before"] = plainscript.before_text(replace(command, cwd=None)) + where
-            files["after"] = plainscript.after_text(command, carried.cwd)
+            files["before"] = before_text(replace(command, cwd=None)) + where
+            files["after"] = after_text(command, carried.cwd)
         for name, text in files.items():
             self._channel.put(name, text.encode(errors="surrogateescape"))
         if command.stdin:

@@ -1,7 +1,7 @@
 """Programs that run beside the session's shell, each in an exec and a process session of its own.
 
 A timeout of a step does not end them, and no step left them behind. Who starts and ends them is in
-`execution/background.py`; here is what of them the container's process table says, and the ways to reach them.
+`execution/sidecar/background.py`; here is what of them the container's process table says, and the ways to reach them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.watchdog import Process, WatchdogLost
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """Keeps a session's watchdog: starts another one where only the line to it broke, and the container is well.
 
-What a watchdog does is `watchdog.py`; what it means that there is none any more, `shell.py` decides.
+What a watchdog does is `watchdog.py`; what it means that there is none any more, `fast/shell.py` decides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import EngineError
-from testronaut_lab.execution.driver.watchdog import Descriptor, Process, Watchdog, WatchdogLost
+from testronaut_lab.execution.driver.processes.watchdog import Descriptor, Process, Watchdog, WatchdogLost
 
 # How much longer a second watchdog may take for an answer than the first, which was late on a line that may only be slow.
 _SECOND_PATIENCE = 5.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testronaut_lab.errors import EngineError
-from testronaut_lab.execution.driver.ending import ExecWatch, MarkedStream
 from testronaut_lab.execution.driver.late import STREAMS, LateOutput, Tell
+from testronaut_lab.execution.driver.plain.markers import ExecWatch, MarkedStream
 
 
 @dataclass(frozen=True, slots=True)

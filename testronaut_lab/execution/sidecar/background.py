@@ -1,6 +1,6 @@
 """Programs that go on beside the steps of a case: started, waited for until they are ready, signalled, stopped.
 
-Each runs in an exec of its own (`apart.py`) without a terminal. A thread a program reads its two streams; they are kept
+Each runs in an exec of its own (`exec.py`) without a terminal. A thread a program reads its two streams; they are kept
 until it is stopped, and what it wrote is then the output of that step.
 """
 
@@ -18,10 +18,10 @@ from pathlib import PurePosixPath
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Attached
 from testronaut_lab.errors import EngineError, LabError
-from testronaut_lab.execution.apart import ApartEnd, Launcher, NotStarted, Running, Surroundings
-from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds, Command
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.guests import Guests
+from testronaut_lab.execution.driver.processes.background import Guests
+from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
+from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, Surroundings
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from testronaut_lab.container.protocol import Attached
 from testronaut_lab.errors import EngineError
-from testronaut_lab.execution.driver.command import CHECK_EVERY_S, Bounds
+from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds
 from testronaut_lab.model.result import ExitKind
 
 

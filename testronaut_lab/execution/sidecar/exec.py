@@ -18,10 +18,10 @@ from pathlib import Path
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, Container
 from testronaut_lab.errors import CaptureError, SessionLost
-from testronaut_lab.execution.driver.command import RUN_DIR, Bounds, Command, quote
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.fast.shell import ended_by, was_killed
 from testronaut_lab.execution.driver.outcome import ShellEnd
+from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, quote
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch
 

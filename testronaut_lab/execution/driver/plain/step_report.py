@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testronaut_lab.execution.driver.carry import Said
+from testronaut_lab.execution.driver.plain.shell_state import Said
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
-from testronaut_lab.execution.driver.guard import Guard
-from testronaut_lab.execution.driver.watchdog import Process, WatchdogLost
+from testronaut_lab.execution.driver.processes.guard import Guard
+from testronaut_lab.execution.driver.processes.watchdog import Process, WatchdogLost
 
 _KILL_S = 10.0
 SETTLE_S = 0.004

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from harness import Lab, open_lab
 
+from testronaut_lab.execution import apart
 from testronaut_lab.execution.driver.fast import ptrace, shell, witness
 from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, Status, StepResult
@@ -104,3 +105,31 @@ def test_where_it_cannot_be_told_signal_is_an_error_and_the_status_is_no_doubt(
         "hint: write `expect: {exit: 137}`"
     )
     assert "exit status 137: whether a signal ended the program cannot be told on this host" in right.notes
+
+
+_SAYS_143 = ["sh", "-c", "trap 'exit 143' TERM; echo up; while :; do sleep 0.05; done"]
+
+
+def stopped(argv: list[str]) -> list[object]:
+    """Steps that start a background program and stop it, and want TERM to have ended it."""
+    started = {"argv": argv, "background": "web", "ready": {"log": "up"}}
+    return [started, {"id": "end", "stop": "web", "expect": {"signal": "TERM"}, "continue": True}]
+
+
+@pytest.mark.usefixtures("base_image")
+def test_a_background_program_that_catches_term_is_not_ended_by_it(tmp_path: Path) -> None:
+    *_, itself = run(tmp_path, *stopped(_SAYS_143))
+    assert (itself.status, itself.exit.code, itself.exit.signal) == (Status.FAILED, 143, None)
+    *_, by_term = run(tmp_path, *stopped(["sh", "-c", "echo up; exec sleep 300"]))
+    assert (by_term.status, by_term.exit.signal, by_term.exit.in_doubt) == (Status.PASSED, "TERM", False)
+
+
+@pytest.mark.usefixtures("base_image")
+def test_where_it_cannot_be_told_the_end_of_a_background_program_is_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "ended_by", lambda _pidfd: None)
+    *_, doubtful = run(tmp_path, *stopped(_SAYS_143))
+    assert (doubtful.status, doubtful.exit.in_doubt) == (Status.ERROR, True)
+    *_, known = run(tmp_path, *stopped(["sh", "-c", "echo up; exec sleep 300"]))
+    assert (known.status, known.exit.in_doubt) == (Status.PASSED, False)

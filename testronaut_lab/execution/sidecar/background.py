@@ -113,7 +113,7 @@ class _Reader:
 class _Program:
     """One background program. `shell` is the name of the shell that runs it as a script, None for an exact `argv`.
 
-    `ended_early` is how it ended while it was waited for.
+    `ended_early` is how it ended while it was waited for; `ended_by_us`: a signal of ours did it, which it does not catch.
     """
 
     name: str
@@ -123,6 +123,7 @@ class _Program:
     whole: Streams
     started: float
     ended_early: int | None = None
+    ended_by_us: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -204,8 +205,10 @@ class BackgroundPrograms:
         self._guests.terminate(program.running.pid)
         if not self._await_end(program, time.monotonic() + grace_s):
             program.notes.append(f"{program.name} did not end within {grace_s:g} s of TERM and was killed")
+            program.ended_by_us = True
             return None, False
         code = self._launcher.exit_code(program.running.attached)
+        program.ended_by_us = not catches and code == _TERMINATED
         return code, not catches and code not in (None, _TERMINATED)
 
     def signal(self, signals: Mapping[str, str]) -> tuple[Mismatch, ...]:
@@ -255,9 +258,11 @@ class BackgroundPrograms:
         program.reader.close(self._patience_s(_STREAMS_S))
         code = program.ended_early if kind is ExitKind.EXITED else None
         streams = program.reader.finish_first()
+        by_signal = self._by_signal(program)
         self._forget(program)
         del self._programs[name]
-        return _end(found, kind, code, streams, () if mismatch is None else (mismatch,), duration_s=duration_s)
+        missing = () if mismatch is None else (mismatch,)
+        return _end(found, kind, code, streams, missing, duration_s=duration_s, by_signal=by_signal)
 
     def _await_ready(self, program: _Program, ready: Ready, bounds: Bounds) -> tuple[ExitKind, Mismatch | None] | None:
         """None once it is ready, else how the wait ended and what to say of it."""
@@ -317,6 +322,7 @@ class BackgroundPrograms:
             code = self._launcher.exit_code(program.running.attached)
         streams = program.whole[0].finish(open_=not is_whole), program.whole[1].finish(open_=not is_whole)
         failure = program.reader.failure
+        by_signal = self._by_signal(program)
         self._forget(program)
         name = program.name
         notes = (*program.notes, f"{name} had ended by itself") if by_itself else tuple(program.notes)
@@ -325,8 +331,14 @@ class BackgroundPrograms:
         error = None if failure is None else ErrorInfo(type(failure).__name__, failure.message, failure.hint)
         return ApartEnd(
             ExitKind.EXITED, code, *streams, time.monotonic() - started, "", ShellState.KEPT, (), error, notes,
-            mismatches=mismatches,
+            by_signal=by_signal, mismatches=mismatches,
         )  # fmt: skip
+
+    def _by_signal(self, program: _Program) -> bool | None:
+        """As in a `ShellEnd`, of a program that has ended: a server that catches TERM may end with 143 by itself."""
+        if program.shell is not None or program.ended_by_us:
+            return True
+        return self._launcher.was_killed(program.running)
 
     def _forget(self, program: _Program) -> None:
         self._guests.dismiss(program.running.pid)
@@ -343,9 +355,10 @@ def _end(
     error: ErrorInfo | None = None,
     notes: tuple[str, ...] = (),
     duration_s: float = 0.0,
+    by_signal: bool | None = True,
 ) -> ApartEnd:
     end = found.end
     return ApartEnd(
         kind, code, *streams, duration_s or end.duration_s, end.cwd, end.state, end.left_behind, error, (*end.notes, *notes),
-        mismatches=mismatches,
+        by_signal=by_signal, mismatches=mismatches,
     )  # fmt: skip

@@ -31,6 +31,17 @@ SHELL = """\
   - {run: "greet; exit 3", expect: {stdout: "too\\n", exit: 3}}
   - {run: "greet", expect: {stdout: "too\\n"}}
 """
+# How a program ended that a job does not see: as a step, in a terminal, in the background.
+ENDS = """\
+version: 1
+image: debian:bookworm-slim
+steps:
+  - {argv: [sh, -c, exit 137], expect: {signal: KILL}, continue: true}
+  - {argv: [sh, -c, exit 137], tty: true, expect: {signal: KILL}, continue: true}
+  - {argv: [sh, -c, "trap 'exit 143' TERM; echo up; while :; do sleep 0.1; done"], background: web, ready: {log: up}}
+  - {stop: web, expect: {signal: TERM}, continue: true}
+  - {argv: [sh, -c, exit 137], expect: {exit: 137}}
+"""
 TOOL = """\
 version: 1
 image: debian:bookworm-slim
@@ -102,6 +113,12 @@ def test_a_job_that_shares_a_folder_runs_plans_with_the_fast_driver(make_job: Ma
     said = make_job(tmp_path / "shared").run(*ARGV[1:], "run")
     assert (said.status, "driver fast" in said.out) == (ExitStatus.OK, True), said
     assert [path.name for path in (tmp_path / "shared").iterdir()] == [".folder"]
+
+
+def test_an_end_that_a_job_cannot_see_is_an_error_where_it_matters(make_job: MakeJob, project: Path, tmp_path: Path) -> None:
+    (project / "a.lab.yaml").write_text(ENDS)
+    said = make_job(tmp_path / "shared").run(*ARGV[1:], "run")
+    assert (said.status, said.out.count("`signal` cannot be judged")) == (ExitStatus.CAPTURE, 3), said
 
 
 @pytest.mark.parametrize(("capabilities", "driver"), [(["SYS_PTRACE"], "fast"), ([], "plain")])

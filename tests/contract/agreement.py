@@ -74,6 +74,8 @@ def rightly_differs(sequence: Steps, shell: str) -> bool:
     text = "\n".join(sequence.steps)
     if os.geteuid() != 0 and "$$" in text:
         return True
+    if shell == "bash" and "PIPESTATUS" in sequence.steps[0]:  # before any command
+        return True
     if _AT_ONCE.search(text) and _ARE_HEARD.search(text):
         return True
     return shell == "bash" and bool(sequence.apart) and _HEARS_OF_FILES.search(text) is not None

@@ -59,6 +59,7 @@ class Writer:
 
     channel: Channel
     keeps_line_number: bool = field(default=False, init=False)
+    _returned: set[int] = field(default_factory=set, init=False)
 
     def plain(self, words: str, reader: Reader, *, is_silent: bool = False) -> Written:
         """Words of ours, sourced, so that `$_` stays what it was. `is_silent`: what they say on stderr is of no interest."""
@@ -82,12 +83,25 @@ class Writer:
             assert witness is not None
             return self._argv(command, reader, held, stdin, witness)
         assert command.run is not None
-        before = text.restoring(reader.status, is_bash=reader.is_bash, was_forked=reader.was_forked, traced_to=reader.traced_to)
+        before = text.restoring(
+            reader.status, is_bash=reader.is_bash, was_forked=reader.was_forked, traced_to=reader.traced_to,
+            returning=self._returning(reader),
+        )  # fmt: skip
         if command.isolated:
             return self._isolated(command, reader, before, stdin)
         if self.feed(command, reader) is Feed.LINES:
             return self._lines(command, reader, before, stdin)
         return self._file(command, reader, before, stdin)
+
+    def _returning(self, reader: Reader) -> str | None:
+        """The file that returns the status. In bash a trap would hear of it, and `set -e` ends a shell for what `.` returns."""
+        code = reader.status.code
+        if code < 2 or reader.is_bash or reader.avoids_files or "e" in reader.options:
+            return None
+        if code not in self._returned:
+            self.channel.put(f"s.{code}", _encoded(f"\\return {code}\n"))
+            self._returned.add(code)
+        return f"{RUN_DIR}/s.{code}"
 
     @staticmethod
     def feed(command: Command, reader: Reader) -> Feed | None:

@@ -66,16 +66,21 @@ def report_line(nonce: str, *, is_bash: bool, keeps_line_number: bool = False, n
     return f'{NOTHING} 3>|"{RUN_DIR}/end/{nonce},$?,$-{more}{reset}"\n'
 
 
-def restoring(status: Status, *, is_bash: bool, was_forked: bool, traced_to: Sequence[int] = ()) -> str:
+def restoring(
+    status: Status, *, is_bash: bool, was_forked: bool, traced_to: Sequence[int] = (), returning: str | None = None
+) -> str:
     """What makes `$?` what it was, in front of a text. `&&` and `!` keep `set -e` and the ERR trap quiet.
 
     `was_forked`: something of ours has run since, so that PIPESTATUS is not the step's any more. `traced_to`: see `untraced`.
+    `returning` is a file that returns this status to a shell that may read one, which needs no subshell then.
     """
     pipeline = status.pipeline if len(status.pipeline) > 1 else ()
     if status.code == 0 and not (was_forked and pipeline):
         return ""
     if status.code == 1 and not pipeline:
         return f"! {NOTHING}; "
+    if returning is not None:
+        return f"{untraced(sourcing(returning), (2,))} && {NOTHING}; "
     posix = "POSIXLY_CORRECT=; " if is_bash else ""  # so that a function named `exit` comes after the builtin, in there only
     exits = " | ".join(rf"( {posix}\exit {code} )" for code in pipeline or (str(status.code),))
     return f"{untraced(exits, (*traced_to, 1, 2) if traced_to else (2,))} && {NOTHING}; "

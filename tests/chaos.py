@@ -81,6 +81,7 @@ class _Connection:
                 if way == "to_engine" and _EXEC_START.match(data):
                     self.line = self._proxy.next_exec()
                 time.sleep(self._proxy.delay_s)
+                data = self._proxy.translate(way, data)
                 whole, fault = self._proxy.judge(self, way, len(data))
                 sink.sendall(data[:whole])
                 if fault is not None:
@@ -170,6 +171,10 @@ class ChaosProxy:
             for connection in self._connections:
                 connection.stalled = False
         self.healed.set()
+
+    def translate(self, way: Way, data: bytes) -> bytes:
+        """What goes on in the place of these bytes."""
+        return data
 
     def next_exec(self) -> Line:
         with self._lock:

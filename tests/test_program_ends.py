@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from harness import Lab, open_lab
 
-from testronaut_lab.execution import apart
 from testronaut_lab.execution.driver.fast import ptrace, shell, witness
 from testronaut_lab.execution.factory import SessionSettings
+from testronaut_lab.execution.sidecar import exec as sidecar_exec
 from testronaut_lab.model.result import ExitKind, Status, StepResult
 from testronaut_lab.planfile import parse_plan
 from testronaut_lab.run.plan_run import PlanRun, RunOptions
@@ -128,7 +128,7 @@ def test_a_background_program_that_catches_term_is_not_ended_by_it(tmp_path: Pat
 def test_where_it_cannot_be_told_the_end_of_a_background_program_is_in_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "ended_by", lambda _pidfd: None)
+    monkeypatch.setattr(sidecar_exec, "ended_by", lambda _pidfd: None)
     *_, doubtful = run(tmp_path, *stopped(_SAYS_143))
     assert (doubtful.status, doubtful.exit.in_doubt) == (Status.ERROR, True)
     *_, known = run(tmp_path, *stopped(["sh", "-c", "echo up; exec sleep 300"]))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from testronaut_lab.errors import UsageError
 from testronaut_lab.planfile import load_plan, parse_plan
-from testronaut_lab.planfile.kinds import plain
-from testronaut_lab.planfile.problems import Problems
-from testronaut_lab.planfile.syntax import read_json, read_python, read_yaml
+from testronaut_lab.planfile.schema.fields import plain
+from testronaut_lab.planfile.schema.problems import Problems
+from testronaut_lab.planfile.schema.syntax import read_json, read_python, read_yaml
 
 
 def yaml(text: str) -> object:

@@ -16,8 +16,8 @@ from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Plan, Retry, Save, Step, substitute
 from testronaut_lab.model.substitution import literally
 from testronaut_lab.planfile import parse_plan, parse_tool
-from testronaut_lab.planfile.write import plan_json, plan_text
-from testronaut_lab.planfile.written import ExpectFail, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.dump.yaml import plan_json, plan_text
+from testronaut_lab.planfile.grammar.raw import ExpectFail, Stdin, WrittenCase, WrittenPlan, WrittenStep
 
 IMAGE = ImageSpec("debian:bookworm-slim")
 HERE = Path("/project")

@@ -203,7 +203,7 @@ def _stream_lines(text: str, style: str) -> list[Text]:
 def _settings(user: str, network: str, shell: str) -> SessionSettings:
     """As a plan would have them: for root the root file system is writable."""
     from testronaut_lab.execution.factory import SessionSettings
-    from testronaut_lab.planfile import values
+    from testronaut_lab.planfile.grammar import values
 
     try:
         values.shell(shell)

@@ -1,6 +1,6 @@
 """One cell of a matrix: which value each of its keys has, and how that reads in a node id. Pure.
 
-Where cells come from is in `planfile/matrix.py`; a plan without a matrix has one cell, which is empty.
+Where cells come from is in `planfile/grammar/matrix.py`; a plan without a matrix has one cell, which is empty.
 """
 
 from __future__ import annotations

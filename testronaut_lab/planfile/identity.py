@@ -7,9 +7,9 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
-from testronaut_lab.planfile.problems import Problems, below
-from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode
-from testronaut_lab.planfile.written import WrittenCase, WrittenStep
+from testronaut_lab.planfile.grammar.raw import WrittenCase, WrittenStep
+from testronaut_lab.planfile.schema.problems import Problems, below
+from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode
 
 _SLUG_LENGTH = 40
 

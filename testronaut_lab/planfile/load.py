@@ -13,20 +13,20 @@ from testronaut_lab.config import plan_root
 from testronaut_lab.errors import UsageError
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.plan import ImageSpec, Plan, ToolSpec
-from testronaut_lab.planfile.described import described
-from testronaut_lab.planfile.expectation import EXPECT
-from testronaut_lab.planfile.filling import Filler, Matrix, as_cell, varying
-from testronaut_lab.planfile.grammar import DEFAULTS, PLAN, READY
-from testronaut_lab.planfile.interaction import INTERACTION, TTY
-from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema
-from testronaut_lab.planfile.matrix import read_matrix
-from testronaut_lab.planfile.problems import Place, Problems
+from testronaut_lab.planfile.grammar.descriptions import described
+from testronaut_lab.planfile.grammar.expect import EXPECT
+from testronaut_lab.planfile.grammar.interact import INTERACTION, TTY
+from testronaut_lab.planfile.grammar.matrix import read_matrix
+from testronaut_lab.planfile.grammar.plan import DEFAULTS, PLAN, READY
+from testronaut_lab.planfile.grammar.raw import Expectations, WrittenPlan
+from testronaut_lab.planfile.grammar.session import IMAGE_BY_HAND, LIMITS
+from testronaut_lab.planfile.grammar.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.resolve import Origin, resolve
-from testronaut_lab.planfile.setting import IMAGE_BY_HAND, LIMITS
-from testronaut_lab.planfile.syntax import MAX_BYTES, read_json, read_python, read_yaml
-from testronaut_lab.planfile.tools import TOOL_BY_HAND
-from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
-from testronaut_lab.planfile.written import Expectations, WrittenPlan
+from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema
+from testronaut_lab.planfile.schema.interpolation import Filler, Matrix, as_cell, varying
+from testronaut_lab.planfile.schema.problems import Place, Problems
+from testronaut_lab.planfile.schema.syntax import MAX_BYTES, read_json, read_python, read_yaml
+from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
 MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
 _HINT: Final = "testronaut-lab schema plan"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from testronaut_lab.model.substitution import references
-from testronaut_lab.planfile.filling import names_key
-from testronaut_lab.planfile.kinds import scalars
-from testronaut_lab.planfile.problems import Problems, below, did_you_mean
-from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
-from testronaut_lab.planfile.written import WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.schema.fields import scalars
+from testronaut_lab.planfile.schema.interpolation import names_key
+from testronaut_lab.planfile.schema.problems import Problems, below, did_you_mean
+from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
 _FILLED = frozenset({"argv", "env", "cwd"})
 _FILLED_EXPECTATIONS = frozenset({"stdout", "stderr", "files", "screen"})

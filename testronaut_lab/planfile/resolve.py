@@ -11,16 +11,16 @@ from testronaut_lab.model.cells import Cell, bracketed, folder_name
 from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.plan import Case, GoldenSpec, Normalizer, Plan, Step
 from testronaut_lab.model.result import Phase
-from testronaut_lab.planfile.beside import check_beside, check_merged, left_running
-from testronaut_lab.planfile.filling import keys_named, variable
+from testronaut_lab.planfile.grammar.matrix import holds
+from testronaut_lab.planfile.grammar.raw import Expectations, Golden, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.values import inner_clash
 from testronaut_lab.planfile.identity import check_case_ids, slug, step_ids
-from testronaut_lab.planfile.kinds import scalars
-from testronaut_lab.planfile.matrix import holds
-from testronaut_lab.planfile.problems import Problems, below
 from testronaut_lab.planfile.references import check_plan, check_steps
-from testronaut_lab.planfile.tree import ListNode, Node, TableNode
-from testronaut_lab.planfile.values import inner_clash
-from testronaut_lab.planfile.written import Expectations, Golden, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.schema.fields import scalars
+from testronaut_lab.planfile.schema.interpolation import keys_named, variable
+from testronaut_lab.planfile.schema.problems import Problems, below
+from testronaut_lab.planfile.schema.tree import ListNode, Node, TableNode
+from testronaut_lab.planfile.step_rules import check_beside, check_merged, left_running
 
 T = TypeVar("T")
 

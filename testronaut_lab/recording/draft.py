@@ -23,9 +23,9 @@ from testronaut_lab.model.interaction import AwaitScreen, Interaction, SendText
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, ToolSpec
 from testronaut_lab.model.result import Exit, ExitKind, StepResult
 from testronaut_lab.model.substitution import REFERENCE, literally
+from testronaut_lab.planfile.grammar.raw import Stdin, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.values import workspace_path
 from testronaut_lab.planfile.identity import command_of, slug
-from testronaut_lab.planfile.values import workspace_path
-from testronaut_lab.planfile.written import Stdin, WrittenPlan, WrittenStep
 from testronaut_lab.recording.journal import Entry, Put, Ran, Restarted, Seen
 
 MAX_INLINE_TEXT_BYTES: Final = 4096

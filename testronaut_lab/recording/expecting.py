@@ -19,7 +19,7 @@ from testronaut_lab.judge.jsonvalue import parse_json
 from testronaut_lab.model.expect import ExitExpect, Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import StepResult
 from testronaut_lab.planfile import parse_expectations
-from testronaut_lab.planfile.written import Expectations
+from testronaut_lab.planfile.grammar.raw import Expectations
 from testronaut_lab.recording.draft import MAX_INLINE_TEXT_BYTES
 
 FORMS: Final = (

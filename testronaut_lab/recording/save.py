@@ -16,8 +16,8 @@ from testronaut_lab.config import load_config
 from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.model.plan import Plan, Step
 from testronaut_lab.planfile import read_plans
-from testronaut_lab.planfile.spelling import SETTINGS
-from testronaut_lab.planfile.write import plan_json, plan_text
+from testronaut_lab.planfile.dump.tree import SETTINGS
+from testronaut_lab.planfile.dump.yaml import plan_json, plan_text
 from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
 from testronaut_lab.recording.journal import Entry, Put, Ran
 from testronaut_lab.recording.place import PlanPlace, lay_out

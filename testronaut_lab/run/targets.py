@@ -16,7 +16,7 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import ImageSpec, Plan
 from testronaut_lab.model.selection import chosen_steps, select
 from testronaut_lab.planfile import find_plans, load_plans, parse_tool
-from testronaut_lab.planfile.problems import did_you_mean, nearest
+from testronaut_lab.planfile.schema.problems import did_you_mean, nearest
 
 
 def chosen_plans(

@@ -10,9 +10,9 @@ from pydantic import JsonValue
 
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Retry, Save, ToolSpec
-from testronaut_lab.planfile.kinds import Kind, Reading, Schema
-from testronaut_lab.planfile.problems import Place
-from testronaut_lab.planfile.tree import Node, ScalarNode
+from testronaut_lab.planfile.schema.fields import Kind, Reading, Schema
+from testronaut_lab.planfile.schema.problems import Place
+from testronaut_lab.planfile.schema.tree import Node, ScalarNode
 
 # Only the keys that are written: those of a case stand over those of the plan, those of a step over both.
 Expectations = Mapping[str, object]

@@ -1,6 +1,6 @@
 """The `matrix` of a plan: reading it, its cells, and what else a plan says by its keys: `when` and `per`.
 
-A plan is read once for each cell; how a cell's values get into it is in `filling.py`.
+A plan is read once for each cell; how a cell's values get into it is in `schema/interpolation.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import JsonValue
 
 from testronaut_lab.model.cells import Cell, bracketed, folder_name
 from testronaut_lab.model.substitution import references
-from testronaut_lab.planfile.composite import ListOf, MapOf
-from testronaut_lab.planfile.filling import CellValue, Matrix, WrittenCell, as_cell, keys_named, variable
-from testronaut_lab.planfile.kinds import Reading, Refused, Schema, found, scalars
-from testronaut_lab.planfile.problems import below, did_you_mean
-from testronaut_lab.planfile.terms import VARIABLE
-from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode
+from testronaut_lab.planfile.grammar.types import VARIABLE
+from testronaut_lab.planfile.schema.containers import ListOf, MapOf
+from testronaut_lab.planfile.schema.fields import Reading, Refused, Schema, found, scalars
+from testronaut_lab.planfile.schema.interpolation import CellValue, Matrix, WrittenCell, as_cell, keys_named, variable
+from testronaut_lab.planfile.schema.problems import below, did_you_mean
+from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode
 
 MAX_CELLS: Final = 256
 _INCLUDE, _EXCLUDE = "include", "exclude"

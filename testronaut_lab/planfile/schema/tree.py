@@ -1,6 +1,6 @@
 """A plan as a tree of nodes that know their lines, whatever it was written in, and the limits such a tree has to keep.
 
-Texts are read in `syntax.py`; what the tree has to look like is said in `grammar.py`.
+Texts are read in `syntax.py`; what the tree has to look like is said in `grammar/plan.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from testronaut_lab.model.number import WRITTEN
-from testronaut_lab.planfile.problems import Place, Problems, below
+from testronaut_lab.planfile.schema.problems import Place, Problems, below
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000

@@ -17,7 +17,7 @@ from typing import Final
 from testronaut_lab.golden.patterns import NAMED
 from testronaut_lab.model import jsonpath
 from testronaut_lab.model.plan import Normalizer
-from testronaut_lab.planfile.problems import did_you_mean
+from testronaut_lab.planfile.schema.problems import did_you_mean
 
 _BLANK: Final = re.compile(r"\s*")
 

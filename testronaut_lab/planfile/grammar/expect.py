@@ -8,11 +8,11 @@ from testronaut_lab.golden.patterns import NAMED
 from testronaut_lab.model.expect import LIMITS, ChangesExpect, ExitExpect, FileExpect, MaxExpect, TextExpect
 from testronaut_lab.model.files import FileType
 from testronaut_lab.model.result import ExitKind
-from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
-from testronaut_lab.planfile.kinds import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
-from testronaut_lab.planfile.matrix import PER
-from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.grammar import types, values
+from testronaut_lab.planfile.grammar.matrix import PER
+from testronaut_lab.planfile.schema.containers import Either, ListOf, Made, MapOf
+from testronaut_lab.planfile.schema.fields import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.schema.table import Key, Table
 
 NORMALIZER: Final = Either(
     text=Text(
@@ -22,7 +22,7 @@ NORMALIZER: Final = Either(
     ),
     table=Table(
         "normalizer",
-        {"matches": Key(terms.REGEX, required=True), "replace": Key(Text(holds="template"), required=True)},
+        {"matches": Key(types.REGEX, required=True), "replace": Key(Text(holds="template"), required=True)},
         values.normalizer,
     ),
 )
@@ -31,7 +31,7 @@ GOLDEN: Final = Either(
     flag=Flag(),
     table=Table(
         "golden",
-        {"streams": ListOf(terms.STREAM), "files": terms.GLOBS, "normalize": NORMALIZE, "per": PER},
+        {"streams": ListOf(types.STREAM), "files": types.GLOBS, "normalize": NORMALIZE, "per": PER},
     ),
 )
 
@@ -41,13 +41,13 @@ def _matchers(**given: object) -> TextExpect:
 
 
 _MATCHERS: Final[dict[str, Kind | Key]] = {
-    "equals": terms.TEXT,
-    "contains": ListOf(terms.FILLED, at_least=1),
-    "not_contains": ListOf(terms.FILLED, at_least=1),
-    "matches": terms.REGEX,
+    "equals": types.TEXT,
+    "contains": ListOf(types.FILLED, at_least=1),
+    "not_contains": ListOf(types.FILLED, at_least=1),
+    "matches": types.REGEX,
     "json": AnyJson(),
-    "json_path": MapOf(terms.JSON_PATH, AnyJson(), at_least=1),
-    "lines": terms.COUNT,
+    "json_path": MapOf(types.JSON_PATH, AnyJson(), at_least=1),
+    "lines": types.COUNT,
     "empty": Flag(),
     "file": PlanPath(),
 }
@@ -93,8 +93,8 @@ FILE_EXPECT: Final = Either(
         {
             **_MATCHERS,
             "type": Made(choice(*(kind.value for kind in FileType)), FileType),
-            "mode": terms.MODE,
-            "target": terms.WORD,
+            "mode": types.MODE,
+            "target": types.WORD,
             "owner": Either(
                 text=Text(_OWNER, values.owner), number=Made(Number(_OWNER, 0, 2**32 - 1), lambda uid: values.owner(str(uid)))
             ),
@@ -110,10 +110,10 @@ CHANGES: Final = Either(
     table=Table(
         "changes",
         {
-            **dict.fromkeys(_KINDS, terms.CHANGED_GLOBS),
+            **dict.fromkeys(_KINDS, types.CHANGED_GLOBS),
             "outside": Either(
                 text=_NONE,
-                table=Table("outside", dict.fromkeys(_KINDS, terms.OUTSIDE_GLOBS), ChangesExpect, at_least=1),
+                table=Table("outside", dict.fromkeys(_KINDS, types.OUTSIDE_GLOBS), ChangesExpect, at_least=1),
             ),
         },
         ChangesExpect,
@@ -123,9 +123,9 @@ CHANGES: Final = Either(
 MAX: Final = Table(
     "max",
     {
-        "duration": Key(terms.DURATION, "duration_s"),
-        "cpu": Key(terms.DURATION, "cpu_s"),
-        "memory": Key(terms.SIZE, "memory_bytes"),
+        "duration": Key(types.DURATION, "duration_s"),
+        "cpu": Key(types.DURATION, "cpu_s"),
+        "memory": Key(types.SIZE, "memory_bytes"),
     },
     MaxExpect,
     at_least=1,
@@ -134,10 +134,10 @@ EXPECT: Final = Table(
     "expect",
     {
         "exit": EXIT,
-        "signal": Key(Made(terms.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
+        "signal": Key(Made(types.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
         "stdout": STREAM_EXPECT,
         "stderr": STREAM_EXPECT,
-        "files": MapOf(terms.ANY_GLOB, FILE_EXPECT),
+        "files": MapOf(types.ANY_GLOB, FILE_EXPECT),
         "changes": CHANGES,
         "screen": SCREEN,
         "max": MAX,

@@ -12,11 +12,11 @@ from typing import Final
 
 from testronaut_lab.container.image.bootstrap import release_called
 from testronaut_lab.model.plan import Bootstrap, Build, FileSpec, ImageSource, ImageSpec, Limits, Load, Rootfs
-from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, MapOf
-from testronaut_lab.planfile.kinds import Number, PlanPath, Reading, Schema, Text, choice
-from testronaut_lab.planfile.table import Key, Table
-from testronaut_lab.planfile.tree import Node
+from testronaut_lab.planfile.grammar import types, values
+from testronaut_lab.planfile.schema.containers import Either, MapOf
+from testronaut_lab.planfile.schema.fields import Number, PlanPath, Reading, Schema, Text, choice
+from testronaut_lab.planfile.schema.table import Key, Table
+from testronaut_lab.planfile.schema.tree import Node
 
 _REF: Final = Text("an image such as debian:bookworm-slim", values.image_ref, {"pattern": "^[A-Za-z0-9]"})
 
@@ -80,13 +80,13 @@ IMAGE_BY_HAND: Final = _image_of(anywhere=True)
 LIMITS: Final = Table(
     "limits",
     {
-        "timeout": Key(terms.DURATION, "timeout_s"),
-        "case_timeout": Key(terms.DURATION, "case_timeout_s"),
-        "memory": Key(terms.SIZE, "memory_bytes"),
+        "timeout": Key(types.DURATION, "timeout_s"),
+        "case_timeout": Key(types.DURATION, "case_timeout_s"),
+        "memory": Key(types.SIZE, "memory_bytes"),
         "cpus": Number("a number of CPUs", 0.01, 1024, whole=False),
         "pids": Number("a whole number", 1, 4_000_000),
-        "output": Key(terms.SIZE, "output_bytes"),
-        "workspace": Key(terms.SIZE, "workspace_bytes"),
+        "output": Key(types.SIZE, "output_bytes"),
+        "workspace": Key(types.SIZE, "workspace_bytes"),
         "files": Number("a whole number", 1, 10_000_000),
     },
     Limits,
@@ -106,7 +106,7 @@ FILE: Final = Either(
         "file",
         {
             "text": CONTENT,
-            "base64": terms.BASE64,
+            "base64": types.BASE64,
             "source": PlanPath("the path of a file or folder relative to the plan", folders=True),
             "mode": Text("a mode in octal", values.file_mode, {"pattern": "^0?[0-7]{3,4}$"}),
         },

@@ -25,8 +25,8 @@ from ruamel.yaml.events import (
 )
 
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.planfile.problems import Problems
-from testronaut_lab.planfile.tree import MAX_DEPTH, MAX_DIGITS, Node, TreeBuilder, Value
+from testronaut_lab.planfile.schema.problems import Problems
+from testronaut_lab.planfile.schema.tree import MAX_DEPTH, MAX_DIGITS, Node, TreeBuilder, Value
 
 MAX_BYTES: Final = 2**20
 

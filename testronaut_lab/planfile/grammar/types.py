@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from testronaut_lab.model.units import DURATION_FORM, SIZE_FORM, parse_duration, parse_size
-from testronaut_lab.planfile import values
-from testronaut_lab.planfile.composite import ListOf, MapOf
-from testronaut_lab.planfile.filling import Holds
-from testronaut_lab.planfile.kinds import Measure, Number, Text, choice
+from testronaut_lab.planfile.grammar import values
+from testronaut_lab.planfile.schema.containers import ListOf, MapOf
+from testronaut_lab.planfile.schema.fields import Measure, Number, Text, choice
+from testronaut_lab.planfile.schema.interpolation import Holds
 
 
 def named(pattern: str, words: str, holds: Holds = "text") -> Text:

@@ -1,6 +1,6 @@
 """A plan as written, as the YAML of its file: scripts as blocks, short things in one line, quotes only where they are needed.
 
-What is spelled out, and how, is in `spelling.py`. Whatever is written here reads back as the same through `syntax.py`.
+What is spelled out, and how, is in `tree.py`. Whatever is written here reads back as the same through `schema/syntax.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarStri
 
 from testronaut_lab.model.jsontext import json_text
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.planfile.spelling import Tree, plan_tree
-from testronaut_lab.planfile.syntax import reads_as_text
-from testronaut_lab.planfile.written import WrittenPlan
+from testronaut_lab.planfile.dump.tree import Tree, plan_tree
+from testronaut_lab.planfile.grammar.raw import WrittenPlan
+from testronaut_lab.planfile.schema.syntax import reads_as_text
 
 _WIDTH: Final = 100
 _NO_FOLDING: Final = 2**30

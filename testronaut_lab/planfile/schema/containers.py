@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema, Text, found
-from testronaut_lab.planfile.problems import below
-from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode
+from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema, Text, found
+from testronaut_lab.planfile.schema.problems import below
+from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from testronaut_lab.planfile.problems import Problems, below, did_you_mean
-from testronaut_lab.planfile.tree import TableNode
-from testronaut_lab.planfile.written import Expectations, WrittenStep
+from testronaut_lab.planfile.grammar.raw import Expectations, WrittenStep
+from testronaut_lab.planfile.schema.problems import Problems, below, did_you_mean
+from testronaut_lab.planfile.schema.tree import TableNode
 
 # What each key rules out: a terminal is its own input, a program that goes on has no end to be judged, ending one runs nothing.
 _RUNS_NOTHING = ("stdin", "env", "cwd", "tty", "interact", "background", "ready")

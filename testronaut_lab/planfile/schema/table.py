@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from testronaut_lab.planfile.composite import read_all
-from testronaut_lab.planfile.kinds import Kind, Reading, Refused, Schema, found
-from testronaut_lab.planfile.problems import below, did_you_mean
-from testronaut_lab.planfile.tree import Node, ScalarNode, TableNode
+from testronaut_lab.planfile.schema.containers import read_all
+from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema, found
+from testronaut_lab.planfile.schema.problems import below, did_you_mean
+from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
 
 @dataclass(frozen=True, slots=True)

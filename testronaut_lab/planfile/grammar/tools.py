@@ -14,12 +14,12 @@ from pydantic import JsonValue
 
 from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched, package_name
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
-from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, ListOf, Made
-from testronaut_lab.planfile.kinds import Flag, Kind, Number, PlanPath, Reading, Schema, Text
-from testronaut_lab.planfile.problems import below
-from testronaut_lab.planfile.table import Key, Table
-from testronaut_lab.planfile.tree import ListNode, Node
+from testronaut_lab.planfile.grammar import types, values
+from testronaut_lab.planfile.schema.containers import Either, ListOf, Made
+from testronaut_lab.planfile.schema.fields import Flag, Kind, Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.schema.problems import below
+from testronaut_lab.planfile.schema.table import Key, Table
+from testronaut_lab.planfile.schema.tree import ListNode, Node
 
 _TOOL_EXAMPLE: Final = "STRATEGY:SPEC, such as apt:jq"
 _BY_SUFFIX: Final = {
@@ -123,7 +123,7 @@ class _Told:
         return {**self.kind.schema(definitions), "description": self.description}
 
 
-_SHA256: Final = Made(terms.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
+_SHA256: Final = Made(types.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
 _STRIP: Final = Number("how many leading folders of an archive to leave out", 0, 64)
 
 
@@ -178,8 +178,8 @@ def _tool_of(*, anywhere: bool) -> Either:
         table=Table(
             "tool",
             {
-                "name": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
-                "command": terms.named(rf"{_PROGRAM}|(?:/{_PROGRAM})+", "the name of a program, or its whole path"),
+                "name": types.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a name of letters, digits, '+', '.', - and _"),
+                "command": types.named(rf"{_PROGRAM}|(?:/{_PROGRAM})+", "the name of a program, or its whole path"),
                 "install": Key(
                     Either(
                         text=Made(one, _only),
@@ -189,7 +189,7 @@ def _tool_of(*, anywhere: bool) -> Either:
                     required=True,
                 ),
                 "importable": Flag(),
-                "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": terms.REGEX}, Verify),
+                "verify": Table("verify", {"run": Key(_VERIFY, required=True), "matches": types.REGEX}, Verify),
             },
             _tool,
         ),

@@ -1,7 +1,7 @@
 """`${{matrix.KEY}}` in a plan, filled in for one cell while the plan is read.
 
 A value is put into text as it is written; where the reference is all there is, a number stays a number. In a regex it stands
-for itself. Scripts get the values as variables, never as pasted text. Which cells there are is found in `matrix.py`; the
+for itself. Scripts get the values as variables, never as pasted text. Which cells there are is found in `grammar/matrix.py`; the
 values that steps save, which are known only when they run, are `model/substitution.py`'s.
 """
 
@@ -15,8 +15,8 @@ from typing import Literal
 
 from testronaut_lab.model.cells import Cell
 from testronaut_lab.model.substitution import REFERENCE, references
-from testronaut_lab.planfile.problems import did_you_mean
-from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode, Value
+from testronaut_lab.planfile.schema.problems import did_you_mean
+from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode, Value
 
 _PREFIX = "matrix."
 

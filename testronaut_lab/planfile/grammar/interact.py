@@ -18,19 +18,19 @@ from testronaut_lab.model.interaction import (
     SendText,
     Tty,
 )
-from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, Made
-from testronaut_lab.planfile.expectation import SCREEN
-from testronaut_lab.planfile.kinds import Flag, Number, Text
-from testronaut_lab.planfile.problems import did_you_mean
-from testronaut_lab.planfile.table import Key, Table
+from testronaut_lab.planfile.grammar import types, values
+from testronaut_lab.planfile.grammar.expect import SCREEN
+from testronaut_lab.planfile.schema.containers import Either, Made
+from testronaut_lab.planfile.schema.fields import Flag, Number, Text
+from testronaut_lab.planfile.schema.problems import did_you_mean
+from testronaut_lab.planfile.schema.table import Key, Table
 
 _COLS: Final = Number("columns", 1, 1000)
 _ROWS: Final = Number("rows", 1, 1000)
 
 TTY: Final = Either(
     flag=Made(Flag(), lambda wanted: Tty() if wanted else None),
-    table=Table("tty", {"cols": _COLS, "rows": _ROWS, "term": terms.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a TERM")}, Tty),
+    table=Table("tty", {"cols": _COLS, "rows": _ROWS, "term": types.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a TERM")}, Tty),
 )
 
 
@@ -75,17 +75,17 @@ def _interaction(
 INTERACTION: Final = Table(
     "interaction",
     {
-        "screen": Either(text=Made(terms.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
-        "settled": terms.DURATION,
+        "screen": Either(text=Made(types.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
+        "settled": types.DURATION,
         "expect": Text("a regex", _pattern, {"format": "regex"}, "regex"),
-        "send": terms.FILLED,
+        "send": types.FILLED,
         "key": Text("a key", _key, {"enum": list(KEYS)}),
         "resize": Table(
             "resize",
             {"cols": Key(_COLS, required=True), "rows": Key(_ROWS, required=True)},
             lambda cols, rows: (cols, rows),
         ),
-        "timeout": Key(terms.DURATION, "timeout_s"),
+        "timeout": Key(types.DURATION, "timeout_s"),
     },
     _interaction,
     exactly_one=[("screen", "settled", "expect", "send", "key", "resize")],

@@ -1,7 +1,7 @@
-"""What may stand at a place of a plan: the pieces that `grammar.py` is made of. Here are those of single values.
+"""What may stand at a place of a plan: the pieces that `grammar/plan.py` is made of. Here are those of single values.
 
 A kind reads a node into a value, adding every problem it finds, and writes the JSON Schema of itself; so that the two cannot
-drift apart. Lists and maps are in `composite.py`, tables with known keys in `table.py`; what no single value can tell (ids,
+drift apart. Lists and maps are in `containers.py`, tables with known keys in `table.py`; what no single value can tell (ids,
 defaults, references) is left to `resolve.py`.
 """
 
@@ -16,9 +16,9 @@ from typing import Final, Protocol, TypeGuard
 from pydantic import JsonValue
 
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.planfile.filling import Filler, Holds, keys_named, typed
-from testronaut_lab.planfile.problems import Problems, below
-from testronaut_lab.planfile.tree import ListNode, Node, ScalarNode, TableNode, Value
+from testronaut_lab.planfile.schema.interpolation import Filler, Holds, keys_named, typed
+from testronaut_lab.planfile.schema.problems import Problems, below
+from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode, Value
 
 Schema = dict[str, JsonValue]
 

@@ -1,7 +1,7 @@
 """A plan as written, back into the tree that its file holds: the inverse of the grammar, value by value.
 
 Only what differs from the default is spelled out. A matrix is not: of a plan with one, a cell is read at a time. How the tree
-becomes YAML is in `write.py`.
+becomes YAML is in `yaml.py`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ from testronaut_lab.model.plan import (
     ToolSpec,
 )
 from testronaut_lab.model.units import parse_duration, parse_size
-from testronaut_lab.planfile.identity import command_of, slug
-from testronaut_lab.planfile.tools import shorthand
-from testronaut_lab.planfile.written import (
+from testronaut_lab.planfile.grammar.raw import (
     Expectations,
     ExpectFail,
     Golden,
@@ -54,6 +52,8 @@ from testronaut_lab.planfile.written import (
     WrittenPlan,
     WrittenStep,
 )
+from testronaut_lab.planfile.grammar.tools import shorthand
+from testronaut_lab.planfile.identity import command_of, slug
 
 Tree = dict[str, JsonValue]
 

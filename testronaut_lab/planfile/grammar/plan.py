@@ -1,6 +1,6 @@
 """The plan file, key by key: what each may hold and what becomes of it. The reference for both reading and the JSON Schema.
 
-Where steps run is in `setting.py`, the tools there in `tools.py`, what has to come out in `expectation.py`.
+Where steps run is in `session.py`, the tools there in `tools.py`, what has to come out in `expect.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Final
 
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.plan import Retry, Save
-from testronaut_lab.planfile import terms, values
-from testronaut_lab.planfile.composite import Either, ListOf, Made, MapOf
-from testronaut_lab.planfile.expectation import EXPECT, GOLDEN, NORMALIZE
-from testronaut_lab.planfile.interaction import INTERACTION, TTY
-from testronaut_lab.planfile.kinds import Flag, Kind, Number, PlanPath, Text, choice
-from testronaut_lab.planfile.matrix import MATRIX, WHEN
-from testronaut_lab.planfile.setting import FILES, IMAGE, LIMITS
-from testronaut_lab.planfile.table import Key, Table
-from testronaut_lab.planfile.tools import TOOL
-from testronaut_lab.planfile.written import ExpectFail, Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar import types, values
+from testronaut_lab.planfile.grammar.expect import EXPECT, GOLDEN, NORMALIZE
+from testronaut_lab.planfile.grammar.interact import INTERACTION, TTY
+from testronaut_lab.planfile.grammar.matrix import MATRIX, WHEN
+from testronaut_lab.planfile.grammar.raw import ExpectFail, Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.session import FILES, IMAGE, LIMITS
+from testronaut_lab.planfile.grammar.tools import TOOL
+from testronaut_lab.planfile.schema.containers import Either, ListOf, Made, MapOf
+from testronaut_lab.planfile.schema.fields import Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.schema.table import Key, Table
 
 VERSION: Final = 1
 MAX_STDIN_BYTES: Final = 64 * 2**20
@@ -45,12 +45,12 @@ def _stdin(file: Stdin | None = None, base64: bytes = b"") -> Stdin:
 STDIN: Final = Either(
     text=Text(convert=lambda value: Stdin(value.encode(), is_text=True)),
     table=Table(
-        "stdin", {"file": Made(PlanPath(), _from_file), "base64": terms.BASE64}, _stdin, exactly_one=[("file", "base64")]
+        "stdin", {"file": Made(PlanPath(), _from_file), "base64": types.BASE64}, _stdin, exactly_one=[("file", "base64")]
     ),
 )
 SAVE: Final = Table(
     "save",
-    {"from": Key(terms.STREAM, "from_"), "json_path": terms.JSON_PATH, "matches": terms.REGEX},
+    {"from": Key(types.STREAM, "from_"), "json_path": types.JSON_PATH, "matches": types.REGEX},
     Save,
     exactly_one=[("json_path", "matches")],
 )
@@ -58,45 +58,45 @@ READY: Final = Table(
     "ready",
     {
         "port": Number("a port", 1, 65535),
-        "log": terms.REGEX,
-        "file": terms.PATH,
-        "run": terms.SCRIPT,
-        "timeout": Key(terms.DURATION, "timeout_s"),
+        "log": types.REGEX,
+        "file": types.PATH,
+        "run": types.SCRIPT,
+        "timeout": Key(types.DURATION, "timeout_s"),
     },
     Ready,
     exactly_one=[("port", "log", "file", "run")],
 )
 RETRY: Final = Table(
     "retry",
-    {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": Key(terms.DURATION, "delay_s")},
+    {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": Key(types.DURATION, "delay_s")},
     Retry,
 )
 _STEP_KEYS: Final[dict[str, Kind | Key]] = {
-    "id": terms.ID,
-    "run": terms.SCRIPT,
-    "argv": Made(ListOf(terms.WORD, at_least=1), values.argv),
+    "id": types.ID,
+    "run": types.SCRIPT,
+    "argv": Made(ListOf(types.WORD, at_least=1), values.argv),
     "stdin": STDIN,
-    "env": terms.ENV,
+    "env": types.ENV,
     "cwd": Text("a folder", values.working_directory, {"minLength": 1}),
-    "timeout": Key(terms.DURATION, "timeout_s"),
+    "timeout": Key(types.DURATION, "timeout_s"),
     "continue": Key(Flag(), "continue_"),
-    "skip_if": terms.SCRIPT,
-    "save": MapOf(terms.VARIABLE, SAVE),
+    "skip_if": types.SCRIPT,
+    "save": MapOf(types.VARIABLE, SAVE),
     "golden": GOLDEN,
     "expect": EXPECT,
     "when": WHEN,
     "retry": RETRY,
     "tty": TTY,
     "interact": ListOf(INTERACTION, at_least=1),
-    "background": terms.ID,
+    "background": types.ID,
     "ready": READY,
-    "stop": terms.ID,
-    "signal": MapOf(terms.ID, terms.SIGNAL, at_least=1),
+    "stop": types.ID,
+    "signal": MapOf(types.ID, types.SIGNAL, at_least=1),
     "merge": Flag(),
 }
 STEP: Final = Placed(
     Either(
-        text=Made(terms.SCRIPT, lambda run: WrittenStep(run=run)),
+        text=Made(types.SCRIPT, lambda run: WrittenStep(run=run)),
         table=Table("step", _STEP_KEYS, WrittenStep, exactly_one=[("run", "argv", "stop", "signal")]),
     )
 )
@@ -105,18 +105,18 @@ STEPS: Final = ListOf(STEP, at_least=1)
 # --- cases and the plan --------------------------------------------------------------------------------------------------
 
 EXPECT_FAIL: Final = Either(
-    text=Made(terms.FILLED, ExpectFail),
-    table=Table("expect_fail", {"reason": Key(terms.FILLED, required=True), "when": WHEN}, ExpectFail),
+    text=Made(types.FILLED, ExpectFail),
+    table=Table("expect_fail", {"reason": Key(types.FILLED, required=True), "when": WHEN}, ExpectFail),
 )
 CASE: Final = Placed(
     Table(
         "case",
         {
-            "id": Key(terms.ID, required=True),
-            "tags": ListOf(terms.TAG),
+            "id": Key(types.ID, required=True),
+            "tags": ListOf(types.TAG),
             "when": WHEN,
             "expect_fail": EXPECT_FAIL,
-            "env": terms.ENV,
+            "env": types.ENV,
             "golden": GOLDEN,
             "expect": EXPECT,
             "steps": Key(STEPS, required=True),
@@ -141,10 +141,10 @@ _SHARED: Final[dict[str, Kind | Key]] = {
     "user": choice("lab", "root"),
     "rootfs": choice("read-only", "writable"),
     "shell": Text("a shell", values.shell, {"minLength": 1}),
-    "env": terms.ENV,
+    "env": types.ENV,
     "limits": LIMITS,
     "normalize": NORMALIZE,
-    "ignore": terms.IGNORE,
+    "ignore": types.IGNORE,
     "golden": GOLDEN,
     "expect": EXPECT,
 }

@@ -36,7 +36,7 @@ from testronaut_lab.recording.draft import Making
 from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
 from testronaut_lab.recording.place import PlanPlace
 from testronaut_lab.recording.save import SavedPlan, save
-from testronaut_lab.report.html import session_html
+from testronaut_lab.report.html.results import session_html
 from testronaut_lab.run.keywords import InteractionGiven, LimitsGiven, interactions_of, ready_of, settings_of, tty_of
 from testronaut_lab.run.plan_run import RunOptions, run_plans
 from testronaut_lab.run.targets import in_cells, with_image

@@ -12,7 +12,7 @@ from testronaut_lab.execution.factory import SessionSettings, Workbench
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.model.events import Body, Event, OutputChunk
 from testronaut_lab.model.result import StepResult
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.store.blobs import BlobStore
 
 

@@ -13,8 +13,8 @@ from testronaut_lab.capture.chunks import MAX_CHUNKS, TOLD_TAIL_BYTES, TOLD_WHOL
 from testronaut_lab.capture.digest import INLINE_BYTES, Digest
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Status, StepResult
-from testronaut_lab.report.html import step_html
-from testronaut_lab.report.interleaved import interleaved
+from testronaut_lab.report.html.results import step_html
+from testronaut_lab.report.text.interleaved import interleaved
 from testronaut_lab.store.blobs import BlobStore
 
 

@@ -25,9 +25,9 @@ from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
 from testronaut_lab.model.result import ErrorInfo, ImageInfo, Package, Status, ToolInfo
 from testronaut_lab.planfile import parse_tool
-from testronaut_lab.report.installing import InstallNarrator, log_lines
-from testronaut_lab.report.schema import result_schema
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.schema import result_schema
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.installing import InstallNarrator, log_lines
 
 SCRIPT = "echo 'unpacking [it]'; printf '#!/bin/sh\\necho installed 1.2\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
 

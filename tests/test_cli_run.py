@@ -17,7 +17,7 @@ from commandline import ARGV, HELLO, Project, Said, environment
 
 import testronaut_lab
 from testronaut_lab.errors import ExitStatus
-from testronaut_lab.report.schema import events_schema, result_schema
+from testronaut_lab.report.files.schema import events_schema, result_schema
 
 REPOSITORY = Path(testronaut_lab.__file__).parent.parent
 

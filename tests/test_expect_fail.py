@@ -12,12 +12,12 @@ from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.events import Event, StepJudged
 from testronaut_lab.model.result import CaseResult, RunResult, Status
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.report.html import run_html
-from testronaut_lab.report.json import dumps
-from testronaut_lab.report.junit import junit_xml
-from testronaut_lab.report.schema import result_schema
-from testronaut_lab.report.text import TextReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.json import dumps
+from testronaut_lab.report.files.junit import junit_xml
+from testronaut_lab.report.files.schema import result_schema
+from testronaut_lab.report.html.results import run_html
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.plain import TextReporter
 from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.usefixtures("base_image")

@@ -22,7 +22,7 @@ from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.plan_json import plan_json
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Status, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.report.schema import result_schema
+from testronaut_lab.report.files.schema import result_schema
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.store.database import Store
 

@@ -54,16 +54,16 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.model.runs import RunSummary
-from testronaut_lab.report.github import annotation_lines
-from testronaut_lab.report.html import run_html, session_html, step_html
-from testronaut_lab.report.json import dumps, events_to_jsonl
-from testronaut_lab.report.junit import junit_xml
-from testronaut_lab.report.live import LiveReporter
-from testronaut_lab.report.markdown import markdown
-from testronaut_lab.report.page import run_page
-from testronaut_lab.report.tables import runs_table
-from testronaut_lab.report.text import TextReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.github import annotation_lines
+from testronaut_lab.report.files.json import dumps, events_to_jsonl
+from testronaut_lab.report.files.junit import junit_xml
+from testronaut_lab.report.files.markdown import markdown
+from testronaut_lab.report.html.page import run_page
+from testronaut_lab.report.html.results import run_html, session_html, step_html
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.live import LiveReporter
+from testronaut_lab.report.text.plain import TextReporter
+from testronaut_lab.report.text.tables import runs_table
 from testronaut_lab.safetext import safe_text
 from testronaut_lab.ui.tui.lines import effect_lines, session_lines, step_facts, step_row, stream_lines
 

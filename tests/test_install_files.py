@@ -26,7 +26,7 @@ from testronaut_lab.installation.payload import packed
 from testronaut_lab.installation.strategies import STRATEGIES
 from testronaut_lab.model.plan import InstallSpec, ToolSpec
 from testronaut_lab.model.result import ImageInfo
-from testronaut_lab.report.installing import nothing_started
+from testronaut_lab.report.text.installing import nothing_started
 
 pytestmark = pytest.mark.engine
 PREFIX = "tlabtest-files"

@@ -25,11 +25,11 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.result import Captured, Exit, ExitKind, Late, Phase, Status, StepResult
 from testronaut_lab.model.undo import UndoHow
-from testronaut_lab.report.html import run_html
-from testronaut_lab.report.json import dumps, events_to_jsonl
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.schema import events_schema, result_schema
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.json import dumps, events_to_jsonl
+from testronaut_lab.report.files.schema import events_schema, result_schema
+from testronaut_lab.report.html.results import run_html
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
 from testronaut_lab.store.blobs import BlobStore, with_paths
 from testronaut_lab.store.database import Store
 from testronaut_lab.ui.tui.lines import effect_lines

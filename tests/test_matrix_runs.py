@@ -15,7 +15,7 @@ from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.events import OutputChunk, Problem, StepOverruled
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plans
-from testronaut_lab.report.html import run_html
+from testronaut_lab.report.html.results import run_html
 from testronaut_lab.run.plan_run import PlanRun, RunOptions
 
 pytestmark = pytest.mark.engine

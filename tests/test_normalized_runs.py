@@ -13,11 +13,11 @@ from testronaut_lab.model.normalizing import Facts, Normalizer
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.model.selection import select
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.report.html import run_html
-from testronaut_lab.report.json import dumps
-from testronaut_lab.report.schema import result_schema
-from testronaut_lab.report.text import TextReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.json import dumps
+from testronaut_lab.report.files.schema import result_schema
+from testronaut_lab.report.html.results import run_html
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.plain import TextReporter
 from testronaut_lab.run.plan_run import PlanRun, RunOptions
 from testronaut_lab.store.database import Store
 

@@ -12,8 +12,8 @@ from testronaut_lab.execution.case import STOPPED_TEARDOWN_S
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.result import ExitKind, Phase, RunResult, Status
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.report.json import run_to_dict, step_to_dict
-from testronaut_lab.report.schema import result_schema
+from testronaut_lab.report.files.json import run_to_dict, step_to_dict
+from testronaut_lab.report.files.schema import result_schema
 from testronaut_lab.run.plan_run import PlanRun, RunOptions, run_plans
 
 pytestmark = pytest.mark.engine

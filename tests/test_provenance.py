@@ -22,7 +22,7 @@ from testronaut_lab.container.image.local import inspect
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.installation.provenance import PROVENANCE_LABEL, Provenance, labels, of_labels
 from testronaut_lab.model.result import ImageInfo, Package, ToolInfo
-from testronaut_lab.report.schema import result_schema
+from testronaut_lab.report.files.schema import result_schema
 
 PREFIX = "tlabtest-provenance"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -44,13 +44,13 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.report.detail import QuietNarrator, VerboseNarrator
-from testronaut_lab.report.lines import cut_middle
-from testronaut_lab.report.live import LiveReporter
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.tables import pending_table
-from testronaut_lab.report.text import TextReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.detail import QuietNarrator, VerboseNarrator
+from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.lines import cut_middle
+from testronaut_lab.report.text.live import LiveReporter
+from testronaut_lab.report.text.plain import TextReporter
+from testronaut_lab.report.text.tables import pending_table
 
 RUN = RunStarted("20261122-184512-3f9a", "2026-11-22T18:45:12Z")
 READY = (

@@ -11,7 +11,7 @@ from hostile import everything
 from recorded import CASES, EVERYTHING, FILE, captured, case, failing, run_of
 
 from testronaut_lab.model.result import RunResult, Status
-from testronaut_lab.report.github import annotation_lines, resume_commands, stop_commands
+from testronaut_lab.report.files.github import annotation_lines, resume_commands, stop_commands
 
 _COMMAND = re.compile(r"::(error|warning) (.*?)::(.*)")
 

@@ -30,8 +30,8 @@ from testronaut_lab.model.result import (
     ToolInfo,
 )
 from testronaut_lab.model.undo import UndoHow, UndoResult
-from testronaut_lab.report.html import run_html, session_html, step_html, undo_html
-from testronaut_lab.report.page import run_page
+from testronaut_lab.report.html.page import run_page
+from testronaut_lab.report.html.results import run_html, session_html, step_html, undo_html
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>\"'&\x1b[31m\x00\u202e"
 OUT = Captured(6, data=b"hello\n")

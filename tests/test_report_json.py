@@ -28,8 +28,8 @@ from testronaut_lab.model.result import (
     ToolInfo,
     Usage,
 )
-from testronaut_lab.report.json import dumps, events_to_jsonl, load_run, run_to_dict
-from testronaut_lab.report.schema import events_schema, result_schema
+from testronaut_lab.report.files.json import dumps, events_to_jsonl, load_run, run_to_dict
+from testronaut_lab.report.files.schema import events_schema, result_schema
 
 STEP = StepResult(
     id="a",

@@ -13,7 +13,7 @@ from hostile import everything
 from recorded import CASES, EVERYTHING, FILE, LOST, RUN, captured, case, failing, run_of, step
 
 from testronaut_lab.model.result import Captured, ErrorInfo, RunResult, Status
-from testronaut_lab.report.junit import junit_xml
+from testronaut_lab.report.files.junit import junit_xml
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "schemas" / "junit.xsd")
 

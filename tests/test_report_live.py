@@ -24,8 +24,8 @@ from testronaut_lab.model.events import (
     UsageSampled,
 )
 from testronaut_lab.model.result import Exit, ExitKind, Phase, Status, StepResult
-from testronaut_lab.report.live import LiveReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.live import LiveReporter
 
 CASE = "p::c"
 PLAN = PlanStarted(0, "jq basics", "p.lab.yaml", "debian", "none", "lab", (("c", CASE, (), 3),))

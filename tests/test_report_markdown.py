@@ -13,7 +13,7 @@ from recorded import CASES, EVERYTHING, FILE, LOST, RUN, captured, case, failing
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status
-from testronaut_lab.report.markdown import LIMIT_BYTES, markdown
+from testronaut_lab.report.files.markdown import LIMIT_BYTES, markdown
 
 READER = MarkdownIt("gfm-like")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from testronaut_lab.report.styled import ANSI, Look, styled, styled_text
+from testronaut_lab.report.text.styled import ANSI, Look, styled, styled_text
 from testronaut_lab.safetext import MAX_LINE_CHARACTERS, clipped, safe_json, safe_line, safe_text
 
 

@@ -45,10 +45,10 @@ from testronaut_lab.model.result import (
 from testronaut_lab.model.runs import RunSummary
 from testronaut_lab.model.undo import UndoHow
 from testronaut_lab.model.units import size_text
-from testronaut_lab.report.lines import diff_lines, duration_text
-from testronaut_lab.report.tables import images_table, runs_table
-from testronaut_lab.report.text import TextReporter
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.lines import diff_lines, duration_text
+from testronaut_lab.report.text.plain import TextReporter
+from testronaut_lab.report.text.tables import images_table, runs_table
 
 CASE = "p.lab.yaml::select"
 RUN = RunStarted("20261122-184512-3f9a", "2026-11-22T18:45:12Z")

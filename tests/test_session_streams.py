@@ -12,7 +12,7 @@ from harness import Lab
 from testronaut_lab.container.cgroup import CgroupMeter
 from testronaut_lab.model.events import OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.result import ExitKind, Status
-from testronaut_lab.report.interleaved import interleaved
+from testronaut_lab.report.text.interleaved import interleaved
 
 pytestmark = pytest.mark.engine
 

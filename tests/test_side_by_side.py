@@ -21,9 +21,9 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.report.cell_lines import side_by_side_lines
-from testronaut_lab.report.html import run_html
+from testronaut_lab.report.html.results import run_html
 from testronaut_lab.report.sidebyside import side_by_side
+from testronaut_lab.report.text.cell_lines import side_by_side_lines
 
 A: Cell = (("image", "a"),)
 B: Cell = (("image", "b"),)

@@ -24,8 +24,8 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.report.state import TAIL_BYTES, StepView
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import TAIL_BYTES, StepView
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.ui.tui.lines import (
     Line,
     clock,

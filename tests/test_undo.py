@@ -21,7 +21,7 @@ from testronaut_lab.model.events import StepsUndone
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import ExitKind, ShellState
 from testronaut_lab.model.undo import UndoHow, UndoResult
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
 
 pytestmark = pytest.mark.engine
 

@@ -39,8 +39,8 @@ from testronaut_lab.model.result import (
     StepResult,
     ToolInfo,
 )
-from testronaut_lab.report.state import TAIL_BYTES, Stage
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import TAIL_BYTES, Stage
+from testronaut_lab.report.state.view import RunView
 
 ENGINE = EngineInfo("docker", "20.10", "1.41")
 IMAGE = ImageInfo("debian", "sha256:1", "local")

@@ -14,7 +14,7 @@ from testronaut_lab.capture import live_watch
 from testronaut_lab.model.events import FileTouched
 from testronaut_lab.model.result import RunResult, StepResult, Usage
 from testronaut_lab.planfile import load_plan
-from testronaut_lab.report.json import step_to_dict
+from testronaut_lab.report.files.json import step_to_dict
 from testronaut_lab.run.plan_run import RunOptions, run_plans
 
 pytestmark = pytest.mark.engine

@@ -86,7 +86,7 @@ def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
 def _show_whole(step: StepResult) -> None:
     """For people: the command and its end, what it wrote and changed, and what was wrong."""
     from testronaut_lab.golden.render import sorted_changes
-    from testronaut_lab.report.findings import command_lines, details
+    from testronaut_lab.report.state.findings import command_lines, details
     from testronaut_lab.safetext import safe_text
 
     for line in [*command_lines(step), f"{step.status.value}: {step.exit.describe()}", *details(step)]:

@@ -144,7 +144,7 @@ def _runs(store: Store) -> list[str]:
 
 
 def _steps_of_run(store: Store, wanted: str) -> Iterator[str]:
-    from testronaut_lab.report.view import RunView
+    from testronaut_lab.report.state.view import RunView
 
     view = RunView()
     for event in store.events(store.find(wanted)):

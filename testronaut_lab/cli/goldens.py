@@ -37,7 +37,7 @@ _TO_REJECT = typer.Argument(metavar="GLOB", help=f"{_NAMES}, with * and ?.", aut
 @app.command(cls=Verb)
 def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List what steps did that their goldens do not say."""
-    from testronaut_lab.report.tables import pending_table
+    from testronaut_lab.report.text.tables import pending_table
 
     found = open_pending().pending()
     if json:
@@ -144,7 +144,7 @@ def shown(entry: Pending | Broken, files: frozenset[str] | None = None) -> list[
 
 def write_lines(lines: Sequence[Text]) -> None:
     """Coloured on a terminal, plain elsewhere."""
-    from testronaut_lab.report.text import to_ansi
+    from testronaut_lab.report.text.plain import to_ansi
 
     colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in lines:

@@ -16,7 +16,7 @@ from testronaut_lab.golden.compare import GoldenChange
 from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import Broken, Pending
 from testronaut_lab.model.units import size_text
-from testronaut_lab.report.lines import diff_style
+from testronaut_lab.report.text.lines import diff_style
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _COMMAND_LINES = 8

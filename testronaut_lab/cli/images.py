@@ -30,7 +30,7 @@ def images(
     from testronaut_lab.container.engine.connect import connect
     from testronaut_lab.container.image.cache import list_images
     from testronaut_lab.maintenance.images import images_json
-    from testronaut_lab.report.tables import images_table
+    from testronaut_lab.report.text.tables import images_table
 
     found = list_images(connect())
     if json:

@@ -28,7 +28,7 @@ def install(
     """Install tools into an image and verify them. It is kept for the runs that want the same."""
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.maintenance.runs import keep_to_policy
-    from testronaut_lab.report.installing import InstallNarrator
+    from testronaut_lab.report.text.installing import InstallNarrator
     from testronaut_lab.run.plan_run import PlanRun, RunOptions
     from testronaut_lab.run.targets import installation
 

@@ -164,7 +164,7 @@ def result_lines(result: StepResult) -> list[Text]:
     """What it wrote, then in one line how it ended and what it changed."""
     from rich.text import Text
 
-    from testronaut_lab.report.lines import duration_text
+    from testronaut_lab.report.text.lines import duration_text
     from testronaut_lab.safetext import safe_text
 
     if result.screen is not None:
@@ -187,7 +187,7 @@ def result_lines(result: StepResult) -> list[Text]:
 def _stream_lines(text: str, style: str) -> list[Text]:
     from rich.text import Text
 
-    from testronaut_lab.report.styled import styled_text
+    from testronaut_lab.report.text.styled import styled_text
     from testronaut_lab.safetext import clipped
 
     lines = clipped(text).removesuffix("\n").split("\n") if text else []

@@ -70,23 +70,23 @@ class Reports:
     def write(self, result: RunResult, facts: Iterable[Event], root: Path) -> None:
         """Write them all; `root` is the project's folder. Raises UsageError for what cannot be written."""
         if self.json is not None:
-            from testronaut_lab.report.json import dumps
+            from testronaut_lab.report.files.json import dumps
 
             write_bytes(self.json, dumps(result))
         if self.events is not None:
-            from testronaut_lab.report.json import events_to_jsonl
+            from testronaut_lab.report.files.json import events_to_jsonl
 
             write_bytes(self.events, b"".join(events_to_jsonl(facts)))
         if self.junit is not None:
-            from testronaut_lab.report.junit import junit_xml
+            from testronaut_lab.report.files.junit import junit_xml
 
             write_bytes(self.junit, junit_xml(result))
         if self.html is not None:
-            from testronaut_lab.report.page import run_page
+            from testronaut_lab.report.html.page import run_page
 
             write_bytes(self.html, run_page(result).encode())
         if self.markdown is not None:
-            from testronaut_lab.report.markdown import markdown
+            from testronaut_lab.report.files.markdown import markdown
 
             write_bytes(self.markdown, markdown(result).encode())
         if self.github:
@@ -98,7 +98,7 @@ class Reports:
         if not self.github:
             yield
             return
-        from testronaut_lab.report.github import resume_commands, stop_commands
+        from testronaut_lab.report.files.github import resume_commands, stop_commands
 
         token = secrets.token_hex(16)
         _print(stop_commands(token))
@@ -113,8 +113,8 @@ class Reports:
 
 
 def _annotate(result: RunResult, root: Path) -> None:
-    from testronaut_lab.report.github import annotation_lines
-    from testronaut_lab.report.markdown import LIMIT_BYTES, markdown
+    from testronaut_lab.report.files.github import annotation_lines
+    from testronaut_lab.report.files.markdown import LIMIT_BYTES, markdown
 
     for line in annotation_lines(result, _in_checkout(root)):
         _print(f"{line}\n")

@@ -33,7 +33,7 @@ def runs(
     store: Annotated[str | None, STORE] = None,
 ) -> None:
     """List stored runs, the newest first."""
-    from testronaut_lab.report.tables import runs_table
+    from testronaut_lab.report.text.tables import runs_table
 
     found = open_store(store).runs()
     if json:
@@ -61,7 +61,7 @@ def show(
     store: Annotated[str | None, STORE] = None,
 ) -> None:
     """Print or write a stored run, or one of its steps."""
-    from testronaut_lab.report.json import dumps, events_to_jsonl
+    from testronaut_lab.report.files.json import dumps, events_to_jsonl
 
     results = open_store(store)
     found = results.find(run_id, of_store(store))
@@ -96,10 +96,10 @@ def show(
 
 def _told(results: Store, run_id: str, write: Callable[[str], None], store: str | None) -> RunResult:
     """What came of a stored run, once `write` has been given its lines."""
-    from testronaut_lab.report.installing import InstallNarrator, is_installation
-    from testronaut_lab.report.narrator import Narrator
-    from testronaut_lab.report.text import TextReporter
-    from testronaut_lab.report.view import RunView
+    from testronaut_lab.report.state.view import RunView
+    from testronaut_lab.report.text.formatter import Narrator
+    from testronaut_lab.report.text.installing import InstallNarrator, is_installation
+    from testronaut_lab.report.text.plain import TextReporter
 
     view = RunView()
     events = list(_events(results, run_id))
@@ -121,8 +121,8 @@ def _events(results: Store, run_id: str) -> Iterator[Event]:
 
 def _show_install_log(results: Store, run_id: str) -> None:
     from testronaut_lab.installation.keptlog import kept
-    from testronaut_lab.report.installing import log_lines
-    from testronaut_lab.report.text import write_lines
+    from testronaut_lab.report.text.installing import log_lines
+    from testronaut_lab.report.text.plain import write_lines
 
     write_lines(write_line, log_lines(results.events(run_id), kept), color=sys.stdout.isatty())
 

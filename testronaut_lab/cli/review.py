@@ -131,7 +131,7 @@ def _tell(entries: Sequence[Pending | Broken]) -> None:
     """The list and the commands to type."""
     from testronaut_lab.cli.goldens import table_row
     from testronaut_lab.cli.goldentext import commands_for
-    from testronaut_lab.report.tables import pending_table
+    from testronaut_lab.report.text.tables import pending_table
 
     print_table(pending_table([table_row(entry) for entry in entries], plain=True))
     say(f"\n{len(entries)} pending; there is no terminal to review them in, so type:")
@@ -171,7 +171,7 @@ class _Screen:
         from rich.text import Text
 
         from testronaut_lab.cli.goldentext import folded
-        from testronaut_lab.report.text import to_ansi
+        from testronaut_lab.report.text.plain import to_ansi
 
         size = os.get_terminal_size(self._console.file.fileno())  # not COLUMNS and LINES: they stay when the window changes
         now = (self._review.at, self._review.side_by_side, self._review.details, size.columns)
@@ -208,7 +208,7 @@ class _Screen:
         from rich.text import Text
 
         from testronaut_lab.cli.goldentext import heading, summary_of
-        from testronaut_lab.report.lines import cut_middle
+        from testronaut_lab.report.text.lines import cut_middle
         from testronaut_lab.safetext import safe_line
 
         name, *more = heading(self._review.entry)

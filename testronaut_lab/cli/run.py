@@ -23,7 +23,7 @@ from testronaut_lab.errors import ExitStatus, UsageError
 if TYPE_CHECKING:
     from testronaut_lab.model.plan import Plan
     from testronaut_lab.model.result import RunResult
-    from testronaut_lab.report.narrator import Narrator
+    from testronaut_lab.report.text.formatter import Narrator
     from testronaut_lab.run.plan_run import PlanRun
 
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
@@ -108,8 +108,8 @@ def run(
 
 
 def _narrator(*, quiet: bool, verbose: bool) -> type[Narrator]:
-    from testronaut_lab.report.detail import QuietNarrator, VerboseNarrator
-    from testronaut_lab.report.narrator import Narrator
+    from testronaut_lab.report.text.detail import QuietNarrator, VerboseNarrator
+    from testronaut_lab.report.text.formatter import Narrator
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other", hint="testronaut-lab run --help")
@@ -175,10 +175,10 @@ def reported(plan_run: PlanRun, results: str, show: str, out: TextIO, tells: typ
     """Run it, told to `out`, live on a terminal and in plain lines elsewhere, by a narrator of the class `tells`."""
     from rich.console import Console
 
-    from testronaut_lab.report.text import TextReporter
+    from testronaut_lab.report.text.plain import TextReporter
 
     if out.isatty():
-        from testronaut_lab.report.live import LiveReporter
+        from testronaut_lab.report.text.live import LiveReporter
 
         with LiveReporter(Console(file=out), results=results, show=show, tells=tells) as live:
             return plan_run.run([live])

@@ -16,7 +16,7 @@ from testronaut_lab.errors import UsageError
 def schema(what: Annotated[str, typer.Argument(metavar="|".join(completion.SCHEMAS), autocompletion=completion.schemas)]) -> None:
     """Print the JSON Schema of a plan file, a result or an event."""
     from testronaut_lab.planfile import plan_schema
-    from testronaut_lab.report.schema import events_schema, result_schema
+    from testronaut_lab.report.files.schema import events_schema, result_schema
 
     schemas = {"plan": plan_schema, "result": result_schema, "events": events_schema}
     if what not in schemas:

@@ -24,8 +24,8 @@ from testronaut_lab.model.events import CaseStarted, Event, PlanRecorded, StepFi
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Facts, Normalized
 from testronaut_lab.model.result import Captured, RunResult, StepResult
-from testronaut_lab.report.json import JsonObject, dumps, events_to_jsonl, run_to_dict
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.files.json import JsonObject, dumps, events_to_jsonl, run_to_dict
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.store.blobs import BlobStore, with_paths
 from testronaut_lab.store.database import Store
 

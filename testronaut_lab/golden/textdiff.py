@@ -1,7 +1,7 @@
 """Differences between two byte strings that a person can read: a unified diff for text, rows of hex for what is none.
 
 What the eye misses is made visible: a carriage return is ␍, a tab ␉, a blank at the end of a line ·, and a missing newline
-at the end is told as `diff` does. Escaping control characters for a terminal is left to `safetext.py`.
+at the end is told as `diff` does. Escaping control characters for a terminal is left to `testronaut_lab/safetext.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The images that were made here, for people and programs: what is in each, and keeping them to a size or an age.
 
-What they take and which is to go is decided in `container/image/cache.py`; the list for people is in `report/tables.py`.
+What they take and which is to go is decided in `container/image/cache.py`; the list for people is in `report/text/tables.py`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class SideBySide:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
-        parts: list[str] = import_module("testronaut_lab.report.cell_tables").beside_html(self)
+        parts: list[str] = import_module("testronaut_lab.report.html.cell_tables").beside_html(self)
         return "".join(parts)
 
     @property

@@ -1,7 +1,7 @@
 """What came out of a step, a case, a plan and a run.
 
 Times are seconds unless the name says otherwise; `started` and `finished` are ISO 8601 in UTC. How a result is written as
-JSON is in `report/json.py`; how it is judged is in `judge/`.
+JSON is in `report/files/json.py`; how it is judged is in `judge/`.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class StepResult:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it. Imported on demand: reports know results, not the other way round."""
-        html: str = import_module("testronaut_lab.report.html").step_html(self)
+        html: str = import_module("testronaut_lab.report.html.results").step_html(self)
         return html
 
 
@@ -404,7 +404,7 @@ class RunResult:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it, as for a step."""
-        html: str = import_module("testronaut_lab.report.html").run_html(self)
+        html: str = import_module("testronaut_lab.report.html.results").run_html(self)
         return html
 
 

@@ -30,5 +30,5 @@ class UndoResult:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it. Imported on demand: reports know results, not the other way round."""
-        html: str = import_module("testronaut_lab.report.html").undo_html(self)
+        html: str = import_module("testronaut_lab.report.html.results").undo_html(self)
         return html

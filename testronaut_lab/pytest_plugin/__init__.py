@@ -133,7 +133,7 @@ def _made_safe(part: object) -> object:
 
 
 def _without_colours(text: str) -> str:
-    from testronaut_lab.report.styled import styled
+    from testronaut_lab.report.text.styled import styled
 
     return "".join(piece for piece, _look in styled(text))
 

@@ -20,7 +20,7 @@ from testronaut_lab.planfile import load_plans
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
 from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
 from testronaut_lab.pytest_plugin.telling import CaseText, told
-from testronaut_lab.report.findings import skipped_because
+from testronaut_lab.report.state.findings import skipped_because
 from testronaut_lab.safetext import safe_line, safe_text
 
 

@@ -24,10 +24,10 @@ from testronaut_lab.model.events import (
     StepStarted,
 )
 from testronaut_lab.model.result import CaseResult, ErrorInfo, Status, StepResult
-from testronaut_lab.report.lines import hint_line
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.text import to_ansi
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.lines import hint_line
+from testronaut_lab.report.text.plain import to_ansi
 from testronaut_lab.safetext import safe_line
 
 _SUMMARY_WIDTH = 200

@@ -1,7 +1,8 @@
 """The cells of a matrix side by side: what came of each case in each, and where the same step did something else.
 
 A pure fold over a finished result. What of a step is compared (raw, or normalised as its golden would be) is up to the
-`Reading`, in `sidebyside.py`; how it looks is in `cell_lines.py` and `html.py`. What differs is no failure by itself.
+`Reading`, in `sidebyside.py`; how it looks is in `text/cell_lines.py` and `html/results.py`. A
+difference is no failure by itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a run's cells did, side by side, compared as their goldens would be: with the normalising rules of each step.
 
-Here the normalising of `golden/` and the comparison of `report/cells.py` meet.
+Here the normalising of `golden/` and the comparison of `cells.py` meet.
 """
 
 from __future__ import annotations

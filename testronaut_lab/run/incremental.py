@@ -16,8 +16,8 @@ from testronaut_lab.execution.scheduler import Studio
 from testronaut_lab.model.events import CaseFinished, Event
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import CaseResult, RunResult, Status, combine
-from testronaut_lab.report.outcome import plan_result
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.outcome import plan_result
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.run.plan_run import PlanRun, Reporter, RunOptions
 
 

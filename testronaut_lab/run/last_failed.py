@@ -14,7 +14,7 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import PlanResult, RunResult, Status
 from testronaut_lab.model.selection import narrowed
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.store.database import Store
 
 _NOT_WELL = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})

@@ -33,7 +33,7 @@ from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.plan_json import plan_json
 from testronaut_lab.model.result import Captured, RunResult, Status, combine
 from testronaut_lab.model.runs import new_run_id
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
 from testronaut_lab.store.blobs import BlobStore
 from testronaut_lab.store.database import Store
 from testronaut_lab.store.writer import StoreWriter

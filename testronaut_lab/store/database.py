@@ -1,7 +1,7 @@
 """Stored runs: the results database as it is opened, listed, searched and read back.
 
 Writing is `store/writer.py`, large content `store/blobs.py`. Folding a run's events into a result is the reader's business
-(`report/view.py`).
+(`report/state/view.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A kind reads a node into a value, adding every problem it finds, and writes the JSON Schema of itself; so that the two cannot
 drift apart. Lists and maps are in `containers.py`, tables with known keys in `table.py`; what no single value can tell (ids,
-defaults, references) is left to `resolve.py`.
+defaults, references) is left to `planfile/resolve.py`.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from testronaut_lab.errors import LabError, UsageError
 from testronaut_lab.model.events import Event, Problem, StepsUndone
 from testronaut_lab.model.result import ErrorInfo, ExitKind
 from testronaut_lab.model.undo import UndoHow
-from testronaut_lab.report.lines import usage_text
-from testronaut_lab.report.state import StepView
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import StepView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.lines import usage_text
 from testronaut_lab.safetext import safe_line, safe_text
 from testronaut_lab.ui.tui.lines import session_lines, step_row
 from testronaut_lab.ui.tui.screens.error_screen import ErrorScreen

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState, StepResult
-from testronaut_lab.report.lines import diff_lines, duration_text, fired_text, late_title
-from testronaut_lab.report.state import TAIL_BYTES, PlanView, Stage, StepView, Tail
-from testronaut_lab.report.styled import styled_text
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import TAIL_BYTES, PlanView, Stage, StepView, Tail
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.lines import diff_lines, duration_text, fired_text, late_title
+from testronaut_lab.report.text.styled import styled_text
 from testronaut_lab.safetext import safe_line, safe_text
 from testronaut_lab.ui.tui.state import BLUE, CYAN, DIM, GREEN, GREY, MAGENTA, RED, YELLOW
 

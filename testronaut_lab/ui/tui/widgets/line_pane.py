@@ -1,7 +1,7 @@
 """A scrolling pane of lines, wrapped to its width, that stays at the end while more comes in.
 
 It draws only what is visible (Textual's line API): tens of thousands of lines cost no more than ten. What the lines say is
-in `lines.py`; they are safe to show when they get here.
+in `tui/lines.py`; they are safe to show when they get here.
 """
 
 from __future__ import annotations

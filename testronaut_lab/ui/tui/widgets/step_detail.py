@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from testronaut_lab.report.state import StepView
+from testronaut_lab.report.state.records import StepView
 from testronaut_lab.safetext import safe_text
 from testronaut_lab.ui.tui.lines import effect_lines, screen_lines, size_text, step_facts, stream_lines, touched_lines
 from testronaut_lab.ui.tui.widgets.line_pane import LinePane

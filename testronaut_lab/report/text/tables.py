@@ -17,7 +17,7 @@ from rich.text import Text
 from testronaut_lab.model.result import Status
 from testronaut_lab.model.runs import RunSummary
 from testronaut_lab.model.units import age_text, size_text
-from testronaut_lab.report.lines import STYLES, cut_middle, duration_text
+from testronaut_lab.report.text.lines import STYLES, cut_middle, duration_text
 from testronaut_lab.safetext import safe_line
 
 _NARROWEST = 24

@@ -38,8 +38,8 @@ from testronaut_lab.model.events import (
     UsageSampled,
 )
 from testronaut_lab.model.result import EngineInfo, Phase, RunResult, Status, combine
-from testronaut_lab.report.outcome import judged, overrule, plan_result
-from testronaut_lab.report.state import TOUCHED_PATHS, AttemptView, CaseView, PlanView, Stage, StepView, Tail, announced
+from testronaut_lab.report.state.outcome import judged, overrule, plan_result
+from testronaut_lab.report.state.records import TOUCHED_PATHS, AttemptView, CaseView, PlanView, Stage, StepView, Tail, announced
 
 
 class RunView:

@@ -1,6 +1,6 @@
 """Tells a run line by line: which lines follow which event, in the order in which a person wants to read them.
 
-How a line is built is in `report/lines.py`; where it goes is the business of `report/text.py` and `report/live.py`.
+How a line is built is in `lines.py`; where it goes is the business of `plain.py` and `live.py`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import EngineInfo, ErrorInfo, Status
-from testronaut_lab.report.cell_lines import side_by_side_lines
-from testronaut_lab.report.lines import (
+from testronaut_lab.report.state.outcome import plan_notes
+from testronaut_lab.report.state.records import CaseView, PlanView, Stage, StepView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.cell_lines import side_by_side_lines
+from testronaut_lab.report.text.lines import (
     LABEL_WIDTH,
     STYLES,
     WORDS,
@@ -50,9 +53,6 @@ from testronaut_lab.report.lines import (
     step_line,
     step_name,
 )
-from testronaut_lab.report.outcome import plan_notes
-from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
-from testronaut_lab.report.view import RunView
 from testronaut_lab.safetext import safe_line, safe_text
 
 _NAME_WIDTH = (26, 36)  # a longer name is cut, or sticks out and moves no other

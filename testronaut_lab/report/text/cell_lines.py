@@ -1,6 +1,6 @@
 """The cells of a matrix side by side, as lines of text: a table of cases and cells, then where they differ.
 
-What is compared with what is decided in `cells.py`. Everything foreign is made safe here.
+What is compared with what is decided in `report/cells.py`. Everything foreign is made safe here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.text import Text
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.comparison import Difference, SideBySide, Variant
 from testronaut_lab.model.result import Status
-from testronaut_lab.report.lines import INDENT, STYLES, WORDS, labelled
+from testronaut_lab.report.text.lines import INDENT, STYLES, WORDS, labelled
 from testronaut_lab.safetext import MAX_LINE_CHARACTERS, safe_line, safe_text
 
 _GAP = 2

@@ -20,7 +20,7 @@ from testronaut_lab.model.result import (
     StepResult,
     combine,
 )
-from testronaut_lab.report.state import CaseView, PlanView, Stage, StepView
+from testronaut_lab.report.state.records import CaseView, PlanView, Stage, StepView
 
 _CUT_OFF = "Interrupted"
 _JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSED, Status.FLAKY})

@@ -1,6 +1,7 @@
 """What of a run somebody should look at, as a flat list in the order of the run: for reports that point at single places.
 
-How a finding reads in Markdown or as an annotation is in `markdown.py` and `github.py`; JUnit has cases instead of findings.
+How a finding reads in Markdown or as an annotation is in `files/markdown.py` and `files/github.py`; JUnit has
+cases instead of findings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from testronaut_lab.model.result import CaseResult, ErrorInfo, PlanResult, RunResult, Status, StepResult
-from testronaut_lab.report.lines import step_details
+from testronaut_lab.report.text.lines import step_details
 from testronaut_lab.safetext import safe_line
 
 _BAD = frozenset({Status.FAILED, Status.ERROR})

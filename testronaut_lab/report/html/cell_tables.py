@@ -1,6 +1,6 @@
 """The cells of a matrix side by side, as HTML: a table of cases and cells, then one of what differs. Pure, no script.
 
-The same as text is `cell_lines.py`; what is compared with what is decided in `cells.py`. Everything foreign is escaped here.
+The same as text is `text/cell_lines.py`; what is compared with what is decided in `report/cells.py`. Everything foreign is escaped here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from html import escape
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.comparison import Difference, SideBySide
 from testronaut_lab.model.result import Status
-from testronaut_lab.report.cell_lines import short_names
-from testronaut_lab.report.lines import WORDS
+from testronaut_lab.report.text.cell_lines import short_names
+from testronaut_lab.report.text.lines import WORDS
 from testronaut_lab.safetext import clipped, safe_text
 
 _GOOD, _BAD, _OTHER, _GREY = "#3a9a5b", "#d9534f", "#b9822b", "#888"

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import Captured, CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
-from testronaut_lab.report.cell_lines import side_by_side_lines
-from testronaut_lab.report.findings import Finding, command_lines, findings, skipped_because, took_s
-from testronaut_lab.report.lines import duration_text, untold_streams
+from testronaut_lab.report.state.findings import Finding, command_lines, findings, skipped_because, took_s
+from testronaut_lab.report.text.cell_lines import side_by_side_lines
+from testronaut_lab.report.text.lines import duration_text, untold_streams
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _MARKS = {

@@ -1,6 +1,6 @@
 """A run as JSON, version 1: for programs. Fields keep their names and meaning; new ones may come, readers ignore those.
 
-The schema of it is in `report/schema.py`. `text` of a stream is for reading only; its bytes are in the store by `sha256`.
+The schema of it is in `schema.py`. `text` of a stream is for reading only; its bytes are in the store by `sha256`.
 """
 
 from __future__ import annotations

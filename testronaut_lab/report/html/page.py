@@ -1,6 +1,6 @@
 """A run as one HTML file: for a browser, without scripts, and with nothing fetched from anywhere. Pure.
 
-What stands on the page is `report/html.py`; here is what a file of its own needs around it.
+What stands on the page is `results.py`; here is what a file of its own needs around it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from html import escape
 
 from testronaut_lab.model.result import RunResult
-from testronaut_lab.report.html import run_html
+from testronaut_lab.report.html.results import run_html
 from testronaut_lab.safetext import safe_text
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

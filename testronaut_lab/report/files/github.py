@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from testronaut_lab.model.result import RunResult, Status
-from testronaut_lab.report.findings import Finding, details, findings, why
+from testronaut_lab.report.state.findings import Finding, details, findings, why
 from testronaut_lab.safetext import safe_line, safe_text
 
 _LINES = 60

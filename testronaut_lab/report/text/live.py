@@ -1,6 +1,6 @@
 """A run on a terminal: what is finished scrolls by as lines, what goes on stands below and moves.
 
-The lines are those of `report/text.py`. The moving part is drawn by a thread of rich's, so it reads only a frozen picture
+The lines are those of `plain.py`. The moving part is drawn by a thread of rich's, so it reads only a frozen picture
 that each event replaces, never the view.
 """
 
@@ -18,10 +18,10 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
-from testronaut_lab.report.lines import counts_text, cut_middle, duration_text, usage_text
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.state import StepView
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import StepView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.lines import counts_text, cut_middle, duration_text, usage_text
 from testronaut_lab.safetext import safe_line
 
 _SPINNER_WIDTH = 2

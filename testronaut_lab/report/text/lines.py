@@ -1,7 +1,7 @@
 """How each thing reads on a line of text: a step, a mismatch, an error, a sum. Shared by plain output and the live display.
 
 Everything here returns `rich.text.Text` built from parts, never parsed as markup, with foreign text made safe. Which line
-follows which event is in `report/narrator.py`.
+follows which event is in `formatter.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from rich.text import Text
 from testronaut_lab.model.events import LateOutput
 from testronaut_lab.model.result import Captured, ErrorInfo, Late, Mismatch, Phase, Status, StepResult
 from testronaut_lab.model.units import size_text
-from testronaut_lab.report.state import CaseView, Stage, StepView
-from testronaut_lab.report.styled import styled_text
+from testronaut_lab.report.state.records import CaseView, Stage, StepView
+from testronaut_lab.report.text.styled import styled_text
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 LABEL_WIDTH = 8

@@ -1,7 +1,7 @@
 """How an installation is told: every line that package managers write, then what was proved of each tool and what came along.
 
 For the verb `install`, which is a run without cases, and for the stored log of any run. A run of plans tells of its tools in one
-line each, in `narrator.py`.
+line each, in `formatter.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rich.text import Text
 from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, RunFinished, ToolReady
 from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import ErrorInfo, Package, ToolInfo
-from testronaut_lab.report.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _SHOWN_PACKAGES = 12

@@ -1,4 +1,4 @@
-"""A run as plain lines, for pipes, log files, CI and `show`. The moving display for terminals is `report/live.py`."""
+"""A run as plain lines, for pipes, log files, CI and `show`. The moving display for terminals is `live.py`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from testronaut_lab.model.events import Event
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
 
 
 class TextReporter:

@@ -1,4 +1,4 @@
-"""What a view knows of plans, cases and steps, as mutable records. `report/view.py` changes them, everybody else reads."""
+"""What a view knows of plans, cases and steps, as mutable records. `view.py` changes them, everybody else reads."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from testronaut_lab.model.result import (
     Status,
     StepResult,
 )
-from testronaut_lab.report.findings import command_lines, details, skipped_because, why
-from testronaut_lab.report.lines import WORDS, duration_text
+from testronaut_lab.report.state.findings import command_lines, details, skipped_because, why
+from testronaut_lab.report.text.lines import WORDS, duration_text
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024

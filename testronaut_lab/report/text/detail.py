@@ -1,6 +1,6 @@
 """How much of a run is told, apart from the usual: `-q`, only what went wrong and the sum, and `-v`, also what steps wrote.
 
-Both are narrators: what a line looks like, and the order of lines, is that of `narrator.py`.
+Both are narrators: what a line looks like, and the order of lines, is that of `formatter.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from testronaut_lab.model.events import (
     ToolReady,
 )
 from testronaut_lab.model.result import Status
-from testronaut_lab.report.installing import logged_lines, tool_lines
-from testronaut_lab.report.lines import captured_lines
-from testronaut_lab.report.narrator import Narrator
-from testronaut_lab.report.state import CaseView, StepView
-from testronaut_lab.report.view import RunView
+from testronaut_lab.report.state.records import CaseView, StepView
+from testronaut_lab.report.state.view import RunView
+from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.installing import logged_lines, tool_lines
+from testronaut_lab.report.text.lines import captured_lines
 
 _WENT_WRONG = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})
 

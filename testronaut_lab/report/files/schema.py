@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of what `report/json.py` writes: the result document and the lines of stored facts.
+"""JSON Schemas (draft 2020-12) of what `json.py` writes: the result document and the lines of stored facts.
 
 Every named field is required and further ones are allowed, as readers must ignore what they do not know.
 """
@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from testronaut_lab.model.events import Fact
 from testronaut_lab.model.files import ChangeKind, FileType
 from testronaut_lab.model.result import ExitKind, Phase, ShellState, Status
-from testronaut_lab.report.json import VERSION, JsonObject
+from testronaut_lab.report.files.json import VERSION, JsonObject
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT: JsonObject = {"type": "string"}

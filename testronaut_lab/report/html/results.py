@@ -25,10 +25,10 @@ from testronaut_lab.model.result import (
     StepResult,
 )
 from testronaut_lab.model.undo import UndoResult
-from testronaut_lab.report.cell_tables import beside_html
-from testronaut_lab.report.interleaved import interleaved
-from testronaut_lab.report.lines import WORDS, diff_heads, duration_text, fired_text, late_title
-from testronaut_lab.report.styled import PLAIN, Look, styled
+from testronaut_lab.report.html.cell_tables import beside_html
+from testronaut_lab.report.text.interleaved import interleaved
+from testronaut_lab.report.text.lines import WORDS, diff_heads, duration_text, fired_text, late_title
+from testronaut_lab.report.text.styled import PLAIN, Look, styled
 from testronaut_lab.safetext import safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024

@@ -32,9 +32,9 @@ from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpe
 from testronaut_lab.model.result import Late, Mismatch, RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_image, parse_plans, parse_tool, slug
+from testronaut_lab.recording.destination import PlanPlace
 from testronaut_lab.recording.draft import Making
 from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
-from testronaut_lab.recording.place import PlanPlace
 from testronaut_lab.recording.save import SavedPlan, save
 from testronaut_lab.report.html.results import session_html
 from testronaut_lab.run.keywords import InteractionGiven, LimitsGiven, interactions_of, ready_of, settings_of, tty_of

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from testronaut_lab.golden.places import GoldenKey
-from testronaut_lab.judge.ballot import Ballot, Question
+from testronaut_lab.judge.shared_golden import Ballot, Question
 
 KEY = GoldenKey("p", "main", "s")
 

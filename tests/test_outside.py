@@ -12,7 +12,7 @@ from harness import Lab
 
 from testronaut_lab.api import Session
 from testronaut_lab.capture import overlay
-from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
+from testronaut_lab.capture.engine_diff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.outside import Root
 from testronaut_lab.container.engine.connect import Engine

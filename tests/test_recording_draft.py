@@ -21,9 +21,9 @@ from testronaut_lab.model.plan import ImageSpec, Plan, substitute
 from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mismatch, Status, StepResult
 from testronaut_lab.planfile import read_plans
 from testronaut_lab.planfile.dump.yaml import plan_text
+from testronaut_lab.recording.destination import lay_out
 from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
 from testronaut_lab.recording.journal import Entry, Journal, Put, Ran, Restarted, Seen
-from testronaut_lab.recording.place import lay_out
 
 MAKING = Making(ImageSpec("debian:bookworm-slim"))
 PASSED = Exit(ExitKind.EXITED, 0)

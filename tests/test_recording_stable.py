@@ -14,7 +14,7 @@ from testronaut_lab.model.plan import GoldenSpec, Step
 from testronaut_lab.model.result import Exit, ExitKind, Mismatch
 from testronaut_lab.recording.draft import Choice
 from testronaut_lab.recording.journal import Seen
-from testronaut_lab.recording.stable import Mended, first_choice, mended, passing
+from testronaut_lab.recording.stabilize import Mended, first_choice, mended, passing
 
 NOW = datetime(2026, 3, 5, 12, 30, tzinfo=UTC)
 GOLDEN = (Mismatch("golden", "", ""),)

@@ -14,7 +14,7 @@ import pytest
 from testronaut_lab.capture import live_watch, watcher
 from testronaut_lab.capture.file_capture import EMPTY, Scanner, Snapshot
 from testronaut_lab.capture.live_watch import LiveWatch
-from testronaut_lab.capture.traces import Traces
+from testronaut_lab.capture.transient import Traces
 from testronaut_lab.capture.watcher import Watcher, WatchFailed
 from testronaut_lab.model.events import FileTouched
 

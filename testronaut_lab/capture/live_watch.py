@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testronaut_lab.capture.file_capture import CLOCK_IS_COARSE, Snapshot
-from testronaut_lab.capture.traces import Heard, Traces, traces
+from testronaut_lab.capture.transient import Heard, Traces, traces
 from testronaut_lab.capture.watcher import DIR_FLAGS, Touch, Watcher, WatchFailed, open_below
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.events import FileTouched

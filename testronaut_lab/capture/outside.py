@@ -1,7 +1,7 @@
 """What a step changes outside the workspace: in /tmp and home, and in the root file system where that can be written to.
 
 /tmp and home are directories of the host and are scanned like the workspace. The root is an image with something over it,
-seen by `overlay.py` or `enginediff.py`. Temporary file systems (/run, /var/tmp, /dev/shm) are in memory and not seen at all.
+seen by `overlay.py` or `engine_diff.py`. Temporary file systems (/run, /var/tmp, /dev/shm) are in memory and not seen at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A container's root file system as its overlay keeps it on this host: the image's layers, and the directory of what changed.
 
 For who may read them (root, on a kernel that copies whole files up). Every look goes by directory fd and follows no link;
-what a deletion or a replaced directory hides is looked up in the layers. Where this cannot be read there is `enginediff.py`.
+what a deletion or a replaced directory hides is looked up in the layers. Where this cannot be read there is `engine_diff.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each directory is watched by itself, through a descriptor that was opened without following a link. watchfiles' recursive mode
 follows links, so that one `ln -s / x` in a new directory had the whole host watched. What the names mean for a step is told
-by `traces.py`; when to watch what, and what to do when it fails, by `live_watch.py`.
+by `transient.py`; when to watch what, and what to do when it fails, by `live_watch.py`.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def record(
 ) -> None:
     """Work in a session by hand and get a plan out of it. Each command becomes a step, with a golden."""
     from testronaut_lab.api import Session
-    from testronaut_lab.recording.place import PlanPlace
+    from testronaut_lab.recording.destination import PlanPlace
 
     settings = _settings(user, network, shell)
     place = PlanPlace.at(output, overwrite=force)

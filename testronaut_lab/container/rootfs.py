@@ -1,6 +1,6 @@
 """Where a container's root file system is kept, what the engine says changed in it, and files out of it by the engine's archive.
 
-What it means is told by `capture/overlay.py` and `capture/enginediff.py`. Nothing here is written to, and nothing unpacked.
+What it means is told by `capture/overlay.py` and `capture/engine_diff.py`. Nothing here is written to, and nothing unpacked.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from testronaut_lab.capture import overlay
-from testronaut_lab.capture.enginediff import ArchivedImage, EngineDiff
+from testronaut_lab.capture.engine_diff import ArchivedImage, EngineDiff
 from testronaut_lab.capture.file_capture import ScanLimits
 from testronaut_lab.capture.live_watch import LiveWatch
 from testronaut_lab.capture.outside import Root

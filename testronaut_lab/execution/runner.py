@@ -19,7 +19,7 @@ from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
 from testronaut_lab.capture.stdout_capture import StdoutCapture
 from testronaut_lab.capture.stream import Blobs, StreamCapture
-from testronaut_lab.capture.traces import Traces
+from testronaut_lab.capture.transient import Traces
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest

@@ -15,9 +15,9 @@ from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenStore
-from testronaut_lab.judge.ballot import Ballot, Question, cells_text
 from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end
 from testronaut_lab.judge.save import saved_values
+from testronaut_lab.judge.shared_golden import Ballot, Question, cells_text
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.cells import NodeName
 from testronaut_lab.model.ignoring import without_ignored

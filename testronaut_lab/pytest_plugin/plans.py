@@ -1,6 +1,6 @@
 """Plan files as tests: one item for each case, with its tags as markers.
 
-What it takes to run them is in `running.py`, what a failure looks like in `telling.py`. A plan that is wrong is a collection
+What it takes to run them is in `running.py`, what a failure looks like in `failure_text.py`. A plan that is wrong is a collection
 error, with file, line and key.
 """
 
@@ -17,9 +17,9 @@ from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.model.plan import Case, Plan, all_steps
 from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import load_plans
+from testronaut_lab.pytest_plugin.failure_text import CaseText, told
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
 from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
-from testronaut_lab.pytest_plugin.telling import CaseText, told
 from testronaut_lab.report.state.findings import skipped_because
 from testronaut_lab.safetext import safe_line, safe_text
 

@@ -24,8 +24,8 @@ from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.maintenance.runs import keep_to_policy
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.result import CaseResult
+from testronaut_lab.pytest_plugin.failure_text import CaseLines
 from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_new_only, wants_update
-from testronaut_lab.pytest_plugin.telling import CaseLines
 from testronaut_lab.run.incremental import CasewiseRun
 from testronaut_lab.run.plan_run import RunOptions
 

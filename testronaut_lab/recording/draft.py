@@ -1,6 +1,6 @@
 """From a journal to a plan as it is written: steps, files, and how what cannot be said in a plan is said otherwise.
 
-Which parts of a step's output its golden holds, and by which rules, is decided in `stable.py` and comes here as `Choice`s.
+Which parts of a step's output its golden holds, and by which rules, is decided in `stabilize.py` and comes here as `Choice`s.
 What has to lie beside the plan is only named here; `save.py` writes it.
 """
 

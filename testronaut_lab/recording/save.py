@@ -1,6 +1,6 @@
 """A recorded session becomes a plan and its goldens: drafted, replayed until it is green, and only then written.
 
-What is in the plan is decided in `draft.py`, what its goldens hold in `stable.py`; running it is `replay.py`.
+What is in the plan is decided in `draft.py`, what its goldens hold in `stabilize.py`; running it is `replay.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from testronaut_lab.model.plan import Plan, Step
 from testronaut_lab.planfile import read_plans
 from testronaut_lab.planfile.dump.tree import SETTINGS
 from testronaut_lab.planfile.dump.yaml import plan_json, plan_text
+from testronaut_lab.recording.destination import PlanPlace, lay_out
 from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
 from testronaut_lab.recording.journal import Entry, Put, Ran
-from testronaut_lab.recording.place import PlanPlace, lay_out
 from testronaut_lab.recording.replay import Replayed, replay
-from testronaut_lab.recording.stable import Mended, first_choice, golden, mended, passing
+from testronaut_lab.recording.stabilize import Mended, first_choice, golden, mended, passing
 
 MAX_REPLAYS: Final = 6
 

@@ -26,8 +26,8 @@ from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
-from testronaut_lab.judge.ballot import Ballot
 from testronaut_lab.judge.judge import Judge
+from testronaut_lab.judge.shared_golden import Ballot
 from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted, StepOverruled
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.plan_json import plan_json

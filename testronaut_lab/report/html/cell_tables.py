@@ -1,6 +1,6 @@
 """The cells of a matrix side by side, as HTML: a table of cases and cells, then one of what differs. Pure, no script.
 
-The same as text is `text/cell_lines.py`; what is compared with what is decided in `report/cells.py`. Everything foreign is escaped here.
+The same as text is `text/cell_lines.py`. `report/cells.py` decides what is compared. Everything foreign is escaped here.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sessions root of the test's own."""
     monkeypatch.setenv("TESTRONAUT_LAB_SESSIONS", str(tmp_path / "sessions"))
     return tmp_path / "sessions"
+
+
+@pytest.fixture
+def unused_name() -> str:
+    """For a container or network that no other run of these tests has."""
+    return f"tlab-test-{uuid.uuid4().hex[:12]}"
 
 
 def test_a_session_removes_all_it_made(engine: Engine, fresh: Lab, own_sessions_root: Path) -> None:
@@ -104,18 +111,18 @@ def test_only_the_sessions_own_directories_are_mounted(engine: Engine, dash: Lab
     }  # fmt: skip
 
 
-def test_an_image_that_is_not_there_is_an_engine_error_and_leaves_nothing(engine: Engine) -> None:
-    spec = StepContainerSpec("tlab-test-none", "no-such-image:none", security.keeper(), "0:0", "none", True, 2**26, 1.0, 10)
+def test_an_image_that_is_not_there_is_an_engine_error_and_leaves_nothing(engine: Engine, unused_name: str) -> None:
+    spec = StepContainerSpec(unused_name, "no-such-image:none", security.keeper(), "0:0", "none", True, 2**26, 1.0, 10)
     with pytest.raises(EngineError, match="no-such-image"):
         manager.start_step_container(engine, spec)
-    assert "tlab-test-none" not in containers(engine)
+    assert unused_name not in containers(engine)
 
 
-def test_a_container_that_cannot_start_is_removed(engine: Engine, base_image: str) -> None:
-    spec = StepContainerSpec("tlab-test-broken", base_image, ("/no/such/program",), "0:0", "none", True, 2**26, 1.0, 10)
-    with pytest.raises(EngineError, match="starting container tlab-test-broken"):
+def test_a_container_that_cannot_start_is_removed(engine: Engine, base_image: str, unused_name: str) -> None:
+    spec = StepContainerSpec(unused_name, base_image, ("/no/such/program",), "0:0", "none", True, 2**26, 1.0, 10)
+    with pytest.raises(EngineError, match=f"starting container {unused_name}"):
         manager.start_step_container(engine, spec)
-    assert "tlab-test-broken" not in containers(engine)
+    assert unused_name not in containers(engine)
 
 
 def test_a_session_that_cannot_start_leaves_no_directories(engine: Engine, root: Path, make_session: MakeSession) -> None:
@@ -125,24 +132,24 @@ def test_a_session_that_cannot_start_leaves_no_directories(engine: Engine, root:
     assert not [name for name in containers(engine) if name.startswith(container_name("", folder_id(root)))]
 
 
-def test_removing_what_is_not_there_is_fine(engine: Engine) -> None:
-    manager.remove_by_name(engine, "tlab-test-never-was")
-    remove_network(engine, "tlab-test-never-was")
+def test_removing_what_is_not_there_is_fine(engine: Engine, unused_name: str) -> None:
+    manager.remove_by_name(engine, unused_name)
+    remove_network(engine, unused_name)
 
 
-def test_a_network_is_made_and_removed(engine: Engine) -> None:
-    create_network(engine, "tlab-test-net", {})
-    assert "tlab-test-net" in networks(engine)
-    remove_network(engine, "tlab-test-net")
-    assert "tlab-test-net" not in networks(engine)
+def test_a_network_is_made_and_removed(engine: Engine, unused_name: str) -> None:
+    create_network(engine, unused_name, {})
+    assert unused_name in networks(engine)
+    remove_network(engine, unused_name)
+    assert unused_name not in networks(engine)
 
 
-def test_a_network_that_still_has_a_container_is_removed(engine: Engine, base_image: str) -> None:
-    create_network(engine, "tlab-test-used", {})
-    container = engine.client.containers.run(base_image, ["sleep", "60"], network="tlab-test-used", detach=True)
+def test_a_network_that_still_has_a_container_is_removed(engine: Engine, base_image: str, unused_name: str) -> None:
+    create_network(engine, unused_name, {})
+    container = engine.client.containers.run(base_image, ["sleep", "60"], network=unused_name, detach=True)
     try:
-        remove_network(engine, "tlab-test-used")
-        assert "tlab-test-used" not in networks(engine)
+        remove_network(engine, unused_name)
+        assert unused_name not in networks(engine)
     finally:
         container.remove(force=True)
 

@@ -20,6 +20,8 @@ PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e
 TERMINAL := $(if $(shell command -v tmux),,/usr/bin/tmux)
+# Half of a test's time is the engine's; what a worker is done with, the other one takes over.
+WORKERS := -n 2 --dist worksteal
 IS_ROOT := $(filter 0,$(shell id -u))
 # Where being an ordinary user makes a difference: sessions, their files and limits, base images, and one of each thing that is seen.
 USER_TESTS := tests/contract tests/test_session.py tests/test_session_limits.py tests/test_session_loss.py \
@@ -49,10 +51,10 @@ demo:
 # The whole suite comes last, so that the last line is its count.
 test: lint engine $(TERMINAL)
 	$(if $(IS_ROOT),.ci/as-user demo user)
-	$(BIN)/pytest --cov --cov-branch --cov-report=term --cov-fail-under=90
+	$(BIN)/pytest $(WORKERS) --cov --cov-branch --cov-report=term --cov-fail-under=90
 
 user: $(STAMP) engine $(TERMINAL)
-	$(BIN)/pytest --no-cov $(USER_TESTS)
+	$(BIN)/pytest $(WORKERS) --no-cov $(USER_TESTS)
 
 newest: $(STAMP) engine
 	$(BIN)/python .ci/newest.py $(RELEASE)

@@ -88,7 +88,7 @@ engine: $(PROGRAM)
 	$(BIN)/testronaut-lab engine up
 
 docs: $(STAMP)
-	$(BIN)/python docs/build.py
+	$(BIN)/python docs/site/build.py
 
 dist: $(STAMP)
 	rm -f dist/*.whl dist/*.tar.gz

@@ -20,7 +20,7 @@ from testronaut_lab.model.units import parse_age, parse_duration, parse_size
 
 OWN_FILE: Final = "testronaut-lab.toml"
 _PREFIX: Final = "TESTRONAUT_LAB_"
-_SETTINGS: Final = ("artifacts", "defaults", "orphan_timeout", "require_limits", "store", "watch")
+SETTINGS: Final = ("artifacts", "defaults", "orphan_timeout", "require_limits", "store", "watch")
 _ARTIFACTS: Final = ("max_age", "max_size")
 _ARTIFACTS_FORM: Final = 'artifacts = {max_age = "30d", max_size = "5GiB"}'
 _ORPHAN_TIMEOUT: Final = f"{_PREFIX}ORPHAN_TIMEOUT"
@@ -93,8 +93,8 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     environ = os.environ if environ is None else environ
     file, table = _project_table(root)
     for key in table:
-        if key not in _SETTINGS:
-            raise UsageError(f"{file}: unknown key {key!r}{_nearest(key, _SETTINGS)}")
+        if key not in SETTINGS:
+            raise UsageError(f"{file}: unknown key {key!r}{_nearest(key, SETTINGS)}")
     defaults = table.get("defaults", {})
     if not isinstance(defaults, dict):
         raise UsageError(f"{file}: defaults: expected a table, found {defaults!r}")

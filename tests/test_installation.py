@@ -28,7 +28,7 @@ from testronaut_lab.installation.installation import retry_delays
 from testronaut_lab.installation.installer import InstalledImage, image_key, install
 from testronaut_lab.installation.startable import Came
 from testronaut_lab.installation.strategies import STRATEGIES, Words
-from testronaut_lab.installation.verifier import Proof, installed_version, verify
+from testronaut_lab.installation.verifier import Proof, Verified, installed_version, verify
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec, Verify
 from testronaut_lab.model.result import ImageInfo
 
@@ -248,12 +248,15 @@ def test_a_command_that_is_not_there_is_an_error(container: InstallContainer) ->
 
 @pytest.mark.engine
 def test_a_package_whose_programs_have_other_names_is_proved_by_one_of_them(container: InstallContainer) -> None:
-    verify(proof(container, tool("util-linux"), "util-linux"))
+    found = verify(proof(container, tool("util-linux"), "util-linux")).program
+    assert found is not None
+    assert container.run(["sh", "-c", f"dpkg -L util-linux | grep -x '.*{Path(found).name}'"], timeout_s=120).ok
 
 
 @pytest.mark.engine
 def test_a_package_without_programs_is_proved_by_its_version(container: InstallContainer) -> None:
-    verify(proof(container, tool("libc6"), "base-files"))
+    shown = container.run(["dpkg-query", "-W", "-f", "${Version}", "base-files"], timeout_s=120).text
+    assert verify(proof(container, tool("libc6"), "base-files")) == Verified(shown, None)
 
 
 @pytest.mark.engine
@@ -277,7 +280,7 @@ def test_a_program_that_does_not_start_is_an_error_with_the_evidence(
 
 @pytest.mark.engine
 def test_a_program_that_knows_neither_option_has_started(container: InstallContainer) -> None:
-    verify(proof(container, tool("false", command="false"), "coreutils"))
+    assert verify(proof(container, tool("false", command="false"), "coreutils")).program == "/usr/bin/false"
 
 
 @pytest.mark.engine

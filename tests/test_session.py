@@ -9,6 +9,7 @@ import pytest
 from conftest import MakeSession
 from harness import Lab
 
+from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver.fast.driver import ENDED_NOTE
 from testronaut_lab.model.result import ExitKind, ShellState, Status
@@ -290,9 +291,10 @@ def test_a_shell_that_is_killed_while_it_reports_is_restored_or_started_anew(own
     assert own_shell.out("echo $kept $PWD") == "1 /tmp\n"
 
 
-def test_a_session_can_be_closed_twice(fresh: Lab) -> None:
+def test_a_session_can_be_closed_twice(fresh: Lab, engine: Engine) -> None:
     fresh.session.close()
     fresh.session.close()
+    assert not engine.client.containers.list(all=True, filters={"name": fresh.session.container_name})
 
 
 def test_a_step_that_is_unwanted_before_it_begins_is_ended(fresh: Lab) -> None:

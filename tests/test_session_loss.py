@@ -78,7 +78,9 @@ def test_after_the_loss_no_step_is_run(fresh: Lab, engine: Engine) -> None:
 
 def test_a_lost_session_can_be_closed(fresh: Lab, engine: Engine) -> None:
     engine.client.api.remove_container(fresh.session.container_name, force=True)
+    workspace = fresh.session._place.workspace
     fresh.session.close()
+    assert not workspace.exists()
 
 
 def test_a_missing_shell_is_said_when_the_session_starts(make_session: Callable[..., Lab]) -> None:

@@ -85,6 +85,7 @@ def test_removing_twice_is_fine(tmp_path: Path) -> None:
     session = SessionDir.create(LAB, tmp_path)
     session.remove()
     session.remove()
+    assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_a_session_of_this_process_is_not_abandoned(tmp_path: Path) -> None:
@@ -167,6 +168,7 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 
 def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
     remove_tree(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_made_is_a_capture_error(tmp_path: Path) -> None:

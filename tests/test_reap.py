@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
+import requests
 from conftest import MakeSession
 from owners import Owner, containers, networks
 
@@ -19,6 +21,7 @@ from testronaut_lab.container import manager, removal
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.image.builder import install_container
 from testronaut_lab.container.image.local import ResolvedImage, inspect
+from testronaut_lab.container.left_overs import left_overs
 from testronaut_lab.container.network import create_network
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.errors import CaptureError
@@ -304,6 +307,26 @@ def test_an_installation_is_its_owners_by_the_labels_of_its_network(engine: Engi
         create_network(engine, f"{claim.name}-install", {})  # what ends the `with` has something to remove
 
 
+@pytest.mark.parametrize(("kind", "status"), [(docker.errors.NotFound, 404), (docker.errors.APIError, 500)])  # Docker's, Podman's
+def test_what_goes_while_it_is_looked_at_is_no_error(
+    kind: type[docker.errors.APIError], status: int, owner: Owner, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.client.api.kill(owner.container)
+    (container_id,) = (each["Id"] for each in engine.client.api.containers(all=True, filters={"name": owner.container}))
+    inspect_container = engine.client.api.inspect_container
+
+    def inspect_or_miss(container: str) -> object:
+        if container != container_id:
+            return inspect_container(container)
+        response = requests.Response()
+        response.status_code = status
+        raise kind("raised", response, f"no container with ID {container} found in database: no such container")
+
+    monkeypatch.setattr(engine.client.api, "inspect_container", inspect_or_miss)
+    assert owner.container in [each.name for each in left_overs(engine)]
+    monkeypatch.setattr(engine.client.api, "inspect_container", inspect_container)
+
+
 def test_an_image_that_is_made_has_no_owner(engine: Engine, root: Path, base: ResolvedImage) -> None:
     session = SessionDir.create(StepUser.choose("lab"), root)
     with install_container(engine, base, session.claim(3600)) as container:
@@ -312,7 +335,7 @@ def test_an_image_that_is_made_has_no_owner(engine: Engine, root: Path, base: Re
     try:
         config = engine.client.api.inspect_image(image)["Config"]
         assert config["Labels"] == {**dict(base.config.labels), "own": "label"}
-        assert (config["Entrypoint"] or None, config["Volumes"]) == (None, None)
+        assert (config.get("Entrypoint") or None, config.get("Volumes")) == (None, None)
     finally:
         engine.client.images.remove("testronaut-lab/tool:tlabtest-owner")
 

@@ -11,10 +11,11 @@ from enum import Enum
 import docker.errors
 
 from testronaut_lab.container.engine.connect import Engine
-from testronaut_lab.container.engine.faults import translated
+from testronaut_lab.container.engine.faults import translate, translated
 from testronaut_lab.container.manager import remove_by_name
 from testronaut_lab.container.network import remove_network
 from testronaut_lab.container.owner import NAME_PREFIX, Label, session_in
+from testronaut_lab.errors import SessionLost
 
 # `security.keeper` ends with this; a container that somebody stops or kills ends with 137.
 _KEEPER_ENDED = 0
@@ -95,6 +96,8 @@ def _by_name(found: LeftOver) -> str:
 def _keeper_ended(engine: Engine, container_id: str) -> bool:
     try:
         state = engine.client.api.inspect_container(container_id)["State"]
-    except docker.errors.NotFound:
-        return False
+    except docker.errors.APIError as error:
+        if isinstance(translate(error, "looking for what was left behind"), SessionLost):
+            return False  # its owner has removed it meanwhile, which Podman may tell with the status 500
+        raise
     return bool(state["Status"] == "exited" and state["ExitCode"] == _KEEPER_ENDED and not state.get("Error"))

@@ -232,7 +232,7 @@ class PlainDriver:
             return _Over(ending, None, error=_forged(self._statement(nonces)))
         statement = self._statement(nonces)
         if ending is Ending.CLOSED:
-            return self._after_a_cut(statement)
+            return self._after_a_cut(nonces)
         error = _forged(statement)
         if error is None and statement.code is None:
             error = ErrorInfo("Tampered", "something in the container removed the record of the step's end")
@@ -244,10 +244,11 @@ class PlainDriver:
             self._guard.sweep()  # there must be room for our own shells
         return _Over(kind, statement.code, statement, error)
 
-    def _after_a_cut(self, statement: Statement) -> _Over:
+    def _after_a_cut(self, nonces: _Nonces) -> _Over:
         """The streams ended without their marks: the supervising shell was killed, never came to be, or the engine cut them."""
         self._container_must_run()
         alive = self._guard.alive()
+        statement = self._statement(nonces)  # behind the look: a shell that has ended between the two has said all by then
         if statement.leader_pid in alive:
             self._guard.sweep()
             raise EngineError("the engine closed the streams of a step that still runs", hint="testronaut-lab engine status")

@@ -33,9 +33,10 @@ _NAMED = 5
 _SHELL_TIMEOUT_S = 60.0
 _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 
-# In memory and not captured: told only where there is something. The driver's own directory is nobody's.
+# In memory and not captured: told only where there is something. The driver's own directory is nobody's, nor what Podman makes.
 _UNSEEN = (
-    r"\command set +f; for d in /run /var/tmp /dev/shm; do for f in $d/* $d/.[!.]* $d/..?*; do case $f in /run/lab) ;; *) "
+    r"\command set +f; for d in /run /var/tmp /dev/shm; do for f in $d/* $d/.[!.]* $d/..?*; do "
+    r"case $f in /run/lab | /run/.containerenv | /run/secrets) ;; *) "
     r'if \command [ -e "$f" ] || \command [ -h "$f" ]; then \command echo $d; break; fi ;; esac; done; done'
 )
 

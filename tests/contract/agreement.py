@@ -40,7 +40,9 @@ umask
 echo "directory $PWD from ${OLDPWD-nowhere} job ${!:+known}"
 if [ . -ef "$PWD" ]; then echo "it is there"; fi
 grep -E 'Sig(Ign|Blk)' /proc/self/status
+echo environment:
 env
+echo environment.
 """
 _ASK_IN_BASH = "declare -f\ndeclare -p\nshopt\nset -o\nulimit -a\n"
 _ASK_IN_OTHERS = "set\nreadonly -p\nexport -p\ntype f g h lib true test printf read pwd cd command kill wait type hi e\n"
@@ -204,12 +206,20 @@ def _rest(before: str, now: str) -> str:
 
 
 def _matters(told: Did) -> tuple[str, ...]:
-    lines = (*told.out.splitlines(), *told.err.splitlines())
+    lines = (*_without_order(told.out.splitlines()), *told.err.splitlines())
     return tuple(
         _LAST.sub("last [FILE]", line).replace("[FILE] statuses 0", "[FILE] statuses ")
         for line in lines
         if not _NO_MATTER.match(line)
     )
+
+
+def _without_order(lines: list[str]) -> list[str]:
+    """With the environment sorted: its order is that in which the shell got it, and Podman gives it in any."""
+    if "environment:" not in lines or "environment." not in lines:
+        return lines
+    begin, end = lines.index("environment:"), len(lines) - lines[::-1].index("environment.")
+    return [*lines[:begin], *sorted(lines[begin:end]), *lines[end:]]
 
 
 def _unlike(actual: tuple[str, ...], ways: Sequence[tuple[str, ...]]) -> Mapping[str, object]:

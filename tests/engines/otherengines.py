@@ -119,6 +119,7 @@ class Started:
             "HOME": str(home),
             "TMPDIR": str(self.folder / "tmp"),
             "XDG_CACHE_HOME": str(home / ".cache"),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(home / "hypothesis"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 

@@ -1,6 +1,6 @@
 """`make engines`: the whole contract on every engine that Debian has, as root and as an ordinary user, into docs/engines.md.
 
-    python tests/engines [--only TEXT]… [--tests -k EXPRESSION] [--dockerd FILE] [--no-figures | --no-tests]
+    python tests/engines [--only TEXT]… [--tests -k EXPRESSION] [--dockerd FILE] [--no-figures | --no-tests] [--again]
 
 Takes an hour or two. Each row is written when it is done; rows that are not asked for stay as they are. Ends with 1 if a test
 failed.
@@ -116,9 +116,14 @@ def _row(there: Started, asked: argparse.Namespace) -> enginetable.Row:
     if asked.no_tests:
         return row
     tried = _today()
-    counted = run_tests(there.environment(), there.caller, there.groups, WHOLE, asked.tests, there.folder / "tmp")
+    paths = row.failed_paths if asked.again else WHOLE
+    if not paths:
+        return row
+    counted = run_tests(there.environment(), there.caller, there.groups, paths, asked.tests, there.folder / "tmp")
     if counted.failed:
         print(counted.said, flush=True)
+    if asked.again:
+        return row.again(counted, tried)
     return replace(
         row,
         cgroup=new.cgroup,
@@ -162,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--no-figures", action="store_true", help="measure nothing, and leave the figures as they are")
     parts.add_argument("--no-tests", action="store_true", help="measure anew, and leave what the tests found as it is")
+    parser.add_argument("--again", action="store_true", help="only what failed, whose new ends go into the row")
     return parser
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from enginecells import ROOT
+from enginecells import ROOT, Counted
 from figures import SHOWN
 
 FILE = ROOT / "docs" / "engines.json"
@@ -35,6 +35,26 @@ class Row:
     @property
     def key(self) -> tuple[str, str]:
         return self.engine, self.user
+
+    @property
+    def failed_paths(self) -> tuple[str, ...]:
+        """What pytest calls the failed tests, from the folder of tests."""
+        names = (name.removeprefix("tests.").partition("::") for name in self.failed)
+        return tuple(f"{module.replace('.', '/')}.py::{test}" for module, _, test in names)
+
+    def again(self, counted: Counted, tried: str) -> Row:
+        """With the ends of its failed tests, which were run again."""
+        skipped = {
+            reason: self.skipped.get(reason, 0) + counted.skipped.get(reason, 0) for reason in {*self.skipped, *counted.skipped}
+        }
+        first = self.tried.partition("; ")[0]
+        return replace(
+            self,
+            passed=self.passed + counted.passed,
+            failed=counted.failed,
+            skipped=skipped,
+            tried=f"{first}; {len(self.failed)} again: {tried.partition(', ')[2]}",
+        )
 
 
 def load(file: Path = FILE) -> dict[tuple[str, str], Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from enginecells import Counted
 from enginetable import BEGIN, END, Row, load, save
 
 ROW = Row(
@@ -34,3 +35,18 @@ def test_rows_come_back_and_the_text_around_them_stays(tmp_path: Path) -> None:
 
 def test_without_a_file_there_are_no_rows(tmp_path: Path) -> None:
     assert load(tmp_path / "none.json") == {}
+
+
+def test_what_failed_can_be_run_again_and_counts_by_its_new_end() -> None:
+    row = Row(
+        "Docker 1",
+        "v1",
+        "root",
+        3,
+        ("tests.contract.test_a::test_x[dash]", "tests.test_b::test_y"),
+        {"no": 1},
+        tried="today, abc",
+    )
+    assert row.failed_paths == ("contract/test_a.py::test_x[dash]", "test_b.py::test_y")
+    again = row.again(Counted(1, (), {"no": 1}), "today, def")
+    assert (again.passed, again.failed, again.skipped, again.tried) == (4, (), {"no": 2}, "today, abc; 2 again: def")

@@ -92,7 +92,7 @@ docs: $(STAMP)
 
 dist: $(STAMP)
 	rm -f dist/*.whl dist/*.tar.gz
-	$(BIN)/python -m build
+	$(BIN)/python -m build --no-isolation
 
 # Debian's python3 comes without ensurepip; a folder that a failed attempt left behind is made anew.
 $(BIN)/python:

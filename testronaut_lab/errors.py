@@ -87,10 +87,14 @@ class StepFailed(LabError):
 
 
 class UsageError(LabError):
+    """The plan, the configuration or the command line is wrong; nothing was run."""
+
     exit_status = ExitStatus.USAGE
 
 
 class EngineError(LabError):
+    """The engine could not be reached, or did not do what it was asked."""
+
     exit_status = ExitStatus.ENGINE
 
 
@@ -121,6 +125,8 @@ class InstallError(LabError):
 
 
 class CaptureError(LabError):
+    """What happened could not be captured or stored faithfully."""
+
     exit_status = ExitStatus.CAPTURE
 
 

@@ -1,4 +1,7 @@
-"""JSON in one form: keys sorted, two spaces a level, one value after the other; numbers and double keys exactly as written."""
+"""Rewrites JSON in one form: sorted keys, two spaces a level, one value after the other.
+
+Numbers and repeated keys stay exactly as the tool wrote them. The rule `json` of `golden/normalize.py` uses this.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class _Number(str):
 
 
 class _Members(list[tuple[str, object]]):
-    """An object; keys may be there twice."""
+    """An object. A key may occur twice."""
 
 
 class _NotJson(Exception):
@@ -28,10 +31,10 @@ class _NotJson(Exception):
 
 
 def canonical(text: str, order: Order) -> tuple[str, int] | None:
-    """The text in one form, and how many values it holds; None unless it is objects and arrays and nothing else.
+    """Return the rewritten text and the number of values in it; None unless the text holds only objects and arrays.
 
-    `order` says by what each key is sorted; keys for which that is the same stay in the order they have. A last line keeps
-    its newline or its lack of one. JSON that is nested deeper than 100 levels is left alone.
+    `order` gives each key its sort key. Keys with equal sort keys keep their order. The last line keeps its newline, or its
+    lack of one. Returns None for JSON nested deeper than 100 levels, too.
     """
     if not text.lstrip().startswith(("{", "[")) or _HALF_SURROGATE.search(text):
         return None

@@ -1,4 +1,4 @@
-"""Which of what is pending a person means: globs over node ids and over the paths of goldens. Pure."""
+"""Selects pending goldens by globs over node ids and over the paths of goldens. Pure: no file is read or written."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from testronaut_lab.golden.pending import Broken, Pending
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`files` are the only ones of the entry that are meant; None: all of it."""
+    """One selected entry. `files` are the selected files of the entry; None selects all of them."""
 
     entry: Pending | Broken
     files: frozenset[str] | None = None
 
 
 def choose(entries: Sequence[Pending | Broken], globs: Sequence[str], here: str = "") -> list[Choice]:
-    """The entries that at least one glob names, in their order; with no globs all of them.
+    """Return the entries that at least one glob matches, in their order. Without globs, return all of them.
 
-    A glob names a step by its node id or its golden's path, all below a plan, case or folder by that one's, and single files
-    that differ by theirs: `a.lab.yaml::main::x`, `a.lab.yaml`, `snapshots/a/*`, `snapshots/a/main/x/stdout.txt`. `*` and `?`
-    stand for anything, slashes too; a name as it is written always names itself. `here` is the folder that a glob may be
-    relative to, itself relative to the project.
+    A glob matches the node id of a step (`a.lab.yaml::main::x`), the plan or case above it (`a.lab.yaml`), the path of a golden
+    or of a folder above it (`snapshots/a/*`), or one file that differs (`snapshots/a/main/x/stdout.txt`). `*` and `?` also
+    match slashes. A glob that equals a name always matches the name. `here` is a folder relative to the project; globs may be
+    relative to `here`.
 
-    Raises UsageError, with the nearest name, for a glob that names nothing.
+    Raises UsageError, with the nearest name, for a glob that matches nothing.
     """
     if not globs:
         return [Choice(entry) for entry in entries]
@@ -47,7 +47,7 @@ def _chosen(entry: Pending | Broken, globs: Sequence[str], here: str) -> Choice 
 
 
 def _names(entry: Pending | Broken) -> Iterator[str]:
-    """Every name that means all of the entry: its own, and those of what it is in."""
+    """Every name that selects the whole entry: its own names, and the names of the plan, case and folders above it."""
     for nodeid in entry.nodeids if isinstance(entry, Pending) else ():
         plan, *inner = nodeid.split("::")
         yield from ("::".join([plan, *inner[:depth]]) for depth in range(len(inner) + 1))
@@ -64,7 +64,7 @@ def _files(entry: Pending | Broken) -> Iterator[tuple[str, str]]:
 
 
 def _matches(glob: str, name: str) -> bool:
-    """A bracket is one of a cell, as in `case[image=*]`, or a class of characters: both are tried."""
+    """Try a bracket as part of a cell's name, as in `case[image=*]`, and as a class of characters."""
     return glob == name or fnmatchcase(name, glob) or fnmatchcase(name, glob.replace("[", "[[]"))
 
 

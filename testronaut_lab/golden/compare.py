@@ -1,6 +1,6 @@
-"""How a step's golden and what the step did now differ, file by file, for people to read and decide.
+"""Compares a step's golden with what the step did now, file by file, for people to read.
 
-Whether that is a failure, and when the golden is replaced, is decided in `judge/judge.py`.
+`judge/judge.py` decides whether a difference is a failure, and when a golden is replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from testronaut_lab.model.result import Mismatch
 
 @dataclass(frozen=True, slots=True)
 class GoldenChange:
-    """One file that differs; None where there is none. `file` is None if there is no golden at all."""
+    """One file that differs. `expected` or `actual` is None where the file does not exist on that side.
+
+    `file` is None if the golden does not exist yet; `tree` then holds the files of the new golden.
+    """
 
     file: str | None
     expected: bytes | None
@@ -23,13 +26,13 @@ class GoldenChange:
 
     @property
     def diff(self) -> str | None:
-        """A readable diff; a file that is missing on one side counts as empty there. Of a new golden all that it would hold."""
+        """A readable diff. A file that is missing on one side counts as empty. For a new golden: every line of its files."""
         if self.file is None:
             return "".join(f"@@ {name} @@\n{_new(data)}" for name, data in self.tree.items())
         return diff(self.expected or b"", self.actual or b"")
 
     def mismatch(self, where: str, advice: str) -> Mismatch:
-        """As a mismatch; `where` is the golden's folder as people know it, `advice` how what is new can be accepted."""
+        """Return the change as a mismatch. `where` is the golden's folder for messages; `advice` says how to accept it."""
         if self.file is None:
             actual = f"none yet for {', '.join(self.tree)}"
             return Mismatch("golden", f"a golden in {where} ({advice})", actual, diff=self.diff)
@@ -40,13 +43,13 @@ class GoldenChange:
 
 
 def _new(data: bytes) -> str:
-    """The difference to nothing, without the line that says where it begins."""
+    """The diff against an empty file, without its `@@` line."""
     told = diff(b"", data) or ""
     return told.partition("\n")[2] if told.startswith("@@") else told
 
 
 def compare(expected: GoldenTree | None, actual: GoldenTree) -> tuple[GoldenChange, ...]:
-    """What differs, by name of the file; a golden that does not exist yet is one change. Empty if all is the same."""
+    """Return one change for each file that differs, sorted by name; one change in all if the golden does not exist yet."""
     if expected is None:
         return (GoldenChange(None, None, None, actual),)
     return tuple(

@@ -1,6 +1,9 @@
-"""A golden's folder on disk: read whole, replaced whole or not at all, taken away whole, and never through a link.
+"""Reads, replaces and removes the folder of one golden, as a whole and never through a link.
 
-Which folder it is, who may write it and under which lock is for `golden/store.py` and `golden/pending.py`.
+How a folder `x` is replaced: the new files are written to `.x.new`, `x` is renamed to `.x.old`, `.x.new` is renamed to `x`,
+and `.x.old` is deleted. A writer that is killed between the renames leaves `.x.old`: readers then read `.x.old`, and the next
+writer renames it back. To remove a folder, `x` is renamed to `.x.gone` and then deleted. `golden/store.py` and
+`golden/pending.py` decide which folder it is, who may write it, and take the lock.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ _MAX_DEPTH = 64
 
 
 def way_to(root: Path, place: str) -> Path:
-    """The folder `place` below `root`. No part of the way may be a link or a file: a checkout must not decide where we
-    read and write. Nor may a folder on the way be there under a name that some file systems take for this one.
+    """Return the folder `place` below `root`, after a check that no part of its path is a link or a file.
 
-    Raises UsageError, CaptureError.
+    A link in a checkout could make us read and write anywhere. Raises UsageError for a link or a file, CaptureError if
+    a folder cannot be looked at.
     """
     directory = root / place
     for folder in (directory, _fresh(directory), _retired(directory), _gone(directory)):
@@ -41,8 +44,11 @@ def way_to(root: Path, place: str) -> Path:
 
 
 def refuse_neighbours(root: Path, place: str) -> None:
-    """Before a new folder is made: raises UsageError for a name that differs from another one by case or composition only,
-    and for a folder inside a golden."""
+    """Check the name of a new folder before it is made.
+
+    Raises UsageError for a name that differs from an existing one only by case or Unicode composition, and for a folder inside
+    a golden.
+    """
     here = root
     for part in Path(place).parts:
         names = os.listdir(here) if here.is_dir() else []
@@ -57,12 +63,15 @@ def refuse_neighbours(root: Path, place: str) -> None:
 
 
 def present(directory: Path) -> Path | None:
-    """Where the golden is to be read: its folder, or where a writer that was killed had set it aside; None if there is none."""
+    """Return the folder to read: the golden's own, or the old one that a killed writer left; None if there is neither."""
     return next((each for each in (directory, _retired(directory)) if each.exists()), None)
 
 
 def read_tree(directory: Path, top_level: frozenset[str] = TOP_LEVEL) -> GoldenTree:
-    """Every file with its bytes. Raises UsageError for links and for what is no file of a golden, CaptureError."""
+    """Return every file with its bytes.
+
+    Raises UsageError for a link, a special file or a file that no golden has, CaptureError if reading fails.
+    """
     tree: dict[str, bytes] = {}
     try:
         for path, kind in _files(directory):
@@ -82,11 +91,11 @@ def read_tree(directory: Path, top_level: frozenset[str] = TOP_LEVEL) -> GoldenT
 
 
 def replace_tree(directory: Path, tree: GoldenTree, top_level: frozenset[str] = TOP_LEVEL) -> None:
-    """Put `tree` in the place of what is there, at once and durably. Raises OSError, and what `read_tree` refuses."""
+    """Replace the whole folder by `tree`, atomically and durably. Raises OSError, and UsageError where `read_tree` does."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     _recover(directory)
     if directory.exists():
-        read_tree(directory, top_level)  # for its refusals: what is not ours must not be swept away with the old golden
+        read_tree(directory, top_level)  # raises for files that are not ours, before they are deleted with the old golden
     fresh, retired = _fresh(directory), _retired(directory)
     _write_tree(fresh, tree)
     if directory.exists():
@@ -98,9 +107,9 @@ def replace_tree(directory: Path, tree: GoldenTree, top_level: frozenset[str] = 
 
 
 def remove_tree(directory: Path, root: Path) -> None:
-    """Take a folder away, at once, and the folders above it that are empty then, up to `root`. Raises OSError.
+    """Remove a folder atomically, then the empty folders above it, up to but without `root`. Raises OSError.
 
-    A link is removed as such, and nothing is followed. What is not there is no error.
+    A link is removed, not followed. A folder that does not exist is not an error.
     """
     gone = _gone(directory)
     for left in (gone, _fresh(directory), _retired(directory)):
@@ -111,14 +120,15 @@ def remove_tree(directory: Path, root: Path) -> None:
     for folder in directory.parents:
         if folder == root or not folder.is_relative_to(root):
             break
-        with suppress(OSError):  # it is not empty, or another one has removed it
+        with suppress(OSError):  # it is not empty, or another process has removed it
             folder.rmdir()
 
 
 def folders(root: Path, is_place: Callable[[frozenset[str]], bool], place: str = "") -> Iterator[str]:
-    """The folders below `root` for whose files (by name, links included) `is_place` holds, in order of names, outermost only.
+    """Yield the outermost folders below `root` for which `is_place` is true, sorted by name.
 
-    What a writer had in hand when it was killed is left out. Raises UsageError for a link to a folder, OSError.
+    `is_place` gets the names of a folder's files, links included. The temporary folders of a killed writer are left out.
+    Raises UsageError for a link to a folder, OSError.
     """
     with os.scandir(root / place) as entries:
         inside = sorted(entries, key=lambda entry: entry.name)
@@ -131,7 +141,7 @@ def folders(root: Path, is_place: Callable[[frozenset[str]], bool], place: str =
 
 
 def is_directory(path: Path) -> bool:
-    """False if there is nothing. Raises UsageError for anything but a true directory."""
+    """Return False if nothing is there. Raises UsageError for a link, a file or a special file."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -145,7 +155,7 @@ def is_directory(path: Path) -> bool:
 
 
 def is_in_hand(name: str) -> bool:
-    """Whether a writer made this name for a moment; one that was killed leaves it."""
+    """Whether this is the name of a writer's temporary folder. Only a killed writer leaves one."""
     return name.startswith(".") and name.endswith((".new", ".old", ".gone"))
 
 
@@ -162,7 +172,7 @@ def _gone(directory: Path) -> Path:
 
 
 def _recover(directory: Path) -> None:
-    """Ends what a writer that was killed had begun: its new files go; if the golden is away, the old one comes back."""
+    """Clean up after a killed writer: delete its new files, and put the old golden back if the golden is missing."""
     fresh, retired = _fresh(directory), _retired(directory)
     if fresh.exists():
         shutil.rmtree(fresh)
@@ -203,7 +213,7 @@ def _sync(directory: Path) -> None:
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, int]]:
-    """Everything below that is not a directory, with its mode, in order of names; links are told, not followed."""
+    """Yield the path and mode of everything below that is not a directory, sorted by name. Links are not followed."""
     with os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda each: each.name):
             mode = entry.stat(follow_symlinks=False).st_mode

@@ -1,7 +1,7 @@
-"""Goldens of a plan that lie in the `snapshots/` of another folder than the project's: where its root was before it moved.
+"""Finds goldens of a plan in the `snapshots/` of a folder that is no longer the project root.
 
-The root is found from where one stands, so that it moves with a configuration or `.git` that comes or goes. What was accepted
-under the old one is not looked at any more; it is told of, and never silently lost.
+The root is found from the working directory: a new or removed configuration file or `.git` moves it. Goldens below the old root
+are not used any more, so the user must be told where they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from testronaut_lab.golden.names import SNAPSHOTS
 
 
 def elsewhere(root: Path, plans: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """(goldens that are there, where they would have to be) for each plan file below `root` that has some under another root."""
+    """Return (the folder that holds goldens, the folder where they belong) for each plan file with goldens below another root."""
     return [found for file in sorted(set(plans)) if file.is_relative_to(root) for found in _of_plan(root, file)]
 
 

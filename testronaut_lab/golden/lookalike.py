@@ -1,7 +1,7 @@
-"""Texts that look alike and are not: what differs, spelled out by the names that Unicode has for it.
+"""Names the characters in which two texts differ that look the same on a screen.
 
-A no-break space, another script's letter, a letter and its accent as one character or as two, an escape and the four characters
-that people write for it: on a screen, and in most diffs, both sides are the same.
+Examples: a no-break space, a letter of another script, an accented letter as one character or as two, an escape character and
+the four characters `\\x1b`. Differences that the eye sees are for `golden/textdiff.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _MAX_NAMES = 5
 
 
 def spelled_out(expected: str, actual: str, at: int) -> str | None:
-    """What stands in each of two texts at the offset where they begin to differ, if that cannot be seen; else None."""
+    """Name the characters at `at`, where two texts begin to differ; None if the eye sees the difference."""
     while at and (_is_mark(expected, at) or _is_mark(actual, at)):
-        at -= 1  # a mark belongs to the letter before it
+        at -= 1  # a combining mark belongs to the letter before it
     left, right = _cluster(expected, at), _cluster(actual, at)
     if left == right or not any(map(_is_special, left + right)):
         return None
@@ -31,7 +31,7 @@ def spelled_out(expected: str, actual: str, at: int) -> str | None:
 
 
 def look_alike(wanted: str, text: str) -> str | None:
-    """Which characters of a text keep it from holding what seems to be in it; None if it does not even seem so."""
+    """Name the characters because of which `text` only seems to contain `wanted`; None if it does not even seem so."""
     if wanted in text or _folded(wanted) not in _folded(text):
         return None
     special = list(dict.fromkeys(char for char in text if _is_special(char) and char not in wanted))
@@ -51,7 +51,7 @@ def _named(cluster: str) -> str:
 
 
 def _cluster(text: str, at: int) -> str:
-    """A character and the marks on it."""
+    """A character and the combining marks behind it."""
     end = at + 1
     while end < len(text) and end <= at + _MAX_MARKS and _is_mark(text, end):
         end += 1
@@ -63,12 +63,12 @@ def _is_mark(text: str, at: int) -> bool:
 
 
 def _is_special(char: str) -> bool:
-    """What a diff does not mark already, as it does a tab and a carriage return."""
+    """Whether the eye may miss the character. Tabs and carriage returns do not count: the diff marks them."""
     return char not in "\n\r\t" and (not char.isascii() or not char.isprintable())
 
 
 def _folded(text: str) -> str:
-    """As a reader takes it: all blanks alike, nothing that is not seen, a character and its compatible forms the same."""
+    """The text as a reader sees it: one kind of blank, no invisible characters, compatible forms of a character made equal."""
     plain = unicodedata.normalize("NFKC", text.replace("\\x1b", "\x1b").replace("\\e", "\x1b").replace("\\033", "\x1b"))
     return "".join(
         " " if unicodedata.category(char) == "Zs" else "" if unicodedata.category(char) == "Cf" else char for char in plain

@@ -1,6 +1,6 @@
-"""Which names a golden may use on disk: checked before any I/O, because they come from plans and from tools under test.
+"""Checks the names that a golden may have on disk, before any I/O: they come from plans and from tools under test.
 
-And the two names that are always ours. Nothing heavy is imported here: every pytest does.
+This module imports nothing heavy, because every run of pytest imports it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import PurePosixPath
 from typing import Final
 
 SNAPSHOTS: Final = "snapshots"
-"""The folder of a project that its goldens are in."""
+"""The folder of a project that holds its goldens."""
 PYTEST_MARK: Final = ".pytest"
-"""A file in the folder of a test module's goldens: tests made them."""
+"""A file that marks the folder of a test module's goldens: tests made them, not plans."""
 
 _MAX_NAME_BYTES = 255
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def name_problem(name: str) -> str | None:
-    """Why this relative path cannot be used, in words; None if it can."""
+    """Say why this relative path cannot be used; None if it can."""
     if not name:
         return "it is empty"
     if name.startswith("/"):
@@ -36,12 +36,12 @@ def name_problem(name: str) -> str | None:
 
 
 def folded(name: str) -> str:
-    """What a name is to a file system that tells neither case nor composition apart."""
+    """The name as a file system sees it that ignores case and Unicode composition."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def clash(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that some file system takes for one (upper and lower case, composed and decomposed), folders included."""
+    """Find two names, folders included, that are one name on a file system that ignores case or composition."""
     seen: dict[str, tuple[str, bool]] = {}
     for name in names:
         path = PurePosixPath(name)
@@ -54,7 +54,7 @@ def clash(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def escaped(name: str) -> str:
-    """A name in one line: what cannot be seen as `\\xNN`, which `model.files.path_bytes` reads back."""
+    """The name on one line: invisible characters become `\\xNN`, which `model.files.path_bytes` reads back."""
     if name.isprintable():
         return name
     return "".join("".join(f"\\x{byte:02x}" for byte in char.encode()) if _unseen(char) else char for char in name)

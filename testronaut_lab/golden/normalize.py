@@ -1,8 +1,10 @@
-"""Replaces what differs from run to run in what goes into a golden or stands beside the raw bytes as evidence.
+"""Replaces values that differ from run to run, in goldens and in the normalised copies of the evidence.
 
-Rules are names of `golden/patterns.py` and a plan's own patterns. Their order is fixed: first what gives the text its shape
-(`crlf`, `progress`, `ansi`, `json`), then the plan's own patterns as they are written, then the named values. So a pattern
-of one's own sees what the tool wrote, and keeps what it replaces from the named ones. `expect` never sees normalised text.
+A rule is a name from `golden/patterns.py` or a pattern of the plan's own. Rules are applied in a fixed order:
+1. the rules that shape the text: `crlf`, `progress`, `ansi`, `json`;
+2. the plan's own patterns, in the order of the plan;
+3. the named values. So a plan's pattern sees the values that the tool wrote, and wins over a named one.
+`expect` never sees normalised text.
 """
 
 from __future__ import annotations
@@ -29,27 +31,26 @@ _NUMBER = re.compile(r"(?<=[A-Z])#[0-9]+(?=\])")
 
 @dataclass(frozen=True, slots=True)
 class NormalizedText:
-    """`fired` counts the replacements of each rule by `rule_name`; a rule that found nothing is in it with 0."""
+    """`fired` counts the replacements of each rule, by its `rule_name`; 0 for a rule that found nothing."""
 
     data: bytes
     fired: Mapping[str, int]
 
 
 def normalize(data: bytes, rules: Iterable[Rule], facts: Facts = _NO_FACTS) -> NormalizedText:
-    """One stream or file by itself. Bytes that are not UTF-8 pass through as they are.
+    """Normalise one stream or file by itself. Bytes that are not UTF-8 pass unchanged.
 
-    For several that belong together, so that equal values have equal numbers in all of them, see `Normalizing`, which says
-    what is raised too.
+    Use `Normalizing` for several texts in which equal values must get equal numbers. Raises as `Normalizing` does.
     """
     normalizing = Normalizing(rules, facts)
     return NormalizedText(normalizing.content(data), normalizing.fired)
 
 
 class Normalizing:
-    """Normalises what belongs to one step. Numbers are given in the order of the calls, equal values getting equal ones.
+    """Normalises the texts of one step. Equal values get equal numbers; new numbers follow the order of the calls.
 
     Goldens and evidence keep one order: the command, stdout, stderr, names of changed files, kept files. Raises UsageError
-    for a name that is none, a replacement that cannot be made (`\\2` without a second group) and a pattern of the plan's that
+    for an unknown rule name, a replacement that cannot be made (`\\2` without a second group) and a pattern of the plan that
     takes longer than 10 s; CaptureError for content of more than 16 MiB.
     """
 
@@ -68,11 +69,11 @@ class Normalizing:
 
     @property
     def fired(self) -> Mapping[str, int]:
-        """How often each rule replaced something up to now."""
+        """How often each rule has replaced something so far."""
         return dict(self._fired)
 
     def content(self, data: bytes) -> bytes:
-        """A stream or file, by all rules."""
+        """Apply all rules to a stream or file."""
         if not self._fired:
             return data
         if len(data) > MAX_BYTES:
@@ -89,11 +90,11 @@ class Normalizing:
         return self._valued(self._by_own(text)).encode(errors="surrogateescape")
 
     def words(self, text: str) -> str:
-        """A command or a name: values are replaced, its shape is left alone."""
+        """Replace the values in a command or a name. The rules that shape the text are not applied."""
         return self._valued(self._by_own(text))
 
     def expect_words(self, texts: Collection[str]) -> None:
-        """Says which `words` will be asked for, so that slow patterns are put to work once for all of them."""
+        """Announce the texts that `words` will get, so that slow patterns run once for all of them."""
         new = list(dict.fromkeys(texts))
         self._known |= zip(new, replaced(new, self._own), strict=True)
 
@@ -121,7 +122,7 @@ class Normalizing:
         return match[0][:start] + label + match[0][end:]
 
     def _ranks(self, keys: Collection[str]) -> Mapping[str, str]:
-        """What JSON keys are sorted by: by what they will be, so that a random key has its place; numbers do not count."""
+        """The sort key of each JSON key: the normalised key without its number, so that a random key has a fixed place."""
         apart = Normalizing((*self._own, *(name for name, _ in self._values)))
         apart._values = self._values
         apart.expect_words(keys)

@@ -1,8 +1,8 @@
-"""The ready-made rules by name: what each of them means, and the patterns of those that replace single values.
+"""The named rules: what each of them means, and the patterns of the rules that replace single values.
 
-Every pattern takes time in proportion to the text, whatever the text, and ends where no letter or digit goes on, so that a
-text that was normalised is left as it is by doing so again. Values that a clock or a scale gives (times, durations,
-sizes) have no number, for whether two of them are equal is chance; the others are numbered, equal ones alike.
+Every pattern takes time in proportion to the text, for any text. Every pattern ends where no letter or digit follows, so
+normalising a text twice gives the same as once. Times, durations and sizes get no number, because it is chance whether two of
+them are equal. All other values are numbered, and equal values get equal numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from testronaut_lab.model.normalizing import Facts
 
-# In the order in which they are applied, whatever the order in a plan. A plan's own patterns come behind `json`.
+# Rules are applied in this order, whatever their order in the plan. A plan's own patterns come after `json`.
 SHAPES: Final[Mapping[str, str]] = MappingProxyType({
     "crlf": "CR LF at the end of a line becomes LF",
     "progress": "a line written over by carriage returns or backspaces is kept as it looked in the end",
@@ -44,9 +44,9 @@ NAMED: Final[Mapping[str, str]] = MappingProxyType({**SHAPES, **VALUES})
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The group `value` of what matches, else all of it, becomes `[LABEL]`, or `[LABEL#n]` if `numbered`.
+    """The group `value` of a match, or the whole match without such a group, becomes `[LABEL]`; `[LABEL#n]` if `numbered`.
 
-    For values that are `hex` upper and lower case are the same.
+    If `hex`, values that differ only in case count as equal.
     """
 
     regex: re.Pattern[str]
@@ -61,7 +61,7 @@ def _pattern(regex: str, label: str, *, numbered: bool = False, hex: bool = Fals
 
 @lru_cache(maxsize=256)
 def patterns(name: str, facts: Facts) -> tuple[Pattern, ...]:
-    """Those of a rule of `VALUES`, in order; none where it is about something that the session does not have."""
+    """The patterns of a rule of `VALUES`, in order; none if the session lacks the fact that the rule needs."""
     match name:
         case "workspace":
             return _path(facts.workspace, "WORKSPACE")
@@ -110,7 +110,7 @@ def _host(facts: Facts) -> tuple[Pattern, ...]:
 
 
 def _pids(pids: tuple[int, ...]) -> tuple[Pattern, ...]:
-    """Bare numbers, where they are known to be those of processes."""
+    """Bare numbers that are known to be process ids of the step."""
     numbers = "|".join(str(pid) for pid in sorted(set(pids)))
     return (_pattern(rf"(?<![\w.#$-]) (?P<value>{numbers}) (?![\w%-]|\.\d)", "PID", numbered=True),) if pids else ()
 
@@ -126,7 +126,7 @@ _VERSION_TAIL = r"""
 
 
 def _version(tool: str, version: str) -> tuple[Pattern, ...]:
-    """One that its dots or its revision make unmistakable is found anywhere, any other behind the tool's name only."""
+    """A version with two dots or a revision is found anywhere; any other version only behind the tool's name."""
     found = []
     if tool:
         between = r"(?: [,:]? [ \t]{1,3} \(? version:? | ,? )  [ \t/_=(-]{0,3} v?"
@@ -142,7 +142,7 @@ _WEEKDAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _CLOCK = r"(?:[01]\d|2[0-4]):[0-5]\d"
 _SECONDS = r"(?::(?:[0-5]\d|60)(?:[.,]\d{1,9})?)"
-_ZONE_NAME = r"(?:UTC|GMT|[A-Z]{1,3}T)"  # and not the level of a log line
+_ZONE_NAME = r"(?:UTC|GMT|[A-Z]{1,3}T)"  # must not match the level of a log line, such as INFO
 _ZONE = rf"(?:\ ?[+-]\d\d:?\d\d(?:\ {_ZONE_NAME}\b)?|\ ?(?:Z|{_ZONE_NAME})\b)"
 _TIMESTAMP = rf"""
     (?<![0-9A-Za-z]) (?:

@@ -1,8 +1,13 @@
-"""What steps did that their goldens do not say yet: kept until somebody accepts or rejects it.
+"""Keeps new goldens that wait until a person accepts or rejects them.
 
-Each lies below `.testronaut/pending/` in the shape of a golden, with `pending.json` beside its files: whose it is, when it
-was seen and with which golden it was compared. Whether a step may propose anything is decided in `judge/`, how it is shown
-in `report/` and the command line. One lock is shared with the goldens.
+1. A run judges a step whose result differs from its golden. `propose` writes the new golden below `.testronaut/pending/`, at
+   the golden's place, with a `pending.json` (`Origin`) beside its files. It replaces an older entry at that place.
+2. A step that agrees with its golden calls `settle`, which drops the entry of an earlier run or attempt.
+3. If two cells of one run share a golden and differ, the entry gets a `clash`: it can be rejected but not accepted.
+4. Later, `accept` checks that the entry and the golden are still those that the person saw, writes the golden, then drops the
+   entry. A process that dies between the two leaves an entry equal to its golden, which `pending` leaves out.
+All of this happens under the one lock of the goldens. `judge/` decides whether a step may propose; `report/` and the command
+line show entries.
 """
 
 from __future__ import annotations
@@ -35,9 +40,11 @@ _TEXTS: Final = frozenset({"id", "nodeid", "run", "when", "base_sha256", "sha256
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What `pending.json` says. `id` is the golden's place, `base_sha256` of the whole golden it was compared with, or
-    `none`; `sha256` is of the files beside it. `also` are the node ids of other cells that wait for the same golden since the
-    same run. `clash` is the node id of another cell that gave something else for it in the same run; None if there is none.
+    """The contents of `pending.json`.
+
+    `id` is the golden's place. `base_sha256` is the digest of the golden that the step was compared with, or `none`. `sha256`
+    is the digest of the files beside `pending.json`. `also` are the node ids of other cells that proposed the same golden in
+    the same run. `clash` is the node id of a cell that did something else in the same run; None if there is none.
     """
 
     id: str
@@ -53,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One golden that could be accepted: `expected` is the golden as it is now, None if there is none, `actual` the new one."""
+    """One entry. `expected` is the golden as it is now, None if there is none; `actual` is the golden that could replace it."""
 
     origin: Origin
     expected: GoldenTree | None
@@ -65,7 +72,7 @@ class Pending:
 
     @property
     def nodeids(self) -> tuple[str, ...]:
-        """Every step that was told to be accepted by this."""
+        """Every step that proposed this golden."""
         return (self.origin.nodeid, *self.origin.also)
 
     @property
@@ -78,12 +85,12 @@ class Pending:
 
     @property
     def changes(self) -> tuple[GoldenChange, ...]:
-        """File by file; of a golden that does not exist yet every file is one that is added."""
+        """The differences, file by file. If there is no golden yet, every file is an added one."""
         return compare(self.expected or {}, self.actual)
 
     @property
     def problem(self) -> str | None:
-        """Why it cannot be accepted, in words; None if it can."""
+        """Why the entry cannot be accepted; None if it can."""
         if self.origin.clash is not None:
             return _clashing(self.origin.clash)
         if tree_sha256(self.expected) not in (self.origin.base_sha256, self.origin.sha256):
@@ -93,27 +100,25 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Something in the folder of what is pending that was not left there by a run as it is now. It can only be rejected."""
+    """An entry that is damaged, was changed by hand, or has another format. It can only be rejected."""
 
     place: str
     problem: str
 
 
 class PendingStore:
-    """What waits to become one of `goldens`. Several processes may use it at once."""
+    """The entries that wait to become one of `goldens`. Several processes may use the store at once."""
 
     def __init__(self, goldens: GoldenStore) -> None:
         self._goldens = goldens
         self.root = goldens.root.parent / ".testronaut" / "pending"
 
     def propose(self, key: GoldenKey, actual: GoldenTree, *, nodeid: str, run: str, clash: str | None = None) -> str | None:
-        """Keeps `actual` until it is accepted or rejected, in place of what was pending for this golden.
+        """Keep `actual` until it is accepted or rejected, in place of the older entry for this golden.
 
-        Returns why it cannot be accepted, where cells of the run differ. What an earlier run left for the step where its golden
-        does not lie any more is dropped.
-
-        What is the golden already is not kept, as with `settle`. `clash` is the node id of another cell of the run that agrees
-        with the golden as it is: then it cannot be accepted, as where this store finds such a cell itself.
+        If `actual` equals the golden, this is `settle`. Entries of earlier runs for this step at other places are dropped.
+        `clash` is the node id of another cell of the run that agrees with the golden as it is. With a clash, given or found
+        here, the entry cannot be accepted. Returns why it cannot, or None.
 
         Raises UsageError, CaptureError as `GoldenStore.write` does.
         """
@@ -136,9 +141,9 @@ class PendingStore:
             return None if clash is None else f"{_clashing(clash)}; {_per_hint(clash, nodeid)}"
 
     def settle(self, key: GoldenKey, *, nodeid: str, run: str) -> None:
-        """The step agrees with its golden: what an earlier run, or an earlier attempt, left pending for it is dropped.
+        """Drop the entry that an earlier run or attempt left for a step that now agrees with its golden.
 
-        What another cell found in the same run stays and cannot be accepted: both cannot be right.
+        An entry that another cell made in the same run stays, but gets a clash: the two cells cannot both be right.
         """
         place = key.place
         if os.path.lexists((self.root / place).parent):
@@ -147,30 +152,30 @@ class PendingStore:
                 self._settle(place, nodeid, run)
 
     def pending(self) -> list[Pending | Broken]:
-        """Everything that waits, by place. What was accepted in the meantime by other means is left out."""
+        """Return every entry, sorted by place. An entry that equals its golden by now is left out."""
         if not os.path.lexists(self.root):
-            return []  # and no folder is made to say so
+            return []  # taking the lock would create the folder
         with self._goldens.locked(fcntl.LOCK_SH):
             found = [self._entry(place) for place in self._places()]
         return [each for each in found if isinstance(each, Broken) or (each is not None and each.changes)]
 
     def accept(self, chosen: Sequence[Pending]) -> None:
-        """Makes each the golden it waits to be, one at once; what was pending is dropped.
+        """Write each entry as a golden, and drop the entry.
 
-        All are looked at before the first is written. Raises UsageError, and writes nothing, for one whose golden or whose
-        files are not those that `chosen` shows; CaptureError when writing fails, with what came before accepted.
+        All entries are checked before the first golden is written. Raises UsageError, and writes nothing, if an entry or its
+        golden changed since `chosen` was read. Raises CaptureError if writing fails; the goldens before that one are written.
         """
         with self._locked():
             for each in chosen:
                 self._check(each)
             for each in chosen:
                 self._goldens.write_at(each.place, each.actual, each.origin.maker)
-                self._drop(each.place)  # after: who dies in between leaves an entry that is the golden already, and so is none
+                self._drop(each.place)  # last: a process that dies before this leaves an entry that equals its golden
 
     def accept_files(self, entry: Pending, files: Iterable[str]) -> None:
-        """Takes over only these files of an entry, a removed one too; the rest stays pending. There must be a golden already.
+        """Accept only these files of an entry, removed files included; the other files stay pending.
 
-        Raises as `accept` does.
+        Raises as `accept` does, and UsageError if there is no golden yet.
         """
         if entry.expected is None:
             raise UsageError(
@@ -189,7 +194,7 @@ class PendingStore:
                 self._put(replace(entry.origin, base_sha256=tree_sha256(golden)), entry.actual)
 
     def reject(self, chosen: Iterable[Pending | Broken]) -> None:
-        """Drops what is pending; goldens stay as they are. One that another process has dropped is no error."""
+        """Drop the entries; goldens stay as they are. An entry that another process has dropped is not an error."""
         with self._locked():
             for each in chosen:
                 self._drop(each.place)
@@ -211,7 +216,7 @@ class PendingStore:
             self._drop(place)
 
     def _drop_elsewhere(self, key: GoldenKey, nodeid: str, run: str) -> None:
-        """What an earlier run left for this step under another division of its goldens by `per:`."""
+        """Drop entries of earlier runs for this step at places that an older `per:` gave it."""
         whole = replace(key, cell=()).place
         folder = (self.root / whole).parent
         if key.maker != "plan" or not disk.is_directory(folder):
@@ -225,7 +230,7 @@ class PendingStore:
                 self._drop(place)
 
     def _check(self, chosen: Pending) -> None:
-        """That what is to be accepted is still what was looked at."""
+        """Raise UsageError if the entry or its golden changed since `chosen` was read."""
         now = self._entry(chosen.place)
         again = f"testronaut-lab run {shlex.quote(chosen.nodeid.partition('::')[0])}"
         if now is None:
@@ -241,7 +246,7 @@ class PendingStore:
             raise UsageError(f"accepting {chosen.nodeid}: {now.problem}", hint=hint)
 
     def _entry(self, place: str) -> Pending | Broken | None:
-        """What is there, for who holds the lock; None for nothing."""
+        """Return the entry at this place, None if there is none. The caller holds the lock."""
         try:
             there = disk.present(self._way_to(place))
             if there is None:
@@ -281,7 +286,7 @@ def _clashing(other: str) -> str:
 
 
 def _per_hint(one: str, other: str) -> str:
-    """By what the goldens of two cells can be kept apart."""
+    """Suggest the `per:` that gives the two cells goldens of their own."""
     first, second = (dict(NodeName.of(nodeid).cell or ()) for nodeid in (one, other))
     keys = [key for key in first if first[key] != second.get(key)]
     return f"`golden: {{per: [{', '.join(keys) or 'KEY'}]}}` in the plan keeps one for each value"
@@ -292,7 +297,7 @@ def _written(origin: Origin) -> bytes:
 
 
 def _origin(place: str, index: bytes | None, tree: GoldenTree) -> Origin:
-    """Raises UsageError for an index that does not fit the place and the files."""
+    """Read `pending.json`. Raises UsageError if it does not fit the place and the files."""
     if index is None:
         raise UsageError(f"it has no {_INDEX}")
     try:

@@ -1,7 +1,7 @@
-"""Where goldens lie, as names: whose a golden is, the folder that gives, and which folders cannot stand beside each other.
+"""Computes where goldens lie: the key of a step or test, the folder of that key, and which folders would collide.
 
-Pure. A *place* is a golden's folder as a POSIX path relative to `snapshots/`, and the same below the folder of what is
-pending. Reading and writing is `golden/store.py`.
+Pure. A *place* is a golden's folder as a POSIX path relative to `snapshots/`; a pending golden has the same place below
+`.testronaut/pending/`. `golden/store.py` reads and writes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testronaut_lab.golden.names import SNAPSHOTS, folded, name_problem
 from testronaut_lab.model.cells import Cell, folder_name
 from testronaut_lab.model.plan import Step
 
-# Who makes a golden and may drop it: steps of plan files, or tests.
+# Who makes a golden and may remove it: steps of plan files, or tests.
 Maker = Literal["plan", "pytest"]
 
 _SUFFIX = re.compile(r"\.lab\.(?:yaml|yml|json)\Z")
@@ -26,9 +26,9 @@ _NODEID = re.compile(r"(?P<plan>.+?)::(?P<case>[^:\[]+)(?:\[[^\]]*\])?::(?P<step
 
 @dataclass(frozen=True, slots=True)
 class GoldenKey:
-    """Whose golden it is. `plan` is relative to the project root, without its suffix; `cell` only what `per:` splits by.
+    """Whose golden it is. `plan` is relative to the project root, without its suffix; `cell` holds only the keys of `per:`.
 
-    Of a test `plan` is the module's path without its suffix, `case` the test, `step` the number or name in it.
+    For a test, `plan` is the module's path without its suffix, `case` the test, `step` the number or name in the test.
     """
 
     plan: str
@@ -47,7 +47,7 @@ class GoldenKey:
 
     @property
     def place(self) -> str:
-        """Where it lies, whether it exists or not. Raises UsageError for a name that cannot be a folder's."""
+        """The golden's place, whether it exists or not. Raises UsageError for a name that no folder can have."""
         step = folder_name(self.step, self.cell)
         for part in (self.plan, self.case, step):
             if problem := name_problem(part):
@@ -59,14 +59,15 @@ class GoldenKey:
 
 
 def golden_key(step: Step) -> GoldenKey:
-    """The key of a plan's step; in a matrix each value of `per:` has a golden of its own. Raises UsageError."""
+    """The key of a plan's step. In a matrix, each value of `per:` has its own golden. Raises UsageError."""
     return GoldenKey.of(step.nodeid, () if step.golden is None else step.golden.cell)
 
 
 def check_apart(steps: Iterable[tuple[str, GoldenKey]]) -> None:
-    """Raises UsageError where two steps, each a node id and its key, would keep their goldens in one folder.
+    """Raise UsageError if two steps would keep their goldens in one folder, or one inside the other.
 
-    One folder is also what only some file systems take for one, and one inside another. Cells of one step may share theirs.
+    `steps` are pairs of a node id and its key. Names that are one name on some file systems count as one folder. The cells of
+    one step may share a folder.
     """
     owners: dict[str, tuple[str, str]] = {}
     for nodeid, key in steps:
@@ -81,7 +82,7 @@ def check_apart(steps: Iterable[tuple[str, GoldenKey]]) -> None:
 
 
 def twin(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that some file systems take for `name` though it is another; None if there is none."""
+    """Find a different name among `names` that is the same name on some file systems; None if there is none."""
     wanted = folded(name)
     return next((each for each in names if each != name and folded(each) == wanted), None)
 

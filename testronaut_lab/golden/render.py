@@ -1,7 +1,7 @@
-"""What a step did, as the files of a golden: the same step that does the same gives the same bytes.
+"""Renders what a step did as the files of a golden. A step that does the same again gives the same bytes.
 
-Everything that is rendered is normalised, names in `changes.txt` included; times, sizes and owners are left out. Where the
-files are kept is the business of `golden/store.py`.
+All text is normalised, names in `changes.txt` included. Times, sizes and owners are left out. `golden/store.py` keeps the
+files.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ from testronaut_lab.model.result import Captured, ExitKind, StepResult
 MAX_TEXT_BYTES = 64 * 1024
 _STATUS_GAP = " " * 6
 
-# Relative POSIX name -> content; the same shape in memory as on disk.
+# Relative POSIX name -> content.
 GoldenTree = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """`fired` counts what each normalising rule replaced in this step, 0 included."""
+    """`fired` counts the replacements of each normalising rule in this step, 0 included."""
 
     tree: GoldenTree
     fired: Mapping[str, int]
 
 
 def render(step: Step, result: StepResult, read: Callable[[str], bytes], facts: Facts) -> Rendered:
-    """The golden of what was captured; `read` gives a file of the workspace. `step.golden` must be set.
+    """Return the golden of a captured step. `read` returns the bytes of a workspace file. `step.golden` must be set.
 
-    Values are numbered in the order in which the parts are made here: command, stdout, stderr, changes, files by their names.
-
-    Raises CaptureError if a stream or file is not there in full any more, and for names no golden can hold.
+    Values are numbered in this order: command, stdout, stderr, changes, files by name. Raises CaptureError if a stream or file
+    is cut or gone, and for a name that no golden can hold.
     """
     if step.golden is None:
         raise CaptureError(f"rendering {step.nodeid}: it asks for no golden")
@@ -56,7 +55,7 @@ def render(step: Step, result: StepResult, read: Callable[[str], bytes], facts: 
 
 
 def check_names(tree: GoldenTree) -> None:
-    """Raises CaptureError for a name that leads out of the golden, cannot be written, or clashes with another one."""
+    """Raise CaptureError for a name that leads out of the golden, cannot be written, or clashes with another name."""
     for name in tree:
         if problem := name_problem(name):
             raise CaptureError(f"keeping {name!r} in a golden: {problem}")
@@ -111,7 +110,7 @@ def _change_line(change: FileChange, path: str, text: Callable[[str], str]) -> s
     mode = f"{change.mode:03o} " if change.mode is not None else ""
     match change.type:
         case FileType.LINK:
-            # The first arrow of a line is ours: one in the link's own name is escaped.
+            # The first arrow of a line separates name and target, so an arrow in the link's own name is escaped.
             name = path.replace(" -> ", " \\x2d> ")
             return f"{letter} {name} -> {escaped(text(change.target or ''))}"
         case FileType.DIR:
@@ -123,7 +122,7 @@ def _change_line(change: FileChange, path: str, text: Callable[[str], str]) -> s
 
 
 def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], pen: Normalizing) -> dict[str, bytes]:
-    """The files that the golden asks for, among those the step made or changed."""
+    """The files that the step made or changed and that `golden: {files: ...}` asks for."""
     tree: dict[str, bytes] = {}
     for change in changes:
         if change.change is ChangeKind.DELETED or change.type is not FileType.FILE or not matches_any(spec.files, change.path):
@@ -139,7 +138,7 @@ def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str]
 
 
 def _file(change: FileChange, read: Callable[[str], bytes], pen: Normalizing) -> tuple[str, bytes]:
-    """Text up to 64 KiB as it is; anything else as one line that identifies it."""
+    """Text of up to 64 KiB is kept normalised; any other file becomes one line with its digest and size."""
     name = f"files/{escaped(pen.words(change.path))}"
     if problem := name_problem(name):
         raise CaptureError(f"keeping {change.path!r} in a golden: {problem}")

@@ -1,8 +1,7 @@
-"""Goldens on disk: one folder of readable files a step, below `snapshots/` of the project.
+"""Keeps the goldens of a project: one folder of readable files for each step, below `snapshots/`.
 
-A golden is replaced as a whole or not at all, links are never followed, bytes come back as they went in. What the files say
-is decided in `golden/render.py`, how two goldens differ in `golden/compare.py`; what waits to be accepted is in
-`golden/pending.py`.
+A golden is replaced as a whole or not at all, and links are never followed. `golden/render.py` decides what the files say,
+`golden/compare.py` compares two goldens, `golden/pending.py` keeps those that wait to be accepted.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MARK_TEXT: Final = b"The goldens in this folder are made by tests: `testronaut-
 
 
 def tree_sha256(tree: GoldenTree | None) -> str:
-    """The SHA-256 of a golden: of its names and contents, in order of names. `none` for one that does not exist."""
+    """The SHA-256 of a golden's names and contents, in the order of names; `none` for a golden that does not exist."""
     if tree is None:
         return NO_GOLDEN
     whole = hashlib.sha256()
@@ -43,7 +42,7 @@ def tree_sha256(tree: GoldenTree | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A golden that nobody asks for. `strange` says why it cannot be removed all the same; None if it can."""
+    """A golden that no step uses. `strange` says why it cannot be removed; None if it can."""
 
     place: str
     strange: str | None = None
@@ -56,21 +55,20 @@ class GoldenStore:
         self.root = root
 
     def directory(self, key: GoldenKey) -> Path:
-        """Where a golden is kept, whether it exists or not. Raises UsageError for a name that cannot be a folder's."""
+        """The golden's folder, whether it exists or not. Raises UsageError for a name that no folder can have."""
         return self.root / key.place
 
     def read(self, key: GoldenKey) -> GoldenTree | None:
-        """The golden, or None if there is none. Raises UsageError for links and for what is no file of a golden."""
+        """Return the golden, or None if there is none. Raises UsageError for a link and for a file that no golden has."""
         place = key.place
         with self.locked(fcntl.LOCK_SH):
             return self.read_at(place)
 
     def write(self, key: GoldenKey, tree: GoldenTree) -> Path:
-        """Puts `tree` in the place of the golden, at once and durably; returns where.
+        """Replace the whole golden by `tree`, atomically and durably. Returns its folder.
 
-        Whoever looks after a crash finds the whole golden from before or the whole new one. Raises CaptureError for names that
-        cannot be kept and when writing fails, UsageError if links, files that are no golden's or another name for the same
-        folder are in the way.
+        After a crash, readers find the whole old golden or the whole new one. Raises CaptureError for names that cannot be kept
+        and if writing fails. Raises UsageError if a link, a foreign file or another name for the same folder is in the way.
         """
         place = key.place
         check_tree(place, tree)
@@ -79,13 +77,13 @@ class GoldenStore:
         return self.root / place
 
     def shown(self, key: GoldenKey) -> str:
-        """The golden's folder as it is spoken of: relative to the project root."""
+        """The golden's folder for messages: relative to the project root."""
         return f"{self.root.name}/{key.place}"
 
     def orphans(self, known: Iterable[GoldenKey], maker: Maker = "plan") -> list[Orphan]:
-        """Goldens that none of `known` is the key of, by place. Those that the other maker made are never among them.
+        """Return the goldens of `maker` that have no key in `known`, sorted by place.
 
-        A test's goldens are known by the mark in their module's folder, which `write` makes, and by the module while it is there.
+        A golden is a test's if its module's folder has the mark that `write` makes, or if its module still exists.
         """
         wanted = {key.place for key in known}
         with self.locked(fcntl.LOCK_SH):
@@ -93,7 +91,7 @@ class GoldenStore:
             return [Orphan(place, self._strange(place)) for place in found]
 
     def remove(self, places: Iterable[str]) -> None:
-        """Removes the goldens at these places, each at once. Raises what `read` raises for one that is not clean, and stops."""
+        """Remove the goldens at these places, each atomically. Stops and raises as `read` does at one with foreign files."""
         with self.locked(fcntl.LOCK_EX):
             for place in places:
                 self.read_at(place)
@@ -104,10 +102,10 @@ class GoldenStore:
 
     @contextmanager
     def locked(self, operation: int) -> Iterator[None]:
-        """One writer (LOCK_EX), or many readers (LOCK_SH), over all processes, for goldens and for what is pending.
+        """Hold the lock of the goldens and of the pending entries: one writer (LOCK_EX) or many readers (LOCK_SH).
 
-        Blocks until the others are done, which takes milliseconds. Not to be taken twice. Where nothing can be written, readers
-        need no lock.
+        Blocks until other processes release the lock, usually milliseconds. Taking it twice deadlocks. On a read-only file
+        system readers go on without a lock.
         """
         try:
             lock = self._lock_file()
@@ -130,12 +128,12 @@ class GoldenStore:
         return os.open(state / "golden.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
     def read_at(self, place: str) -> GoldenTree | None:
-        """As `read`, for who holds the lock."""
+        """As `read`, but the caller holds the lock."""
         there = disk.present(disk.way_to(self.root, place))
         return None if there is None else disk.read_tree(there)
 
     def write_at(self, place: str, tree: GoldenTree, maker: Maker) -> None:
-        """As `write`, for who holds the lock; `check_tree` has been asked."""
+        """As `write`, but the caller holds the lock and has called `check_tree`."""
         directory = disk.way_to(self.root, place)
         disk.refuse_neighbours(self.root, place)
         try:
@@ -173,7 +171,7 @@ class GoldenStore:
 
 
 def check_tree(place: str, tree: GoldenTree) -> None:
-    """Raises CaptureError for names that no golden can have; nothing is read or written."""
+    """Raise CaptureError for names that no golden can have. Nothing is read or written."""
     check_names(tree)
     if strangers := sorted({name.split("/")[0] for name in tree} - disk.TOP_LEVEL):
         raise CaptureError(f"writing the golden {place}: {strangers[0]!r} is no part of a golden")

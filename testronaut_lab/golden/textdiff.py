@@ -1,7 +1,7 @@
-"""Differences between two byte strings that a person can read: a unified diff for text, rows of hex for what is none.
+"""Shows a person how two byte strings differ: a unified diff for text, rows of hex for binary data.
 
-What the eye misses is made visible: a carriage return is ␍, a tab ␉, a blank at the end of a line ·, and a missing newline
-at the end is told as `diff` does. Escaping control characters for a terminal is left to `testronaut_lab/safetext.py`.
+Characters that the eye misses are made visible: a carriage return is ␍, a tab ␉, a blank at the end of a line ·. A missing
+newline at the end gets the line that `diff` prints. `testronaut_lab/safetext.py` escapes control characters for a terminal.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable
 
 from testronaut_lab.golden.lookalike import spelled_out
 
-MAX_LINES = 2000  # difflib is quadratic: on more differing lines than these only the first difference is shown
+MAX_LINES = 2000  # difflib is quadratic: if more lines differ, only the first difference is shown
 MAX_SHOWN = 200
 MAX_COLUMNS = 400
 WINDOW_CHARS = 2000
-_WINDOW_BYTES = 8 * MAX_COLUMNS  # of a long line, on either side of what is shown of it
+_WINDOW_BYTES = 8 * MAX_COLUMNS  # how much of a long line is decoded on either side of the first difference
 _CONTEXT = 3
 _NO_NEWLINE = "\\ No newline at end of file"
 
 
 def diff(expected: bytes, actual: bytes) -> str | None:
-    """What differs, `-` for expected and `+` for actual; None if nothing does. Bounded in size and time on any input."""
+    """Return the diff, `-` for expected and `+` for actual; None if both are equal. Bounded in size and time on any input."""
     if expected == actual:
         return None
     if b"\0" in expected or b"\0" in actual:
@@ -39,7 +39,7 @@ def diff(expected: bytes, actual: bytes) -> str | None:
 
 
 def diff_if_useful(expected: bytes, actual: bytes) -> str | None:
-    """The diff, unless the two are single lines whose difference can be seen when they stand one above the other."""
+    """Return the diff; None for two single lines whose difference is plain when one stands above the other."""
     ends_alike = expected.endswith(b"\n") == actual.endswith(b"\n")
     lines = [_text(data.removesuffix(b"\n") if ends_alike else data) for data in (expected, actual)]
     plain = all(line.isprintable() and not line.endswith(" ") for line in lines)
@@ -58,7 +58,7 @@ def excerpt(data: bytes, around: int = 0) -> str:
 def common_prefix(left: bytes, right: bytes) -> int:
     """The offset of the first byte that differs."""
     low, high = 0, min(len(left), len(right))
-    while low < high:  # bisecting over slices: comparing them is one memcmp, looping over bytes is not
+    while low < high:  # bisect over slices: comparing slices is one memcmp, a loop over bytes is slow
         middle = (low + high + 1) // 2
         if left[low:middle] == right[low:middle]:
             low = middle
@@ -68,7 +68,7 @@ def common_prefix(left: bytes, right: bytes) -> int:
 
 
 def visible(text: str) -> str:
-    """One line with what the eye misses made visible."""
+    """Make carriage returns, tabs and trailing blanks of a line visible."""
     marked = text.replace("\r", "␍").replace("\t", "␉")
     return re.sub(r" +(?=␍?$)", lambda match: "·" * len(match[0]), marked)
 
@@ -83,8 +83,11 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 def _line_diff(expected: bytes, actual: bytes) -> Iterable[str]:
-    """The diff's lines. What both share at either end is put aside before anything is split, so that a small change in a
-    huge text stays cheap: 10 MiB of the shortest lines take 0.1 s."""
+    """Yield the lines of the diff.
+
+    The common start and end are removed before any text is split into lines, so that a small change in a huge text stays cheap:
+    10 MiB of the shortest lines take 0.1 s.
+    """
     first = expected.rfind(b"\n", 0, common_prefix(expected, actual)) + 1
     tail = _shared_tail(expected[first:], actual[first:])
     start = _back(expected, first, _CONTEXT)
@@ -111,7 +114,7 @@ def _line_diff(expected: bytes, actual: bytes) -> Iterable[str]:
 
 
 def _shared_tail(left: bytes, right: bytes) -> int:
-    """How many bytes at the end are the same whole lines."""
+    """The size in bytes of the whole lines that both share at the end."""
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
@@ -126,7 +129,7 @@ def _shared_tail(left: bytes, right: bytes) -> int:
 
 
 def _back(data: bytes, at: int, lines: int) -> int:
-    """Where the line begins that is so many lines before the one that begins at `at`."""
+    """The offset of the line that begins `lines` lines before the line at offset `at`."""
     for _ in range(lines):
         if at == 0:
             break
@@ -135,7 +138,7 @@ def _back(data: bytes, at: int, lines: int) -> int:
 
 
 def _forth(data: bytes, at: int, lines: int) -> int:
-    """Where so many lines behind `at` end."""
+    """The offset at which the next `lines` lines after `at` end."""
     for _ in range(lines):
         newline = data.find(b"\n", at)
         if newline < 0:
@@ -152,13 +155,13 @@ def _signed(sign: str, lines: Iterable[bytes], at: int) -> Iterable[str]:
 
 
 def _span(start: int, stop: int) -> str:
-    """Lines as a unified diff counts them: from 1, and an empty span names the line before it."""
+    """A range of lines as in a unified diff: counted from 1; an empty range names the line before it."""
     length = stop - start
     return str(start + 1) if length == 1 else f"{start + 1 if length else start},{length}"
 
 
 def _cut(line: bytes, at: int) -> str:
-    """The line as text; a long one is cut around its byte `at`, which is where the first two lines differ."""
+    """The line as text. A long line is cut around byte `at`, the column of the first difference."""
     at = min(at, len(line))
     low, high = max(0, at - _WINDOW_BYTES), at + _WINDOW_BYTES
     text, column = visible(_text(line[low:high])), len(_text(line[low:at]))
@@ -170,7 +173,7 @@ def _cut(line: bytes, at: int) -> str:
 
 
 def _spelled_out(expected: bytes, actual: bytes) -> str | None:
-    """By name what differs first, where the eye sees no difference; from the line on in which that is."""
+    """Name the first differing characters, with their line number; None if the eye sees the difference."""
     at = common_prefix(expected, actual)
     start = max(expected.rfind(b"\n", 0, at) + 1, at - _WINDOW_BYTES)
     left, right = (_text(data[start : at + _WINDOW_BYTES]) for data in (expected, actual))

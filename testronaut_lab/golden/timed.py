@@ -1,6 +1,6 @@
-"""A plan's own patterns, put to work with a limit of time: a regex can take for ever, and Python cannot stop one.
+"""Applies a plan's own patterns within a time limit: a regex can run for ever, and Python cannot interrupt one.
 
-Where the worst case is harmless the work is done here; else in another process, which is killed when its time is up.
+Patterns whose worst case is harmless run in this process. All others run in a child process, which is killed at the limit.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from testronaut_lab.model.normalizing import Normalizer
 TIME_LIMIT_S = 10.0
 _HARMLESS = 10_000_000  # steps of the matcher, some tenths of a second
 _ENDLESS = float("inf")
-_SHORT = 10  # characters, of which no pattern makes much
+_SHORT = 10  # characters: on such a short text every pattern is fast
 _NOT_SYNTAX = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)\s*(?:[*+{])|\(\?[a-zA-Z]*x")
 _REPEAT = re.compile(r"[*+{]|(?<![(*+?}])\?|\|")
 
-# What cannot be read or written reaches us as the last line of the child's stderr.
+# If the child fails, the last line of its stderr says why.
 _CHILD = """
 import json, re, sys
 texts, rules = json.load(sys.stdin)
@@ -42,10 +42,10 @@ json.dump(done, sys.stdout)
 def replaced(
     texts: Sequence[str], rules: Sequence[Normalizer], time_limit_s: float = TIME_LIMIT_S
 ) -> list[tuple[str, list[int]]]:
-    """Each text with the rules applied one after the other, and how often each of them matched.
+    """Return each text with all rules applied in order, and how often each rule matched.
 
     Blocks for at most `time_limit_s` for all texts together. Raises UsageError for a pattern or replacement that cannot be
-    used, and when the time is up.
+    used, and at the time limit.
     """
     if not rules or not texts:
         return [(text, [0] * len(rules)) for text in texts]
@@ -67,7 +67,7 @@ def _replaced(text: str, rules: Sequence[Normalizer]) -> tuple[str, list[int]]:
 
 def _replaced_apart(texts: Sequence[str], rules: Sequence[Normalizer], time_limit_s: float) -> list[tuple[str, list[int]]]:
     for rule in rules:
-        _replaced("", [rule])  # what is wrong with a rule in itself is said by its name
+        _replaced("", [rule])  # a rule that is wrong in itself raises here, with its own name in the message
     patterns = ", ".join(repr(rule.matches) for rule in rules)
     task = json.dumps((list(texts), [(rule.matches, rule.replace) for rule in rules]))
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
@@ -86,13 +86,13 @@ def _replaced_apart(texts: Sequence[str], rules: Sequence[Normalizer], time_limi
 
 @lru_cache(maxsize=1024)
 def _repeats(pattern: str) -> float:
-    """How many things in a pattern can match in more than one way; endless for a group that is repeated."""
+    """How many parts of a pattern can match in more than one way; infinite for a repeated group."""
     syntax = _NOT_SYNTAX.sub("c", pattern)
     return _ENDLESS if _REPEATED_GROUP.search(syntax) else len(_REPEAT.findall(syntax))
 
 
 def _worst_case(pattern: str, length: int) -> float:
-    """An upper bound of the matcher's steps: every start, and every way to divide the text among the repetitions."""
+    """An upper bound of the matcher's steps: every start, times every way to divide the text among the repetitions."""
     if length <= _SHORT:
         return 4.0**length
     try:

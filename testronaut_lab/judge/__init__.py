@@ -1,1 +1,1 @@
-"""What a step was expected to do, held against what it did."""
+"""Compares what a step did with what its plan expects."""

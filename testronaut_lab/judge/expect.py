@@ -1,7 +1,7 @@
-"""What a plan expects of one step, held against the step as captured: every expectation that does not hold is a mismatch.
+"""Checks what a plan expects of one step against the captured step. Every expectation that does not hold is a mismatch.
 
-Pure but for reading what was captured of the workspace, and files that the plan names. Goldens and the verdict as a whole are in
-`judge/judge.py`, the matchers of one text in `judge/text.py`.
+This module only reads: the captured workspace, and files that the plan names. `judge/judge.py` has goldens and the verdict,
+`judge/text.py` the matchers of one text.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ _KIND_IN_WORDS = {
 
 
 class Workspace(Protocol):
-    """The workspace as it was captured right after the step. Paths are in the text form of `model.files.path_text`."""
+    """The workspace as captured right after the step. Paths are in the text form of `model.files.path_text`."""
 
     @property
     def facts(self) -> Facts:
-        """What normalising has to know of the session."""
+        """The facts of the session that normalising needs."""
         ...
 
     def find(self, pattern: str) -> Mapping[str, FileState]:
-        """The paths that a key of `files` names, sorted: in the workspace, or outside of it for an absolute one.
+        """The paths that a key of `files` matches, sorted. An absolute key matches paths outside the workspace.
 
-        Raises CaptureError where nothing is captured.
+        Raises CaptureError for a place that is not captured.
         """
         ...
 
     def read(self, path: str) -> bytes:
-        """The bytes that were captured of a regular file. Raises FileNotFoundError, or CaptureError for what is not readable."""
+        """The captured bytes of a regular file. Raises FileNotFoundError, CaptureError for a file that cannot be read."""
         ...
 
 
 def check(expect: Expect, result: StepResult, workspace: Workspace) -> tuple[Mismatch, ...]:
-    """Every expectation that does not hold. Raises CaptureError if what is to be judged cannot be read."""
+    """Return every expectation that does not hold. Raises CaptureError if a captured stream or file cannot be read."""
     return (
         *_check_exit(expect.exit, result),
         *_check_stream("stdout", expect.stdout, result.stdout_stream),
@@ -77,7 +77,7 @@ def stream_bytes(name: str, stream: Captured) -> bytes:
 
 
 def truncated(name: str, stream: Captured) -> Mismatch | None:
-    """The mismatch that says that a stream cannot be judged, because only its beginning was kept."""
+    """Return a mismatch if only the beginning of the stream was kept: it cannot be judged."""
     if not stream.truncated:
         return None
     actual = f"truncated: {stream.size_bytes} bytes were kept, {stream.dropped_bytes} dropped"
@@ -85,9 +85,9 @@ def truncated(name: str, stream: Captured) -> Mismatch | None:
 
 
 def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
-    """Why nobody knows whether the step ended as expected; None where that is known.
+    """Say why it is unknown whether the step ended as expected; None if it is known.
 
-    Where kills for lack of memory are not counted, SIGKILL may have been one.
+    On a host that does not count OOM kills, any SIGKILL may have been one.
     """
     unseen, end = result.usage.unseen, result.exit
     if end.kind is expect.ended_by:
@@ -105,7 +105,7 @@ def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
 
 
 def _code_of(name: str) -> int:
-    """The status by which a shell tells a signal."""
+    """The exit status that a shell gives for a signal."""
     return 128 + Signals[f"SIG{name.removeprefix('SIG')}"]
 
 
@@ -116,7 +116,7 @@ def _check_exit(expect: ExitExpect, result: StepResult) -> Iterator[Mismatch]:
 
 def _exit_holds(expect: ExitExpect, actual: Exit) -> bool:
     if actual.kind is ExitKind.RUNNING:
-        return True  # a background step, of which no end is expected
+        return True  # a background step is not expected to end
     if expect.ended_by is not None:
         return actual.kind is expect.ended_by
     if actual.kind is not ExitKind.EXITED or actual.code is None:
@@ -186,7 +186,7 @@ def _check_files(expect: Mapping[str, FileExpect], workspace: Workspace) -> Iter
 
 
 def _check_state(path: str, expect: FileExpect, state: FileState) -> Iterator[Mismatch]:
-    """What a path is, beside its content. Raises CaptureError for an owner whom nobody can tell."""
+    """Check everything about a path except its content. Raises CaptureError if the engine does not tell the owner."""
     if expect.type is not None and state.type is not expect.type:
         yield Mismatch(f"files.{path}.type", expect.type.value, state.type.value, path)
     if expect.mode is not None and state.mode != expect.mode:
@@ -200,7 +200,7 @@ def _check_state(path: str, expect: FileExpect, state: FileState) -> Iterator[Mi
 
 
 def _check_contents(pattern: str, expect: TextExpect, found: Mapping[str, FileState], workspace: Workspace) -> Iterator[Mismatch]:
-    """Every regular file among the paths found must satisfy the matchers, and there must be one."""
+    """Check that there is a regular file among the paths, and that every regular file satisfies the matchers."""
     files = [path for path, state in found.items() if state.type is FileType.FILE]
     if not files:
         kinds = _listed([f"{path} is {_kind_in_words(state.type)}" for path, state in found.items()])
@@ -219,7 +219,7 @@ def _kind_in_words(kind: FileType) -> str:
 
 
 def _check_changes(expect: ChangesExpect | None, result: StepResult) -> Iterator[Mismatch]:
-    """Every change must be named by a pattern of its kind, and every pattern must name a change."""
+    """Check that every change matches a pattern of its kind, and that every pattern matches a change."""
     if expect is None:
         return
     wanted = {
@@ -238,7 +238,7 @@ def _check_changes(expect: ChangesExpect | None, result: StepResult) -> Iterator
 
 
 def _check_outside(expect: ChangesExpect | None, result: StepResult) -> Iterator[Mismatch]:
-    """The same outside the workspace."""
+    """Do the same as `_check_changes` for changes outside the workspace."""
     if expect is None:
         return
     changes = tuple(FileChange(ChangeKind(each.change), each.path, FileType.OTHER) for each in result.outside)
@@ -259,5 +259,5 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _on_one_line(path: str) -> str:
-    """As goldens have it; what comes behind a newline in a name would look like another difference."""
+    """Escape newlines as goldens do: otherwise the rest of the name looks like another difference."""
     return path.replace("\n", "\\x0a")

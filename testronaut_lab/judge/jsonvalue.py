@@ -1,7 +1,7 @@
-"""JSON as programs print it: parsing, equality as JSON means it, and where two values differ first.
+"""Parses the JSON that programs print, and finds the first difference between two values.
 
-`true` is not `1` here (it is in Python); `1` and `1.0` are the same number. No number is rounded. Paths are written as
-`json_path` reads them.
+`true` is not equal to `1`, although it is in Python. `1` and `1.0` are the same number. No number is rounded. Paths are written
+in the syntax of `json_path`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def parse_json(data: bytes) -> JsonValue:
-    """The value, its numbers as `ExactNumber`s.
+    """Return the value, with its numbers as `ExactNumber`s.
 
-    Raises ValueError in words for anything but one JSON text in UTF-8: NaN and Infinity are none, and of a key that an object
-    has twice nobody knows which one counts.
+    Raises ValueError, with a message for users, for anything but one JSON text in UTF-8. NaN and Infinity are not JSON. An object
+    that has a key twice is refused, because programs disagree on which value counts.
     """
     try:
         value: JsonValue = json.loads(
@@ -40,7 +40,7 @@ def parse_json(data: bytes) -> JsonValue:
 
 
 def compact(value: JsonValue) -> str:
-    """One line, its numbers as they are written; a lone surrogate is escaped. Raises ValueError for what is nested too deep."""
+    """The value on one line, its numbers as written, lone surrogates escaped. Raises ValueError if it is nested too deep."""
     try:
         return _sayable(json_text(value))
     except RecursionError as error:
@@ -48,7 +48,7 @@ def compact(value: JsonValue) -> str:
 
 
 def first_difference(expected: JsonValue, actual: JsonValue, path: str = "") -> tuple[str, str, str] | None:
-    """(path, expected there, actual there) of the first difference in the expected value's order; None if equal."""
+    """Return (path, expected text, actual text) of the first difference, in the expected value's order; None if equal."""
     match expected, actual:
         case dict(), dict():
             return _in_objects(expected, actual, path)

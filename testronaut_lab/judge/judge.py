@@ -1,6 +1,11 @@
-"""The verdict on one step: its expectations, the values it has to save and its golden taken together.
+"""Reaches the verdict on one step from its expectations, its saved values and its golden.
 
-Skipped steps never come here, and what a verdict does to the rest of the case is for whoever runs it.
+What happens to a golden that differs:
+1. without `update`, the step fails and the new golden becomes pending;
+2. with `update`, the golden is written at once; with `hold`, only when its case has passed (`case_ended`);
+3. if several cells share the golden, each cell votes on the `ballot`. The golden is written when all cells agree: with the
+   last vote, or by `settle` after the run. A cell that differs fails, and `settle` overrules a cell that had passed before.
+A skipped step has no verdict. The runner decides what a verdict does to the rest of the case.
 """
 
 from __future__ import annotations
@@ -30,9 +35,9 @@ _LOST = frozenset({ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`saved` are the values for later steps. `notes` are the judge's own, to stand behind those of the result.
+    """`saved` are the values for later steps. `notes` are added behind the notes of the result.
 
-    `normalized` is by which rules the golden was compared, or evidence is to be normalised; None where there are none.
+    `normalized` has the rules by which the golden was compared or the evidence is normalised; None without rules.
     """
 
     status: Status
@@ -45,7 +50,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Overruled:
-    """A step that passed before another cell showed that it cannot: see `model.events.StepOverruled`."""
+    """A step that passed, and fails now because another cell differs: see `model.events.StepOverruled`."""
 
     nodeid: str
     mismatches: tuple[Mismatch, ...]
@@ -54,18 +59,18 @@ class Overruled:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What came of the goldens that cells share once all of them have run; `said` is in words."""
+    """The outcome of the shared goldens after all cells have run. `said` are lines for the user."""
 
     overruled: tuple[Overruled, ...] = ()
     said: tuple[str, ...] = ()
 
 
 class Judge:
-    """Judges the steps of the run `run`. With `update` a golden that differs is written; else what the step did is pending.
+    """Judges the steps of the run `run`.
 
-    Nothing is ever written under `ci`. `only` names the steps whose goldens may be written; None: all of them. Without
-    `pending` nothing is kept of what differs. With `hold` goldens are written when their case has passed, and not before, so
-    that an attempt that failed writes none. What the steps of the `ballot` do becomes a golden only if they agree.
+    With `update`, a golden that differs is written; otherwise the new golden goes to `pending`, if there is a store. Nothing is
+    written under `ci`. `only` names the steps whose goldens may be written; None allows all. With `hold`, goldens are written
+    only after their case has passed, so that a failed attempt writes none. The steps of the `ballot` must agree on a golden.
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class Judge:
         ballot: Ballot | None = None,
         go_there: str = "",
     ) -> None:
-        """`go_there` is what a command about goldens begins with where one stands outside of their project: `cd ROOT && `."""
+        """`go_there` is the start of printed commands if the user stands outside the project: `cd ROOT && `; else empty."""
         self._goldens = goldens
         self._update = update
         self._ci = ci
@@ -93,15 +98,15 @@ class Judge:
         self._held: list[tuple[Step, GoldenTree]] = []
         self._ballot = ballot or Ballot()
         self._cast: list[tuple[Question, str]] = []
-        self._agreed: dict[str, str] = {}  # place of a golden -> the step that did just that
+        self._agreed: dict[str, str] = {}  # place of a golden -> the node id of a step that agrees with it
 
     def judge(
         self, step: Step, result: StepResult, workspace: Workspace, ignore: tuple[str, ...] = (), *, may_write: bool = True
     ) -> Verdict:
-        """The verdict on `result`, which `step` gave; `workspace` is what was captured of it then.
+        """Return the verdict on the `result` of `step`. `workspace` was captured right after the step.
 
         `ignore` is the plan's. Without `may_write`, as in a case that is expected to fail, no golden is written. A stream or
-        file that cannot be read, and a golden that cannot be used, is an `error`, not raised.
+        file that cannot be read, or a golden that cannot be used, gives the status `error`; nothing is raised.
         """
         if result.error is not None or result.exit.kind in _LOST or result.status is Status.ERROR:
             return Verdict(Status.ERROR, error=result.error or _unexplained(result))
@@ -111,7 +116,7 @@ class Judge:
             return Verdict(Status.ERROR, error=ErrorInfo(type(error).__name__, error.message, error.hint))
 
     def case_ended(self, *, passed: bool) -> None:
-        """What was held back since the last time is written, or forgotten. Raises CaptureError, UsageError."""
+        """Write the goldens held since the last call if the case passed, else forget them. Raises CaptureError, UsageError."""
         held, self._held = self._held, []
         cast, self._cast = self._cast, []
         for step, tree in held if passed else ():
@@ -120,9 +125,9 @@ class Judge:
             question.votes.pop(nodeid, None)
 
     def settle(self, *, interrupted: bool = False) -> Settled:
-        """Write what the cells agree on that have got far enough, now that no more will be run; nothing after an interruption.
+        """Settle the shared goldens after the last case: write those on which all votes agree, overrule cells that differ.
 
-        Raises CaptureError, UsageError.
+        After an interruption nothing is written. Raises CaptureError, UsageError.
         """
         overruled: list[Overruled] = []
         said: list[str] = []
@@ -177,7 +182,7 @@ class Judge:
     def _against_golden(
         self, step: Step, rendered: Rendered, *, otherwise: str | None, may_write: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
-        """Mismatches and notes. A golden that is written now does not mismatch."""
+        """Return mismatches and notes. A golden that is written now is not a mismatch."""
         key = golden_key(step)
         different = compare(self._goldens.read(key), rendered.tree)
         why_not = otherwise if may_write else "the case is expected to fail"
@@ -204,7 +209,7 @@ class Judge:
     def _by_ballot(
         self, step: Step, question: Question, tree: GoldenTree, *, is_new: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
-        """Mismatches and notes. It is written with the last cell that agrees, or when the run settles what is left."""
+        """Return mismatches and notes. The last cell's vote writes the golden if all agree; otherwise `settle` may."""
         shown = self._goldens.shown(golden_key(step))
         question.votes[step.nodeid] = tree
         self._cast.append((question, step.nodeid))
@@ -240,7 +245,7 @@ class Judge:
             self._pending.settle(key, nodeid=step.nodeid, run=self._run)
 
     def _advice(self, step: Step, why_not: str | None) -> str:
-        """How what the step did becomes its golden."""
+        """Say how the user can accept the new golden."""
         name = shlex.quote(step.nodeid)
         if self._ci:
             return f"nothing is written under CI; to accept elsewhere: testronaut-lab run -u {name}"
@@ -258,7 +263,7 @@ def _unexplained(result: StepResult) -> ErrorInfo:
 
 
 def _otherwise(mismatches: tuple[Mismatch, ...], result: StepResult) -> str | None:
-    """Why what the step did is not to become its golden, apart from the golden; None if nothing else is wrong."""
+    """Say which other failure forbids a new golden; None if nothing but the golden differs."""
     if not mismatches:
         return None
     if [each.aspect for each in mismatches] != ["exit"]:
@@ -274,7 +279,7 @@ def _otherwise(mismatches: tuple[Mismatch, ...], result: StepResult) -> str | No
 
 
 def _cut_for_golden(step: Step, result: StepResult) -> tuple[Mismatch, ...]:
-    """Why the golden cannot even be compared: a stream that belongs into it was cut at the output limit."""
+    """Return a mismatch for each stream of the golden that was cut at the output limit: such a golden cannot be compared."""
     streams = {"stdout": result.stdout_stream, "stderr": result.stderr_stream}
     cuts = (truncated(name, streams[name]) for name in (step.golden.streams if step.golden else ()))
     return tuple(cut for cut in cuts if cut)

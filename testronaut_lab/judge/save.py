@@ -1,6 +1,6 @@
-"""The values that a step's `save` takes out of its output, for later steps to use.
+"""Extracts the values that a step's `save` keeps from its output for later steps.
 
-A value that cannot be had fails the step, like an expectation that does not hold.
+A missing value fails the step, like an expectation that does not hold.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from testronaut_lab.model.result import Mismatch, StepResult
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """`values` by name, and a mismatch `save.NAME` for each name that has none."""
+    """`values` by name, and a mismatch `save.NAME` for each missing value."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     mismatches: tuple[Mismatch, ...] = ()
 
 
 def saved_values(step: Step, result: StepResult) -> Saved:
-    """What `step.save` asks for: a JSON string as it is, any other JSON value in one line, of a regex the first group.
+    """Return the values that `step.save` asks for.
 
-    A regex without a group gives the whole match. Raises CaptureError if the stream cannot be read.
+    A JSON path gives a string without quotes, any other value as JSON on one line. A regex gives its first group, or the whole
+    match if it has no group. Raises CaptureError if the stream cannot be read.
     """
     values: dict[str, str] = {}
     mismatches: list[Mismatch] = []
@@ -52,7 +53,7 @@ def _saved(aspect: str, save: Save, result: StepResult) -> str | Mismatch:
         value.encode()
     except LookupError:
         return Mismatch(aspect, f"a value at {wanted}", f"nothing there: {excerpt(data)}")
-    except ValueError as error:  # also a lone surrogate: bytes that are no text, or an escape in JSON that means none
+    except ValueError as error:  # UnicodeEncodeError too: a lone surrogate from bytes that are not UTF-8 or a JSON escape
         reason = "what was found is not UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
         return Mismatch(aspect, f"a value at {wanted}", f"{reason}: {excerpt(data)}")
     if "\0" in value:

@@ -1,6 +1,7 @@
-"""What the cells of a matrix say of a golden that they share, while it is updated: it is written if all of them agree.
+"""Counts the votes of the cells of a matrix on a golden that they share: it is written only if all cells agree.
 
-Pure: writing is the judge's. A cell that differs from another one has no part in what is written, whichever came first.
+A *vote* is the golden that a cell's step would have. Pure: `judge/judge.py` asks for votes and writes. If two cells differ,
+neither of them gets its golden written, whichever came first.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from testronaut_lab.model.result import Mismatch
 
 @dataclass(slots=True)
 class Question:
-    """What one golden is to be. `voters` are the node ids of the steps that share it, `votes` what each of them did.
+    """The vote on one golden. `voters` are the node ids of the steps that share it, `votes` the golden of each step so far.
 
-    `passed` are those whose verdict was good, no other cell having done anything else by then.
+    `passed` are the steps that passed because no other vote differed at that time.
     """
 
     voters: tuple[str, ...]
@@ -42,19 +43,19 @@ class Question:
         return [] if self.agreed else [nodeid for nodeid in self.voters if nodeid in self.passed]
 
     def against(self, nodeid: str) -> str | None:
-        """The first step that did something else than this one; None if there is none so far."""
+        """The first step whose vote differs from this step's; None if there is none so far."""
         own = _frozen(self.votes[nodeid])
         return next((other for other in self.voters if other in self.votes and _frozen(self.votes[other]) != own), None)
 
     def clash(self, nodeid: str, other: str, golden: str) -> tuple[tuple[Mismatch, ...], str]:
-        """How the step differs from the other, and what can be done about it. `golden` is the folder they share."""
+        """Return how the step differs from the other, and a note that says what to do. `golden` is the folder they share."""
         theirs, ours = _cell_text(other), _cell_text(nodeid)
         mismatches = tuple(_mismatch(change, theirs, ours) for change in compare(self.votes[other], self.votes[nodeid]))
         per = f"`golden: {{per: [{', '.join(self._telling_keys())}]}}` keeps one for each"
         return mismatches, f"golden not written: {golden} is shared, and the cells {theirs} and {ours} differ; {per}"
 
     def _telling_keys(self) -> Sequence[str]:
-        """The key that alone tells apart what the cells did; where there is none, all that differ."""
+        """The one key whose values tell the different votes apart; without such a key, every key with several values."""
         cells = {nodeid: dict(_cell(nodeid)) for nodeid in self.votes}
         keys = list(dict.fromkeys(key for cell in cells.values() for key in cell))
         for key in keys:
@@ -65,7 +66,7 @@ class Question:
 
 
 class Ballot:
-    """The questions of one run. `steps` are those that may write, each a node id and the golden that it writes."""
+    """The votes of one run, by golden. `steps` are the steps that may write, each a node id and the key of its golden."""
 
     def __init__(self, steps: Iterable[tuple[str, GoldenKey]] = ()) -> None:
         voters: dict[GoldenKey, list[str]] = {}
@@ -74,12 +75,12 @@ class Ballot:
         self._questions = {key: Question(tuple(nodeids)) for key, nodeids in voters.items() if len(nodeids) > 1}
 
     def question(self, key: GoldenKey, nodeid: str) -> Question | None:
-        """None where the step is the only one to say what this golden is."""
+        """The vote on this golden; None if no other step shares it."""
         question = self._questions.get(key)
         return question if question is not None and nodeid in question.voters else None
 
     def open(self) -> Iterator[tuple[GoldenKey, Question]]:
-        """What was voted on and is not settled by what was written."""
+        """The votes that were cast on goldens that are not written yet."""
         return ((key, each) for key, each in self._questions.items() if each.votes and not each.written)
 
 

@@ -1,7 +1,7 @@
-"""The matchers of one text: what `expect.stdout`, `expect.stderr` and each of `expect.files` may ask of it.
+"""The matchers of one text, for `expect.stdout`, `expect.stderr` and each of `expect.files`.
 
-They judge raw bytes; only regular expressions see decoded text. Where the bytes come from, and whether all of them are
-there, is the business of `judge/expect.py`.
+Matchers judge raw bytes; only regular expressions see decoded text. `judge/expect.py` gets the bytes and checks that they are
+complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_SEEMING_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The bytes under judgement: `aspect` is where the plan speaks of them, `path` the file they are from, if any."""
+    """The bytes to judge. `aspect` is their key in the plan, `path` the file that they come from, if any."""
 
     aspect: str
     data: bytes
@@ -33,7 +33,7 @@ class Subject:
 
 
 def check_text(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:
-    """Every matcher of `expect` that does not hold, in the order of the schema."""
+    """Yield a mismatch for every matcher of `expect` that does not hold, in the order of the schema."""
     yield from _equals(expect, subject)
     yield from _contains(expect, subject)
     yield from _matches(expect, subject)
@@ -67,7 +67,7 @@ def _contains(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:
 
 
 def _seeming(wanted: str, subject: Subject) -> str:
-    """What looks like it and is not, by name, before the text in which it is."""
+    """A prefix that names the look-alike characters, if the text only seems to contain `wanted`; else empty."""
     if len(subject.data) > _MAX_SEEMING_BYTES:
         return ""
     alike = look_alike(wanted, subject.data.decode(errors="backslashreplace"))
@@ -109,7 +109,7 @@ def _json_path(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:
 
 
 def _lines(expect: TextExpect, subject: Subject) -> Iterator[Mismatch]:
-    """A last line without a newline counts."""
+    """Check the number of lines. A last line without a newline counts."""
     count = subject.data.count(b"\n") + (not subject.data.endswith(b"\n") and subject.data != b"")
     if expect.lines is not None and count != expect.lines:
         yield subject.mismatch("lines", _count(expect.lines), f"{_count(count)}: {excerpt(subject.data)}")

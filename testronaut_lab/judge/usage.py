@@ -1,7 +1,7 @@
-"""What a step may take at most, held against what it took: time, CPU time, memory.
+"""Checks `expect: {max: ...}` against what a step used: time, CPU time, memory.
 
-A figure that was not measured, or not in a way that can be judged, is a doubt and no mismatch: nobody knows whether the step
-kept to it.
+A figure that was not measured, or was not sampled, is an error and not a failure: it is unknown whether the step kept to the
+maximum.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from testronaut_lab.model.units import size_text
 
 
 def check_usage(expect: MaxExpect | None, result: StepResult) -> Iterator[Mismatch]:
-    """Every figure that was measured and is above what is allowed."""
+    """Yield a mismatch for every measured figure above its maximum."""
     if expect is None:
         return
     usage = result.usage
@@ -28,7 +28,7 @@ def check_usage(expect: MaxExpect | None, result: StepResult) -> Iterator[Mismat
 
 
 def unjudged_usage(expect: MaxExpect | None, result: StepResult) -> ErrorInfo | None:
-    """Why a figure that the plan asks about is not known well enough; None if all are."""
+    """Say why a figure that the plan limits cannot be judged; None if all figures can."""
     if expect is None:
         return None
     if expect.cpu_s is not None and result.usage.cpu_s is None:

@@ -223,7 +223,7 @@ def test_the_content_of_files_is_nothing_of_ours_without_a_matrix() -> None:
         ({"argv": ["${{matrix.imag}}"]}, "steps[0].argv[0]: the matrix has no key 'imag'; did you mean 'image'?"),
         ({"run": "x", "timeout": "${{matrix.imag}}"}, "steps[0].timeout: the matrix has no key 'imag'; did you mean 'image'?"),
         ({"run": "x", "id": "${{matrix.a}}"},
-         "steps[0].id: `${{matrix.a}}` cannot stand here: what does is the same in all cells"),
+         "steps[0].id: `${{matrix.a}}` cannot stand here: this text is the same in all cells"),
         ({"run": "x", "timeout": "${{matrix.a}}"},
          "steps[0].timeout: expected a duration such as 200ms, 60s, 1.5m or 1h, or a number of seconds, found 'v'"),
         ({"run": "x", "golden": {"per": ["imag"]}},

@@ -1,4 +1,4 @@
-"""Reading plan files. What a plan is once it is read is in `model/plan.py`; running it is in `execution/`."""
+"""Reads plan files. The plan that comes out is `model/plan.py`; `execution/` runs it."""
 
 from testronaut_lab.planfile.identity import slug
 from testronaut_lab.planfile.load import (

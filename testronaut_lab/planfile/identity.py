@@ -1,4 +1,4 @@
-"""The ids of cases and steps: those that are written, and those that are made from a command."""
+"""The ids of cases and steps: checks the written ones, and makes one from the command where there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SLUG_LENGTH = 40
 
 
 def slug(command: str) -> str:
-    """An id made of a command: `jq .x a.json` is `jq-x-a-json`. At most 40 characters, never empty."""
+    """Make an id from a command: `jq .x a.json` becomes `jq-x-a-json`. At most 40 characters, never empty."""
     plain = unicodedata.normalize("NFKD", command).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-") or "step"
 
@@ -29,10 +29,10 @@ def check_case_ids(cases: Sequence[WrittenCase], problems: Problems) -> None:
 
 
 def step_ids(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> list[list[str]]:
-    """The id of every step of one case, for each phase; unique over all of them.
+    """Return the ids of the steps of one case, phase by phase, unique over all phases.
 
-    Ids that are written come first, so that adding a step without one never takes a name away. Put setup and teardown
-    before the steps, and theirs will be the same in every case.
+    Written ids are taken first, so a new step without an id never changes one. Pass setup and teardown before the steps: then
+    their ids are the same in every case.
     """
     taken: dict[str, WrittenStep] = {}
     for step in (step for phase in phases for step in phase if step.id is not None):
@@ -52,10 +52,10 @@ def command_of(step: WrittenStep) -> str:
 
 
 def _argv_as_written(step: WrittenStep) -> Sequence[str]:
-    """Without a matrix's values in it: a step is called the same in all cells."""
+    """Return the argv without the values of the matrix: a step has the same id in all cells."""
     words = step.node.entries.get("argv") if isinstance(step.node, TableNode) else None
     if not isinstance(words, ListNode):
-        return step.argv or ()  # made, and not read
+        return step.argv or ()  # made in Python, not read from a file
     return [str(word.value) for word in words.items if isinstance(word, ScalarNode)]
 
 
@@ -65,7 +65,7 @@ class _Names:
         self._counts: dict[str, int] = {}
 
     def free(self, base: str) -> str:
-        """The base itself, then -2, -3 …"""
+        """Return a free name: `base`, then `base-2`, `base-3` …"""
         while True:
             count = self._counts[base] = self._counts.get(base, 0) + 1
             name = base if count == 1 else f"{base}-{count}"

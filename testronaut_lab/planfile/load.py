@@ -1,4 +1,7 @@
-"""Finding plans, and loading them from files, from text and from what was made in Python."""
+"""Finds plan files and loads plans: from a file, from text, or from a tree made in Python.
+
+`schema/` reads text into a tree, `grammar/` says what the tree may hold, `resolve.py` makes the plan.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +31,24 @@ from testronaut_lab.planfile.schema.problems import Place, Problems
 from testronaut_lab.planfile.schema.syntax import MAX_BYTES, read_json, read_python, read_yaml
 from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
-MAX_STEPS: Final = 100_000  # over all cells: what can be listed, stored and shown
+MAX_STEPS: Final = 100_000  # over all cells of a matrix; more cannot be listed, stored and shown
 _HINT: Final = "testronaut-lab schema plan"
 _FIND: Final = "find . -name '*.lab.*' lists the plans that there are"
 SUFFIXES: Final = (".lab.yaml", ".lab.yml", ".lab.json")
 
 _BY_HAND: Final = "the tool"
 
-# A default table that gives one of these takes the other one away: both say how a step has to end.
+# `exit` and `signal` both say how a step has to end: a table that has one hides the other one of the defaults.
 _ENDS: Final = frozenset({"exit", "signal"})
 _MERGED: Final = frozenset({"env", "limits", "expect", "golden"})
 
 
 def find_plans(paths: Sequence[Path]) -> list[Path]:
-    """The plan files named by `paths`: files as they are, folders with all below them but hidden folders, sorted,
-    and each once however often it is named.
+    """Return the plan files that `paths` name, each once.
 
-    Raises UsageError for a path that does not exist or is no plan, and when there is no plan at all.
+    A file stands for itself, a folder for all plans below it, sorted, except those in hidden folders.
+
+    Raises UsageError for a path that does not exist, for a file that is no plan, and when there is no plan at all.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -61,15 +65,16 @@ def find_plans(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_plan(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> Plan:
-    """The plan of a file without a matrix, or with one of a single cell; otherwise as `load_plans`."""
+    """Like `load_plans`, for a plan without a matrix or with a matrix of one cell. Other plans raise UsageError."""
     return _only(load_plans(path, root=root, defaults=defaults))
 
 
 def load_plans(path: Path, *, root: Path | None = None, defaults: Mapping[str, object] | None = None) -> tuple[Plan, ...]:
-    """Load one plan file: a plan for each cell of its matrix, or one. `root` is the project's folder, found from the file if
-    None; `defaults` stand under the plan.
+    """Load one plan file: one plan, or one for each cell of its matrix.
 
-    Raises UsageError with every problem there is, each with file, line and key.
+    `root` is the project's folder; None finds it from the file. The plan's own settings override `defaults`.
+
+    Raises UsageError that lists every problem, each with file, line and key.
     """
     _check_is_plan(path)
     return read_plans(_read_text(path), path, root=root, defaults=defaults)
@@ -83,7 +88,9 @@ def read_plans(
     defaults: Mapping[str, object] | None = None,
     folder: Path | None = None,
 ) -> tuple[Plan, ...]:
-    """Like `load_plans`, for a text that is not in its file yet. What lies beside the plan is looked for in `folder`, if given.
+    """Like `load_plans`, for text that is not in its file yet.
+
+    Paths in the plan are relative to `folder`; None means the folder of `path`.
 
     Raises UsageError.
     """
@@ -97,14 +104,14 @@ def read_plans(
 def parse_plan(
     source: str | Mapping[str, object], *, root: Path, name: str = "plan", defaults: Mapping[str, object] | None = None
 ) -> Plan:
-    """Like `load_plan`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
+    """Like `load_plan`, for YAML text or a tree made in Python. Paths in the plan are relative to `root`."""
     return _only(parse_plans(source, root=root, name=name, defaults=defaults))
 
 
 def parse_plans(
     source: str | Mapping[str, object], *, root: Path, name: str = "plan", defaults: Mapping[str, object] | None = None
 ) -> tuple[Plan, ...]:
-    """Like `load_plans`, for YAML text or a tree made in Python. Paths in it are relative to `root`."""
+    """Like `load_plans`, for YAML text or a tree made in Python. Paths in the plan are relative to `root`."""
     problems = Problems()
     tree = read_yaml(source, name, problems) if isinstance(source, str) else read_python(source, name, problems)
     plans = _load(tree, Origin(root.resolve(), name), root.resolve(), defaults, problems)
@@ -112,9 +119,9 @@ def parse_plans(
 
 
 def parse_tool(spec: str | Mapping[str, object]) -> ToolSpec:
-    """The tool that `STRATEGY:SPEC` names, or that is written in full as in a plan, `{name: …, install: …}`, as text or a tree.
+    """Read a tool: `STRATEGY:SPEC`, or the full form of a plan, `{name: …, install: …}`, as text or as a tree.
 
-    As on the command line: paths are relative to where one stands. Raises UsageError.
+    Paths are relative to the current directory, as on a command line. Raises UsageError.
     """
     problems = Problems()
     if isinstance(spec, str) and not spec.lstrip().startswith("{"):
@@ -129,7 +136,7 @@ def parse_tool(spec: str | Mapping[str, object]) -> ToolSpec:
 
 
 def parse_image(image: Mapping[str, object]) -> ImageSpec:
-    """The image that is written in full as in a plan, `{build: DIR}` and so on; paths are relative to where one stands.
+    """Read an image in the full form of a plan, such as `{build: DIR}`. Paths are relative to the current directory.
 
     Raises UsageError.
     """
@@ -143,7 +150,7 @@ def parse_image(image: Mapping[str, object]) -> ImageSpec:
 
 
 def parse_expectations(tree: Mapping[str, object], folder: Path) -> Expectations:
-    """What an `expect:` of a step would say that holds this tree; paths are relative to `folder`. Raises UsageError."""
+    """Read a tree as the `expect:` of a step. Paths are relative to `folder`. Raises UsageError."""
     problems = Problems()
     written = _read(EXPECT, read_python(tree, "expect", problems), "", Reading(folder, problems))
     assert isinstance(written, dict)
@@ -154,13 +161,13 @@ _PARTS: Final[dict[str, Kind]] = {"limits": LIMITS, "tty": TTY, "ready": READY, 
 
 
 def parse_part(name: str, value: object) -> object:
-    """What a plan would have where it says this: `limits`, `tty`, `ready` or one `interaction`. Raises UsageError."""
+    """Read a value as a plan would: `name` is `limits`, `tty`, `ready` or `interaction` (one entry). Raises UsageError."""
     problems = Problems()
     return _read(_PARTS[name], read_python(value, name, problems), "", Reading(Path.cwd(), problems))
 
 
 def plan_schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of a plan file."""
+    """Return the JSON Schema (draft 2020-12) of a plan file."""
     definitions: Schema = {}
     reference = PLAN.schema(definitions)
     described(definitions)
@@ -220,7 +227,7 @@ def _step_count(plan: Plan) -> int:
 
 def _only(plans: tuple[Plan, ...]) -> Plan:
     if len(plans) > 1:
-        raise UsageError(f"{plans[0].name}: one plan was expected, and its matrix makes {len(plans)} of it", hint=_HINT)
+        raise UsageError(f"{plans[0].name}: one plan was expected, and its matrix makes {len(plans)} plans", hint=_HINT)
     return plans[0]
 
 
@@ -239,7 +246,7 @@ def _read(kind: Kind, tree: Node, at: str, reading: Reading) -> object:
 
 
 def _merged(under: Node, over: Node, *, depth: int = 0) -> Node:
-    """`over` with what it leaves out taken from `under`; tables that hold single settings are merged key by key."""
+    """Return `over`, with the keys that it lacks taken from `under`. The tables in `_MERGED` are merged key by key."""
     if not isinstance(under, TableNode) or not isinstance(over, TableNode):
         return over
     hidden = _ENDS if depth and _ENDS & over.entries.keys() else frozenset[str]()
@@ -264,7 +271,7 @@ def _stem(name: str) -> str:
 
 
 def _check_is_plan(path: Path, *, folder: bool = False) -> None:
-    """Raises UsageError for what is no plan, nor, if one will do, a `folder`."""
+    """Raise UsageError unless `path` is a plan file, or a folder where `folder` allows one."""
     try:
         there = path.exists()
     except OSError as error:

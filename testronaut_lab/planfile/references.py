@@ -1,4 +1,7 @@
-"""Where `${{name}}` may stand in a plan, and whether something was saved under that name before."""
+"""Checks each `${{name}}` of a plan: that it may stand there, and that an earlier step saves that name.
+
+`model/substitution.py` fills the values in while the plan runs; `${{matrix.KEY}}` is `schema/interpolation.py`'s.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _FILLED = frozenset({"argv", "env", "cwd"})
 _FILLED_EXPECTATIONS = frozenset({"stdout", "stderr", "files", "screen"})
 _FILLED_INTERACTIONS = frozenset({"screen", "expect", "send"})
 _SCRIPTS = frozenset({"run", "skip_if"})
-# Steps are looked at one by one; the content of files is nothing of ours.
+# Steps are checked one by one, and the content of files is not searched for references.
 _NOT_OF_PLAN = frozenset({"cases", "steps", "setup", "teardown", "files", "name"})
 _NOT_OF_CASE = frozenset({"steps"})
 
@@ -33,7 +36,7 @@ def check_steps(steps: Sequence[WrittenStep], problems: Problems) -> None:
 
 
 def check_plan(plan: WrittenPlan, problems: Problems) -> None:
-    """Outside the steps nothing has been saved yet, so there can be no reference."""
+    """Refuse every reference outside the steps: nothing is saved there yet."""
     _check_none(plan, _NOT_OF_PLAN, problems)
     for case in plan.cases:
         _check_none(case, _NOT_OF_CASE, problems)
@@ -60,7 +63,7 @@ def _check_key(key: str, value: Node, at: str, saved: set[str], problems: Proble
 
 
 def _is_filled(key: str, value: Node, path: str) -> bool:
-    """Whether the value at `path` below the key of a step is one that `plan.substitute` fills in."""
+    """Whether `plan.substitute` fills in the value at `path` below the step's key."""
     if key == "expect":
         parts = path.removeprefix(".").split(".", 1)
         return parts[0].partition("[")[0] in _FILLED_EXPECTATIONS and not path.endswith(".file")
@@ -77,7 +80,7 @@ def _check_saved(scalar: ScalarNode, at: str, saved: set[str], problems: Problem
 
 
 def _check_script(node: Node, at: str, saved: set[str], problems: Problems) -> None:
-    """A shell has `${{` too, as nonsense or in quotes; only what names a saved value is surely meant as a reference."""
+    """Refuse a reference in a script, but only to a name that is saved: a shell script may hold `${{` for other reasons."""
     if isinstance(node, ScalarNode):
         for name in _saved(node):
             if name in saved:
@@ -91,7 +94,7 @@ def _refuse(scalar: ScalarNode, at: str, problems: Problems) -> None:
 
 
 def _saved(node: ScalarNode) -> Iterator[str]:
-    """The names of saved values that are referred to; the keys of a matrix have their values by then."""
+    """Yield the saved names that the node refers to. By now, keys of the matrix are replaced by their values."""
     return (name for name in references(str(node.value)) if not names_key(name))
 
 

@@ -1,4 +1,8 @@
-"""From a plan as written to a plan as it runs: defaults merged in, ids given, references checked."""
+"""Turns a plan as it is written into a plan that can run: merges defaults, gives ids, checks references.
+
+Reading the file comes before this (`load.py`, `grammar/`). The ids are made in `identity.py`, references are checked in
+`references.py`, and keys that exclude each other in `step_rules.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,15 @@ from testronaut_lab.planfile.step_rules import check_beside, check_merged, left_
 
 T = TypeVar("T")
 
-_MAX_FOLDER_BYTES = 240  # a file system takes 255, and a golden that is being written has a longer name
+_MAX_FOLDER_BYTES = 240  # a file system takes 255; while a golden is written, its folder has a longer name
 _ANY_END = ExitExpect(tuple(range(256)))
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a plan comes from: `file` and its `path` from `root`, both None for one made in Python.
+    """Where a plan comes from. `path` is the POSIX path of `file` from `root`; both are None for a plan made in Python.
 
-    `name` is the plan's unless it gives itself one. The node ids begin with the path, or else with a slug of the name.
+    `name` is used unless the plan has a name. Node ids begin with `path`, or without one with a slug of the name.
     """
 
     root: Path
@@ -42,9 +46,9 @@ class Origin:
 
 
 def resolve(written: WrittenPlan, origin: Origin, problems: Problems, cell: Cell = ()) -> Plan:
-    """The plan for one cell of its matrix.
+    """Return the plan for one cell of its matrix.
 
-    Raises UsageError for what only turns out wrong beside something else, together with what was found before.
+    Raises UsageError for everything in `problems`, and for what is wrong only in combination, such as two steps with one id.
     """
     cases = written.cases or (WrittenCase(id="main", steps=written.steps),)
     name = written.name or origin.name
@@ -75,7 +79,7 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, c
     if not steps:
         problems.add(case.node.place, case.at, "no step of this case is for this cell; `when` on the case leaves it out")
     in_order = (*setup, *steps, *teardown)
-    # in one session for all cases, teardown comes after the last one, and what a case started ends with it
+    # With one session for all cases, teardown runs after the last case, but a case's own background programs end with the case.
     of_case = _stops(left_running(steps) if plan.isolation == "plan" else [])
     of_all = _stops([name for name in left_running(in_order) if name not in {step.stop for step in of_case}])
     names = _names((plan.setup, plan.teardown, case.steps, of_case, of_all), problems)
@@ -108,7 +112,7 @@ def _of_cell(steps: Sequence[WrittenStep], cell: Cell) -> tuple[WrittenStep, ...
 
 
 def _names(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> dict[int, str]:
-    """The id of every step, also of those that are not for this cell: a step is called the same in all of them."""
+    """Return the id of every step by `id(step)`. Steps of other cells count too: a step has the same id in all cells."""
     ids = step_ids(phases, problems)
     return {id(step): name for phase, names in zip(phases, ids, strict=True) for step, name in zip(phase, names, strict=True)}
 
@@ -122,7 +126,7 @@ def _check_goldens(case: WrittenCase, made: Case, problems: Problems) -> None:
 
 
 def _of_matrix(plan: WrittenPlan) -> tuple[str, ...]:
-    """What the matrix decides of where steps run: `image`, and the names of tools."""
+    """Return what varies over the matrix: `image`, and `tools.NAME` for each tool."""
     assert isinstance(plan.node, TableNode)
     tools = plan.node.entries.get("tools")
     nodes = tools.items if isinstance(tools, ListNode) else ()
@@ -135,13 +139,15 @@ def _varies(node: Node) -> bool:
 
 
 def _stops(names: Sequence[str]) -> tuple[WrittenStep, ...]:
-    """The ends of background programs that no step of the plan ends: what they wrote belongs to a step too."""
+    """Return a `stop` step for each background program that no step of the plan stops: a step must hold its last output."""
     return tuple(WrittenStep(stop=name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """What plan and case say for the steps of a case. Setup and teardown are work, not claims: for them it does not hold."""
+    """What plan and case say for the steps of a case. It does not hold for setup and teardown, which prepare and claim
+    nothing.
+    """
 
     expect: Expectations
     golden: Sequence[Golden | None]
@@ -151,7 +157,8 @@ class _Defaults:
 
 def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _Defaults) -> Step:
     if step.background is not None or step.stop is not None or step.signal:
-        # claims about commands are not about these; how a program ends that is told to is judged where the step says so
+        # Defaults are claims about commands. They do not hold for a step that starts, signals or stops a program; a stopped
+        # program may end in any way unless its step has an `exit`.
         defaults = _Defaults({"exit": _ANY_END} if step.stop is not None else {}, (), defaults.normalize, defaults.cell)
     return Step(
         id=name,
@@ -183,7 +190,7 @@ def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _De
 
 
 def _golden(levels: Sequence[Golden | None], normalize: tuple[Normalizer | str, ...], cell: Cell) -> GoldenSpec | None:
-    """The last level that says anything decides whether there is one; settings of all levels stand, key by key."""
+    """Merge the golden settings of all levels key by key. The last level that has one decides whether there is a golden."""
     wanted = False
     settings: dict[str, object] = {}
     for level in levels:
@@ -196,12 +203,12 @@ def _golden(levels: Sequence[Golden | None], normalize: tuple[Normalizer | str, 
     per = settings.pop("per", ())
     assert isinstance(per, tuple)
     spec = _make(GoldenSpec, settings)
-    own = tuple(sorted((key, value) for key, value in cell if key in per))  # whatever order the matrix has them in
+    own = tuple(sorted((key, value) for key, value in cell if key in per))  # the order of the matrix must not matter
     return replace(spec, normalize=(*normalize, *spec.normalize), cell=own)
 
 
 def _make(kind: Callable[..., T], fields: Mapping[str, object]) -> T:
-    """Call a model with fields whose types only the model itself checks."""
+    """Call `kind` with fields that mypy cannot check."""
     return kind(**fields)
 
 

@@ -1,7 +1,7 @@
-"""Steps that are more, or less, than one command in the session's shell: with a terminal, in the background, ending one.
+"""Rules between the keys of a step: which keys exclude or need each other, and which names mean running background programs.
 
-Which of a step's keys can stand beside which, that names mean programs that run by then, and the end of those that no step
-ends.
+Steps with a terminal, in the background, or that end a background program are more or less than one command in the session's
+shell; most rules are about them. A single key is checked in `grammar/plan.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from testronaut_lab.planfile.grammar.raw import Expectations, WrittenStep
 from testronaut_lab.planfile.schema.problems import Problems, below, did_you_mean
 from testronaut_lab.planfile.schema.tree import TableNode
 
-# What each key rules out: a terminal is its own input, a program that goes on has no end to be judged, ending one runs nothing.
+# What each key excludes. A terminal is its own input. A background program has no end to judge. `stop` and `signal` run
+# nothing.
 _RUNS_NOTHING = ("stdin", "env", "cwd", "tty", "interact", "background", "ready")
 _EXCLUDES = {
     "tty": ("stdin", "background"),
@@ -42,7 +43,7 @@ def check_beside(steps: Sequence[WrittenStep], problems: Problems) -> None:
 def check_merged(
     steps: Sequence[WrittenStep], of_case: Sequence[WrittenStep], defaults: Expectations, problems: Problems
 ) -> None:
-    """A merged step has no stderr: nothing can be expected of it or saved from it. `defaults` hold for the steps `of_case`."""
+    """Refuse a `merge` step that expects or saves stderr: it has none. `defaults` hold only for the steps `of_case`."""
     for step in steps:
         if not step.merge:
             continue
@@ -55,7 +56,7 @@ def check_merged(
 
 
 def left_running(steps: Sequence[WrittenStep]) -> list[str]:
-    """The names of background programs that these steps start and do not stop, in order."""
+    """Return the names of the background programs that these steps start and do not stop, in order."""
     names: dict[str, None] = {}
     for step in steps:
         if step.background is not None:

@@ -1,7 +1,7 @@
-"""A plan as written, back into the tree that its file holds: the inverse of the grammar, value by value.
+"""Turns a plan as it is written back into the tree of its file: the inverse of `grammar/`.
 
-Only what differs from the default is spelled out. A matrix is not: of a plan with one, a cell is read at a time. How the tree
-becomes YAML is in `yaml.py`.
+Only what differs from the default is written. A matrix is not written back, because a plan with one is read one cell at a time.
+`yaml.py` turns the tree into YAML.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ _SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
 def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -> Tree:
-    """What the file of `plan` in `folder` holds. Keys in `explicit` (`network`, `limits.timeout`) are spelled out also
-    where they say the default."""
+    """Return the tree of a plan whose file is in `folder`.
+
+    Keys in `explicit`, such as `network` or `limits.timeout`, are written even if they hold the default.
+    """
     spell = _Spelling(folder)
     default = WrittenPlan(image=plan.image)
     settings: Tree = {
@@ -90,7 +92,7 @@ def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -
 
 
 def duration(seconds: float) -> JsonValue:
-    """`5s`, `200ms` where that says it exactly, else the number."""
+    """Return `5s` or `200ms` where that is exact, otherwise the number of seconds."""
     for unit, size_s in (("s", 1.0), ("ms", 0.001)):
         count = round(seconds / size_s)
         if count > 0 and parse_duration(text := f"{count}{unit}") == seconds:
@@ -99,7 +101,7 @@ def duration(seconds: float) -> JsonValue:
 
 
 def size(bytes_: int) -> JsonValue:
-    """`512MiB` where that says it exactly, else the number of bytes."""
+    """Return `512MiB` or the like where that is exact, otherwise the number of bytes."""
     for unit, each in _SIZES:
         if bytes_ % each == 0 and parse_size(text := f"{bytes_ // each}{unit}") == bytes_:
             return text
@@ -107,7 +109,7 @@ def size(bytes_: int) -> JsonValue:
 
 
 class _Spelling:
-    """Paths of files are spelled relative to `folder`, the plan's."""
+    """Writes each part of a plan as a tree. Paths are relative to `folder`, the plan's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -154,7 +156,7 @@ class _Spelling:
         return {**_filled(tree), "steps": [self.step(step) for step in case.steps]}
 
     def step(self, step: WrittenStep) -> JsonValue:
-        """Only the command where nothing else is said; the id is left out where it would be given anyway."""
+        """Return the script alone if the step has no other key. An id that would be made from the command anyway is left out."""
         named = None if step.id is None or step.id == slug(command_of(step)) else step.id
         tree: Tree = {"id": named, "background": step.background, "run": step.run, "argv": list(step.argv or ())}
         tree |= {"stop": step.stop, "signal": dict(step.signal), "stdin": self._stdin(step.stdin), "env": dict(step.env)}
@@ -166,7 +168,7 @@ class _Spelling:
         tree |= {"save": {name: _save(save) for name, save in step.save.items()}}
         tree |= {"golden": None if step.golden is None else _golden(step.golden)}
         tree |= {"expect": self.expectations(step.expect)}
-        # an empty input or golden says something, an empty table or list of the others does not
+        # an empty stdin or golden has a meaning; an empty table or list under another key has none
         kept: Tree = {
             key: value for key, value in tree.items() if value not in (None, {}, []) or (key == "golden" and value == {})
         }
@@ -240,7 +242,7 @@ class _Spelling:
         return tree if item.timeout_s == DEFAULT_DEADLINE_S else {**tree, "timeout": duration(item.timeout_s)}
 
     def _screen(self, expect: TextExpect) -> JsonValue:
-        """A text alone is what an awaited screen contains, not what it equals."""
+        """Write an awaited screen, where a plain text means `contains`, not `equals`."""
         if len(expect.contains) == 1 and expect == TextExpect(contains=expect.contains):
             return expect.contains[0]
         return {"equals": expect.equals} if expect == TextExpect(equals=expect.equals) else self._matchers(expect)
@@ -367,7 +369,7 @@ def _save(save: Save) -> Tree:
 
 
 def _text(content: bytes) -> str | None:
-    """The content as text that a YAML file can hold and a reader can read; None for anything else."""
+    """Return the content as text if YAML can hold it, otherwise None."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""A plan as written, as the YAML of its file: scripts as blocks, short things in one line, quotes only where they are needed.
+"""Writes a plan as the YAML of its file: scripts as blocks, short things in one line, quotes only where needed.
 
-What is spelled out, and how, is in `tree.py`. Whatever is written here reads back as the same through `schema/syntax.py`.
+`tree.py` decides what is written. Everything written here reads back as the same through `schema/syntax.py`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from testronaut_lab.planfile.schema.syntax import reads_as_text
 
 _WIDTH: Final = 100
 _NO_FOLDING: Final = 2**30
-# Each of them begins a part of the plan of its own, however short.
+# Keys that begin a part of the plan: their value never goes on one line.
 _OPEN: Final = frozenset({"tools", "files", "setup", "teardown", "cases", "steps"})
-# What other readers of YAML, and people, take for something else than text.
+# Plain text that other YAML readers, or people, take for something else.
 _AMBIGUOUS: Final = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?[0-9][0-9_,.:]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|=|<<")
-# What a block shows as it is; a line that begins or ends in a blank would be read wrongly by people.
+# A block that begins with a blank is easy to misread.
 _BLANK_AT_START: Final = re.compile(r"[ \t\n]")
-# What would begin something else than text if it stood at its beginning.
+# Characters that cannot begin plain text.
 _INDICATOR: Final = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`]""")
 _NOT_PLAIN: Final = re.compile(rf"^{_INDICATOR.pattern}|: | #|:$")
 _TRAILING_BLANK: Final = re.compile(r"[ \t](?:\n|\Z)")
@@ -40,13 +40,13 @@ _TRAILING_BLANK: Final = re.compile(r"[ \t](?:\n|\Z)")
 def plan_text(
     plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = (), remarks: Mapping[int, str] | None = None
 ) -> str:
-    """The YAML of a plan whose file is in `folder`; `remarks` are comments, by the position of the step they stand above."""
+    """Return the YAML of a plan whose file is in `folder`. `remarks` are comments above a step, by the step's position."""
     tree = plan_tree(plan, folder, explicit)
     return yaml_text(tree, remarks or {})
 
 
 def plan_json(plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = ()) -> str:
-    """The same tree as JSON, for a `*.lab.json`."""
+    """Return the same tree as JSON, for a `*.lab.json`."""
     return json_text(plan_tree(plan, folder, explicit), indent=2) + "\n"
 
 
@@ -62,13 +62,13 @@ def yaml_text(tree: Tree, remarks: Mapping[int, str]) -> str:
     stream = io.StringIO()
     yaml.dump(written, stream)
     text = stream.getvalue()
-    # what cannot be seen stands in double quotes, where ruamel leaves some of it as it is
+    # ruamel leaves some unprintable characters as they are in double quotes; escape them
     unseen = {char for char in set(text) if not char.isprintable() and char not in "\n\t"}
     return re.sub("|".join(map(re.escape, sorted(unseen))), _escape, text) if unseen else text
 
 
 def _table(tree: Mapping[str, JsonValue], indent: int, *, inner: bool = False) -> CommentedMap:
-    """`inner`: a part of a step or a setting, which stands in one line if it can."""
+    """Make a table. `inner` marks a part of a step or of a setting, which goes on one line if it fits."""
     made = CommentedMap()
     for key, value in tree.items():
         made[_scalar(key, block=False)] = _node(value, indent + 2, opens=key in _OPEN and not inner, inner=inner)
@@ -98,7 +98,7 @@ def _item(value: JsonValue, indent: int, *, opens: bool) -> object:
 
 
 def _has_tables(value: JsonValue) -> bool:
-    """A list of tables reads better with each of them in a line of its own, as does a table that has such a list."""
+    """Whether the value holds a list of tables, which reads better with one table a line."""
     match value:
         case list():
             return any(isinstance(each, dict) for each in value)
@@ -118,7 +118,7 @@ def _flow(made: CommentedMap | CommentedSeq) -> None:
 
 
 def _fits(value: JsonValue, indent: int) -> bool:
-    """Whether it is short enough for one line, and nothing in it wants several."""
+    """Whether the value fits on one line and holds no text that needs a block."""
     return _length(value) + indent <= _WIDTH
 
 
@@ -137,12 +137,12 @@ def _length(value: JsonValue) -> int:
 
 
 def _number(representer: RoundTripRepresenter, number: ExactNumber) -> object:
-    kind = "int" if number.text.lstrip("-+").isdecimal() else "float"  # else its tag would be written out
+    kind = "int" if number.text.lstrip("-+").isdecimal() else "float"  # with another kind, ruamel would write the tag out
     return representer.represent_scalar(f"tag:yaml.org,2002:{kind}", number.text)
 
 
 def _is_plain_to_see(text: str) -> bool:
-    """Whether a block shows it as it is: nothing in it is unseen, nor at its beginning or at the end of a line."""
+    """Whether a block shows the text exactly: all characters printable, no blank at its start or at the end of a line."""
     seen = text.replace("\n", "").replace("\t", "").isprintable()
     return seen and not _BLANK_AT_START.match(text) and not _TRAILING_BLANK.search(text)
 
@@ -153,7 +153,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _scalar(text: str, *, block: bool) -> object:
-    """In the style that shows it best and reads back as itself."""
+    """Return the text in the style that reads best and reads back as the same text."""
     many = "\n" in text.rstrip("\n") or ("\n" in text and ('"' in text or "\\" in text))
     quotes = "'" in text and '"' in text and _NOT_PLAIN.search(text) is not None
     if block and (many or quotes) and _is_plain_to_see(text):

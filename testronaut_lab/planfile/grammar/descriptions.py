@@ -1,6 +1,6 @@
-"""What each key of a plan is for, what holds where it is not said, and an example: the words of the JSON Schema.
+"""What each key of a plan is for, its default and an example: the descriptions in the JSON Schema.
 
-An editor shows them while a plan is written. What a key may hold is in the grammar, not here.
+An editor shows them while somebody writes a plan. What a key may hold is in the other modules of `grammar/`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NOTHING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """`default` is left out where nothing holds unless the key is there."""
+    """The description of one key. Without `default`, the key has no default."""
 
     description: str
     example: JsonValue
@@ -56,25 +56,25 @@ _KINDS: Final[dict[str, str]] = {
 
 DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     "plan": {
-        "version": Said("of the plan file's form", 1, 1),
-        "name": Said("what people call the plan; the file's name where it is not said", "jq basics"),
+        "version": Said("version of the plan file format", 1, 1),
+        "name": Said("what people call the plan; default: the file's name", "jq basics"),
         "image": Said("what the sessions run in", "debian:bookworm-slim"),
         "tools": Said("installed into the image once, verified, and cached", ["apt:jq"], []),
-        "isolation": Said("`case`: a session as new for each case; `plan`: one for all of them", "case", "case"),
-        "network": Said("of steps: none but loopback, or the internet; installing always has network", "none", "none"),
+        "isolation": Said("`case`: a new session for each case; `plan`: one for all of them", "case", "case"),
+        "network": Said("network of the steps: loopback only, or the internet; installing always has network", "none", "none"),
         "user": Said("who the steps are: without privileges, or root", "lab", "lab"),
         "rootfs": Said("whether steps can write outside of workspace, home and /tmp; root's default is writable", "read-only"),
         "shell": Said("what runs the scripts of `run`", "bash", "sh"),
         "env": Said("environment of all steps", _ENV, {}),
-        "limits": Said("what a step and a session may take", {"timeout": "60s", "memory": "512MiB"}),
+        "limits": Said("limits of a step and of a session", {"timeout": "60s", "memory": "512MiB"}),
         "normalize": _NORMALIZE,
         "ignore": Said("patterns as in a .gitignore, of changes that are recorded and not judged", [".cache/", "*.log"], []),
         "golden": _GOLDEN,
-        "expect": Said("what holds of every step that does not say otherwise", {"stderr": {"empty": True}}),
+        "expect": Said("expectations of every step; a step's own override them", {"stderr": {"empty": True}}),
         "matrix": Said("keys with lists of values: the plan runs once for each combination", {"jq": ["1.6", "1.7"]}),
         "files": Said("put into the workspace before each case", {"a.json": '{"x": 1}'}, {}),
         "setup": Said("steps before each case", ["mkdir out"], []),
-        "teardown": Said("steps after each case, whatever came of it", ["rm -r out"], []),
+        "teardown": Said("steps after each case, also after a failed one", ["rm -r out"], []),
         "cases": Said("the cases; or `steps` alone for a plan of one", [{"id": "select", "steps": [_SCRIPT]}]),
         "steps": Said("the steps of a plan of one case, `main`", [_SCRIPT]),
     },
@@ -87,9 +87,9 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "bootstrap": Said("a release of Debian or Ubuntu, made from its archive and never pulled", "bookworm-slim"),
     },
     "tool": {
-        "name": Said("what the tool is called; the package's name where it is not said", "rg"),
-        "command": Said("the program that proves it, by name or path, where that is not the tool's name", "rg"),
-        "install": Said("how it is installed; of a list the first way that works", ["copy:target/rg", "apt:ripgrep"]),
+        "name": Said("name of the tool; default: the package's name", "rg"),
+        "command": Said("the program that proves it, by name or path; default: the tool's name", "rg"),
+        "install": Said("how it is installed; in a list, the first way that works", ["copy:target/rg", "apt:ripgrep"]),
         "importable": Said("whether the image's own python can import the package too (pip, wheel)", True, False),
         "verify": Said("a command that proves it", {"run": "rg --version", "matches": "^ripgrep 1"}),
     },
@@ -104,21 +104,21 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "archive": Said("the path of an archive with programs at its top or in its bin", "dist/tool-1.2.tar.gz"),
         "copy": Said("the path of a program, or of a folder with programs", "target/release/tool"),
         "script": Said("the path of a script that puts it on the PATH", "install.sh"),
-        "sha256": Said("what the file at the path must have", "0" * 64),
+        "sha256": Said("the sha256 that the file at the path must have", "0" * 64),
         "strip": Said("how many leading folders of an archive are left out", 1, 0),
     },
     "verify": {
         "run": Said("a script for sh, in the container of the installation", "rg --version"),
-        "matches": Said("a regex that is found in what it says", "^ripgrep 1"),
+        "matches": Said("a regex that is found in its output", "^ripgrep 1"),
     },
     "limits": {
-        "timeout": Said("of a step that has none of its own", "60s", "60s"),
-        "case_timeout": Said("of all steps of a case together", "30m", "30m"),
-        "memory": Said("of all processes of a session", "512MiB", "512MiB"),
+        "timeout": Said("time of a step that has no timeout of its own", "60s", "60s"),
+        "case_timeout": Said("time of all steps of a case together", "30m", "30m"),
+        "memory": Said("memory of all processes of a session", "512MiB", "512MiB"),
         "cpus": Said("how many processors a session may use at once", 1, 1),
         "pids": Said("how many processes a session may have", 128, 128),
-        "output": Said("of each stream of a step", "10MiB", "10MiB"),
-        "workspace": Said("of workspace, home and /tmp together", "1GiB", "1GiB"),
+        "output": Said("size of each stream of a step", "10MiB", "10MiB"),
+        "workspace": Said("size of workspace, home and /tmp together", "1GiB", "1GiB"),
         "files": Said("how many paths there may be in them", 10000, 10000),
     },
     "normalizer": {
@@ -129,7 +129,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "streams": Said("which streams are kept", ["stdout"], ["stdout", "stderr"]),
         "files": Said("globs of changed files whose content is kept", ["*.json"], []),
         "normalize": _NORMALIZE,
-        "per": Said("keys of the matrix for whose values there is a golden each", ["image"], []),
+        "per": Said("keys of the matrix; each of their values has its own golden", ["image"], []),
     },
     "expect": {
         "exit": Said("an exit status, a list of them, nonzero, or the limit that ends the step", 3, 0),
@@ -141,7 +141,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         ),
         "changes": Said("exactly what it changes in the workspace, or `none`", {"added": ["out/*.json"]}),
         "screen": Said("what its terminal shows in the end", {"contains": ["1/3"]}),
-        "max": Said("what it may take at most", {"duration": "2s", "memory": "64MiB"}),
+        "max": Said("upper limits of what it takes", {"duration": "2s", "memory": "64MiB"}),
     },
     "matchers": _MATCHERS,
     "file_expect": {
@@ -160,7 +160,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     "max": {
         "duration": Said("from its start to its end", "2s"),
         "cpu": Said("CPU time of all its processes", "1s"),
-        "memory": Said("what its processes hold as their own at once", "64MiB"),
+        "memory": Said("anonymous memory that its processes hold at one time", "64MiB"),
     },
     "file": {
         "text": Said("its content", "echo hi\n"),
@@ -169,15 +169,15 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "mode": Said("its permission bits, in octal", "0755", "0644"),
     },
     "step": {
-        "id": Said("its name in node ids; made of the command where it is not said", "plain"),
+        "id": Said("its name in node ids; default: a slug of the command", "plain"),
         "run": Said("a script for the session's shell, whose state carries on", _SCRIPT),
         "argv": Said("a program and its exact arguments, by no shell", ["jq", ".x", "a.json"]),
-        "stdin": Said("what it reads; nothing where it is not said", '{"x": 2}', ""),
+        "stdin": Said("what it reads; default: nothing", '{"x": 2}', ""),
         "env": Said("environment of this step alone", {"NO_COLOR": "1"}, {}),
-        "cwd": Said("its directory, which ends with it; the session's where it is not said", "data"),
-        "timeout": Said("how long it may take; that of the limits where it is not said", "5s"),
-        "continue": Said("whether the case goes on where it fails; it does where only goldens differ", True, False),
-        "skip_if": Said("a command, run apart, whose status 0 skips the step", "! command -v jq"),
+        "cwd": Said("its directory, for this step alone; default: the session's", "data"),
+        "timeout": Said("how long it may take; default: the timeout of the limits", "5s"),
+        "continue": Said("whether the case goes on when this step fails; it always does when only goldens differ", True, False),
+        "skip_if": Said("a command outside the session's shell; its status 0 skips the step", "! command -v jq"),
         "save": Said("values for later steps: $name in scripts, ${{name}} elsewhere", {"answer": {"json_path": ".x"}}, {}),
         "golden": _GOLDEN,
         "expect": _EXPECT,
@@ -198,7 +198,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     "save": {
         "from": Said("which stream", "stderr", "stdout"),
         "json_path": Said("a place in its JSON; numbers are kept as they are written", ".x"),
-        "matches": Said("a regex, whose first group it is", "v([0-9.]+)"),
+        "matches": Said("a regex; its first group is the value", "v([0-9.]+)"),
     },
     "retry": {
         "times": Said("how many more times at most", 3),
@@ -233,7 +233,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "expect_fail": Said("why its own steps are expected to fail; passing is the surprise then", "not in this version"),
         "env": Said("environment of its steps", _ENV, {}),
         "golden": _GOLDEN,
-        "expect": Said("what holds of each of its steps that does not say otherwise", {"exit": 0}),
+        "expect": Said("expectations of each of its steps; a step's own override them", {"exit": 0}),
         "steps": Said("its steps, in order", [_SCRIPT, {"run": "false", "expect": {"exit": 1}}]),
     },
     "expect_fail": {
@@ -244,7 +244,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
 
 
 def described(definitions: Mapping[str, JsonValue]) -> None:
-    """Put the words into the definitions of a schema."""
+    """Put the descriptions into the definitions of a schema."""
     for table, keys in DESCRIBED.items():
         definition = definitions.get(table)
         properties = definition.get("properties") if isinstance(definition, dict) else None

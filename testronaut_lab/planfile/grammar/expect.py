@@ -1,4 +1,4 @@
-"""The part of a plan about what has to come out: `expect`, `golden` and `normalize`."""
+"""The part of a plan that says what has to come out: `expect`, `golden` and `normalize`. `judge/` compares it with a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a plan about terminals: `tty`, and what is done in one by `interact`."""
+"""The part of a plan about terminals: `tty`, and what `interact` types and waits for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _key(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    """A regex that compiles for bytes as well, which is what it will be searched in."""
+    """Check a regex that will be searched in bytes."""
     values.regex(value)
     try:
         re.compile(value.encode())

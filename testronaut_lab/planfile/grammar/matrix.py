@@ -1,6 +1,6 @@
-"""The `matrix` of a plan: reading it, its cells, and what else a plan says by its keys: `when` and `per`.
+"""The `matrix` of a plan: reads it, makes its cells, and reads the keys that refer to it, `when` and `per`.
 
-A plan is read once for each cell; how a cell's values get into it is in `schema/interpolation.py`.
+A plan is read once for each cell; `schema/interpolation.py` fills in the values of the cell.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ABOUT_EXCLUDE = "a cell that has all the values of an entry is left out, before
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Text, a number, true or false, as it is written."""
+    """Text, a number, true or false, kept as it is written."""
 
     words: str = "text, a number, true or false"
 
@@ -66,12 +66,12 @@ def _written(node: ScalarNode) -> str:
 
 
 class MatrixTable:
-    """The kind of the key `matrix`, for the schema and for its shape. `read_matrix` finds its cells, before all else is read."""
+    """The kind of the key `matrix`, for the schema. `read_matrix` makes the cells before anything else is read."""
 
     words = "a table of keys and lists of their values"
 
     def read(self, node: Node, at: str, reading: Reading) -> None:
-        """Nothing: what is wrong with it has been said by then."""
+        """No-op: `read_matrix` has validated this key."""
 
     def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
         entries = _ENTRIES.schema(definitions)
@@ -93,7 +93,7 @@ MATRIX: Final = MatrixTable()
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Values by key, of which a cell must have one each."""
+    """Lists of values by key. A cell matches if it has one of the values of every key."""
 
     words: str = "a table of keys of the matrix: lists of their values"
 
@@ -145,7 +145,7 @@ def holds(when: Mapping[str, frozenset[str]], cell: Cell) -> bool:
 
 
 def _is_known(node: Node, at: str, reading: Reading) -> bool:
-    """Whether the node names a key of the matrix; that it does not is added as a problem."""
+    """Whether the node names a key of the matrix. Adds a problem if not."""
     key = str(node.value) if isinstance(node, ScalarNode) else ""
     matrix = reading.filler.matrix
     if matrix is None:
@@ -164,7 +164,7 @@ def _is_value(key: str, node: ScalarNode, at: str, reading: Reading) -> bool:
 
 
 def _check_folders(key: str, values: Sequence[str], node: Node, at: str, reading: Reading) -> None:
-    """Each value is part of a folder's name. Raises Refused for two that some file systems take for one."""
+    """Check that no two values differ only in case: each is part of a folder's name. Raises Refused."""
     first: dict[str, str] = {}
     for value in values:
         other = first.setdefault(folder_name("", ((key, value),)).lower(), value)
@@ -180,7 +180,7 @@ def _listed(node: TableNode, at: str) -> Iterator[tuple[str, ScalarNode, str]]:
 
 
 def read_matrix(plan: Node, reading: Reading) -> Matrix | None:
-    """The matrix of a plan, None for one without. Raises Refused once the problems have been added."""
+    """Return the matrix of a plan; None for a plan without one. Raises Refused after the problems were added."""
     node = plan.entries.get("matrix") if isinstance(plan, TableNode) else None
     if node is None:
         return None
@@ -194,7 +194,7 @@ def read_matrix(plan: Node, reading: Reading) -> Matrix | None:
 
 
 class _Expansion:
-    """From a written matrix to its cells; every step raises Refused for what cannot be."""
+    """Makes the cells of a written matrix. Every method raises Refused for a matrix that cannot be."""
 
     def __init__(self, node: TableNode, reading: Reading) -> None:
         self._node = node
@@ -242,7 +242,7 @@ class _Expansion:
         return [cell for j, cell in enumerate(product) if j not in excluded]
 
     def _with_included(self, left: list[dict[str, CellValue]]) -> list[dict[str, CellValue]]:
-        """`include` may add to what another entry added, and change that, but nothing of the product."""
+        """Add the `include` entries. An entry may extend or change what another entry added, but not a value of the product."""
         cells = [dict(cell) for cell in left]
         for i, entry in enumerate(self._entries[_INCLUDE]):
             fitting = [
@@ -278,7 +278,7 @@ class _Expansion:
         return tuple(values)
 
     def _check_names(self) -> None:
-        """Two keys in two cases of letters would be one variable and, in the names of goldens, one folder for some systems."""
+        """Refuse two keys that differ only in case: they would be one variable and, on some systems, one folder of goldens."""
         first: dict[str, str] = {}
         for key in (*self._axes, *(key for entry in self._entries[_INCLUDE] for key in entry)):
             other = first.setdefault(variable(key), key)
@@ -313,7 +313,7 @@ def _values(values: object) -> tuple[CellValue, ...]:
 
 
 def _check_used(plan: TableNode, node: TableNode, matrix: Matrix, reading: Reading) -> None:
-    """A key that nothing depends on would run the same thing again and call it another."""
+    """Refuse a key that nothing uses: its cells would run the same thing under different names."""
     used = _used(plan)
     unused = [key for key in matrix.values if key not in used]
     for key in unused:

@@ -1,6 +1,6 @@
-"""The plan file, key by key: what each may hold and what becomes of it. The reference for both reading and the JSON Schema.
+"""The plan file, key by key: what each key may hold and what it becomes. Both the reader and the JSON Schema come from here.
 
-Where steps run is in `session.py`, the tools there in `tools.py`, what has to come out in `expect.py`.
+The keys about where steps run are in `session.py`, tools in `tools.py`, expectations in `expect.py`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _version(number: int) -> int:
     return number
 
 
-# What may stand in the project's `defaults` too.
+# These keys may stand in the project's `defaults` too.
 _SHARED: Final[dict[str, Kind | Key]] = {
     "image": IMAGE,
     "tools": ListOf(TOOL),

@@ -1,4 +1,7 @@
-"""A plan as it is written: every value read and sound in itself, nothing merged, numbered or resolved yet."""
+"""A plan as it is written. Each value is read and valid in itself; nothing is merged, numbered or resolved yet.
+
+`resolve.py` makes the plan that runs from it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from testronaut_lab.planfile.schema.fields import Kind, Reading, Schema
 from testronaut_lab.planfile.schema.problems import Place
 from testronaut_lab.planfile.schema.tree import Node, ScalarNode
 
-# Only the keys that are written: those of a case stand over those of the plan, those of a step over both.
+# Only the written keys. Keys of a case override those of the plan; keys of a step override both.
 Expectations = Mapping[str, object]
 Golden = bool | Mapping[str, object]
-# By key of the matrix: the values of the cells that something is for. Empty: all cells.
+# Values by key of the matrix: the cells that something is for. Empty means all cells.
 When = Mapping[str, frozenset[str]]
 
 _NOWHERE = ScalarNode(Place(""), None)
@@ -25,7 +28,7 @@ _NOWHERE = ScalarNode(Place(""), None)
 
 @dataclass(frozen=True, slots=True)
 class Stdin:
-    """`file` is where the content was read, if it was."""
+    """The input of a step. `file` is where the content was read from, if it was a file."""
 
     content: bytes
     is_text: bool = False
@@ -101,14 +104,14 @@ class WrittenPlan:
     teardown: tuple[WrittenStep, ...] = ()
     cases: tuple[WrittenCase, ...] = ()
     steps: tuple[WrittenStep, ...] = ()
-    matrix: None = None  # its cells are found before the plan is read for one of them
+    matrix: None = None  # `read_matrix` makes the cells before the plan is read for one of them
     node: Node = _NOWHERE
     at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A kind whose value also gets to know where it stands, for what only turns out wrong beside others."""
+    """A kind whose value keeps its place, for problems that are found only later."""
 
     kind: Kind
 

@@ -1,4 +1,4 @@
-"""The part of a plan about where its steps run: the image, the limits, the files they find.
+"""The part of a plan about where its steps run: the image, the limits, the files in the workspace.
 
 The tools in the image are in `tools.py`.
 """
@@ -23,7 +23,9 @@ _REF: Final = Text("an image such as debian:bookworm-slim", values.image_ref, {"
 
 @dataclass(frozen=True, slots=True)
 class _FromPath:
-    """An image made of a file, or of a folder with a Dockerfile, at a path relative to the plan; `anywhere` also elsewhere."""
+    """An image made from a file, or from a folder with a Dockerfile. The path is relative to the plan; `anywhere` allows
+    others.
+    """
 
     words: str
     source: Callable[[Path], ImageSource]
@@ -74,7 +76,7 @@ def _image_of(*, anywhere: bool) -> Either:
 
 
 IMAGE: Final = _image_of(anywhere=False)
-# As it is said in Python, by somebody who stands somewhere.
+# for an image given in Python: paths may be absolute
 IMAGE_BY_HAND: Final = _image_of(anywhere=True)
 
 LIMITS: Final = Table(

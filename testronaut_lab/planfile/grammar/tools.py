@@ -1,6 +1,6 @@
 """The part of a plan about the tools in its image: how each is installed, which ways are tried in turn, what proves it.
 
-Which strategies there are, and what each takes, is the table in `installation/strategies.py`.
+The strategies, and what each accepts, are a table in `installation/strategies.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STRATEGY: Final = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A SPEC of one strategy, or STRATEGY:SPEC, by the allow-list of the strategy. `anywhere` lets a path be absolute."""
+    """The SPEC of one strategy, or `STRATEGY:SPEC` if `strategy` is None. `anywhere` allows an absolute path."""
 
     strategy: Strategy | None = None
     anywhere: bool = False
@@ -56,7 +56,7 @@ class Spec:
         return InstallSpec(strategy.name, spec, kind.find(spec, node, at, reading))
 
     def _several(self, node: ListNode, at: str, reading: Reading) -> InstallSpec:
-        """The first one is the tool, the others come with it."""
+        """Read a list of packages: the first is the tool, the others are installed with it."""
         if not node.items:
             raise reading.refuse(node, at, "expected at least 1, found an empty list")
         first, *others = (self.read(item, below(at, i), reading) for i, item in enumerate(node.items))
@@ -84,7 +84,7 @@ def _parted(text: str) -> tuple[Strategy, str]:
 
 
 def _near(name: str) -> str:
-    """Did somebody slip, or want what is not there?"""
+    """Suggest the strategy that was probably mistyped, or list all of them."""
     near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.7)
     return f"did you mean `{near[0]}`?" if near else f"there is {', '.join(STRATEGIES)}"
 
@@ -107,7 +107,7 @@ def _install(sha256: str | None = None, strip: int = 0, **one: InstallSpec) -> I
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A kind that the schema says something about."""
+    """A kind with a description for the schema."""
 
     kind: Kind
     description: str
@@ -157,7 +157,7 @@ def _tool(
 
 
 def _name(spec: InstallSpec) -> str:
-    """Of a package `@scope/name` the name alone; of a file, as packages are called."""
+    """Return the default name of a tool: `name` for a package `@scope/name`; for a file, the name of its package."""
     strategy = STRATEGIES[spec.strategy]
     name = package_name(strategy, spec.spec).rpartition("/")[2]
     return name.replace("_", "-") if strategy.name == "wheel" else name
@@ -167,7 +167,7 @@ def _alone(spec: InstallSpec) -> ToolSpec:
     return _tool((spec,))
 
 
-# It is run where the tool is installed, which is no cell's session.
+# No reference to the matrix: this runs in the container of the installation, which belongs to no cell.
 _VERIFY: Final = Text("a command", values.script, {"minLength": 1}, "nothing")
 
 
@@ -197,11 +197,11 @@ def _tool_of(*, anywhere: bool) -> Either:
 
 
 TOOL: Final = _tool_of(anywhere=False)
-# As it is typed, by somebody who stands somewhere.
+# for a tool typed on a command line: paths may be absolute
 TOOL_BY_HAND: Final = _tool_of(anywhere=True)
 
 
 def shorthand(tool: ToolSpec) -> InstallSpec | None:
-    """The one way of installing that says it all, if `STRATEGY:SPEC` alone would be read as this tool."""
+    """Return the install spec if `STRATEGY:SPEC` alone would be read as this same tool, otherwise None."""
     only = tool.install[0]
     return only if tool == _alone(only) and only == InstallSpec(only.strategy, only.spec, only.source) else None

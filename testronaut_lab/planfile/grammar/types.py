@@ -1,4 +1,4 @@
-"""The kinds of single values that a plan is made of: an id, a regex, a duration, a glob …"""
+"""The kinds of single values that a plan is made of: an id, a regex, a duration, a glob … The checks are in `values.py`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The single values of a plan, each checked in itself: names, paths, patterns.
+"""Checks of the single values of a plan: names, paths, patterns.
 
-Every function takes text as it is written, and raises ValueError with the whole message for what cannot stand.
+Every function takes the text as written, returns the value, and raises ValueError with the whole message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BLANK: Final = re.compile(r"\s*")
 
 
 def matching(pattern: str, words: str) -> Callable[[str], str]:
-    """A check that the whole text matches."""
+    """Return a function that accepts text which matches as a whole."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -59,7 +59,7 @@ def argv(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def regex(value: str) -> str:
-    """A pattern that compiles, also without a warning: one whose meaning is going to change would judge otherwise later."""
+    """Check that a regex compiles without a warning. A warning means that a later Python may read the regex differently."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -70,7 +70,7 @@ def regex(value: str) -> str:
 
 
 def _around(pattern: str, position: int | None) -> str:
-    """The pattern for a message; of one that a whole output was made into, what stands around the place that it is about."""
+    """Return the pattern for a message; for a long one, only the text around `position`."""
     start, end = max((position or 0) - 40, 0), (position or 0) + 40
     if len(pattern) <= 200:
         return repr(pattern)
@@ -91,7 +91,7 @@ def json_path(value: str) -> str:
 
 
 def image_ref(value: str) -> str:
-    """A reference to an image; whether there is one is for the engine to say."""
+    """Check the form of an image reference. The engine says later whether the image exists."""
     return matching(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image such as debian:bookworm-slim")(value)
 
 
@@ -109,7 +109,7 @@ def from_base64(value: str) -> bytes:
 
 
 def workspace_path(value: str) -> str:
-    """A path that stays in the workspace, in its only spelling."""
+    """Check a path relative to the workspace, without empty parts, `.` and `..`."""
     without_nul(value)
     if value.startswith("/"):
         raise ValueError(f"expected a path relative to the workspace, found {value!r}")
@@ -121,7 +121,7 @@ def workspace_path(value: str) -> str:
 
 
 def outside_path(value: str) -> str:
-    """An absolute path in its only spelling."""
+    """Check an absolute path without empty parts, `.` and `..`."""
     if not value.startswith("/"):
         raise ValueError(f"expected an absolute path, found {value!r}")
     workspace_path(value[1:])
@@ -129,12 +129,12 @@ def outside_path(value: str) -> str:
 
 
 def changed_path(value: str) -> str:
-    """A path in the workspace, or `.` for the workspace itself."""
+    """Check a path in the workspace, or `.` for the workspace itself."""
     return value if value == "." else workspace_path(value)
 
 
 def ignore_pattern(value: str) -> str:
-    """One line of a gitignore."""
+    """Check one line of a .gitignore."""
     if not value.strip() or "\n" in value or "\0" in value or value.startswith("#") or ".." in value.split("/"):
         raise ValueError(f"expected a pattern as in a .gitignore, found {value!r}")
     return value
@@ -151,7 +151,7 @@ def owner(value: str) -> str:
 
 
 def working_directory(value: str) -> str:
-    """Relative to the workspace, or absolute."""
+    """Check a directory: relative to the workspace, or absolute."""
     without_nul(value)
     if not value or ".." in value.split("/"):
         raise ValueError(f"expected a folder of the workspace or an absolute path, without '..', found {value!r}")
@@ -165,7 +165,7 @@ def shell(value: str) -> str:
 
 
 def signal_name(value: str) -> str:
-    """The name without SIG."""
+    """Return the signal's name without SIG."""
     name = value.removeprefix("SIG")
     if f"SIG{name}" not in signal.Signals.__members__:
         raise ValueError(f"expected a signal such as KILL or TERM, found {value!r}")
@@ -179,7 +179,7 @@ def named_normalizer(value: str) -> str:
 
 
 def inner_clash(paths: Iterable[str], files: Iterable[str]) -> tuple[str, str] | None:
-    """One of `files` and one of `paths` that needs it to be a folder, if there are such two."""
+    """Return a file and a path below it, if there are such two; the file would have to be a folder."""
     known = set(files)
     for path in sorted(paths):
         for parent in PurePosixPath(path).parents:

@@ -1,4 +1,4 @@
-"""Kinds that are made of other kinds: lists, maps with keys of their own, alternatives."""
+"""Kinds that are made of other kinds: lists, maps with free keys, alternatives. Tables with known keys are in `table.py`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """A table whose keys are the plan's own; read as a dict."""
+    """A table whose keys the writer of the plan chooses; read as a dict."""
 
     key: Text
     value: Kind
@@ -67,7 +67,7 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """One of several kinds, told apart by what stands there, so that a message is about the one that was meant."""
+    """One of several kinds. The type of the node selects the kind, so an error message is about the kind that was meant."""
 
     text: Kind | None = None
     number: Kind | None = None
@@ -110,7 +110,7 @@ class Either:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What `convert` makes of the value of another kind; a ValueError of it is a problem there."""
+    """A kind whose value `convert` turns into another one. A ValueError of `convert` becomes a problem at this place."""
 
     kind: Kind
     convert: Callable[..., object]
@@ -131,7 +131,7 @@ class Made:
 
 
 def read_all(parts: Sequence[tuple[Node, str, Kind]], reading: Reading) -> list[object]:
-    """Reads every part, so that all problems are found, and only then raises Refused if there was one."""
+    """Read every part, even after a refusal, so that all problems are found. Raises Refused at the end if there was one."""
     values: list[object] = []
     refused: Refused | None = None
     for node, at, kind in parts:

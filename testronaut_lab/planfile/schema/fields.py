@@ -1,8 +1,8 @@
-"""What may stand at a place of a plan: the pieces that `grammar/plan.py` is made of. Here are those of single values.
+"""The kinds of single values that may stand in a plan: the pieces that `grammar/plan.py` is made of.
 
-A kind reads a node into a value, adding every problem it finds, and writes the JSON Schema of itself; so that the two cannot
-drift apart. Lists and maps are in `containers.py`, tables with known keys in `table.py`; what no single value can tell (ids,
-defaults, references) is left to `planfile/resolve.py`.
+A kind reads a node into a value and adds every problem that it finds. It also writes its own JSON Schema, so that the reader
+and the schema cannot drift apart. Lists and maps are in `containers.py`, tables with known keys in `table.py`. What needs
+several values (ids, defaults, references) is checked in `planfile/resolve.py`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ Schema = dict[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of one plan, for the cell of its matrix that `filler` fills in. Paths in it are relative to `folder`.
-    What is not `varying` is `known` from the cell before.
+    """One reading of one plan, for the cell of its matrix that `filler` holds. Paths in the plan are relative to `folder`.
+
+    `varying` has the ids of nodes that depend on the cell. `known` keeps the values of all other nodes from cell to cell.
     """
 
     folder: Path
@@ -36,7 +37,7 @@ class Reading:
     known: dict[tuple[int, int], object] = field(default_factory=dict)
 
     def read(self, kind: Kind, node: Node, at: str) -> object:
-        """What `kind.read` gives. Raises Refused."""
+        """Like `kind.read`, but reads a node that does not vary only once. Raises Refused."""
         if self.filler.cell is None or isinstance(node, ScalarNode) or id(node) in self.varying:
             return kind.read(node, at, self)
         key = (id(node), id(kind))  # both live as long as the plan is read
@@ -45,7 +46,7 @@ class Reading:
         return self.known[key]
 
     def text(self, node: ScalarNode, at: str, holds: Holds) -> str:
-        """The text of a node that holds some, filled in. Raises Refused."""
+        """Return the text of a text node with its references filled in. Raises Refused."""
         try:
             whole = self.filler.value(str(node.value)) if holds == "text" else None
             return self.filler.text(str(node.value), holds) if whole is None else whole.text
@@ -53,7 +54,7 @@ class Reading:
             raise self.refuse(node, at, str(error)) from error
 
     def scalar(self, node: Node, at: str) -> Node:
-        """The node with its value where that is a reference and nothing else: of any type. Raises Refused."""
+        """Return the node, with a value of any type in place of a text that is one reference and nothing else. Raises Refused."""
         if not isinstance(node, ScalarNode) or not isinstance(node.value, str) or not any(keys_named(node.value)):
             return node
         try:
@@ -68,17 +69,17 @@ class Reading:
 
 
 class Refused(Exception):
-    """Raised after the problem was added: there is no value, go on with the next one."""
+    """There is no value, and the problem is already added. The reader catches it and goes on with the next value."""
 
 
 class Kind(Protocol):
-    """`words` is what it accepts, to stand behind "expected"."""
+    """What may stand at a place. `words` says what it accepts, and stands behind "expected" in messages."""
 
     @property
     def words(self) -> str: ...
 
     def read(self, node: Node, at: str, reading: Reading) -> object:
-        """The value. Raises Refused, and nothing else, once the problems have been added."""
+        """Return the value. Raises only Refused, after all problems were added."""
         ...
 
     def schema(self, definitions: dict[str, JsonValue], /) -> Schema: ...
@@ -90,7 +91,7 @@ def _as_is(value: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that `convert` takes; it raises ValueError, with the whole message, for text that it does not."""
+    """Text that `convert` accepts. For other text, `convert` raises ValueError with the whole message."""
 
     words: str = "text"
     convert: Callable[[str], object] = _as_is
@@ -126,9 +127,9 @@ def choice(*names: str) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class PlanPath:
-    """A path relative to the plan, of a file (or a folder too) that exists; read as an absolute path.
+    """The path of an existing file, relative to the plan; read as an absolute path.
 
-    `anywhere` lets it be absolute, too.
+    `folders` allows a folder too. `anywhere` allows an absolute path too.
     """
 
     words: str = "a path relative to the plan"
@@ -139,7 +140,7 @@ class PlanPath:
         return self.find(str(Text(self.words).read(node, at, reading)), node, at, reading)
 
     def find(self, text: str, node: Node, at: str, reading: Reading) -> Path:
-        """The path that `text`, read from the node, names. Raises Refused."""
+        """Return the path that `text` names; `node` is where it stands. Raises Refused."""
         if not text or "\0" in text or (text.startswith("/") and not self.anywhere):
             raise reading.refuse(node, at, f"expected {self.words}, found {text!r}")
         path = reading.folder / text
@@ -160,7 +161,7 @@ class PlanPath:
 
 
 def _what_is_at(path: Path) -> str | None:
-    """In words, for what is neither a file nor where nothing is."""
+    """Say what is at `path`, for a message; None where nothing is."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -197,7 +198,7 @@ def _digits(number: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number with a unit in text, or without one."""
+    """A number, or text of a number and a unit."""
 
     words: str
     parse: Callable[..., float]
@@ -266,7 +267,7 @@ class AnyJson:
         return {}
 
 
-# Where more than text is expected, or text of a form, a reference to the matrix can stand, too.
+# Where a number, a flag or text of a certain form is expected, a reference to the matrix may stand too.
 REFERENCE_SHAPE: Final[Schema] = {"type": "string", "pattern": r"\$\{\{\s*matrix\."}
 
 
@@ -275,7 +276,9 @@ def or_reference(shape: Schema) -> Schema:
 
 
 def scalars(node: Node, at: str) -> Iterator[tuple[ScalarNode, str, bool]]:
-    """Every single value in a tree, its key path, and whether it is a key: those come too, as text at their own path."""
+    """Yield every single value in a tree, its key path, and whether it is a key. A key comes as text, at the path of its
+    value.
+    """
     match node:
         case ScalarNode():
             yield node, at, False
@@ -293,7 +296,7 @@ def is_number(value: Value) -> TypeGuard[int | float]:
 
 
 def plain(node: Node) -> JsonValue:
-    """The node as Python's own values."""
+    """Return the node as plain Python values."""
     match node:
         case ScalarNode():
             return node.value
@@ -304,7 +307,7 @@ def plain(node: Node) -> JsonValue:
 
 
 def found(node: Node) -> str:
-    """What stands there, in words."""
+    """Say what the node is, for a message."""
     match node:
         case ListNode():
             return "a list"

@@ -1,8 +1,8 @@
-"""`${{matrix.KEY}}` in a plan, filled in for one cell while the plan is read.
+"""Fills `${{matrix.KEY}}` in for one cell while the plan is read.
 
-A value is put into text as it is written; where the reference is all there is, a number stays a number. In a regex it stands
-for itself. Scripts get the values as variables, never as pasted text. Which cells there are is found in `grammar/matrix.py`; the
-values that steps save, which are known only when they run, are `model/substitution.py`'s.
+In text, the value stands as it is written. Where the reference is the whole text, a number stays a number. In a regex, the
+value is escaped. Scripts get the values as variables, never as pasted text. `grammar/matrix.py` makes the cells. Values that
+steps save are known only at run time: `model/substitution.py` fills them in.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, Tabl
 
 _PREFIX = "matrix."
 
-# What a text is, which decides what becomes of a reference in it: `content` is a file's, where without a matrix `${{` is
-# nothing of ours, and in `nothing` there is no place for one.
+# What a text is decides how a reference in it is filled in. `content` is a file's text: without a matrix, `${{` means nothing
+# there. `nothing` allows no reference.
 Holds = Literal["text", "regex", "template", "content", "script", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
 class CellValue:
-    """A value of a matrix. Two are the same if they are written the same."""
+    """A value of a matrix. Two values are equal if they are written the same."""
 
     text: str
     value: str | int | float | bool = field(compare=False)
@@ -42,7 +42,7 @@ class Matrix:
 
     @cached_property
     def values(self) -> Mapping[str, frozenset[str]]:
-        """Every key that any cell has, and the values it has there."""
+        """Return every key that any cell has, with its values."""
         keys = dict.fromkeys(key for cell in self.cells for key in cell)
         return {key: frozenset(cell[key].text for cell in self.cells if key in cell) for key in keys}
 
@@ -52,12 +52,12 @@ def as_cell(written: WrittenCell) -> Cell:
 
 
 def variable(key: str) -> str:
-    """The name of the environment variable that has the value in every step."""
+    """Return the name of the environment variable that holds the value in every step."""
     return f"MATRIX_{key.upper()}"
 
 
 def names_key(name: str) -> bool:
-    """Whether what stands between the braces is meant as a key of the matrix, and not as a saved value."""
+    """Whether the name between the braces means a key of the matrix, not a saved value."""
     return name.startswith(_PREFIX)
 
 
@@ -66,7 +66,7 @@ def keys_named(text: str) -> Iterator[str]:
 
 
 def varying(tree: Node) -> frozenset[int]:
-    """The ids of the lists and tables in which a reference to the matrix stands anywhere, in keys too."""
+    """Return the ids of the lists and tables that hold a reference to the matrix at any depth, in values or keys."""
     found: set[int] = set()
     _gather(tree, found)
     return frozenset(found)
@@ -87,7 +87,7 @@ def _gather(node: Node, found: set[int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """Fills in one cell of a matrix; both are None for a plan without one. Raises ValueError with the whole message."""
+    """Fills in one cell of a matrix. Both fields are None for a plan without one. Raises ValueError with the whole message."""
 
     matrix: Matrix | None = None
     cell: WrittenCell | None = None
@@ -101,7 +101,7 @@ class Filler:
         return filled
 
     def value(self, text: str) -> CellValue | None:
-        """The value itself where `text` is one reference and nothing else; otherwise None."""
+        """Return the value if `text` is one reference and nothing else, otherwise None."""
         match = REFERENCE.fullmatch(text)
         if match is None or not names_key(match[1]) or len(list(references(text))) != 1:
             return None
@@ -116,7 +116,7 @@ class Filler:
             case "script":
                 raise ValueError(f"`{_shown(key)}` cannot stand in a script; its value is in ${variable(key)}")
             case "nothing":
-                raise ValueError(f"`{_shown(key)}` cannot stand here: what does is the same in all cells")
+                raise ValueError(f"`{_shown(key)}` cannot stand here: this text is the same in all cells")
             case "regex":
                 return re.escape(value.text)
             case "template":

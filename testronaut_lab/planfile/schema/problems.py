@@ -1,4 +1,4 @@
-"""What is wrong with a plan, collected, so that one look at the message is enough to mend all of it."""
+"""Collects what is wrong with a plan, so that one message shows everything that has to be mended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something is written. `line` counts from 1; 0 for a tree that was made in Python."""
+    """Where something is written. `line` counts from 1; it is 0 for a tree made in Python."""
 
     file: str
     line: int = 0
@@ -26,13 +26,13 @@ class Place:
 
 
 class Problems:
-    """Collects problems; `raise_if_any` makes one UsageError of them, in the order of the lines."""
+    """Collects problems. `raise_if_any` makes one UsageError of them, sorted by line."""
 
     def __init__(self) -> None:
         self._messages: dict[tuple[Place, str], None] = {}
 
     def add(self, place: Place, at: str, message: str) -> None:
-        """`at` is the key path, empty for the whole plan."""
+        """Add a problem. `at` is the key path; it is empty for the whole plan."""
         self._messages[place, f"{place}: {at}: {message}" if at else f"{place}: {message}"] = None
 
     @property
@@ -40,7 +40,10 @@ class Problems:
         return bool(self._messages)
 
     def gather(self, parts: Mapping[str, Problems]) -> None:
-        """Add the problems of several readings of one plan, by name; one that not all have says in which reading it is."""
+        """Add the problems of the readings for several cells, by the cell's name.
+
+        A problem that not all readings have says in which cell it is.
+        """
         names: dict[tuple[Place, str], list[str]] = {}
         for name, part in parts.items():
             for entry in part._messages:
@@ -60,7 +63,7 @@ class Problems:
 
 
 def below(at: str, key: str | int) -> str:
-    """The key path of an entry: `cases[0].steps`, and `files["a b"]` for a key that is no plain word."""
+    """Return the key path of an entry: `cases[0].steps`, or `files["a b"]` for a key that is no plain word."""
     if isinstance(key, int):
         return f"{at}[{key}]"
     if not _PLAIN_KEY.fullmatch(key):
@@ -69,7 +72,7 @@ def below(at: str, key: str | int) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'contains'?`, or else the list of what there is, to be put behind a message."""
+    """Return the end of a message: `; did you mean 'contains'?`, or a list of all `known` names if none is near."""
     names = sorted(known)
     if near := _close(name, names):
         return f"; did you mean {near[0]!r}?"
@@ -77,7 +80,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The one of `known`, which is not empty, that was most likely meant; the first of them where none is like it."""
+    """Return the name in `known` that is most like `name`, or the first one. `known` must not be empty."""
     names = sorted(known)
     return (_close(name, names) or names)[0]
 

@@ -1,7 +1,7 @@
-"""Strict YAML 1.2, JSON, and what was made in Python, each into a tree of nodes.
+"""Reads strict YAML 1.2, JSON, and trees made in Python, each into a tree of nodes (`tree.py`).
 
-YAML is taken from the parser's events and not from ruamel's own constructors: those would follow aliases, merge keys and
-tags before anything could refuse them, and read `010` and `1:30` in ways their writers did not mean.
+YAML comes from the parser's events, not from ruamel's constructors. Those follow aliases, merge keys and tags before we can
+refuse them, and read `010` and `1:30` as numbers that the writer did not mean.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ MAX_BYTES: Final = 2**20
 
 
 def read_yaml(text: str, file: str, problems: Problems) -> Node:
-    """Raises UsageError for what is no YAML, or too large; other problems are added and the tree is read to its end."""
+    """Read YAML into a tree. Problems are added, and reading goes on to the end.
+
+    Raises UsageError at once for text that is no YAML or is too large.
+    """
     builder = TreeBuilder(file, problems)
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
@@ -42,12 +45,12 @@ def read_yaml(text: str, file: str, problems: Problems) -> Node:
     except MarkedYAMLError as error:
         line = 0 if error.problem_mark is None else error.problem_mark.line + 1
         builder.stop(line, f"this is not YAML: {error.problem or error.context}{_advice(error.problem or '')}")
-    except (YAMLError, ValueError, OverflowError) as error:  # ruamel lets chr() complain about "\UFFFFFFFF" by itself
+    except (YAMLError, ValueError, OverflowError) as error:  # chr() inside ruamel raises these for "\UFFFFFFFF"
         builder.stop(0, f"this is not YAML: {' '.join(str(error).split())}")
     return builder.finish()
 
 
-# What a command line that is not quoted runs into; the parser's own words do not lead there.
+# What to do about common mistakes, such as a command line without quotes. The parser's own message does not say it.
 _ADVICE: Final = (
     (r"mapping values", "; text with `: ` in it is quoted as a whole, or stands below `run: |`, and keys stand below each other"),
     (r"found character '\\t'", "; indent with spaces, not with tabs"),
@@ -102,7 +105,7 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0
 
 
 def _resolve(builder: TreeBuilder, event: ScalarEvent, line: int) -> Value:
-    """The value of a scalar by the core schema of YAML 1.2, where `no`, `on` and `1:30` are text."""
+    """Return the value of a scalar by the core schema of YAML 1.2, where `no`, `on` and `1:30` are text."""
     text: str = event.value
     if not event.implicit[0]:
         return text
@@ -114,7 +117,7 @@ def _resolve(builder: TreeBuilder, event: ScalarEvent, line: int) -> Value:
     if text in _BOOLS:
         return _BOOLS[text]
     if _NO_NUMBER.fullmatch(text):
-        builder.problem(line, f"{text} is no number that a plan can use")
+        builder.problem(line, f"{text} is a number that a plan cannot use")
         return None
     if _LEADING_ZERO.fullmatch(text):
         builder.problem(line, f"{text} could be read in two ways; write it without the leading zero, or in quotes")
@@ -125,7 +128,7 @@ def _resolve(builder: TreeBuilder, event: ScalarEvent, line: int) -> Value:
 
 
 def reads_as_text(text: str) -> bool:
-    """Whether an unquoted scalar of this text would be text."""
+    """Whether this text, without quotes, reads back as text."""
     shapes = (_NO_NUMBER, _LEADING_ZERO, _INT, _FLOAT)
     return text not in _NULLS and text not in _BOOLS and not any(shape.fullmatch(text) for shape in shapes)
 
@@ -141,7 +144,7 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]|[^][{}\s,:"]+')
 
 
 def read_json(text: str, file: str, problems: Problems) -> Node:
-    """Like `read_yaml`. json checks the whole text first, so that a walk over its tokens is enough to find the lines."""
+    """Like `read_yaml`, for JSON. json checks the whole text first; then a walk over the tokens finds the lines."""
     builder = TreeBuilder(file, problems)
     try:
         json.loads(text)
@@ -165,7 +168,7 @@ def read_json(text: str, file: str, problems: Problems) -> Node:
 
 
 def read_python(value: object, file: str, problems: Problems) -> Node:
-    """The tree of plain dicts, lists, text, numbers, booleans and None; anything else in it is a problem."""
+    """Make a tree of plain dicts, lists, text, numbers, booleans and None. Anything else is a problem."""
     builder = TreeBuilder(file, problems)
     _feed_python(builder, value)
     return builder.finish()

@@ -1,4 +1,7 @@
-"""A table of a plan whose keys are known: which may stand, which must, which exclude each other."""
+"""A table of a plan whose keys are known: which keys may stand, which must, which exclude each other.
+
+Maps with free keys are in `containers.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a `Table`. `name` is that of the argument it becomes, where the key itself is not."""
+    """One key of a `Table`. `name` is the argument of `build`; None means the key itself."""
 
     kind: Kind
     name: str | None = None
@@ -24,9 +27,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with known keys. `build` is called with those that are there; a ValueError of it is a problem of the table.
+    """A table with known keys. `build` is called with the keys that are there; its ValueError becomes a problem of the table.
 
-    `exactly_one` and `at_most_one` are groups of keys that exclude each other.
+    Keys in a group of `exactly_one` or `at_most_one` exclude each other.
     """
 
     name: str
@@ -56,7 +59,7 @@ class Table:
         return Key(entry.kind, entry.name or key, entry.required) if isinstance(entry, Key) else Key(entry, key)
 
     def _check_names(self, node: TableNode, at: str, reading: Reading) -> bool:
-        """Whether the keys that are there can stand together; those that cannot are added as problems."""
+        """Whether the keys can stand together. Adds a problem for each that cannot."""
         complaints = [*self._unknown(node, at), *self._grouped(node), *self._missing(node)]
         for place_node, path, message in complaints:
             reading.problems.add(place_node.place, path or at, message)

@@ -1,6 +1,6 @@
-"""A plan as a tree of nodes that know their lines, whatever it was written in, and the limits such a tree has to keep.
+"""A plan as a tree of nodes that know their lines, and the limits of such a tree (depth, size, numbers).
 
-Texts are read in `syntax.py`; what the tree has to look like is said in `grammar/plan.py`.
+`syntax.py` reads text into the tree; `grammar/plan.py` says what the tree must look like.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """`text` is how a number, true or false is written, where it was written."""
+    """A single value. `text` is how a number, true or false is written; None if it was made in Python."""
 
     place: Place
     value: Value
@@ -37,7 +37,7 @@ class ListNode:
 
 @dataclass(frozen=True, slots=True)
 class TableNode:
-    """`keys` has the place of each key of `entries`, which may be on an earlier line than its value."""
+    """A table. `keys` has the place of each key; the key may be on an earlier line than its value."""
 
     place: Place
     entries: Mapping[str, Node]
@@ -65,7 +65,7 @@ class _Frame:
 
 
 class TreeBuilder:
-    """Makes the tree from a sequence of scalars, openings and closings; keeps the limits."""
+    """Builds the tree from a sequence of scalars, openings and closings, and enforces the limits."""
 
     def __init__(self, file: str, problems: Problems) -> None:
         self.root: Node | None = None
@@ -85,7 +85,7 @@ class TreeBuilder:
         self._problems.add(Place(self._file, line), at, message)
 
     def stop(self, line: int, message: str) -> None:
-        """For what makes it pointless to read on. Always raises, and what was found before comes with it."""
+        """Add a problem and raise UsageError with all problems so far. For text that makes it pointless to read on."""
         self.problem(line, message)
         self._problems.raise_if_any()
 
@@ -101,7 +101,7 @@ class TreeBuilder:
         self._place(self._frames.pop().node())
 
     def scalar(self, value: Value, line: int, text: str | None = None) -> None:
-        """`text` is how the value is written, None for one made in Python."""
+        """Add a single value. `text` is how it is written; None if it was made in Python."""
         self._bounded(line)
         if self.wants_key:
             self._take_key(value, line)
@@ -131,7 +131,8 @@ class TreeBuilder:
         frame.keys.setdefault(key, Place(self._file, line))
 
     def _checked(self, value: Value, line: int, written: str | None = None) -> Value:
-        too_large = written is not None and WRITTEN.fullmatch(written)  # for a float; what is expected as JSON is no float
+        # A JSON expectation compares the number as it is written, so one that overflows a float is fine.
+        too_large = written is not None and WRITTEN.fullmatch(written)
         if isinstance(value, float) and not math.isfinite(value) and not too_large:
             self.problem(line, "a number that is not finite")
             return None

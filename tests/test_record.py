@@ -82,9 +82,9 @@ def test_numbers_of_processes_and_the_kernel_are_normalised_and_said(project: Pr
 def test_what_is_expected_and_does_not_hold_is_refused_with_what_is_there(project: Project) -> None:
     said = record(project, "echo one\n:expect stdout contains two\n:expect exit 3\n:expect stdout lines 1\n:expect nonsense\n")
     assert 1 == said.status
-    assert "error: not expected, since it does not hold: stdout.contains: expected 'two'" in said.err or "one" in said.err
+    assert "error: this does not hold, so it is not added: stdout.contains: expected 'two'" in said.err or "one" in said.err
     assert "exit: expected exit 3, there is exit 0" in said.err
-    assert "error: expecting 'nonsense': that is nothing that can be expected\nhint: :expect exit 3" in said.err
+    assert "error: expecting 'nonsense': nothing of that name can be expected\nhint: :expect exit 3" in said.err
     assert plan(project).endswith("steps:\n  - run: echo one\n    expect: {stdout: {lines: 1}}\n")
 
 

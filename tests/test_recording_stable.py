@@ -110,4 +110,4 @@ def test_what_ended_otherwise_and_what_was_expected_by_hand_cannot_be_mended() -
     timeout = seen(ASKED, Exit(ExitKind.TIMEOUT), mismatches=(Mismatch("exit", "exit 0", "timed out"),))
     assert after(did(), timeout).choice is None
     found = after(did(b"a"), did(b"b", mismatches=(Mismatch("stdout.contains", "a", "b"), *GOLDEN)))
-    assert (None, "does not do again what is expected of it: stdout.contains, golden") == (found.choice, found.note)
+    assert (None, "does not meet its expectations again: stdout.contains, golden") == (found.choice, found.note)

@@ -1,1 +1,1 @@
-"""From what was done in a session to a plan with goldens that replays green."""
+"""Turns what was done in a session into a plan with goldens, and replays the plan until it passes."""

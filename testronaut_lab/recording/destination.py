@@ -1,6 +1,6 @@
-"""Where a recorded plan is to be: checked before anything is recorded, written at once when all is known.
+"""Where a recorded plan is written. The place is checked before recording starts; everything is written at the end.
 
-Goldens and what lies beside the plan are written first and the plan last: whoever finds the plan finds all of it.
+Goldens and the files beside the plan are written first, the plan last: whoever finds the plan finds all of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ANY_PLAN = '{"version": 1, "image": "scratch", "steps": [":"]}'
 
 @dataclass(frozen=True, slots=True)
 class PlanPlace:
-    """`root` is the project's, `case` the node id of the only case of a recorded plan."""
+    """The place of a plan file. `root` is the project's folder, `case` the node id of the plan's only case."""
 
     path: Path
     root: Path
@@ -35,7 +35,10 @@ class PlanPlace:
 
     @classmethod
     def at(cls, path: str | Path, *, overwrite: bool = False) -> PlanPlace:
-        """Raises UsageError for a name that is no plan's, and for what is there already unless it may be overwritten."""
+        """Check a path and return its place.
+
+        Raises UsageError for a name that is no plan's, and for something that exists unless `overwrite` is set.
+        """
         given = Path(path)
         if not given.name.endswith(SUFFIXES) or given.name in SUFFIXES:
             plain = given.name.removesuffix(".yaml").removesuffix(".yml").removesuffix(".json").removesuffix(".lab")
@@ -69,13 +72,13 @@ class PlanPlace:
 
     @property
     def aside(self) -> Path:
-        """The folder of what lies beside the plan."""
+        """The folder for the files that lie beside the plan."""
         return self.folder / f"{self.stem}.files"
 
     def write(self, text: str, goldens: Mapping[str, GoldenTree], workshop: Path) -> None:
-        """Write the plan, its goldens by the id of the step, and what lies beside it in `workshop`.
+        """Write the plan, its goldens by step id, and the files beside the plan, which `workshop` holds.
 
-        Raises UsageError if somebody else has written there meanwhile, CaptureError if it cannot be written.
+        Raises UsageError if somebody else has written there since `at`, CaptureError if writing fails.
         """
         self._check()
         keys = {name: GoldenKey.of(f"{self.case}::{name}") for name in goldens}
@@ -106,7 +109,7 @@ class PlanPlace:
             )
 
     def _goldens(self, store: GoldenStore) -> list[str]:
-        """The places of goldens of a plan of this name, whatever its cases."""
+        """Return the places of the goldens of a plan with this name, in any case."""
         prefix = GoldenKey.of(f"{self.case}::x").place.removesuffix("/main/x")
         found = [orphan.place for orphan in store.orphans([]) if orphan.strange is None]
         return [place for place in found if place.startswith(f"{prefix}/") and place.removeprefix(f"{prefix}/").count("/") == 1]
@@ -122,7 +125,7 @@ class PlanPlace:
             shutil.copytree(made, self.aside, symlinks=True)
 
     def _place(self, text: str) -> None:
-        """The whole file or none of it; one that came meanwhile is not overwritten unasked."""
+        """Write the whole plan file or nothing. Without `overwrite`, a file that appeared since the check is kept."""
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.folder)
         try:
             with open(handle, "w", encoding="utf-8", newline="") as file:
@@ -140,7 +143,7 @@ class PlanPlace:
 
 
 def lay_out(beside: Mapping[str, FileSpec], folder: Path) -> None:
-    """Write what lies beside a plan into `folder`, by relative path. Raises CaptureError."""
+    """Write the files that lie beside a plan into `folder`, by relative path. Raises CaptureError."""
     for place, file in beside.items():
         target = folder / place
         try:

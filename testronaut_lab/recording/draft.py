@@ -1,7 +1,7 @@
-"""From a journal to a plan as it is written: steps, files, and how what cannot be said in a plan is said otherwise.
+"""Turns a journal into a plan as it is written: steps, files, and replacements for what a plan cannot say.
 
-Which parts of a step's output its golden holds, and by which rules, is decided in `stabilize.py` and comes here as `Choice`s.
-What has to lie beside the plan is only named here; `save.py` writes it.
+`stabilize.py` decides what the golden of a step holds and by which rules; its `Choice`s come in here. Files beside the plan are
+only named here; `save.py` writes them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from testronaut_lab.recording.journal import Entry, Put, Ran, Restarted, Seen
 MAX_INLINE_TEXT_BYTES: Final = 4096
 MAX_INLINE_BYTES: Final = 1024
 _ID: Final = re.compile(r"[a-z0-9_-]{1,100}")
-# Ends that a plan can expect. A step that ended otherwise was cut short, and no plan can say where.
+# Ends that a plan can expect. A step with another end was cut short at a point that no plan can describe.
 _EXPECTABLE: Final = frozenset({ExitKind.EXITED, ExitKind.TIMEOUT, ExitKind.RUNNING})
 _STREAMS: Final = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """What the session was made of."""
+    """What the session was made from."""
 
     image: ImageSpec
     tools: tuple[ToolSpec, ...] = ()
@@ -52,10 +52,10 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of a step is its golden. `shown` stands in for what the session showed, where it is not that.
+    """What the golden of a step holds. `shown` replaces what the session showed, if it is set.
 
-    `codes` are the exit statuses to expect, where the session's own is not the only one, `screen` what a terminal has to show
-    in the end, where what was written to it is no golden.
+    `codes` are the exit statuses to expect, if the step ended with several. `screen` is what the terminal must show at the end,
+    if its output is no golden.
     """
 
     rules: tuple[str, ...] = ()
@@ -68,9 +68,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`steps` has a recorded step by its id in the plan. `beside` is what lies beside the plan, by path relative to its folder.
+    """A plan and what belongs to it. `steps` has the recorded steps by their id in the plan.
 
-    `skipped` are the ids of recorded steps that are not in the plan, with the reason.
+    `beside` has the files beside the plan, by path relative to its folder. `skipped` gives the reason for each recorded step
+    that is not in the plan, by id. `late` are the paths that were put into the workspace after the first step.
     """
 
     plan: WrittenPlan
@@ -81,16 +82,16 @@ class Draft:
 
 
 def draft(making: Making, entries: Sequence[Entry], folder: Path, root: Path, stem: str, *, in_place: bool = False) -> Draft:
-    """The plan that does it again; its file is `stem`.lab.yaml in `folder`, in the project at `root`.
+    """Make the plan that does the same again. Its file is `stem`.lab.yaml in `folder`, in the project at `root`.
 
-    What was put into the workspace after the first step is put there from the beginning, which reads best; with `in_place`
-    a step puts it there at its time. Raises UsageError for what no plan can say.
+    Files that were put after the first step go into the plan's `files:`, which reads best; with `in_place`, a step puts each of
+    them at its time. Raises UsageError for what no plan can say.
     """
     return _Drafting(making, folder, root, stem, in_place).draft(entries)
 
 
 def chosen(plan: Draft, choices: Mapping[str, Choice]) -> WrittenPlan:
-    """The drafted plan with goldens as they were chosen."""
+    """Return the drafted plan with the chosen goldens."""
     found = ((step, choices.get(step.id or "")) for step in plan.plan.steps)
     steps = tuple(step if choice is None else _with_choice(step, choice) for step, choice in found)
     return replace(plan.plan, steps=steps)
@@ -103,13 +104,13 @@ def _with_choice(step: WrittenStep, choice: Choice) -> WrittenStep:
     if choice.screen is not None:
         expect.setdefault("screen", TextExpect(equals=literally(choice.screen)))
     if step.background or step.signal:
-        return step  # of these there are no goldens
+        return step  # neither has a golden
     if step.golden is False or not choice.golden:
         return replace(step, expect=expect, golden=None if step.stop else False)
     settings: dict[str, object] = {"normalize": choice.rules} if choice.rules else {}
     if choice.streams != _STREAMS:
         settings["streams"] = choice.streams
-    # what a program wrote is in the step that stops it, which has no golden unless it says so
+    # the output of a background program belongs to the step that stops it; such a step has a golden only if it says so
     return replace(step, expect=expect, golden=settings or (True if step.stop else None))
 
 
@@ -126,7 +127,7 @@ class _Drafting:
         self._ran: dict[str, Ran] = {}
         self._touched: list[str] = []
         self._late: list[str] = []
-        # what a plan's own environment cannot hold stands in every step
+        # a plan's `env` cannot hold a `${{…}}` text; every step gets such a variable instead
         self._env = {name: value for name, value in making.env.items() if not REFERENCE.search(value)}
         self._everywhere = {name: value for name, value in making.env.items() if REFERENCE.search(value)}
 
@@ -207,7 +208,7 @@ class _Drafting:
         self._files[path] = self._file(path, put)
 
     def _putting(self, path: str, put: Put) -> WrittenStep:
-        """A step that puts the file there, in the place of whatever stands there."""
+        """Make a step that writes the file and replaces whatever is at its path."""
         content, name = put.content or b"", shlex.quote(path)
         parent = PurePosixPath(path).parent
         script = f"rm -rf ./{name} && cat >./{name}" if str(parent) == "." else (
@@ -232,7 +233,7 @@ class _Drafting:
         return FileSpec(source=self._lay_beside(path, FileSpec(content, mode=0o644 if put.mode is None else put.mode)))
 
     def _lay_beside(self, name: str, file: FileSpec) -> Path:
-        """Where it will lie."""
+        """Plan a file beside the plan and return its path."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "file"
         taken = {PurePosixPath(each).name for each in self._beside}
         place = f"{self._aside}/{_free(plain, taken)}"
@@ -240,14 +241,14 @@ class _Drafting:
         return self._folder / place
 
     def _restart(self) -> None:
-        """The new shell was in the workspace again. What else it did not have any more, no step can take away."""
+        """Add a step that changes to the workspace, as the new shell did. No step can take away the rest of the shell's state."""
         if self._steps:
             step_id = _free("cd-workspace", {step.id or "" for step in self._steps})
             self._steps.append(WrittenStep(id=step_id, run=f"cd {WORKSPACE}", golden=False))
 
 
 def _ids(steps: Sequence[Ran]) -> list[str]:
-    """As a plan gives them: those given by hand first, then a slug of each command, with -2, -3 … for repeats."""
+    """Return the ids as a plan gives them: written ids first, then a slug of each command, with -2, -3 … for repeats."""
     taken: set[str] = set()
     given: dict[int, str] = {}
     for i, ran in enumerate(steps):
@@ -287,11 +288,11 @@ def _expected(asked: StepRequest, ran: Ran) -> dict[str, object]:
 
 
 def end_of(end: Exit, *, stopped: bool = False) -> ExitExpect | None:
-    """What a plan has to say for the step to pass; nothing where it ended as one does."""
+    """Return the exit that a plan must expect for the step to pass; None if the default does."""
     if end.kind in LIMITS:
         return ExitExpect(ended_by=end.kind)
     if stopped or end.code in (0, None):
-        return None  # any end will do for a program that is stopped
+        return None  # a stopped program may end in any way
     return ExitExpect(signal=end.signal) if end.signal is not None else ExitExpect((end.code or 0,))
 
 
@@ -306,7 +307,7 @@ def _literal_expectation(wanted: object) -> object:
 
 
 def _literal_text(text: TextExpect) -> TextExpect:
-    """In a regex, `${{` is no text."""
+    """Escape `${{` in all texts except the regex, where it is no reference."""
     return replace(
         text,
         equals=None if text.equals is None else literally(text.equals),
@@ -348,7 +349,7 @@ def _readable(content: bytes) -> str | None:
 
 
 def _cwd(cwd: str) -> str:
-    """As a plan may have it: not empty, and without `..`."""
+    """Return the directory as a plan may hold it: not empty, without `..`."""
     return posixpath.normpath(posixpath.join(WORKSPACE, cwd)) if ".." in cwd.split("/") else cwd or "."
 
 

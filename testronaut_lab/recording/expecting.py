@@ -1,7 +1,7 @@
-"""What is said of a step while it is recorded: `stdout contains X`, `exit 3`, `changes none` …, as expectations of a plan.
+"""Reads what the user expects of a recorded step: `stdout contains X`, `exit 3`, `changes none` …
 
-The words become the tree that a plan would hold and are read by the plan's own grammar, so that nothing can be expected here that
-a plan could not say. Whether it holds is for `judge/`.
+The words become the tree that a plan would hold, and the plan's grammar reads it. So nothing can be expected here that a plan
+could not say. `judge/` decides whether it holds.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ ReadFile = Callable[[str], bytes]
 
 
 def expectations(words: str, result: StepResult, read: ReadFile) -> Expectations:
-    """What the words say of a step that did `result`; `read` gives a file of the workspace. Raises UsageError."""
+    """Read the words into expectations. `result` is what the step did, `read` returns a file of the workspace.
+
+    Raises UsageError.
+    """
     about, _, rest = words.strip().partition(" ")
     tree: Mapping[str, object] = _tree(about, rest.strip(), result, read)
     return parse_expectations(tree, Path.cwd())
 
 
 def added(there: Expectations, more: Expectations) -> dict[str, object]:
-    """`more` beside what was expected before: of one stream or file all of it holds, of anything else the newer."""
+    """Add `more` to earlier expectations. Those of one stream or file are combined; anything else is replaced."""
     merged: dict[str, object] = dict(there)
     for key, wanted in more.items():
         before = merged.get(key)
@@ -53,7 +56,7 @@ def added(there: Expectations, more: Expectations) -> dict[str, object]:
 
 
 def expected(more: Expectations, end: ExitExpect | None) -> Expect:
-    """For the judge: these alone, and the end that the step had."""
+    """Make an `Expect` of these expectations and the end that the step had."""
     fields: dict[str, object] = {**({} if end is None else {"exit": end}), **more}
     return Expect(**fields)  # type: ignore[arg-type]
 
@@ -76,7 +79,7 @@ def _tree(about: str, rest: str, result: StepResult, read: ReadFile) -> dict[str
             return {"files": {path: _of_file(path, matcher, read)}}
         case _ if about in _STREAMS:
             return {about: _matcher(rest, _shown(about, result))}
-    raise UsageError(f"expecting {about!r}: that is nothing that can be expected", hint=f":expect {FORMS}")
+    raise UsageError(f"expecting {about!r}: nothing of that name can be expected", hint=f":expect {FORMS}")
 
 
 def _shown(stream: str, result: StepResult) -> str:
@@ -84,7 +87,7 @@ def _shown(stream: str, result: StepResult) -> str:
 
 
 def _of_file(path: str, matcher: str, read: ReadFile) -> JsonValue:
-    """What is in it now where nothing else is said."""
+    """Return the expectation for a file; without a matcher, its present content."""
     if matcher == "absent":
         return "absent"
     try:
@@ -106,7 +109,7 @@ def _of_file(path: str, matcher: str, read: ReadFile) -> JsonValue:
 
 
 def _matcher(words: str, actual: str) -> JsonValue:
-    """`contains TEXT`, `empty`, `lines 3` …; what there is now where nothing is said."""
+    """Read `contains TEXT`, `empty`, `lines 3` …; without words, expect the present text."""
     name, _, rest = words.partition(" ")
     text = _unquoted(rest.strip())
     match name:
@@ -145,7 +148,7 @@ def _words(text: str) -> list[str]:
 
 
 def _first_word(text: str) -> tuple[str, str, str]:
-    """The first word, without its quotes, and the rest as it is."""
+    """Return the first word without its quotes, the gap, and the rest."""
     if text[:1] in ("'", '"') and (end := text.find(text[0], 1)) > 0:
         return text[1:end], " ", text[end + 1 :].strip()
     word, gap, rest = text.partition(" ")
@@ -153,7 +156,7 @@ def _first_word(text: str) -> tuple[str, str, str]:
 
 
 def _unquoted(text: str) -> str:
-    """Without the quotes around all of it."""
+    """Remove quotes that are around the whole text."""
     try:
         words = shlex.split(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What was done in a session, in order, as far as a plan can do it again. Written by the session, read by `draft.py`."""
+"""What was done in a session, in order, as far as a plan can do it again. The session writes it, `draft.py` reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testronaut_lab.model.result import StepResult
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a step did, the facts of the session it did it in, and how the content of files it changed is had, by SHA-256."""
+    """What a step did, and the facts of its session. `blob` returns the content of a changed file by its SHA-256."""
 
     result: StepResult
     facts: Facts
@@ -22,9 +22,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One step. `id` is what it was named by hand, None where its id came of its command.
+    """One step. `id` is the name that the user gave it, or None.
 
-    `expect` is what was added to it, key by key as in a plan; `golden`: whether its output is kept.
+    `expect` has the added expectations, with the keys of a plan. `golden` says whether the step has a golden.
     """
 
     request: StepRequest
@@ -40,7 +40,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file of `content`, or a file or folder `source` of the host, put into the workspace between two steps."""
+    """A file or folder that was put into the workspace between two steps: from `content`, or from `source` on the host."""
 
     path: str
     content: bytes | None = None
@@ -50,7 +50,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The session was started anew between two steps: files are kept, shell state and background programs are gone."""
+    """The session was restarted between two steps: files are kept, shell state and background programs are gone."""
 
 
 Entry = Ran | Put | Restarted
@@ -72,13 +72,13 @@ class Journal:
         self._entries.append(entry)
 
     def undo(self, steps: int) -> None:
-        """Forget the last steps and all that came after the first of them."""
+        """Remove the last steps, and everything after the first of them."""
         for _ in range(min(steps, len(self.steps))):
             while not isinstance(self._entries.pop(), Ran):
                 pass
 
     def amend(self, **changes: object) -> Ran:
-        """The last step with other fields of a `Ran`. There must be one."""
+        """Change fields of the last step and return it. There must be one."""
         position = max(i for i, entry in enumerate(self._entries) if isinstance(entry, Ran))
         last = self._entries[position]
         assert isinstance(last, Ran)

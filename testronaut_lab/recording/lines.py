@@ -1,4 +1,4 @@
-"""Whether what was typed is a whole command, or a shell would wait for another line. Reads the text only, runs nothing."""
+"""Tells whether typed text is a whole command or a shell would wait for another line. Reads the text only, runs nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CLOSERS: Final = {"if": "fi", "case": "esac", "for": "done", "while": "done", "until": "done", "select": "done", "{": "}"}
-# What a command follows at once.
+# A command follows these words directly.
 _BEFORE_COMMANDS: Final = frozenset({"then", "do", "else", "elif", "if", "while", "until", "{", "!", "time"})
 _GOES_ON: Final = frozenset({"|", "&&", "||"})
 
 
 def unfinished(text: str) -> bool:
-    """Whether a quote, a here-document, a bracket or a block is open, or the line ends in `\\`, `|`, `&&` or `||`."""
+    """Whether a quote, a here-document, a bracket or a block is open, or the text ends in `\\`, `|`, `&&` or `||`."""
     return _Scan(text).unfinished()
 
 
@@ -68,7 +68,7 @@ class _Scan:
         self._at_command = True
         if operator == "(":
             self._closers.append(")")
-        elif operator == ")" and self._closers[-1:] == [")"]:  # any other one ends a pattern of `case`
+        elif operator == ")" and self._closers[-1:] == [")"]:  # otherwise it ends a pattern of `case`
             self._closers.pop()
 
     def _word(self, word: str) -> None:
@@ -79,7 +79,7 @@ class _Scan:
         self._at_command = word in _BEFORE_COMMANDS
 
     def _skip_documents(self) -> bool:
-        """Whether the here-documents that begin behind this end of a line have an end of theirs."""
+        """Skip the here-documents that begin after this end of line. Returns whether all of them end."""
         while self._documents:
             until, tabs = self._documents[0]
             while True:

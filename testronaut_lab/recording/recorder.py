@@ -1,6 +1,6 @@
-"""Recording by hand: what is typed runs in a session as a step, what begins with a colon is about recording itself.
+"""Recording by hand: typed text runs in a session as a step; a line that begins with a colon is a command about recording.
 
-How lines are read and what things look like is the front end's (`cli/record.py`); here is what they mean.
+This module says what the lines mean. `cli/record.py` reads them and shows what happens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HELP: Final = (
 
 
 class Recorded(Protocol):
-    """The session, as far as it is used here."""
+    """The part of a session that the recorder uses."""
 
     @property
     def journal(self) -> Journal: ...
@@ -59,7 +59,7 @@ class Recorded(Protocol):
 
 
 class Screen(Protocol):
-    """What the recorder has to show. Texts may have foreign words in them."""
+    """What the recorder shows. A text may hold foreign bytes; the screen must make it safe."""
 
     def say(self, line: str) -> None: ...
     def show(self, result: StepResult) -> None: ...
@@ -67,7 +67,7 @@ class Screen(Protocol):
 
 
 class Ended(Exception):
-    """Recording is over; `save`: the plan is to be written."""
+    """Recording is over. `save` says whether the plan is written."""
 
     def __init__(self, save: bool) -> None:
         super().__init__()
@@ -84,11 +84,11 @@ class Recorder:
 
     @property
     def next_keys(self) -> tuple[str, ...]:
-        """What was said of the next step, to stand in the prompt."""
+        """The keys that are set for the next step, for the prompt."""
         return tuple(self._next)
 
     def take(self, text: str) -> None:
-        """One command as it was typed. What cannot be done is shown and counted. Raises Ended."""
+        """Do one command as it was typed. An error is shown and counted. Raises Ended."""
         try:
             _check_text(text)
             if text.startswith(":") and not re.match(r":(?:\s|$|[;&|])", text):
@@ -98,7 +98,7 @@ class Recorder:
         except LabError as error:
             self.refused += 1
             self._screen.complain(error)
-            if error.exit_status is ExitStatus.ENGINE:  # the session is gone, what was recorded is not
+            if error.exit_status is ExitStatus.ENGINE:  # the session is gone, but the recording is not
                 raise Ended(save=True) from error
 
     def _colon(self, text: str) -> None:
@@ -124,7 +124,7 @@ class Recorder:
             self._say_undone(self._session.undo())
 
     def _forget(self) -> None:
-        """What was said of the next step: that has been."""
+        """Drop the keys that were set for the next step."""
         self._next, self._environment = {}, {}
 
     def _undo(self, rest: str) -> None:
@@ -149,7 +149,7 @@ class Recorder:
         missed = self._session.mismatches(expected(more, end), result)
         if missed:
             said = "; ".join(f"{each.aspect}: expected {each.expected}, there is {each.actual}" for each in missed)
-            raise UsageError(f"not expected, since it does not hold: {said}")
+            raise UsageError(f"this does not hold, so it is not added: {said}")
         self._session.journal.amend(expect=added(ran.expect, more))
         self._screen.say(f"expected: {rest}")
 
@@ -215,7 +215,10 @@ class Recorder:
     def _background(self, rest: str) -> None:
         match = re.fullmatch(r"(\S+)(?:\s+(log|port|file|run)\s+(.+?))?\s+--\s+(.+)", rest, re.DOTALL)
         if match is None:
-            raise UsageError("it is not clear what to start", hint=":background web port 8000 -- python3 -m http.server 8000")
+            raise UsageError(
+                ":background needs a name and, after --, a command",
+                hint=":background web port 8000 -- python3 -m http.server 8000",
+            )
         name, aspect, value, command = match.groups()
         if aspect == "port" and not value.isdecimal():
             raise UsageError(f"{value!r} is no port", hint=":background web port 8000 -- python3 -m http.server 8000")
@@ -249,7 +252,7 @@ class Recorder:
 
     def _last_result(self) -> StepResult:
         if not self._session.journal.steps:
-            raise UsageError("this is about the last step, and there is none yet")
+            raise UsageError("there is no step yet")
         return self._session.journal.steps[-1].result
 
 
@@ -280,5 +283,5 @@ def _words(text: str, usage: str, *, at_least: int, at_most: int | None = None) 
     except ValueError as error:
         raise UsageError(f"reading {text!r}: {error}", hint=usage) from error
     if len(words) < at_least or (at_most is not None and len(words) > at_most):
-        raise UsageError(f"{len(words)} words are not what this takes", hint=usage)
+        raise UsageError(f"wrong number of words: {len(words)}", hint=usage)
     return words

@@ -1,4 +1,4 @@
-"""Running a drafted plan once in a fresh session, against goldens that are nowhere yet. Nothing of the project is touched."""
+"""Runs a drafted plan once in a fresh session, against goldens in a scratch folder. Touches nothing of the project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FACTS, _BEFORE = "facts-of-this-session", "before-this-session"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """`steps` has what each step did, by its id; `error` is what kept the plan from being run at all."""
+    """The result of a replay. `steps` has what each step did, by id. `error` is set if the plan could not run at all."""
 
     steps: Mapping[str, Seen]
     failed: tuple[str, ...]
@@ -34,11 +34,11 @@ class Replayed:
 
 
 def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path, number: int) -> Replayed:
-    """Blocks until it is run. `goldens` are by the id of the step; `scratch` is a folder that outlives what is returned.
+    """Run the plan and return when it has ended. `goldens` are by step id; `scratch` must outlive the returned value.
 
-    A step that fails does not keep the others from running: all that differs is to be seen at once. Sessions number their
-    processes alike, so that a number would be the same again by chance: in the replay with this `number`, counted from 0, they
-    are others.
+    A failed step does not stop the others: one replay shows all that differs. Fresh sessions give out the same process ids
+    again, which would hide a pid in the output. So before its first step, each replay starts a different number of processes;
+    `number` counts replays from 0.
     """
     [case] = plan.cases
     store = GoldenStore(scratch / "snapshots")

@@ -1,6 +1,10 @@
-"""A recorded session becomes a plan and its goldens: drafted, replayed until it is green, and only then written.
+"""Turns a recorded session into a plan with goldens, in this order.
 
-What is in the plan is decided in `draft.py`, what its goldens hold in `stabilize.py`; running it is `replay.py`.
+1. `draft.py` makes the plan; `stabilize.first_choice` finds values in the output that belong to this run alone.
+2. `replay.py` runs the plan in a fresh session.
+3. If a step fails, `stabilize.mended` makes its next choice: more rules, fewer streams, or no golden. Then step 2 again, up to
+   `MAX_REPLAYS` times.
+4. `destination.py` writes the plan with its goldens, even if not all steps passed: the notes say why.
 """
 
 from __future__ import annotations
@@ -33,9 +37,9 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan that was written. `notes` are by the id of the step they are about.
+    """A plan that was written. `notes` are by step id.
 
-    `green`: replayed in a fresh session, all of it passed; None where it was not replayed.
+    `green` says whether all steps passed in a fresh session; None if the plan was not replayed.
     """
 
     path: Path
@@ -47,7 +51,7 @@ class SavedPlan:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """In one line: `jq.lab.yaml: 10 steps, 9 goldens; replayed in 412 ms, all passed`."""
+        """Return one line: `jq.lab.yaml: 10 steps, 9 goldens; replayed in 0.4 s, all passed`."""
         counts = f"{self.path.name}: {_count(self.steps, 'step')}, {_count(self.goldens, 'golden')}"
         if self.green is None:
             return f"{counts}; not replayed"
@@ -67,16 +71,16 @@ class _Outcome:
     duration_s: float = 0.0
     notes: dict[str, str] = field(default_factory=dict)
     mended: Mapping[str, Mended] = field(default_factory=dict)
-    at_first: Mapping[str, str] = field(default_factory=dict)  # what was done before anything was replayed
+    at_first: Mapping[str, str] = field(default_factory=dict)  # notes from before the first replay
 
 
 def save(
     making: Making, entries: Sequence[Entry], place: PlanPlace, *, verify: bool = True, tell: Tell = lambda _line: None
 ) -> SavedPlan:
-    """Write what was recorded as the plan at `place`, with its goldens; what is there is replaced.
+    """Write the recording as the plan at `place`, with its goldens. Whatever is there is replaced.
 
-    Blocks for as long as running the plan takes, once if it does the same again and up to `MAX_REPLAYS` times if not; without
-    `verify` it is not run. A plan that is not green in the end is written all the same: what was recorded is not lost.
+    Blocks while the plan runs: once if the replay passes, otherwise up to `MAX_REPLAYS` times. Without `verify` it does not
+    run. A plan that does not pass in the end is still written, so that the recording is not lost.
 
     Raises UsageError for what no plan can say, CaptureError if something cannot be read or written, EngineError, InstallError.
     """
@@ -105,7 +109,10 @@ class _Saving:
         self._replays = 0
 
     def settled(self) -> _Outcome:
-        """What was put there late is put there from the beginning, unless that makes a difference."""
+        """Replay until the plan passes or nothing more can be done.
+
+        Files that were put late go into the plan's `files:` unless the steps pass better with each file put at its time.
+        """
         outcome = self._outcome(in_place=False)
         stubborn = self._attempt(outcome)
         if stubborn and outcome.draft.late:
@@ -120,7 +127,7 @@ class _Saving:
         return outcome
 
     def text(self, outcome: _Outcome, folder: Path) -> str:
-        """The plan as its file in `folder` holds it."""
+        """Return the text of the plan for a file in `folder`."""
         written = chosen(self._draft(folder, in_place=outcome.in_place), outcome.choices)
         explicit = _explicit(self._defaults)
         if self._place.path.suffix == ".json":
@@ -145,13 +152,13 @@ class _Saving:
         return _Outcome(found, choices, in_place, at_first=told)
 
     def _settle(self, outcome: _Outcome) -> _Outcome:
-        """Mend and replay until it is green or nothing more can be done."""
+        """Mend and replay until the plan passes or nothing more can be done."""
         while not outcome.green and self._replays < MAX_REPLAYS and self._mend(outcome):
             self._attempt(outcome)
         return outcome
 
     def _attempt(self, outcome: _Outcome) -> frozenset[str]:
-        """Replay it; the steps that did not pass and that no rule can help."""
+        """Replay the plan. Returns the failed steps that no rule can help."""
         plan = self._prepare(outcome)
         self._tell("replaying it again" if self._replays else "replaying it in a fresh session")
         replayed = replay(plan, outcome.goldens, self._scratch, self._replays)
@@ -171,14 +178,14 @@ class _Saving:
         return mended(step, outcome.choices[step.id], ran.seen, replayed.steps[step.id], plan.ignore)
 
     def _mend(self, outcome: _Outcome) -> bool:
-        """Take over what was found for the steps that failed; whether there is another choice to try."""
+        """Take over the new choices for the failed steps. Returns whether there is one to try."""
         found = outcome.mended
         outcome.notes |= {name: each.note for name, each in found.items()}
         outcome.choices |= {name: each.choice for name, each in found.items() if each.choice is not None}
         return any(each.choice is not None for each in found.values())
 
     def _prepare(self, outcome: _Outcome) -> Plan:
-        """The plan as it would be read, and the goldens that its steps would have."""
+        """Return the plan as its file will be read, and set the goldens of its steps."""
         text = self.text(outcome, self._workshop)
         place, workshop = self._place, self._workshop
         [plan] = read_plans(text, place.path, root=place.root, defaults=self._defaults, folder=workshop)
@@ -195,7 +202,9 @@ def _is_by_rules(choice: Choice) -> bool:
 
 
 def _explicit(defaults: Mapping[str, object]) -> set[str]:
-    """The settings of which the project has defaults of its own: where the session had others, the plan has to say so."""
+    """Return the settings that the project's defaults set: the plan must write them out even if they hold the built-in
+    default.
+    """
     limits = defaults.get("limits")
     of_limits = {f"limits.{key}" for key in limits} if isinstance(limits, Mapping) else set()
     return {*SETTINGS, "tools"} & defaults.keys() | of_limits
@@ -208,7 +217,7 @@ def _notes(outcome: _Outcome) -> dict[str, str]:
 
 
 def _given(entries: Sequence[Entry]) -> str:
-    """All text that the session was given, to tell what a tool made from what it was told."""
+    """Return all text that the user gave to the session, to tell it from what a tool made."""
     parts: list[bytes] = []
     for entry in entries:
         match entry:

@@ -1,7 +1,7 @@
-"""What of a step's output can be its golden: found by comparing what it did in the session with what it did when replayed.
+"""Decides what the golden of a step can hold, by comparing its output in the session with its output in the replay.
 
-Values that differ from run to run are replaced by the named normalisers that they are of; a stream that none of them makes
-the same is left out of the golden. Pure: nothing is run here.
+Values that differ from run to run are replaced by named normalizers. A stream that no normalizer makes equal is left out.
+Nothing runs here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from testronaut_lab.model.result import ExitKind, StepResult
 from testronaut_lab.recording.draft import Choice
 from testronaut_lab.recording.journal import Seen
 
-MAX_COMPARED_BYTES: Final = 2**20  # all rules together take about a second for it
-# Of rules that do the same, the one that replaces less is kept: these are tried to do without first, in this order.
+MAX_COMPARED_BYTES: Final = 2**20  # all rules together take about a second for this much
+# Of rules that do the same, the one that replaces less is kept. So these are dropped first, in this order.
 _COARSE_FIRST: Final = (
     "json", "progress", "crlf", "ansi", "size", "duration", "version", "hash", "port", "pid", "kernel", "host", "home",
     "workspace", "tmp", "uuid", "date", "timestamp",
@@ -34,23 +34,23 @@ _DATES: Final = (
     "%b %d", "%b %e", "%b %-d", "%B %-d",
 )  # fmt: skip
 _OF_NOW: Final = frozenset({"timestamp", "date"})
-_TELLING: Final = ("timestamp", "date", "uuid", "pid", "kernel")  # rules whose values are known from one run alone
+_TELLING: Final = ("timestamp", "date", "uuid", "pid", "kernel")  # rules whose values show in a single run
 _MOST_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What to try next, and what to tell the user of it; `choice` None where nothing can be done."""
+    """The next choice to try and a note for the user. `choice` is None if nothing can be done."""
 
     choice: Choice | None
     note: str
 
 
 def passing(seen: Seen, given: str, now: datetime) -> dict[str, str]:
-    """What the output itself shows to be of this run alone, unless it was `given`: the first such value of each rule.
+    """Find values that belong to this run alone, unless the user typed them (`given`): the first one of each rule.
 
-    Times and days of now, process ids, UUIDs, the kernel and temporary names. Two runs within a second and on one machine agree
-    in them and a third would not, so that comparing alone does not find them.
+    These are present times and dates, process ids, UUIDs, the kernel and temporary names. Two runs on one machine within a
+    second agree in them and a third does not, so a comparison cannot find them.
     """
     text = _text(seen.result)
     found = {name: next(_values(name, text, seen.facts, given, now), None) for name in _TELLING}
@@ -59,13 +59,13 @@ def passing(seen: Seen, given: str, now: datetime) -> dict[str, str]:
 
 
 def first_choice(found: Mapping[str, str]) -> tuple[Choice, str]:
-    """By what is `passing`, and what to tell the user of it; nothing where there is no such thing."""
+    """Return the choice for the values that `passing` found, and a note for the user; the note is empty without such values."""
     what = ", ".join(f"{name} ({_shown(value)})" for name, value in found.items())
     return Choice(rules=tuple(found)), f"normalised, as it would differ elsewhere or later: {what}" if found else ""
 
 
 def golden(step: Step, seen: Seen, ignore: tuple[str, ...] = ()) -> GoldenTree:
-    """The golden that `step` would have of it. Raises CaptureError."""
+    """Return the golden that `step` would have. Raises CaptureError."""
     facts = seen.facts if step.golden is not None and step.golden.normalize else Facts()
     hashes = {change.path: change.sha256 for change in seen.result.changes}
 
@@ -76,7 +76,7 @@ def golden(step: Step, seen: Seen, ignore: tuple[str, ...] = ()) -> GoldenTree:
 
 
 def mended(step: Step, choice: Choice, session: Seen, replayed: Seen, ignore: tuple[str, ...] = ()) -> Mended:
-    """The next choice for a step whose replay did not pass."""
+    """Return the next choice for a step that failed in the replay."""
     if step.expect.exit.signal is None and (codes := _codes(choice, session.result, replayed.result)):
         said = " and ".join(map(str, codes))
         return Mended(replace(choice, codes=codes, golden=False), f"ends with exit status {said}; it has no golden")
@@ -84,12 +84,12 @@ def mended(step: Step, choice: Choice, session: Seen, replayed: Seen, ignore: tu
         return Mended(None, f"ended by {session.result.exit.describe()} when it was recorded, by {_ended(replayed.result)} now")
     if any(mismatch.aspect != "golden" for mismatch in replayed.result.mismatches) or step.golden is None:
         wrong = ", ".join(dict.fromkeys(mismatch.aspect for mismatch in replayed.result.mismatches))
-        return Mended(None, f"does not do again what is expected of it: {wrong}")
+        return Mended(None, f"does not meet its expectations again: {wrong}")
     return _by_rules(_Comparing(step, choice.shown or session, replayed, ignore), choice, replayed)
 
 
 def _codes(choice: Choice, session: StepResult, replayed: StepResult) -> tuple[int, ...]:
-    """The exit statuses that have been seen, if they are several."""
+    """Return the exit statuses seen so far, if there are several."""
     ends = (session.exit, replayed.exit)
     seen = {*choice.codes, *(end.code for end in ends if end.kind is ExitKind.EXITED and end.code is not None)}
     return tuple(sorted(seen)) if len(seen - set(choice.codes)) > (0 if choice.codes else 1) else ()
@@ -126,7 +126,7 @@ def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Mended:
 
 
 class _Comparing:
-    """The goldens of two runs of one step, under rules that are tried."""
+    """Compares the goldens of two runs of one step under different rules."""
 
     def __init__(self, step: Step, one: Seen, other: Seen, ignore: tuple[str, ...]) -> None:
         self._step = step
@@ -136,17 +136,17 @@ class _Comparing:
         self._too_large = max(sizes) > MAX_COMPARED_BYTES
 
     def screen(self) -> str | None:
-        """What both showed on their terminals in the end, if that is the same."""
+        """Return the last screen of the terminal, if it is the same in both runs."""
         one, other = (each.result.screen for each in self._both)
         return one if one == other else None
 
     def differing(self, rules: Iterable[str]) -> frozenset[str]:
-        """The names of the parts that are not the same under these rules."""
+        """Return the names of the golden's files that differ under these rules."""
         one, other = (self._tree(each, () if self._too_large else rules) for each in self._both)
         return frozenset(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
     def difference(self, rules: Iterable[str]) -> str:
-        """The first line that is not the same under these rules, as both have it: `stdout was '12 ms', then '7 ms'`."""
+        """Describe the first line that differs under these rules: `stdout was '12 ms', then '7 ms'`."""
         one, other = (self._tree(each, rules if not self._too_large else ()) for each in self._both)
         for name in sorted(one.keys() | other.keys(), key=lambda name: (name not in ("stdout.txt", "stderr.txt"), name)):
             pair = _first_pair(one.get(name, b""), other.get(name, b""))
@@ -155,7 +155,7 @@ class _Comparing:
         return "nothing differed"
 
     def needed(self, present: Sequence[str], without: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """Those of all rules that are needed for the other parts to be the same, and those that are `present`."""
+        """Return the `present` rules and those that are needed to make the other parts equal."""
         kept = list(_COARSE_FIRST)
         for name in _COARSE_FIRST:
             fewer = [each for each in kept if each != name]
@@ -170,7 +170,7 @@ class _Comparing:
 
 
 def _first_pair(one: bytes, other: bytes) -> tuple[str, str] | None:
-    """The first lines that differ; None for equal texts."""
+    """Return the first two lines that differ; None for equal texts."""
     if one == other:
         return None
     lines = zip_longest(
@@ -185,14 +185,16 @@ def _shown(line: str) -> str:
 
 
 def _text(result: StepResult) -> str:
-    """What it wrote, as far as it is looked at, and the names of what it changed."""
+    """Return the compared part of its output, and the names of the paths that it changed."""
     streams = [stream.read()[:MAX_COMPARED_BYTES] for stream in (result.stdout_stream, result.stderr_stream)]
     names = "\n".join(change.path for change in result.changes)
     return "\n".join([*(data.decode(errors="replace") for data in streams), names])
 
 
 def _values(name: str, text: str, facts: Facts, given: str, now: datetime) -> Iterator[str]:
-    """What the rule would replace, and nobody had put there. A number of a process is short: it may well stand there too."""
+    """Yield what the rule would replace, except what the user typed. A process id counts even then: such a short number may be
+    in the typed text by chance.
+    """
     known = {str(pid) for pid in facts.pids}
     days = {(now + timedelta(days=shift)).strftime(form) for shift in (-1, 0, 1) for form in _DATES}
     for pattern in patterns(name, facts):

@@ -1,7 +1,7 @@
-"""The pytest plugin: fixture `lab`, sessions that end with their test; plan files as tests; the marker `lab`.
+"""The pytest plugin: the fixtures `lab` and `golden`, plan files as tests, and the marker `lab`.
 
-Loaded by every pytest where the package is installed, so it imports nothing heavy before a test asks for a session or there
-is a plan. Plans as tests are in `plans.py`.
+Every pytest loads this module where the package is installed. So it imports nothing heavy before a test asks for a session or a
+plan is found. Plans as tests are in `plans.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COLLECT = "testronaut_lab_collect"
 
 
 class LabFactory:
-    """Makes sessions: `lab("debian:bookworm-slim", "apt:jq")`. Each starts on first use and is closed at the test's end."""
+    """Makes sessions: `lab("debian:bookworm-slim", "apt:jq")`. A session starts on first use and is closed at the test's end."""
 
     def __init__(self, root: Path, closing: ExitStack) -> None:
         self._root = root
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(_COLLECT, "whether plan files (*.lab.yaml) in folders are collected as tests", type="bool", default=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before other plugins register markers of theirs
+@pytest.hookimpl(tryfirst=True)  # before other plugins register their markers
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[OWN_MARKERS] = marker_names(config)
     config.pluginmanager.register(GoldenWatch(config), "testronaut_lab_goldens")
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PlanFile | None:
-    """A plan is collected where it is found, unless the project says no; one that is named is collected anyway."""
+    """Collect a plan that is found, unless the project switches that off. A plan that is named is always collected."""
     if not file_path.name.endswith(PLAN_SUFFIXES):
         return None
     if not parent.config.getini(_COLLECT) and not parent.session.isinitpath(file_path):
@@ -64,13 +64,13 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> PlanFile |
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What needs an engine can be left out where there is none: `-m 'not lab'`."""
+    """Mark what needs an engine, so that `-m 'not lab'` leaves it out."""
     if "lab" in getattr(item, "fixturenames", ()):
         item.add_marker("lab")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Now it is known which cases are to be run."""
+    """Prepare the runs: only now are the selected cases known."""
     if not any(item.path.name.endswith(PLAN_SUFFIXES) for item in session.items):
         return
     from testronaut_lab.pytest_plugin.plans import CaseItem
@@ -85,7 +85,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    """The runs end before anything is summed up. One that could not be stored is told last, so that it is not overlooked."""
+    """End the runs before other plugins sum up. An error in storing a run is shown last, where it is seen."""
     failed = _close_runs(session.config)
     result = yield
     if failed is not None:
@@ -108,18 +108,18 @@ def _close_runs(config: pytest.Config) -> LabError | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make safe what is said of a test with sessions: `assert r.ok, r.err` and `print(r.out)` put a tool's bytes into it."""
+    """Make the report of a test with sessions safe: `assert r.ok, r.err` and `print(r.out)` put a tool's bytes into it."""
     report = yield
     if not {"lab", "golden"}.isdisjoint(getattr(item, "fixturenames", ())):
-        report.longrepr = _made_safe(report.longrepr)  # type: ignore[assignment]  # it is what it was, but for its text
+        report.longrepr = _made_safe(report.longrepr)  # type: ignore[assignment]  # only its text has changed
         report.sections = [(name, _without_colours(text)) for name, text in report.sections]
     elif item.path.name.endswith(PLAN_SUFFIXES) and report.skipped and isinstance(report.longrepr, tuple):
-        report.longrepr = (str(item.path), 1, report.longrepr[2])  # and not where in this package it was noticed
+        report.longrepr = (str(item.path), 1, report.longrepr[2])  # instead of the place in this package that raised it
     return report
 
 
 def _made_safe(part: object) -> object:
-    """The parts of pytest's failure text, each of its own type, with every string in them safe to show."""
+    """Return the same structure of pytest's failure text, with every string made safe to show."""
     from testronaut_lab.safetext import safe_text
 
     if isinstance(part, str):
@@ -147,7 +147,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[LabFactory]:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> GoldenAssertion:
-    """What a step did before: `assert lab("debian:bookworm-slim").run("ls") == golden`."""
+    """The accepted output of a step: `assert lab("debian:bookworm-slim").run("ls") == golden`."""
     if not request.config.pluginmanager.hasplugin("syrupy"):
         raise pytest.UsageError("the fixture `golden` needs syrupy: pip install 'testronaut-lab[pytest]'")
     from testronaut_lab.pytest_plugin.assertion import golden_of

@@ -1,7 +1,7 @@
-"""The fixture `golden`: `assert lab(…).run(…) == golden`. A thin extension of syrupy over the golden engine.
+"""The fixture `golden`: `assert lab(…).run(…) == golden`. A thin extension of syrupy over `golden/`.
 
-syrupy counts, decides by its options what is written, and sums up. Reading, comparing, writing and what is pending are
-`golden/`; which goldens nobody uses any more is `unused.py`.
+syrupy counts, sums up, and decides by its options what is written. `golden/` reads, compares, writes and keeps pending goldens.
+`unused.py` finds goldens that nothing uses any more.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 _SHOWN_FILES = 20
 _SHOWN_LINES = 200
-_RUN = "pytest"  # who proposed what is pending: one test, whatever the run
+_RUN = "pytest"  # the run that a pending golden names: one name for all runs of pytest
 
 RuleGiven = str | Normalizer | Mapping[str, str]
 
 
 class GoldenExtension(SingleFileSnapshotExtension):
-    """A golden's folder as a snapshot of syrupy's. What it holds is a tree of files."""
+    """One golden folder as a syrupy snapshot. Its data is a tree of files."""
 
     file_extension = ""
     write_immediately = True
@@ -70,7 +70,7 @@ class GoldenExtension(SingleFileSnapshotExtension):
         test_location: PyTestLocation,  # noqa: ARG002 - syrupy's
         ignore_extensions: list[str] | None = None,  # noqa: ARG002
     ) -> SnapshotCollections:
-        """None: syrupy cannot tell a test that failed before its second golden from one that has only one."""
+        """Return nothing: syrupy cannot tell a test that failed before its second golden from a test with only one."""
         return SnapshotCollections()
 
     def serialize(self, data: Any, **_given: Any) -> Any:
@@ -91,7 +91,7 @@ class GoldenExtension(SingleFileSnapshotExtension):
     def write_snapshot(
         cls,
         *,
-        snapshot_location: str,  # noqa: ARG003 - the engine's store knows where
+        snapshot_location: str,  # noqa: ARG003 - GoldenStore knows where
         snapshots: list[tuple[Any, PyTestLocation, str | int]],
         name_order: dict[str, int] | None = None,  # noqa: ARG003
     ) -> None:
@@ -101,7 +101,7 @@ class GoldenExtension(SingleFileSnapshotExtension):
 
 @dataclass(eq=False, order=False, repr=False)
 class GoldenAssertion(SnapshotAssertion):
-    """What the fixture gives. Called, it says what the next comparison is about: its name, and what is kept of the step."""
+    """What the fixture `golden` returns. A call sets the name and the settings of the next comparison."""
 
     _spec: GoldenSpec = field(init=False, default=GoldenSpec())
 
@@ -113,7 +113,7 @@ class GoldenAssertion(SnapshotAssertion):
         normalize: RuleGiven | Sequence[RuleGiven] = (),
         streams: Stream | Sequence[Stream] = ("stdout", "stderr"),
     ) -> GoldenAssertion:
-        """`files` are globs of changed files whose content is kept, `normalize` rules as a plan has them.
+        """Set the next comparison. `files` are globs of changed files to keep; `normalize` takes rules as a plan does.
 
         Raises UsageError for a name that no folder can have.
         """
@@ -130,9 +130,9 @@ class GoldenAssertion(SnapshotAssertion):
         return self
 
     def __eq__(self, other: object) -> bool:
-        """True if the step is as its golden, or becomes it.
+        """Return True if the step equals its golden, or if the golden was written from it.
 
-        Raises AssertionError else, of whose text pytest cuts nothing, and LabError for what cannot be compared.
+        Otherwise raises AssertionError, whose text pytest does not cut, and LabError if the step cannot be compared.
         """
         __tracebackhide__ = True
         return self._assert(other)
@@ -143,7 +143,7 @@ class GoldenAssertion(SnapshotAssertion):
             return self._compared(data)
         finally:
             self._spec = GoldenSpec()
-            self._post_assert()  # what was said for this comparison is over, also where it did not come to one
+            self._post_assert()  # the settings end with this comparison, even if it did not happen
 
     def _compared(self, data: object) -> bool:
         __tracebackhide__ = True
@@ -160,7 +160,10 @@ class GoldenAssertion(SnapshotAssertion):
         raise AssertionError(self._said(item, key, expected, tree))
 
     def _claimed(self, item: pytest.Item, key: GoldenKey, data: object) -> GoldenTree:
-        """What the step did, as a golden, having made sure that this golden is one, and only this comparison's."""
+        """Return what the step did as a golden.
+
+        Raises if the step has none, or if this test has already used the golden's name.
+        """
         used = item.stash[USED_GOLDENS]
         if key.place in used:
             raise UsageError(f"golden(name={key.step!r}): this test has a golden of that name already")
@@ -185,7 +188,7 @@ class GoldenAssertion(SnapshotAssertion):
         changes = compare(expected or {}, actual)
         whole = item.config.getoption("diff_mode", DiffMode.DETAILED) != DiffMode.DISABLED
         for change in changes[:_SHOWN_FILES]:
-            if expected is not None or change.file != "cmd.txt":  # a new command is in the heading
+            if expected is not None or change.file != "cmd.txt":  # for a new golden, the heading shows the command
                 lines += _told(change, whole=whole)
         if len(changes) > _SHOWN_FILES:
             lines.append(f"… {len(changes) - _SHOWN_FILES} more files")
@@ -193,7 +196,7 @@ class GoldenAssertion(SnapshotAssertion):
         return safe_text("\n".join(lines))
 
     def _advice(self, item: pytest.Item, key: GoldenKey, actual: GoldenTree) -> str:
-        """How this becomes the golden; outside CI it waits for that from now on."""
+        """Say how to accept the step as its golden. Outside CI, this also makes it pending."""
         again = f"{os.path.relpath(item.path)}::{item.nodeid.partition('::')[2]}"
         update = f"pytest --snapshot-update {shlex.quote(again)}"
         if in_ci():
@@ -206,9 +209,9 @@ class GoldenAssertion(SnapshotAssertion):
 
 
 def golden_of(snapshot: SnapshotAssertion) -> GoldenAssertion:
-    """The assertion of our kind for the test that syrupy's own was made for. Nothing is written under CI."""
+    """Return our assertion for the test of syrupy's `snapshot`. It writes nothing on CI."""
     item = snapshot.test_location.item
-    item.stash[USED_GOLDENS] = []  # a test that is run again begins anew
+    item.stash[USED_GOLDENS] = []  # a rerun of the test begins with none
     writes = not in_ci() and not _is_to_fail(item)
     return GoldenAssertion(
         session=snapshot.session,
@@ -220,10 +223,10 @@ def golden_of(snapshot: SnapshotAssertion) -> GoldenAssertion:
 
 
 def _is_to_fail(item: pytest.Item) -> bool:
-    """Whether pytest expects the failure that a golden which differs is.
+    """Whether pytest expects the failure that a different golden causes.
 
-    A marker alone does not say so: its condition may not hold, `raises` may be about another exception, and `--runxfail` takes
-    all markers as if they were not there. pytest has no public way to ask.
+    A marker alone does not say so: its condition may not hold, `raises` may name another exception, and `--runxfail` disables
+    all markers. pytest has no public function for this.
     """
     from _pytest.skipping import evaluate_xfail_marks
 
@@ -246,12 +249,12 @@ def _key(item: pytest.Item, index: str | int) -> GoldenKey:
 
 
 def _step(index: str | int) -> str:
-    """A name as it is; those without one are numbered from 1, over all of the test's goldens."""
+    """Return the golden's name. Goldens without a name are numbered from 1 within their test."""
     return index if isinstance(index, str) else str(index + 1)
 
 
 def _nodeid(item: pytest.Item, key: GoldenKey) -> str:
-    """As pytest has it, but relative to the project, with the golden's name or number behind it."""
+    """Return pytest's node id, relative to the project, followed by the golden's name or number."""
     return f"{key.plan}{item.path.suffix}::{item.nodeid.partition('::')[2]}::{key.step}"
 
 
@@ -264,7 +267,7 @@ def _rule(given: RuleGiven) -> str | Normalizer:
 
 
 def _told(change: GoldenChange, *, whole: bool) -> list[str]:
-    """One file, and unless syrupy's option forbids it how it differs."""
+    """Describe one file that differs; `whole` adds the diff (syrupy's option `--snapshot-diff-mode`)."""
     gone = "  (no longer there)" if change.actual is None else ""
     new = "  (new)" if change.expected is None else ""
     diff = clipped(change.diff or "").rstrip("\n").split("\n") if whole else []

@@ -1,6 +1,6 @@
-"""What pytest shows of a case that failed: its steps as `testronaut-lab run` tells them, and how to have it once more.
+"""What pytest shows of a failed case: its steps as `testronaut-lab run` shows them, and the commands that run it again.
 
-Everything comes from the readers in `report/`, which make foreign text safe.
+All text comes from `report/`, which makes foreign text safe.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Terminal(Protocol):
 
 @dataclass(frozen=True)
 class Crash:
-    """What pytest's summary reads of a failure."""
+    """The parts of a failure that pytest's summary reads."""
 
     path: str
     lineno: int
@@ -51,7 +51,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class CaseText:
-    """A failure text as pytest takes them: for its terminal, as a string, and in one line for its summary."""
+    """A failure text in the three forms that pytest asks for: for its terminal, as a string, and one line for its summary."""
 
     lines: tuple[Text, ...]
     reprcrash: Crash
@@ -65,7 +65,7 @@ class CaseText:
 
 
 class CaseLines:
-    """A reporter that keeps the lines of each case by its node id, and the log of installations that failed."""
+    """A reporter that keeps the lines of each case by node id, and the log of failed installations by plan number."""
 
     def __init__(self) -> None:
         self._narrator = Narrator()
@@ -97,14 +97,14 @@ class CaseLines:
 
 
 def told(result: CaseResult, lines: Sequence[Text], run_id: str, path: Path) -> CaseText:
-    """The failure text of a case: `lines` are its own, `run_id` says where it is stored, `path` is the plan's."""
+    """Return the failure text of a case. `lines` are the case's own, `run_id` names the stored run, `path` is the plan's."""
     again = f"{os.path.relpath(path)}::{result.nodeid.partition('::')[2]}"
     hints = (hint_line(f"testronaut-lab run {shlex.quote(again)}"), hint_line(f"testronaut-lab show {run_id}"))
     return CaseText((*lines, *hints), Crash(str(path), 0, _in_one_line(result)))
 
 
 def _in_one_line(result: CaseResult) -> str:
-    """The first thing that went wrong."""
+    """Return the first thing that went wrong, in one line."""
     for step in result.steps:
         if step.status in (Status.FAILED, Status.ERROR):
             return safe_line(f"{step.id}: {_what(step)}", _SUMMARY_WIDTH)

@@ -1,6 +1,6 @@
-"""Where the goldens of a test lie: its module's path and its name as folders, below `snapshots/` of the module's project.
+"""Where the goldens of a test lie: below `snapshots/` of the project, in folders named after the module and the test.
 
-Pure names but for looking for the project. Imported by the plugin in every pytest, so nothing heavy is.
+Names only, except for the search for the project. Every pytest imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 import pytest
 
-_KEPT = " []-_.,=+()'!@#$&~;{}"  # with letters and digits; the others are not fit for names of files everywhere
+_KEPT = " []-_.,=+()'!@#$&~;{}"  # kept as well as letters and digits; some file systems refuse the others
 _MAX_NAME = 150
 
 
 def folder_of(nodeid: str) -> str:
-    """The test's part of the path: `TestClass.test_name[parameters]`, what no file system takes escaped as `%XX`.
+    """Return the test's part of the path: `TestClass.test_name[parameters]`.
 
-    A very long one is cut and ends in a hash of all of it.
+    Characters that a file system may refuse are escaped as `%XX`. A very long name is cut and ends in a hash of the whole name.
     """
     tail = nodeid.partition("::")[2]
     path, bracket, parameters = tail.partition("[")
@@ -31,9 +31,9 @@ def folder_of(nodeid: str) -> str:
 
 @lru_cache(maxsize=4096)
 def module_of(path: Path, rootpath: Path) -> tuple[Path, str]:
-    """The root of a test module's project, and the module's path in it without the suffix.
+    """Return the root of the module's project, and the module's path below it without the suffix.
 
-    Where nothing marks a project it is pytest's root, or else the module's own folder.
+    If no file marks a project, the root is pytest's root, or else the module's folder.
     """
     file = path.parent.resolve() / path.name
     root = _marked_root(file.parent)
@@ -43,12 +43,12 @@ def module_of(path: Path, rootpath: Path) -> tuple[Path, str]:
 
 
 def origin_of(item: pytest.Item) -> tuple[Path, str, str]:
-    """Project root, module and folder of a test."""
+    """Return the project root, the module and the folder of a test."""
     return (*module_of(item.path, item.config.rootpath), folder_of(item.nodeid))
 
 
 def has_goldens_above(folder: Path) -> bool:
-    """Whether there may be goldens of tests in this folder. Cheap, unlike reading a project's configuration."""
+    """Whether tests in this folder may have goldens. This is cheap; reading a project's configuration is not."""
     return any((each / "snapshots").is_dir() for each in (folder, *folder.parents))
 
 

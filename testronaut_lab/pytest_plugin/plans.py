@@ -1,7 +1,6 @@
-"""Plan files as tests: one item for each case, with its tags as markers.
+"""Plan files as tests: one pytest item for each case, with the case's tags as markers.
 
-What it takes to run them is in `running.py`, what a failure looks like in `failure_text.py`. A plan that is wrong is a collection
-error, with file, line and key.
+`running.py` runs them, `failure_text.py` shows failures. A wrong plan is a collection error with file, line and key.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from testronaut_lab.safetext import safe_line, safe_text
 
 
 class CaseFailed(Exception):
-    """What came of a case that did not do what it should, and how that is told."""
+    """A case failed. `text` is the failure text."""
 
     def __init__(self, text: CaseText) -> None:
         super().__init__(text.reprcrash.message)
@@ -33,11 +32,11 @@ class CaseFailed(Exception):
 
 
 class CaseBroken(CaseFailed):
-    """The case could not be judged: that is not the failure that `expect_fail` is about."""
+    """The case could not be judged. `expect_fail` does not expect this."""
 
 
 class PlanFile(pytest.File):
-    """A plan file; more than one plan comes of it where it has a matrix."""
+    """A plan file. A matrix makes several plans of it."""
 
     def collect(self) -> Iterator[CaseItem]:
         try:
@@ -51,10 +50,10 @@ class PlanFile(pytest.File):
 
 
 class CaseItem(pytest.Item):
-    """A case. Its node id is ours where pytest's root is the project's."""
+    """A case. Its node id equals ours if pytest's root is the project's."""
 
     def __init__(self, *, plan: Plan, case: Case, **given: object) -> None:
-        super().__init__(**given)  # type: ignore[arg-type]  # pytest's own, which it checks
+        super().__init__(**given)  # type: ignore[arg-type]  # pytest checks its own arguments
         self.plan = plan
         self.case = case
         self.add_marker("lab")
@@ -65,7 +64,7 @@ class CaseItem(pytest.Item):
             self.add_marker(pytest.mark.xfail(reason=safe_line(case.expect_fail), strict=True, raises=CaseFailed))
 
     def setup(self) -> None:
-        """Image and tools are got ready, once for each plan: what fails here is an error of each of its cases."""
+        """Prepare the image and the tools, once for each plan. A failure here is an error of each case of the plan."""
         runs = self.config.stash[PLAN_RUNS]
         try:
             runs.begin(self)
@@ -96,7 +95,7 @@ class CaseItem(pytest.Item):
 
 
 def golden_places(item: pytest.Item) -> tuple[str, list[str]]:
-    """The path of an item's plan without its suffix, and where all the goldens of that plan lie."""
+    """Return the path of the item's plan without its suffix, and the places of all goldens of that plan."""
     assert isinstance(item, CaseItem)
     keys = [golden_key(step) for step in all_steps(item.plan) if step.golden is not None]
     stem = GoldenKey.of(f"{item.case.nodeid}::any").plan
@@ -108,17 +107,17 @@ def _plans(path: Path) -> list[Plan]:
 
 
 def _name(case: Case) -> str:
-    """What stands behind the path in the case's node id."""
+    """Return the part of the case's node id after the path."""
     return case.nodeid.partition("::")[2]
 
 
 def _mark(item: pytest.Item, tag: str) -> None:
-    """Makes the tag a marker, known to `--strict-markers`.
+    """Make the tag a marker that `--strict-markers` knows.
 
-    Not one that pytest or a plugin registered: a case that is tagged `skip` or `timeout` is about something else. `-k` finds
-    every tag.
+    A marker that pytest or a plugin registered is left alone: a case tagged `skip` or `timeout` does not mean pytest's. `-k`
+    finds every tag.
     """
-    name = tag.lstrip("_")  # pytest has no markers that begin with one
+    name = tag.lstrip("_")  # a pytest marker cannot begin with one
     registered = marker_names(item.config)
     own = item.config.stash[OWN_MARKERS]
     if not name or (name in registered and name not in own):

@@ -1,7 +1,7 @@
-"""Runs the cases that pytest asks for: one stored run for each project in each process, its plans got ready once.
+"""Runs the cases that pytest asks for. Each process stores one run per project and prepares each plan once.
 
-The cases of a plan with `isolation: plan` stand on each other: all that were selected are run in order, in their one session,
-when the first of them is asked for. A worker of xdist does so for itself.
+The cases of a plan with `isolation: plan` build on each other. When pytest asks for the first of them, all selected cases run
+in order in their one session. Each xdist worker does so for itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLAN_RUNS = pytest.StashKey["PlanRuns"]()
 
 @dataclass
 class _Project:
-    """The run of one project. `left` has the cases of each plan, by its number, that have not been asked for yet."""
+    """The run of one project. `left` has the cases of each plan that pytest has not asked for yet, by the plan's number."""
 
     run: CasewiseRun
     lines: CaseLines
@@ -51,7 +51,7 @@ class _Project:
 
 
 class PlanRuns:
-    """Made when it is known which items will be run; `close` when no more will be."""
+    """Runs the selected items. Made when the selection is known; the caller calls `close` after the last item."""
 
     def __init__(self, config: pytest.Config, items: Iterable[CaseItem]) -> None:
         self._config = config
@@ -66,18 +66,18 @@ class PlanRuns:
             self._places |= {id_: (project, number) for number, id_ in enumerate(plans)}
 
     def begin(self, item: CaseItem) -> None:
-        """Raises LabError when the item's plan cannot be got ready."""
+        """Prepare the item's plan. Raises LabError if that fails."""
         project, number = self._places[id(item.plan)]
         with _stopping(project.run):
             project.run.begin(number)
 
     def install_log(self, item: CaseItem) -> Sequence[str]:
-        """The end of what was said while the tools of a plan were installed that could not be got ready."""
+        """Return the last lines of the installation log, for a plan that could not be prepared."""
         project, number = self._places[id(item.plan)]
         return project.lines.install_log(number)
 
     def run(self, item: CaseItem) -> CaseResult:
-        """Raises LabError when no session can be had or nothing can be stored."""
+        """Run the item's case. Raises LabError if no session can start or nothing can be stored."""
         project, number = self._places[id(item.plan)]
         with _stopping(project.run):
             if item.plan.isolation == "plan":
@@ -96,7 +96,9 @@ class PlanRuns:
         return self._places[id(item.plan)][0].run.id
 
     def close(self) -> None:
-        """Raises LabError for the first of the runs that could not be stored, or whose project's policy could not be kept."""
+        """End all runs. Raises the first LabError: a run that could not be stored, or a retention policy that could not be
+        applied.
+        """
         failed: list[LabError] = []
         for project in {id(project): project for project, _ in self._places.values()}.values():
             try:
@@ -118,12 +120,14 @@ class PlanRuns:
         return _Project(run, lines, location, root, [{case.id for case in plan.cases} for plan in plans])
 
     def _narrowed(self, plan: Plan, ids: set[str]) -> Plan:
-        """Only the cases that were selected; of those one worker runs a part that nobody knows before."""
+        """Return the plan with only its selected cases. With xdist, every run counts as partial: nobody knows which cases a
+        worker gets.
+        """
         cases = tuple(case for case in plan.cases if case.id in ids)
         return replace(plan, cases=cases, partial=plan.partial or cases != plan.cases or is_worker(self._config))
 
     def _of_shared(self, project: _Project, number: int, item: CaseItem) -> CaseResult:
-        """What came of the case; one that is asked for a second time is run again, and so are the others."""
+        """Return the result of the case. If pytest asks for a case a second time, all cases run again."""
         results = project.shared.setdefault(number, {})
         if item.case.id not in results:
             ids = [case.id for case in project.run.plans[number].cases]
@@ -132,7 +136,7 @@ class PlanRuns:
 
 
 def _without_golden(root: Path, plans: Sequence[Plan]) -> frozenset[str]:
-    """The steps that ask for a golden and have none."""
+    """Return the node ids of the steps that ask for a golden and have none."""
     store = GoldenStore(root / "snapshots")
     steps = [step for plan in plans for step in all_steps(plan) if step.golden is not None]
     return frozenset(step.nodeid for step in steps if store.read(golden_key(step)) is None)
@@ -140,13 +144,15 @@ def _without_golden(root: Path, plans: Sequence[Plan]) -> frozenset[str]:
 
 def _only(results: list[CaseResult]) -> CaseResult:
     if not results:
-        raise KeyboardInterrupt  # the run was stopped before the case began, and nothing else does that
+        raise KeyboardInterrupt  # only an interruption keeps a case from beginning
     return results[0]
 
 
 @contextmanager
 def _stopping(run: CasewiseRun) -> Iterator[None]:
-    """An interruption ends the step that runs and tears its case down, as for `testronaut-lab run`; then pytest hears of it."""
+    """While a case runs, make SIGINT stop the step and run the case's teardown, as in `testronaut-lab run`. Then raise
+    KeyboardInterrupt for pytest.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -156,13 +162,13 @@ def _stopping(run: CasewiseRun) -> Iterator[None]:
         nonlocal told
         told += 1
         run.stop()
-        if run.preparing and told == 1:  # only once: the second one must not cut the cleaning up short
+        if run.preparing and told == 1:  # only once: a second interruption must not cut the clean-up short
             raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield
-    except LabError:  # with which what was being made ready is given up then
+    except LabError:  # an interruption ends the preparation with this error
         if not told:
             raise
     finally:

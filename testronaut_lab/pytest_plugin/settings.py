@@ -1,4 +1,4 @@
-"""What of pytest's configuration and of the environment decides how plans are run and goldens are written."""
+"""The parts of pytest's configuration and of the environment that decide how plans run and goldens are written."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import os
 import pytest
 
 OWN_MARKERS = pytest.StashKey[frozenset[str]]()
-"""The markers that the project itself registered; those of plugins may make a test something else."""
+"""The markers that the project registered itself. A marker of a plugin may change what a test does."""
 PLAN_SUFFIXES = (".lab.yaml", ".lab.yml", ".lab.json")
-"""As `planfile` has them, which is not to be imported for nothing."""
+"""The same as `planfile.SUFFIXES`, without importing `planfile`."""
 
 USED_GOLDENS = pytest.StashKey[list[str]]()
-"""Of a test: the places of the goldens that it compared with."""
+"""The places of the goldens that a test compared with."""
 
 
 def in_ci() -> bool:
-    """Whether nothing may be written."""
-    from testronaut_lab import config  # which is not to be imported for nothing
+    """Whether this is CI, where nothing is written."""
+    from testronaut_lab import config  # imported only when needed
 
     return config.in_ci(os.environ)
 
 
 def wants_update(config: pytest.Config) -> bool:
-    """Whether goldens that are missing or differ are to be written. The option is syrupy's, which need not be installed."""
+    """Whether missing and different goldens are written. The option is syrupy's, which may not be installed."""
     return bool(config.getoption("update_snapshots", False))
 
 
 def wants_new_only(config: pytest.Config) -> bool:
-    """Whether goldens that are missing are to be written, and none that differs."""
+    """Whether only missing goldens are written."""
     return bool(config.getoption("update_new_snapshots_only", False)) and not wants_update(config)
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is one of several of xdist, each of which runs a part of the tests."""
+    """Whether this process is a worker of xdist, which runs a part of the tests."""
     return hasattr(config, "workerinput")
 
 
 def marker_names(config: pytest.Config) -> frozenset[str]:
-    """Of the markers that are registered up to now."""
+    """Return the names of the markers that are registered so far."""
     return frozenset(line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers"))

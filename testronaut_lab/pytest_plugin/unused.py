@@ -1,7 +1,11 @@
-"""Goldens that no test and no plan asks for any more: told at the end, removed by `--snapshot-update`, a failure otherwise.
+"""Goldens that no test and no plan uses any more. They are listed at the end and fail the session; `--snapshot-update` removes
+them.
 
-Options and words are syrupy's. Told apart from it, what is kept of a test that failed, was skipped or never began is left
-alone, and so is everything where only some tests were chosen. Workers of xdist send what they saw to the one that sums up.
+Options and words are syrupy's. Unlike syrupy, we keep the goldens of a test that failed, was skipped or never began, and look
+for none if only some tests were selected.
+
+The order: each test notes its goldens in its report; `pytest_runtest_logreport` gathers them, in the main process also from
+xdist workers. A worker sends what it collected at its end. The main process then compares both with the folders on disk.
 """
 
 from __future__ import annotations
@@ -23,16 +27,19 @@ if TYPE_CHECKING:
     from testronaut_lab.golden.places import GoldenKey
     from testronaut_lab.golden.store import GoldenStore, Orphan
 
-_REPORTED = "testronaut_lab_goldens"  # on a test's report: the places of the goldens it compared with
+_REPORTED = "testronaut_lab_goldens"  # attribute of a test's report: the places of the goldens it compared with
 _SENT = "testronaut_lab_collected"
-_MARK = ".pytest"  # what the engine puts into a module's folder: a foreign `snapshots/` is none of ours
+_MARK = ".pytest"  # GoldenStore puts this file into a module's folder; a `snapshots/` folder without it is not ours
 _SHOWN = 20
 
 
 @dataclass
 class Collected:
-    """What there is of one project. `modules` say whether all in them was collected; `tests` are module/test by node id;
-    `plans` the places of all goldens of a plan by its path without the suffix."""
+    """What pytest collected of one project.
+
+    `modules` say whether everything in a module was collected. `tests` have module/test by node id. `plans` have the places of
+    all goldens of a plan, by the plan's path without its suffix.
+    """
 
     modules: dict[str, bool] = field(default_factory=dict)
     tests: dict[str, str] = field(default_factory=dict)
@@ -40,7 +47,7 @@ class Collected:
 
 
 class GoldenWatch:
-    """A plugin of its own for one session."""
+    """A pytest plugin object for one session."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -74,7 +81,7 @@ class GoldenWatch:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Also of the tests that workers ran."""
+        """Gather results and used goldens. This is also called for tests that workers ran."""
         self._used.update(getattr(report, _REPORTED, ()))
         if report.outcome != "passed" or hasattr(report, "wasxfail"):
             self._not_passed.add(report.nodeid)
@@ -83,7 +90,7 @@ class GoldenWatch:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """A worker of xdist has ended; all of them collect the same."""
+        """Take over what an ended xdist worker collected. All workers collect the same, so one of them is enough."""
         sent = getattr(node, "workeroutput", {}).get(_SENT)
         if sent is not None:
             self._sent = sent["projects"]
@@ -115,7 +122,7 @@ class GoldenWatch:
         return bool(self._config.getoption(name, False))
 
     def _look(self, session: pytest.Session) -> None:
-        """Finds what is unused, and removes it if that was asked for. Nothing is removed under CI."""
+        """Find unused goldens, and remove them if the options ask for it. Nothing is removed on CI."""
         if self._chosen or self._option("disable_unused_snapshots") or not self._config.pluginmanager.hasplugin("syrupy"):
             return
         sent = self._sent
@@ -130,7 +137,7 @@ class GoldenWatch:
             self._problem = error
 
     def _collected(self, session: pytest.Session) -> Iterator[tuple[Path, Collected]]:
-        """By project, for those that keep goldens."""
+        """Yield what was collected, for each project that keeps goldens."""
         found: dict[Path, Collected] = {}
         if not any(map(has_goldens_above, {path.parent for path in (*self._modules, *(item.path for item in session.items))})):
             return
@@ -158,7 +165,7 @@ class GoldenWatch:
             yield from (each for each in orphans if each.place.rsplit("/", 2)[0] in found.plans)
 
     def _no_test_has(self, root: Path, found: Collected, place: str) -> bool:
-        """Whether a golden that was not used belongs to no test, or to one that ran to its end without it."""
+        """Whether an unused golden belongs to no test, or only to tests that passed without it."""
         test = place.rpartition("/")[0]
         module = test.rpartition("/")[0]
         if not (root / "snapshots" / module / _MARK).exists():
@@ -170,7 +177,7 @@ class GoldenWatch:
         return not file.exists() and any(file.is_relative_to(folder) for folder in self._folders())
 
     def _folders(self) -> list[Path]:
-        """What pytest was given to look through."""
+        """Return the folders that pytest was told to search."""
         given = [(self._config.invocation_params.dir / argument).resolve() for argument in self._config.args]
         return [path for path in given if path.is_dir()]
 

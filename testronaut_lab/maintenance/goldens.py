@@ -1,6 +1,6 @@
-"""Which goldens no step has any more, and whether that can be said: only after a run of everything there is.
+"""Finds goldens that no step has any more. Only a stored run of all plans, as they are now, can prove that.
 
-Goldens that tests made are none of this file's business, and how they are removed is `golden/store.py`'s.
+Goldens of tests belong to `pytest_plugin/unused.py`. `golden/store.py` removes goldens.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import find_plans, load_plans
 from testronaut_lab.store.database import Store
 
-_LOOK_BACK = 20  # runs; an older complete one is hardly of the plans as they are now
+_LOOK_BACK = 20  # runs; an older complete run hardly matches the present plans
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What no step of any plan has: goldens and what waits to become one. `run` is the complete run that says so.
+    """Goldens, and proposals for goldens, that no step of any plan has. `run` is the complete run that proves it.
 
-    `elsewhere` are goldens of these plans that lie under another root; they are told of, and not removed.
+    `elsewhere` are goldens of these plans below another root; they are listed, not removed.
     """
 
     goldens: tuple[Orphan, ...]
@@ -45,9 +45,10 @@ class Leftovers:
 
 
 def leftovers(root: Path, location: str | None = None, again: str = "") -> Leftovers:
-    """What could be pruned in the project at `root`. `location` names another results database, and `again` does for commands.
+    """Return what can be pruned in the project at `root`.
 
-    Raises UsageError where no stored run is one of all plans as they are now, run to their ends; and for a plan that is wrong.
+    `location` names another results database; `again` is the option for it, added to commands in hints. Raises UsageError for a
+    wrong plan, and if no stored run ran all present plans to their ends.
     """
     config = load_config(root)
     plans = [plan for path in find_plans([root]) for plan in load_plans(path, root=root, defaults=config.defaults)]
@@ -59,7 +60,7 @@ def leftovers(root: Path, location: str | None = None, again: str = "") -> Lefto
 
 
 def remove(root: Path, found: Leftovers) -> None:
-    """Removes them, but for goldens that hold what is not theirs. Raises UsageError, CaptureError."""
+    """Remove them, except goldens whose folder holds foreign files. Raises UsageError, CaptureError."""
     goldens = GoldenStore(root / SNAPSHOTS)
     goldens.remove(found.removable)
     PendingStore(goldens).reject(found.pending)
@@ -71,7 +72,7 @@ def _unasked(pending: PendingStore, known: Iterable[GoldenKey]) -> list[Pending 
 
 
 def _complete_run(store: Store, plans: Sequence[Plan], again: str) -> str:
-    """The newest run of all of them, as they are now, unfiltered, every case to its end."""
+    """Return the id of the newest run of all plans as they are now, with every case run to its end."""
     first = None
     for run in store.runs()[:_LOOK_BACK]:
         missing = _missing((event.body for event in store.events(run.id)), plans)
@@ -85,7 +86,7 @@ def _complete_run(store: Store, plans: Sequence[Plan], again: str) -> str:
 
 
 def _missing(facts: Iterable[Body], plans: Sequence[Plan]) -> str | None:
-    """What the run lacks, in words that go on from its name; None if nothing."""
+    """Say what the run lacks, in words that follow the run's id; None if nothing."""
     begun: dict[int, PlanStarted] = {}
     texts: dict[int, str] = {}
     ends: dict[str, Status] = {}

@@ -1,6 +1,6 @@
-"""The images that were made here, for people and programs: what is in each, and keeping them to a size or an age.
+"""The images that this program made: a list for programs, and pruning to a size or an age.
 
-What they take and which is to go is decided in `container/image/cache.py`; the list for people is in `report/text/tables.py`.
+`container/image/cache.py` measures them and decides which ones go. `report/text/tables.py` has the list for people.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _PRUNE_HINT = "testronaut-lab images prune --keep 5GiB --dry-run"
 
 
 def images_json(images: Sequence[ManagedImage]) -> dict[str, object]:
-    """Version 1 of what `images --json` prints. `tools` and `base` are what an image with tools says of its making."""
+    """Return what `images --json` prints, version 1. `tools` and `base` come from the labels of an image with tools."""
     return {"version": 1, "images": [_image_json(image) for image in images], "taken_bytes": taken_bytes(images)}
 
 
 def prune_images(connect: Callable[[], Engine], keep: str | None, older_than: str | None, *, dry_run: bool) -> Iterator[str]:
-    """Remove the images that were not used since `older_than`, and those used longest ago until no more than `keep` is taken.
+    """Remove the images not used since `older_than`; then the least recently used ones, until the rest takes at most `keep`.
 
-    Gives a line for each thing done. Raises UsageError before it connects: for what is no size or age, where neither is given.
+    Yields a line for each action. Raises UsageError, before it connects, for a wrong size or age, or if neither is given.
     """
     if keep is None and older_than is None:
         raise UsageError("`images prune` needs --keep SIZE or --older-than AGE", hint=_PRUNE_HINT)

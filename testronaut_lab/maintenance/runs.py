@@ -1,6 +1,6 @@
-"""What is done with stored runs: `clean --artifacts`, the project's policy after a run, `export`. Text for people.
+"""Stored runs: `clean --artifacts`, the project's retention policy after a run, and `export`. Returns text for people.
 
-What is removed is decided in `store/retention.py`, what a bundle holds in `evidence/`.
+`store/retention.py` decides what is removed; `evidence/` makes the bundle of an export.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from testronaut_lab.store.database import Store
 
 
 def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bool) -> str:
-    """Remove stored runs and what only they named; says what was freed.
+    """Remove stored runs and what only they refer to. Returns a line that says what was freed.
 
-    `older_than` takes the place of the project's `max_age`. Without either, only what no run names is removed. Raises
-    UsageError for an age that is none, CaptureError.
+    `older_than` overrides the project's `max_age`. Without both, only blobs that no run refers to are removed. Raises
+    UsageError for a wrong age, CaptureError.
     """
     config = load_config(project_root(Path.cwd()))
     policy = config.artifacts
@@ -34,7 +34,7 @@ def clean_artifacts(older_than: str | None, location: str | None, *, dry_run: bo
 
 
 def export_run(wanted: str, target: Path, location: str | None, again: str = "") -> str:
-    """Write the evidence bundle of a stored run; says what is in it. `again` as in `Store.find`.
+    """Write the evidence bundle of a stored run. Returns lines that say what it holds. `again` is as in `Store.find`.
 
     Raises UsageError, CaptureError.
     """
@@ -47,9 +47,10 @@ def export_run(wanted: str, target: Path, location: str | None, again: str = "")
 
 
 def keep_to_policy(root: Path, location: str | Path) -> str | None:
-    """After a run: remove what the project's policy does not keep; says what, None where there was nothing to do.
+    """Remove what the project's retention policy does not keep, after a run. Returns a line about it; None if nothing was
+    removed.
 
-    What cannot be removed is said too, and is no error: the run came to what it came to.
+    A failure to remove is such a line too, not an error: it does not change the result of the run.
     """
     config = load_config(root)
     if not config.artifacts.is_set:

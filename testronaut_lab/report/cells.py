@@ -1,8 +1,7 @@
-"""The cells of a matrix side by side: what came of each case in each, and where the same step did something else.
+"""Compares the cells of a matrix: the status of each case in each cell, and where the same step did something different.
 
-A pure fold over a finished result. What of a step is compared (raw, or normalised as its golden would be) is up to the
-`Reading`, in `sidebyside.py`; how it looks is in `text/cell_lines.py` and `html/results.py`. A
-difference is no failure by itself.
+Pure: it reads a finished result. The `Reading` (in `sidebyside.py`) decides what of a step is compared, raw or normalized.
+`text/cell_lines.py` and `html/cell_tables.py` show it. A difference is not a failure by itself.
 """
 
 from __future__ import annotations
@@ -21,19 +20,21 @@ _DID_NOT_END = frozenset({ExitKind.CANCELLED, ExitKind.SESSION_LOST, ExitKind.EN
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One aspect of a step as it is compared: two are the same if `identity` is. `lines` are None for what is not read."""
+    """One aspect of a step for the comparison. Two are equal if their `identity` is. `lines` is None for content that is not
+    read.
+    """
 
     identity: str
     text: str
     lines: tuple[str, ...] | None = None
 
 
-# By aspect (exit, stdout, stderr, changes …), in the order in which they are to be told.
+# The aspects of a step (exit, stdout, stderr, changes …), in the order in which they are shown.
 Reading = Callable[[StepResult], Mapping[str, Seen]]
 
 
 def compare_cells(result: RunResult, reading: Reading) -> tuple[SideBySide, ...]:
-    """One for each plan that ran in more than one cell. Reads what steps wrote."""
+    """Return a comparison for each plan that ran in more than one cell. Reads the output of steps from disk."""
     plans: dict[tuple[str | None, str], list[PlanResult]] = {}
     for plan in result.plans:
         if plan.cell:
@@ -60,7 +61,7 @@ def _beside(plans: Sequence[PlanResult], reading: Reading) -> SideBySide:
 
 
 def _steps(plans: Sequence[PlanResult], cases: Sequence[CaseResult | None]) -> Iterator[tuple[str, _Found]]:
-    """The steps of one case that ran to their end in more than one cell."""
+    """Yield the steps of one case that ran to their end in more than one cell."""
     ended = [{} if case is None else {step.id: step for step in case.steps if _has_ended(step)} for case in cases]
     for id_ in _merged(ended):
         found = [(plan.cell, steps[id_]) for plan, steps in zip(plans, ended, strict=True) if id_ in steps]
@@ -102,7 +103,7 @@ def _told(value: Seen, line: int | None) -> str:
 
 
 def _merged(lists: Iterable[Iterable[str]]) -> list[str]:
-    """All names, each once, in an order that fits that of every list where there is one."""
+    """Return all names, each once, in an order that agrees with every list if possible."""
     names: list[str] = []
     for each in lists:
         at = 0

@@ -1,6 +1,6 @@
-"""What a run's cells did, side by side, compared as their goldens would be: with the normalising rules of each step.
+"""Compares a run's cells as their goldens would be compared: with the normalizing rules of each step.
 
-Here the normalising of `golden/` and the comparison of `cells.py` meet.
+This module joins the normalizing of `golden/` with the comparison of `cells.py`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import Captured, RunResult, StepResult
 from testronaut_lab.report.cells import Seen, compare_cells
 
-_MAX_BYTES = 1 << 20  # of more, only whether it is the same is looked at
+_MAX_BYTES = 1 << 20  # larger streams are compared by their sha256 only
 
 
 def side_by_side(result: RunResult) -> tuple[SideBySide, ...]:
-    """One for each plan that ran in more than one cell of its matrix."""
+    """Return a comparison for each plan that ran in more than one cell of its matrix."""
     return compare_cells(without_ignored_of_run(result), _seen)
 
 
 def _seen(step: StepResult) -> Mapping[str, Seen]:
     known = step.normalized
     pen = Normalizing((), Facts()) if known is None else Normalizing(known.rules, known.facts)
-    pen.words(step.command)  # values are numbered in the order of a golden
+    pen.words(step.command)  # a golden begins with the command, and values are numbered from there
     seen = {"exit": Seen(step.exit.describe(), step.exit.describe())}
     if step.screen is None:
         seen["stdout"] = _stream(step.stdout_stream, pen)
@@ -47,7 +47,7 @@ def _stream(stream: Captured, pen: Normalizing) -> Seen:
     if stream.size_bytes <= _MAX_BYTES:
         try:
             return _text(pen.content(stream.read()))
-        except (LabError, FileNotFoundError):  # a pattern too slow for it, or no longer on disk
+        except (LabError, FileNotFoundError):  # a pattern that is too slow for this text, or a file that is gone
             pass
     return Seen(stream.sha256, f"{stream.size_bytes} bytes, sha256 {stream.sha256[:12]}…")
 

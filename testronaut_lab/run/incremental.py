@@ -1,7 +1,7 @@
-"""A run whose cases are asked for one at a time, as a test runner does. Each is stored before what came of it is handed back.
+"""A run whose cases are asked for one at a time, as a test runner does. Each result is stored before the caller gets it.
 
-A plan's image and tools are got ready once, when it begins. Running plans whole is `plan_run.py`; which cases are asked
-for, and in which order, is up to the caller.
+A plan's image and tools are prepared once, when the plan begins. `plan_run.py` runs whole plans. The caller decides which cases
+run and in which order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from testronaut_lab.run.plan_run import PlanRun, Reporter, RunOptions
 
 @dataclass
 class _OpenPlan:
-    """`error` is why it could not be got ready."""
+    """A plan that has begun. `error` is why it could not be prepared."""
 
     plan: Plan
     studio: Studio | None = None
@@ -33,16 +33,16 @@ class _OpenPlan:
 
 
 class CasewiseRun(PlanRun):
-    """Create, `begin` a plan, `run_cases` of it, `end` it, and `close` when no more is asked for. For one thread.
+    """Create it; then for each plan `begin`, `run_cases` and `end`; then `close`. Use it from one thread.
 
-    `plans` are all that may be asked for, each narrowed to the cases that may; they are spoken of by their number in it.
-    `stop` may be called from a signal handler.
+    `plans` are all plans that may be asked for, each with only the cases that may be. A plan is named by its position in
+    `plans`. A signal handler may call `stop`.
     """
 
     def __init__(self, plans: Sequence[Plan], options: RunOptions, reporters: Sequence[Reporter] = ()) -> None:
         super().__init__(plans, options)
         self._witness = _Witness()
-        self._reporters = (*reporters, self._witness)  # the witness last: when it knows, all do
+        self._reporters = (*reporters, self._witness)  # last: when the witness has seen an event, all reporters have
         self._open: dict[int, _OpenPlan] = {}
         self._ended: list[Status] = []
         self._opening = ExitStack()
@@ -55,10 +55,10 @@ class CasewiseRun(PlanRun):
     def stop(self, status: ExitStatus = ExitStatus.INTERRUPTED) -> None:
         super().stop(status)
         if status is ExitStatus.CAPTURE:
-            self._witness.give_up()  # nothing is stored any more, and nobody is told
+            self._witness.give_up()  # the store failed: no further event reaches the witness
 
     def begin(self, number: int) -> None:
-        """Get image and tools of plan `number` ready, if that has not been done; what failed once is raised again.
+        """Prepare the image and the tools of plan `number`, once. A failure is raised again by each later call.
 
         Raises EngineError, InstallError, CaptureError, UsageError.
         """
@@ -76,15 +76,15 @@ class CasewiseRun(PlanRun):
             raise failed
 
     def run_cases(self, number: int, ids: Collection[str]) -> list[CaseResult]:
-        """Run the cases of these ids, of a plan that has begun, and wait until they are stored.
+        """Run cases of a plan that has begun, and wait until their results are stored.
 
-        Those of a plan with one session for all have to be asked for at once. After an interruption some may be missing.
-        Raises EngineError and CaptureError when that session does not start, CaptureError when results cannot be stored.
+        For a plan with one session for all cases, ask for all of them in one call. After an interruption, some results may be
+        missing. Raises EngineError and CaptureError if that session does not start, CaptureError if results cannot be stored.
         """
         opened = self._open[number]
         assert opened.studio is not None
         cases = tuple(case for case in opened.plan.cases if case.id in ids)
-        statuses = [Status.ERROR]  # of what ends with an exception, be it a test runner's own that a time is up
+        statuses = [Status.ERROR]  # for a case that ends with an exception, such as a test runner's own timeout
         try:
             statuses = self._scheduler.run_cases(number, replace(opened.plan, cases=cases), opened.studio)
         finally:
@@ -96,16 +96,16 @@ class CasewiseRun(PlanRun):
         return [self._witness.results[case.nodeid] for case in cases if case.nodeid in self._witness.results]
 
     def end(self, number: int) -> None:
-        """No more cases of this plan are expected, if it has begun."""
+        """End a plan that has begun: no more of its cases will be asked for."""
         opened = self._open.get(number)
         if opened is not None and not opened.ended:
             opened.ended = True
             self._ended.append(self._scheduler.end(number, opened.statuses))
 
     def close(self) -> RunResult | None:
-        """End what has begun, and wait until all is stored; None where nothing was ever asked for.
+        """End all plans that have begun and wait until everything is stored. Returns None if nothing was ever asked for.
 
-        Raises CaptureError when the store failed.
+        Raises CaptureError if the store failed.
         """
         if self._view is None:
             return None
@@ -117,7 +117,7 @@ class CasewiseRun(PlanRun):
 
 
 class _Witness:
-    """A reporter that others can wait for."""
+    """A reporter on which other threads can wait."""
 
     def __init__(self) -> None:
         self._heard = threading.Condition()
@@ -137,7 +137,7 @@ class _Witness:
         self.give_up()
 
     def wait(self, seq: int) -> None:
-        """Until everything up to this event was stored and told, or nothing will be any more."""
+        """Wait until everything up to this event is stored and reported, or until nothing more will be."""
         with self._heard:
             self._heard.wait_for(lambda: self._seq >= seq or self.gave_up)
 

@@ -1,7 +1,7 @@
-"""What `Session` and its `run` take as plain keywords, as a plan would have it: made into the types that the rest works with.
+"""Turns the plain keywords of `Session` and `Session.run` into the types of the model.
 
-Whatever is no instance of a type already is read by the plan's own grammar: nothing can be said here that a plan could not say,
-and what is wrong is told in the same words.
+The plan's grammar reads every value that is not an instance of such a type already. So a keyword can say only what a plan can
+say, and errors have the same words.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHOICES = {"network": ("none", "internet"), "user": ("lab", "root"), "rootfs": 
 def settings_of(
     settings: SessionSettings | None, given: Mapping[str, object], limits: LimitsGiven | None, timeout: float | None
 ) -> SessionSettings:
-    """`settings` with what is `given` by name in its place. Raises UsageError for what no session can have."""
+    """Return `settings` with the `given` values replaced. Raises UsageError for a value that no session can have."""
     made = settings or SessionSettings()
     for name, value in given.items():
         if value is not None and name in _CHOICES and value not in _CHOICES[name]:
@@ -57,7 +57,7 @@ def _limits_of(given: LimitsGiven) -> Limits:
 def tty_of(given: bool | Tty | Mapping[str, object]) -> Tty | None:
     if isinstance(given, Tty):
         return given
-    if given is False:  # as for nearly all steps
+    if given is False:  # the usual case; not worth a parse
         return None
     found = parse_part("tty", given)
     assert found is None or isinstance(found, Tty)

@@ -1,7 +1,7 @@
-"""`run --last-failed`: which cases did not end well in the newest stored run, and plans narrowed to those.
+"""`run --last-failed`: finds the cases that did not end well in the newest stored run, and narrows plans to them.
 
-A run that another process still writes is not the newest, nor is one without cases, as an installation is; one that was
-interrupted is.
+A run that is still being written does not count as the newest, nor does one without cases, such as an installation. An
+interrupted run does.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _NOT_WELL = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY
 
 
 def narrowed_to_failed(plans: Sequence[Plan], location: str | Path, instead: str, show: str) -> tuple[list[Plan], str]:
-    """The plans with only the cases left that did not end well in the newest run in the database at `location`; a line on it.
+    """Return the plans with only the cases that did not end well in the newest run at `location`, and a line about them.
 
-    What to type `instead` runs all of them; `show` is what the verb of that name is told to find the run.
-
-    Raises UsageError when there is no such run, nothing in it went wrong, or nothing of that is among `plans`; CaptureError.
+    For hints, `instead` is the command that runs all of them, and `show` is the option with which `testronaut-lab show` finds
+    the run. Raises UsageError if there is no such run, nothing in it failed, or none of the failed cases is in `plans`;
+    CaptureError.
     """
     store = Store.to_read(location)
     newest = _newest(store)
@@ -46,7 +46,7 @@ def narrowed_to_failed(plans: Sequence[Plan], location: str | Path, instead: str
 
 
 def has_failed(file: Path, location: str | Path) -> bool:
-    """Whether something of this plan file did not end well in that run. Raises CaptureError."""
+    """Whether a case of this plan file did not end well in the newest run. Raises CaptureError."""
     newest = _newest(Store.to_read(location))
     if newest is None:
         return False
@@ -68,7 +68,7 @@ def _newest(store: Store) -> RunResult | None:
 
 
 def _not_well(plan: PlanResult) -> Iterator[str]:
-    """Where a plan as a whole went wrong, also the cases that were not run for it."""
+    """Yield the cases that did not end well. If the plan itself failed, its skipped cases count too."""
     for case in plan.cases:
         if case.status in _NOT_WELL or (plan.error is not None and case.status is Status.SKIPPED):
             yield case.nodeid

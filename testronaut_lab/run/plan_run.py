@@ -1,7 +1,11 @@
-"""One run of plans without a screen: events into the log, facts into the store, both to whoever follows.
+"""One run of plans without a screen. The order of an event is fixed:
 
-A reporter is told of a fact only after it is stored, so that nothing that was reported can be lost. Which plans, and what
-a reporter does with events, is decided by the caller.
+1. The scheduler, on the caller's thread, emits it into the log.
+2. A writer thread of the store commits it, if it is a fact.
+3. A report thread waits for that commit, folds the event into the view and calls the reporters.
+
+So nothing that was reported can be lost. If the store or a reporter fails, the run stops and `run` raises the error. The caller
+decides which plans run and what reporters do.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from testronaut_lab.store.writer import StoreWriter
 
 
 class Reporter(Protocol):
-    """Follows a run: `event` after the view has taken it in, in order; `end` once, after the last."""
+    """Follows a run. `event` is called in order, after the view applied the event; `end` once, after the last event."""
 
     def event(self, view: RunView, event: Event) -> None: ...
     def end(self, view: RunView) -> None: ...
@@ -48,11 +52,11 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """`store` is the results database's path or URL, None to keep nothing. `ci` forbids writing goldens.
+    """How to run. `store` is the path or URL of the results database; None stores nothing. `ci` forbids writing goldens.
 
-    With `update`, `update_only` names the steps whose goldens may be written, None for all. A case that fails is run up to
-    `retries` more times, each in a session as new; one that passes then is flaky, and fails the run without `allow_flaky`.
-    With `require_limits`, or where the project requires them, no session starts whose limits are not enforced or measured.
+    With `update`, `update_only` names the steps whose goldens may be written; None means all. A failed case runs up to
+    `retries` more times, each in a fresh session. A case that then passes is flaky, which fails the run unless `allow_flaky` is
+    set. With `require_limits`, or if the project requires them, no session starts whose limits cannot be enforced or measured.
     """
 
     update: bool = False
@@ -67,7 +71,7 @@ class RunOptions:
 
 
 class PlanRun:
-    """Create, `run`, done. `stop` may be called from a signal handler or another thread."""
+    """Create it and call `run` once. A signal handler or another thread may call `stop`."""
 
     def __init__(self, plans: Sequence[Plan], options: RunOptions) -> None:
         roots = {plan.root for plan in plans}
@@ -109,23 +113,25 @@ class PlanRun:
 
     @property
     def preparing(self) -> bool:
-        """Whether an image or tools are being made ready, which only an exception on the running thread can cut short."""
+        """Whether an image or tools are being prepared. Only an exception on the running thread can interrupt that."""
         return self._preparing
 
     def stop(self, status: ExitStatus = ExitStatus.INTERRUPTED) -> None:
-        """End the step that runs, remove its session, run nothing more; the run's exit status will be `status`."""
+        """End the running step, remove its session and run nothing more. The run's exit status will be `status`."""
         self._stopped_by = status
         self._scheduler.stop()
 
     def run(self, reporters: Sequence[Reporter] = ()) -> RunResult:
-        """Blocks until everything is run, stored and reported. Raises CaptureError when the store fails."""
+        """Run everything; returns after all is stored and reported. Raises CaptureError if the store fails."""
         with self._opened(reporters) as view:
             self._finish(self._scheduler.run(self._plans))
         return view.result()
 
     @contextmanager
     def _opened(self, reporters: Sequence[Reporter]) -> Iterator[RunView]:
-        """The run from its first event; what is run meanwhile, and its end, are up to the caller. All is stored afterwards."""
+        """Open the run and yield its view. The caller runs cases inside and ends with `_finish`. On exit, everything is
+        stored.
+        """
         view = RunView()
         with self._stored() as writer, self._followed(view, writer, reporters):
             self.log.emit(RunStarted(self.id, _now()))
@@ -144,7 +150,7 @@ class PlanRun:
         self.log.emit(RunFinished(_now(), status, worst(exits)))
 
     def _settle_goldens(self) -> ExitStatus:
-        """Of the goldens that cells share, now that none of them will do anything more."""
+        """Settle the goldens that cells share, after the last case."""
         try:
             settled = self._judge.settle(interrupted=self._stopped_by is not None)
         except LabError as error:
@@ -176,7 +182,7 @@ class PlanRun:
 
     @contextmanager
     def _followed(self, view: RunView, writer: StoreWriter | None, reporters: Sequence[Reporter]) -> Iterator[None]:
-        """A thread folds events into the view and tells the reporters; what fails there stops the run and is raised here."""
+        """Start the report thread. If it fails, the run stops, and its error is raised here at the end."""
 
         def stop_if_failed(done: Future[None]) -> None:
             if done.exception() is not None:
@@ -224,7 +230,7 @@ class PlanRun:
 
 
 def _writers(plans: Sequence[Plan], options: RunOptions) -> Iterator[tuple[str, GoldenKey]]:
-    """The steps that may write their goldens, with the golden of each."""
+    """Yield the steps that may write their goldens, with the golden of each."""
     if not options.update or options.ci:
         return
     for case in (case for plan in plans for case in plan.cases if case.expect_fail is None):
@@ -277,7 +283,7 @@ def _refuse_shared_sessions(plans: Sequence[Plan]) -> None:
 
 
 def run_plans(plans: Sequence[Plan], options: RunOptions) -> RunResult:
-    """Run plans one after the other and wait for all of it to be stored. Raises CaptureError when that fails."""
+    """Run plans one after the other and wait until everything is stored. Raises CaptureError if that fails."""
     return PlanRun(plans, options).run()
 
 

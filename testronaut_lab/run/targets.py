@@ -1,6 +1,6 @@
-"""Which plans a command line names: targets and node ids as typed, and what stands in the place of a plan's own settings.
+"""Finds the plans that a command line names: targets, node ids, and options that override a plan's settings.
 
-Choosing within plans that are loaded is `model/selection.py`; reading them is `planfile/`.
+`model/selection.py` chooses within loaded plans; `planfile/` reads them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ def chosen_plans(
     matrix: Sequence[str] = (),
     dispensable: Callable[[Path], bool] = lambda _file: False,
 ) -> tuple[list[Plan], frozenset[str] | None]:
-    """The plans to run, one for each cell, and the steps that node ids chose, None where there are no node ids.
+    """Return the plans to run, one for each cell, and the node ids of the chosen steps; None if no target is a node id.
 
-    `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP with a path relative to where one stands, or else to the
-    project, as in what is printed. `image` and
-    `install` take the place of what the plans say, `matrix` leaves only cells with these KEY=VALUE. Raises UsageError for what
-    names nothing, and for a plan that is wrong, but for a `dispensable` one that was only found in a folder.
+    `targets` are plan files, folders, and PATH::CASE[KEY=VALUE,…]::STEP. Its path is relative to the current directory, or else
+    to the project, as in printed node ids. `image` and `install` override what the plans say. `matrix` keeps only cells with
+    these KEY=VALUE.
+
+    Raises UsageError for a target that names nothing, and for a wrong plan. A wrong plan that was only found in a folder is
+    left out if it is `dispensable`.
     """
-    if "" in targets:  # as of a variable that is not set; as a path it would be all that is here
+    if "" in targets:  # from an unset variable; as a path it would mean everything here
         raise UsageError("'' names no plan and no folder", hint="testronaut-lab run .")
     paths, nodeids = _split_targets([_located(target) for target in targets])
     found = find_plans([*paths, *(Path(target.partition("::")[0]) for target in nodeids)])
@@ -65,7 +67,9 @@ def _loaded(files: Sequence[Path], dispensable: Callable[[Path], bool]) -> list[
 
 
 def installation(specs: list[str], image: str, root: Path) -> Plan:
-    """A plan of the project at `root` with tools and without cases. Raises UsageError for what is no spec, or one name twice."""
+    """Return a plan of the project at `root` with tools and without cases. Raises UsageError for a wrong spec or a repeated
+    name.
+    """
     tools = tuple(map(parse_tool, specs))
     names = [tool.name for tool in tools]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
@@ -74,9 +78,9 @@ def installation(specs: list[str], image: str, root: Path) -> Plan:
 
 
 def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
-    """The plans whose cell has, of each key that is filtered by, one of the values given: KEY=VALUE, as written in the matrix.
+    """Return the plans whose cell matches the filters KEY=VALUE. Several values of one key are alternatives.
 
-    Raises UsageError for what is no filter, for a key or value that no cell has, and when no cell is left.
+    Raises UsageError for a wrong filter, for a key or value that no cell has, and if no cell is left.
     """
     wanted: dict[str, set[str]] = {}
     for text in filters:
@@ -92,7 +96,7 @@ def in_cells(plans: Sequence[Plan], filters: Sequence[str]) -> list[Plan]:
 
 
 def with_image(plan: Plan, image: str) -> Plan:
-    """The plan in another image. Raises UsageError where the matrix decides on it: the cell would not be what it is called."""
+    """Return the plan with another image. Raises UsageError if its matrix sets the image: the cell's name would be wrong."""
     if "image" in plan.of_matrix:
         raise _decided(plan, f"using the image {image}", "the image")
     return replace(plan, image=ImageSpec(image))
@@ -126,7 +130,7 @@ def _check_filter(key: str, value: str, plans: Sequence[Plan]) -> None:
 
 
 def _filters_that_fit(plans: Sequence[Plan], key: str | None = None) -> str:
-    """What to type for a cell that there is: all of its keys, or the one that is nearest to `key`."""
+    """Return filters for an existing cell: all of its keys, or only the one nearest to `key`."""
     cells = [plan.cell for plan in plans if plan.cell]
     if not cells:
         return "testronaut-lab run"
@@ -136,27 +140,27 @@ def _filters_that_fit(plans: Sequence[Plan], key: str | None = None) -> str:
 
 
 def _located(target: str) -> str:
-    """The target with a path that leads there from where one stands."""
+    """Return the target with a path that is valid from the current directory."""
     path, parts, rest = target.partition("::")
     of_project = project_root(Path.cwd()) / path
     return f"{of_project}{parts}{rest}" if os.path.exists(of_project) and not os.path.lexists(path) else target
 
 
 def _split_targets(targets: list[str]) -> tuple[list[Path], list[str]]:
-    """Files and folders to run whole, and node ids to choose from their files."""
+    """Split targets into files and folders to run whole, and node ids."""
     nodeids = [target for target in targets if "::" in target]
     return [Path(target) for target in targets if "::" not in target], nodeids
 
 
 def _whole(paths: list[Path], plans: list[Plan]) -> list[str]:
-    """The cases of the plans that were named as files or by their folders, next to others that were named by node ids."""
+    """Return the cases of plans that are named by file or folder, beside other targets that are node ids."""
     named = [path.resolve() for path in paths]
     files = ((plan, plan.file.resolve()) for plan in plans if plan.file is not None)
     return [case.nodeid for plan, file in files if any(file.is_relative_to(path) for path in named) for case in plan.cases]
 
 
 def _nodeid(target: str, plans: list[Plan]) -> str:
-    """A node id as typed, its path relative to where one stands, in the form that plans have: relative to the project."""
+    """Return a typed node id in the form that plans have: its path relative to the project instead of the current directory."""
     path, _, rest = target.partition("::")
     for plan in plans:
         if plan.file is not None and plan.file.resolve() == Path(path).resolve():

@@ -1,7 +1,7 @@
-"""Annotations for GitHub's job log, one for each finding, at the step in the plan's file; and how a log is kept free of others.
+"""Annotations for GitHub's job log: one for each finding, at the step in the plan file.
 
-Workflow commands are lines that begin with `::`. Whatever a tool wrote is printed between `stop_commands` and `resume_commands`,
-where the runner takes no line for one, indented or not.
+A workflow command is a line that begins with `::`. A tool could print one. So all foreign output is printed between
+`stop_commands` and `resume_commands`, where the runner ignores commands, indented or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CHARACTERS = 8000
 
 
 def stop_commands(token: str) -> str:
-    """A line; from it on no other is a command. `token` must be one that nobody can guess."""
+    """Return a line after which the runner takes no line for a command. Nobody must be able to guess `token`."""
     return f"::stop-commands::{token}\n"
 
 
@@ -26,7 +26,7 @@ def resume_commands(token: str) -> str:
 
 
 def annotation_lines(run: RunResult, folder: PurePath) -> list[str]:
-    """Lines without their newlines. `folder` is the project's, relative to where GitHub's checkout is."""
+    """Return the annotations as lines without newlines. `folder` is the project's folder, relative to GitHub's checkout."""
     return [_annotation(finding, folder) for finding in findings(run)]
 
 
@@ -43,7 +43,7 @@ def _annotation(finding: Finding, folder: PurePath) -> str:
 
 
 def _title(finding: Finding) -> str:
-    """The file is told anyhow, so a node id is without its path."""
+    """Return the title: the node id without its path, because the annotation names the file."""
     again = "" if finding.attempt is None else f" (attempt {finding.attempt})"
     return f"{finding.name.partition('::')[2] or finding.name}: {finding.status.value}{again}"
 
@@ -52,14 +52,14 @@ def _message(finding: Finding) -> str:
     if finding.step is None:
         return _data(finding.message)
     step = finding.step
-    reason = [] if step.error is not None else [why(step)]  # an error is the first of its details
+    reason = [] if step.error is not None else [why(step)]  # the details begin with the error
     lines = [f"$ {safe_line(step.command, 200)}", *reason, *details(step)]
     shown = "\n".join([*lines[:_LINES], *(["…"] if len(lines) > _LINES else [])])
     return _data(shown if len(shown) <= _CHARACTERS else f"{shown[:_CHARACTERS]}…")
 
 
 def _data(text: str) -> str:
-    """As the runner reads a message; `%` first, for it begins the others."""
+    """Escape a message for the runner; `%` first, because the other escapes begin with it."""
     return safe_text(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

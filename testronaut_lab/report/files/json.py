@@ -1,6 +1,6 @@
-"""A run as JSON, version 1: for programs. Fields keep their names and meaning; new ones may come, readers ignore those.
+"""A run as JSON for programs, version 1. Fields keep their names and meaning. New fields may come; readers ignore them.
 
-The schema of it is in `schema.py`. `text` of a stream is for reading only; its bytes are in the store by `sha256`.
+`schema.py` has its JSON Schema. The `text` of a stream is for reading only; the store has its bytes, by `sha256`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ JsonObject = dict[str, JsonValue]
 
 
 def dumps(result: RunResult) -> bytes:
-    """The run as a JSON document, indented, with a trailing newline; safe to print, `\\uNNNN` stands for what is not."""
+    """Return the run as an indented JSON document with a trailing newline. It is safe to print: `\\uNNNN` replaces unsafe
+    characters.
+    """
     return safe_json(orjson.dumps(run_to_dict(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def load_run(data: bytes) -> JsonObject:
-    """A document of `dumps`, parsed. Raises UsageError for what is none, or for one of a newer version."""
+    """Parse a document that `dumps` made. Raises UsageError for anything else, and for a newer version."""
     try:
         tree: JsonValue = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -57,7 +59,7 @@ def load_run(data: bytes) -> JsonObject:
 
 
 def events_to_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
-    """One JSON line for each fact, its fields beside `seq`, `wall` and `mono`; hints are left out."""
+    """Yield one JSON line for each fact, with `seq`, `wall` and `mono` beside its fields. Hints are left out."""
     for event in events:
         if not event.is_hint:
             stamp: JsonObject = {"version": VERSION, "seq": event.seq, "wall": event.wall, "mono": event.mono}
@@ -66,7 +68,7 @@ def events_to_jsonl(events: Iterable[Event]) -> Iterator[bytes]:
 
 
 def run_to_dict(result: RunResult) -> JsonObject:
-    """The tree that `dumps` writes. Reads the files of large streams; `text` is null for one that is gone."""
+    """Return the tree that `dumps` writes. Reads the files of large streams; `text` is null if a file is gone."""
     tree: JsonObject = {
         "version": VERSION,
         "run": result.run,
@@ -123,7 +125,7 @@ def _attempt(attempt: CaseAttempt) -> JsonObject:
 
 
 def step_to_dict(step: StepResult) -> JsonObject:
-    """One step as it stands in the document."""
+    """Return one step as in the document."""
     command: JsonObject = {"run": step.run} if step.argv is None else {"argv": list(step.argv)}
     screen: JsonObject = {} if step.screen is None else {"screen": step.screen}
     optional = screen | _line(step.line) | _normalized(step.normalized)
@@ -159,7 +161,7 @@ def _line(line: int | None) -> JsonObject:
 
 
 def _normalized(normalized: Normalized | None) -> JsonObject:
-    """By which rules the golden was compared, as a plan writes them, and what is needed to do so again; {} without rules."""
+    """Return the rules of the golden's comparison, as a plan writes them, and the facts needed to repeat it; {} without rules."""
     if normalized is None:
         return {}
     written: list[JsonValue] = [

@@ -1,8 +1,7 @@
-"""A run as JUnit XML, in the flavour of Jenkins and Maven's Surefire: a suite a plan, a test case a case. Pure.
+"""A run as JUnit XML in the dialect of Jenkins and Maven Surefire: one suite per plan, one test case per case.
 
-`classname::name` of a test case is its node id. An expected failure is skipped, one that passed is a failure, and a flaky case
-has passed, with a `flakyFailure` for each attempt before. Everything foreign is made safe first, so that no byte is one that XML
-cannot hold.
+`classname::name` of a test case is its node id. An expected failure is `skipped`; an unexpected pass is a `failure`. A flaky
+case passes and has a `flakyFailure` for each failed attempt. All foreign text is made safe first, so that XML can hold it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from testronaut_lab.safetext import clipped, safe_line, safe_text
 
 _TAIL_CHARACTERS = 16 * 1024
 _BAD = frozenset({Status.FAILED, Status.ERROR})
-_NO_CHARACTERS = re.compile("[\ufffe\uffff]")  # assigned to nothing, ever, and the only ones left that XML forbids
+_NO_CHARACTERS = re.compile("[\ufffe\uffff]")  # noncharacters: the only ones that XML forbids and `safe_text` leaves
 
 
 def junit_xml(run: RunResult) -> bytes:
-    """The document, UTF-8, with a trailing newline. Reads the files of large streams, of which the end is shown."""
+    """Return the document as UTF-8 with a trailing newline. Reads the files of large streams and shows their ends."""
     suites = [_suite(run, plan) for plan in run.plans]
     if run.error is not None:
         suites.append(_suite_of_error("run", run.run, run.error))
@@ -139,7 +138,7 @@ def _add(test: Element, tag: str, kind: str, message: str, lines: Iterable[str])
 
 
 def _kind(steps: Sequence[StepResult], error: ErrorInfo | None) -> str:
-    """The class of the first error, or the aspect that did not hold first."""
+    """Return the class of the first error, or the first aspect that did not hold."""
     for step in steps:
         if step.status in _BAD and (step.error is not None or step.mismatches):
             return step.error.class_ if step.error is not None else step.mismatches[0].aspect
@@ -153,7 +152,7 @@ def _reason(steps: Sequence[StepResult], error: ErrorInfo | None) -> str:
 
 
 def _story(steps: Sequence[StepResult], error: ErrorInfo | None) -> list[str]:
-    """What went wrong, step by step: the command, what was expected of it, the difference."""
+    """Return what went wrong, step by step: the command, the expectation, the difference."""
     lines: list[str] = []
     for step in steps:
         if step.status in _BAD:
@@ -163,7 +162,7 @@ def _story(steps: Sequence[StepResult], error: ErrorInfo | None) -> list[str]:
 
 
 def _transcript(steps: Sequence[StepResult]) -> str:
-    """Each step with what it wrote, as it would look typed into a terminal."""
+    """Return each step with its output, as a terminal would show it."""
     lines: list[str] = []
     for step in steps:
         phase = "" if step.phase is Phase.STEPS else f"  {step.phase.value}"
@@ -197,7 +196,7 @@ def _seconds(value: float) -> str:
 
 
 def _timestamp(iso: str) -> str:
-    """As the older schemas have it: in UTC, to the second, without saying so."""
+    """Return the time as the older schemas want it: UTC, to the second, without a zone."""
     return _safe(iso[:19])
 
 

@@ -1,7 +1,7 @@
-"""A run as a Markdown summary for people: sums, a table of cases, and each step that went wrong. GitHub's flavour. Pure.
+"""A run as a Markdown summary for people, in GitHub's dialect: totals, a table of cases, and each step that went wrong.
 
-Foreign text stands in code spans and fences only, each longer than any run of backticks in it, so that nothing in it is markup, a
-link, a mention or an image.
+Foreign text stands only in code spans and fences. Each is longer than any run of backticks in the text, so no text becomes
+markup, a link, a mention or an image.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _FENCE_LINES = 100
 _STDERR_LINES = 20
 _SPAN = 400
 _WIDTH = 110
-LIMIT_BYTES = 900_000  # GitHub takes no summary of more than 1 MiB
+LIMIT_BYTES = 900_000  # GitHub refuses a summary of more than 1 MiB
 
 
 def markdown(run: RunResult, limit_bytes: int = LIMIT_BYTES) -> str:
-    """The document, with a trailing newline; of findings that do not fit into `limit_bytes` the number is told.
+    """Return the document with a trailing newline. If findings do not fit into `limit_bytes`, it says how many are left out.
 
-    Reads the files of large streams, of which the end is shown.
+    Reads the files of large streams and shows their ends.
     """
     head = "\n".join([*_heading(run), *_table(run)]) + "\n"
     foot = "\n".join([*_cells(run), *_environment(run)]) + "\n"
@@ -143,7 +143,7 @@ def _end(name: str, stream: Captured) -> Iterator[str]:
 
 
 def _cells(run: RunResult) -> Iterator[str]:
-    """Of each matrix, which cases came to what in which cell, and where the cells differ."""
+    """Yield, for each matrix, the status of each case in each cell and where cells differ."""
     for beside in run.side_by_side():
         yield ""
         yield f"### Cells of {_code(beside.name)} side by side"
@@ -153,7 +153,7 @@ def _cells(run: RunResult) -> Iterator[str]:
 
 
 def _environment(run: RunResult) -> Iterator[str]:
-    """Folded away: what the cases ran on."""
+    """Yield a folded section about what the cases ran on."""
     yield ""
     yield "<details><summary>Engine, images and tools</summary>"
     yield ""
@@ -173,7 +173,7 @@ def _ran_on(plan: PlanResult) -> Iterable[str]:
 
 
 def _fence(text: str, language: str = "text") -> Iterator[str]:
-    """A block that ends where it is to end: its fence is longer than any in the text."""
+    """Yield a code block. Its fence is longer than any fence in the text, so the text cannot end it."""
     lines = safe_text(clipped(text)).rstrip("\n").split("\n")
     shown = [*lines[:_FENCE_LINES], *([f"… {len(lines) - _FENCE_LINES} more lines"] if len(lines) > _FENCE_LINES else [])]
     fence = "`" * max(3, _longest_run(text) + 1)
@@ -184,7 +184,7 @@ def _fence(text: str, language: str = "text") -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """A code span, on one line whatever stands in it."""
+    """Return a code span on one line, whatever the text holds."""
     shown = safe_text(text).replace("\n", r"\n").replace("\t", " ") or " "
     shown = shown if len(shown) <= _SPAN else f"{shown[:_SPAN]}…"
     ticks = "`" * (_longest_run(shown) + 1)
@@ -193,7 +193,7 @@ def _code(text: str) -> str:
 
 
 def _in_cell(text: str) -> str:
-    r"""A bar would end the cell; behind a backslash, where `\|` would be read differently by different readers, it is `\x7c`."""
+    r"""Escape `|`, which would end the table cell. Readers disagree about `\|` after a backslash; it becomes `\x7c` there."""
     return re.sub(r"(?<!\\)\|", r"\\|", re.sub(r"(?<=\\)\|", r"\\x7c", text))
 
 
@@ -202,7 +202,7 @@ def _longest_run(text: str) -> int:
 
 
 def _elapsed_s(run: RunResult) -> float:
-    """From the run's beginning to its end; of one without an end, what its cases took."""
+    """Return the time from the run's start to its end; for a run without an end, the time that its cases took."""
     try:
         return (datetime.fromisoformat(run.finished or "") - datetime.fromisoformat(run.started)).total_seconds()
     except (ValueError, TypeError):

@@ -1,6 +1,7 @@
 """JSON Schemas (draft 2020-12) of what `json.py` writes: the result document and the lines of stored facts.
 
-Every named field is required and further ones are allowed, as readers must ignore what they do not know.
+Every field in them is required unless it is added as optional. Other fields are allowed, because readers must ignore unknown
+ones.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TEXTS: JsonObject = {"type": "array", "items": {"type": "string"}}
 
 
 def result_schema() -> JsonObject:
-    """What `--json` writes; its `$defs.manifest` is the `manifest.json` of a bundle that `export` writes."""
+    """Return the schema of `--json`. Its `$defs.manifest` is the `manifest.json` of an exported bundle."""
     root = _object(
         version={"const": VERSION},
         run=_TEXT,
@@ -54,7 +55,7 @@ def result_schema() -> JsonObject:
 
 
 def events_schema() -> JsonObject:
-    """One line of what `--events` writes."""
+    """Return the schema of one line of `--events`."""
     bodies: JsonObject = TypeAdapter(Annotated[Fact, Field(discriminator="kind")]).json_schema(mode="serialization")
     stamp = _object(
         version={"const": VERSION}, seq={"type": "integer", "minimum": 1}, wall={"type": "number"}, mono={"type": "number"}
@@ -66,7 +67,9 @@ def events_schema() -> JsonObject:
 
 
 def _manifest() -> JsonObject:
-    """`files` has every file of the bundle but the manifest itself; all other paths are of files in it."""
+    """Return the schema of a bundle's manifest. `files` lists all files except the manifest; all paths are of files in the
+    bundle.
+    """
     kept = ("name", "file", "status", "image", "tools", "network", "user", "cell")
     known = _properties(_plan())
     facts: JsonObject = {name: known[name] for name in kept}

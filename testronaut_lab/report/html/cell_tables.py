@@ -1,6 +1,6 @@
-"""The cells of a matrix side by side, as HTML: a table of cases and cells, then one of what differs. Pure, no script.
+"""The cells of a matrix side by side, as HTML: a table of cases and cells, then a table of differences. No script.
 
-The same as text is `text/cell_lines.py`. `report/cells.py` decides what is compared. Everything foreign is escaped here.
+`report/cells.py` decides what is compared; `text/cell_lines.py` shows the same as text. All foreign text is escaped here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIFFERENCES = 200
 
 
 def beside_html(beside: SideBySide) -> list[str]:
-    """Both tables with their headings; the second only where something differs."""
+    """Return both tables with their headings; the second only if something differs."""
     parts = [f"<div><strong>{_text(beside.name)}</strong> {_dim(f'{len(beside.cells)} cells side by side')}</div>"]
     rows = [_row(_text(case), map(_status, statuses)) for case, statuses in beside.cases]
     rows += [_row(_dim(f"{name} (tool)"), (_dim(version or "–") for version in versions)) for name, versions in beside.tools]

@@ -1,6 +1,6 @@
-"""A run as one HTML file: for a browser, without scripts, and with nothing fetched from anywhere. Pure.
+"""A run as one HTML file for a browser. It has no scripts and fetches nothing.
 
-What stands on the page is `results.py`; here is what a file of its own needs around it.
+`results.py` makes the content; this module adds what a separate file needs around it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STYLE = (
 
 
 def run_page(run: RunResult) -> str:
-    """The whole document, with a trailing newline. Reads the files of large streams, of which the end is shown."""
+    """Return the whole document with a trailing newline. Reads the files of large streams and shows their ends."""
     title = escape(safe_text(f"testronaut-lab {run.run}: {run.status.value}"))
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'

@@ -1,7 +1,7 @@
-"""Results as HTML, for notebooks: one self-contained piece for a step, a run or a session. Pure, and no script in it.
+"""Results as HTML for notebooks: one self-contained piece for a step, a run, a session or an undo. No script.
 
-Everything foreign goes through `safe_text` and is then escaped. Colours are readable on white and on black, for a page that
-says nothing of which it is. What a file of its own needs around it is in `page.py`.
+All foreign text goes through `safe_text` and is then escaped. The colours are readable on white and on black, because a
+notebook does not say which background it has. `page.py` makes a separate file of it.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _PRE = (
     "margin:.25em 0;padding:.4em .6em;border-radius:4px;background:rgba(128,128,128,.1);color:inherit;"
     "white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto"
 )
-_SCREEN = _PRE.replace("pre-wrap", "pre")  # columns stay columns; a wide one is scrolled
+_SCREEN = _PRE.replace("pre-wrap", "pre")  # a screen keeps its columns; a wide one scrolls
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
 
 
 def step_html(result: StepResult) -> str:
-    """The command, how it ended, what it wrote and changed, and what was wrong with it."""
+    """Show the command, how it ended, its output, its changes, and its mismatches."""
     return _box([_heading(result), *_details(result)])
 
 
 def run_html(result: RunResult) -> str:
-    """Sums first; then each plan with its cases, of which those that did not pass are open."""
+    """Show the totals, then each plan with its cases. Cases that did not pass are unfolded."""
     counts = ", ".join(f"{count} {status}" for status, count in result.totals.items() if count) or "no cases"
     parts = [_line(_badge(result.status), _strong(counts), _dim(result.run), _dim(result.started))]
     parts += _error(result.error)
@@ -73,7 +73,7 @@ def run_html(result: RunResult) -> str:
 
 
 def session_html(image: str, tools: Sequence[str], state: str, results: Sequence[StepResult]) -> str:
-    """What the session is, and its last steps, one line each."""
+    """Show what the session is, and its last steps, one line each."""
     what = "".join(f" + {_text(tool)}" for tool in tools)
     count = f"{len(results)} step{'' if len(results) == 1 else 's'}"
     parts = [_line(_strong(image) + what, _dim(state), _dim(count))]
@@ -81,7 +81,7 @@ def session_html(image: str, tools: Sequence[str], state: str, results: Sequence
 
 
 def undo_html(result: UndoResult) -> str:
-    """Which steps were undone and by what, then what could not be."""
+    """Show which steps were undone and how, then what could not be undone."""
     notes = [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]
     return _box([_line(_coloured("UNDONE", _AMBER), _strong(", ".join(result.steps)), _dim(result.how)), *notes])
 
@@ -107,7 +107,7 @@ def _case(case: CaseResult) -> str:
 
 
 def _attempt(number: int, attempt: CaseAttempt) -> str:
-    """One before the last, folded away."""
+    """Show an earlier attempt, folded."""
     facts = (_dim(duration_text(attempt.duration_s)), _dim(_count(attempt.steps)))
     summary = _line(_badge(attempt.status), _text(f"attempt {number}"), *facts, tag="span")
     return _folded(summary, "".join(_error(attempt.error)) + "".join(_step(step) for step in attempt.steps))
@@ -119,7 +119,7 @@ def _folded(summary: str, inner: str, is_open: str = "") -> str:
 
 
 def _step(step: StepResult) -> str:
-    """In a run a step that went well is one line; what it wrote is one click away."""
+    """Show a step of a run. A good step is one folded line."""
     is_open = " open" if step.status in (Status.FAILED, Status.ERROR) else ""
     details = "".join(_details(step))
     if not details:
@@ -163,7 +163,7 @@ def _details(result: StepResult) -> list[str]:
 
 
 def _screen(result: StepResult) -> list[str]:
-    """What a step's own terminal showed at its end; the bytes that made it so are one click away."""
+    """Show the last screen of a step's terminal; the bytes that made it are folded beneath."""
     if result.screen is None:
         return []
     raw = "".join(_stream("stdout", result.stdout_stream))
@@ -186,7 +186,7 @@ def _stream(name: str, captured: Captured) -> list[str]:
 
 
 def _as_they_came(result: StepResult) -> list[str]:
-    """Both streams in one, folded away, where both were written to and are small enough to be shown whole."""
+    """Show both streams as one, folded, if both have output and are small enough to show whole."""
     streams = (result.stdout_stream, result.stderr_stream)
     if not all(0 < stream.size_bytes <= _TAIL_CHARACTERS and stream.chunks for stream in streams):
         return []
@@ -248,7 +248,7 @@ def _pre(title: str, html: str, style: str = _PRE) -> str:
 
 
 def _piece(text: str, look: Look) -> str:
-    """A piece of captured text, safe already, with the look that the tool asked for."""
+    """Return a piece of captured text, already safe, in the look that the tool asked for."""
     if look == PLAIN:
         return escape(text)
     styles = [] if look.hue is None else [f"color:{_HUES[look.hue]}"]
@@ -257,7 +257,7 @@ def _piece(text: str, look: Look) -> str:
 
 
 def _tail(text: str) -> str:
-    """The end of a long text, which is where errors are; it says how much is missing."""
+    """Return the end of a long text, where errors usually are, and how much is missing."""
     missing = len(text) - _TAIL_CHARACTERS
     return text if missing <= 0 else f"… {missing} characters before\n{text[-_TAIL_CHARACTERS:]}"
 

@@ -1,7 +1,6 @@
-"""What of a run somebody should look at, as a flat list in the order of the run: for reports that point at single places.
+"""What somebody should look at in a run, as a flat list in the order of the run: for reports that point at single places.
 
-How a finding reads in Markdown or as an annotation is in `files/markdown.py` and `files/github.py`; JUnit has
-cases instead of findings.
+`files/markdown.py` and `files/github.py` show findings. JUnit shows cases instead.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _WIDTH = 80
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`name` is a node id, or else the name of a plan; `step` the step that it is about, `message` what else is to be said.
+    """One finding. `name` is a node id or a plan's name; `step` is the step it is about; `message` says the rest.
 
-    `attempt` is that of the case in which it was found, None if the case was run once. One of a flaky case is no failure:
-    the case passed in the end. Nothing in it is safe to show yet.
+    `attempt` is the case's attempt in which it was found; None if the case ran once. A finding of a flaky case is no failure:
+    the case passed in the end. No text in it is safe to show yet.
     """
 
     status: Status
@@ -35,9 +34,9 @@ class Finding:
 
 
 def findings(run: RunResult) -> Iterator[Finding]:
-    """Errors of the run, its plans and cases, each step that went wrong, and cases that passed though they were not to.
+    """Yield errors of the run, its plans and cases, each step that went wrong, and each unexpected pass.
 
-    Of a case that was run again without success the last attempt, of one that recovered the last one before that.
+    For a case with several attempts: the last attempt if the case failed, the last failed attempt if it is flaky.
     """
     if run.error is not None:
         yield Finding(Status.ERROR, run.run, message=run.error.text)
@@ -49,7 +48,7 @@ def findings(run: RunResult) -> Iterator[Finding]:
 
 
 def why(step: StepResult) -> str:
-    """In one line, safe: `exit: expected 3, got 5, and 1 more`; or the error's message."""
+    """Say in one safe line what went wrong: `exit: expected 3, got 5, and 1 more`, or the error's message."""
     if step.error is not None:
         return safe_line(step.error.message, 3 * _WIDTH)
     if not step.mismatches:
@@ -57,32 +56,34 @@ def why(step: StepResult) -> str:
     first, *others = step.mismatches
     what = first.aspect if first.path is None else f"{first.aspect} {safe_line(first.path)}"
     more = f", and {len(others)} more" if others else ""
-    advised = first.aspect == "golden"  # a command that is cut short is none
+    advised = first.aspect == "golden"  # the advice holds a command, and a shortened command is useless
     expected = first.expected.partition(" (to accept")[0] if advised else first.expected
     return f"{what}: expected {safe_line(expected, _WIDTH)}, got {safe_line(first.actual, _WIDTH)}{more}"
 
 
 def details(step: StepResult) -> list[str]:
-    """What stands beneath a step in a text report, without its indentation: mismatches, differences, errors. Safe to show."""
+    """Return the lines beneath a step in a text report, without their indentation: mismatches, differences, errors. Safe to
+    show.
+    """
     lines = [line.plain.rstrip() for line in step_details(step)]
     indentation = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
     return [line[indentation:] for line in lines]
 
 
 def command_lines(step: StepResult) -> list[str]:
-    """As it would stand in a terminal; not safe to show."""
+    """Return the command as a terminal would show it. Not safe to show."""
     first, *rest = step.command.rstrip("\n").split("\n")
     return [f"$ {first}", *(f"> {line}" for line in rest)]
 
 
 def skipped_because(case: CaseResult) -> str:
-    """Why a case came to nothing, not safe to show: the reason of its first step that has one."""
+    """Return why a case was skipped: the note of its first skipped step with one. Not safe to show."""
     notes = (note for step in case.steps if step.status is Status.SKIPPED for note in step.notes)
     return next(notes, "it was not run")
 
 
 def took_s(run: RunResult) -> float:
-    """How long all cases took together, every attempt of them."""
+    """Return the seconds that all attempts of all cases took together."""
     return sum(case.took_s for plan in run.plans for case in plan.cases)
 
 

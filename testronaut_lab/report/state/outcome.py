@@ -1,4 +1,7 @@
-"""From the state of a view to a frozen result: verdicts merged in, gaps of a cut-off run filled with what is true of them."""
+"""Turns the state of a view into a frozen result: merges the verdicts in, and fills the gaps of a run that was cut off.
+
+The state is in `records.py`; `view.py` builds it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSE
 
 
 def judged(step: StepView, verdict: StepJudged) -> StepResult:
-    """The step with its verdict. One that was skipped has no capture: its exit is `exited` without a code."""
+    """Return the step with its verdict. A skipped step has no capture: its exit is `exited` without a code."""
     bare = StepResult(step.id, step.nodeid, Exit(ExitKind.EXITED), Status.SKIPPED, step.phase, run=step.command)
     result = step.result or bare
     return replace(
@@ -41,7 +44,7 @@ def judged(step: StepView, verdict: StepJudged) -> StepResult:
 
 
 def overrule(plan: PlanView, body: StepOverruled) -> None:
-    """The step, its case and the plan fail, where nothing worse is known of them."""
+    """Make the step, its case and its plan fail, unless they already have a worse status."""
     case = plan.case(body.case)
     step = case.step(body.nodeid)
     if step is not None and step.result is not None:
@@ -55,7 +58,7 @@ def overrule(plan: PlanView, body: StepOverruled) -> None:
 
 
 def plan_result(plan: PlanView) -> PlanResult:
-    """The plan as it stands now: a case that never began is skipped, what was cut off in the middle is an error."""
+    """Return the plan as it is now. A case that never began is skipped; one that was cut off is an error."""
     cases = tuple(_case_result(case, plan.lines) for case in plan.cases)
     return PlanResult(
         name=plan.name,
@@ -75,9 +78,9 @@ def plan_result(plan: PlanView) -> PlanResult:
 
 
 def plan_notes(plan: PlanView) -> tuple[str, ...]:
-    """What is to be said of a plan that has ended: its rules and patterns that found nothing in all of it.
+    """Return notes about a plan that has ended: its rules and patterns that matched nothing anywhere.
 
-    Of a plan of which not all was run, or judged, nobody knows.
+    There are none if a part of the plan was not run or not judged: the rules might match there.
     """
     steps = [step for case in plan.cases for step in case.steps]
     whole = all(case.status in _JUDGED for case in plan.cases) and all(step.status in _JUDGED for step in steps)
@@ -93,7 +96,7 @@ def plan_notes(plan: PlanView) -> tuple[str, ...]:
 
 
 def iso_time(wall: float) -> str:
-    """Unix time as ISO 8601 in UTC, to the millisecond."""
+    """Return a Unix time as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""What a view knows of plans, cases and steps, as mutable records. `view.py` changes them, everybody else reads."""
+"""What a view knows of plans, cases and steps, as mutable records. Only `view.py` and `outcome.py` change them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TOUCHED_PATHS = 200
 
 
 class Stage(StrEnum):
-    """What a part of a run is while it has no status yet."""
+    """The state of a part of a run that has no status yet."""
 
     WAITING = "waiting"
     RUNNING = "running"
 
 
 class Tail:
-    """The last 64 KiB of what a running step wrote to one stream; `seen_bytes` counts all of it."""
+    """The last 64 KiB that a running step wrote to one stream. `seen_bytes` counts all bytes."""
 
     __slots__ = ("_data", "seen_bytes")
 
@@ -34,7 +34,7 @@ class Tail:
         self.seen_bytes = 0
 
     def feed(self, data: bytes, offset_bytes: int | None = None) -> None:
-        """`offset_bytes` tells where it begins, where that is known: not everything is told of."""
+        """Add data. `offset_bytes` is where it begins in the stream, if known: chunks in between may have been dropped."""
         self.seen_bytes = (self.seen_bytes if offset_bytes is None else offset_bytes) + len(data)
         self._data += data[-TAIL_BYTES:]
         del self._data[:-TAIL_BYTES]
@@ -45,20 +45,20 @@ class Tail:
 
     @property
     def last_line(self) -> str:
-        """The last line with something on it; raw text, not safe to show."""
+        """Return the last line that is not blank. Raw text, not safe to show."""
         end = bytes(self._data[-_LINE_BYTES:])
         if len(end) < self.seen_bytes:
-            end = end.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a character that was cut
+            end = end.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a cut character
         lines = end.decode(errors="backslashreplace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "")
 
 
 @dataclass(slots=True)
 class StepView:
-    """One step. With a plan it is running until it was judged; `result` is there as soon as it was captured.
+    """One step. In a plan, it counts as running until it is judged; `result` is set as soon as its capture is complete.
 
-    `usage` is the latest sample of a step that takes long enough to have one, `attempt` counts from 1. `touched` are the
-    paths that were last seen being written while it runs.
+    `usage` is the latest sample; short steps have none. `attempt` counts from 1. `touched` are the paths that were last seen
+    being written while the step runs.
     """
 
     id: str
@@ -77,7 +77,7 @@ class StepView:
     late: tuple[Late, ...] = ()
 
     def captured(self, result: StepResult) -> None:
-        """The step is over; what came late of an earlier attempt stays with it."""
+        """Set the result of the ended step. Late output of an earlier attempt stays with the step."""
         self.result = replace(result, late=self.late)
 
     def add_late(self, late: Late) -> None:
@@ -92,7 +92,7 @@ class StepView:
 
 @dataclass(slots=True)
 class AttemptView:
-    """One time that a case failed before it was run again."""
+    """A failed attempt of a case that ran again."""
 
     status: Status
     steps: list[StepView]
@@ -102,7 +102,7 @@ class AttemptView:
 
 @dataclass(slots=True)
 class CaseView:
-    """`attempts` is the number of the attempt that runs or ran last, which is what all else is of but `earlier`."""
+    """One case. `attempts` is the number of the present or last attempt. All fields except `earlier` are about that attempt."""
 
     id: str
     nodeid: str
@@ -118,11 +118,11 @@ class CaseView:
     earlier: list[AttemptView] = field(default_factory=list)
 
     def step(self, nodeid: str) -> StepView | None:
-        """The step that was started last under this node id."""
+        """Return the step that started last under this node id."""
         return next((step for step in reversed(self.steps) if step.nodeid == nodeid), None)
 
     def start(self, body: StepStarted, mono: float) -> StepView:
-        """The step that has begun; one that is tried again starts over and keeps its place."""
+        """Return the view of a step that begins. A step that is retried keeps its place and starts over."""
         again = self.step(body.nodeid) if body.attempt > 1 else None
         if again is None:
             return self.add(StepView(body.id, body.nodeid, body.phase, body.command, mono, attempt=body.attempt))
@@ -131,7 +131,7 @@ class CaseView:
         return again
 
     def drop(self, nodeid: str) -> None:
-        """The step that was started last under this node id is no part of the case any more."""
+        """Remove the step that started last under this node id."""
         if (found := self.step(nodeid)) is not None:
             self.steps = [step for step in self.steps if step is not found]
 
@@ -142,9 +142,9 @@ class CaseView:
 
 @dataclass(slots=True)
 class PlanView:
-    """`planned` is False for a session that no PlanStarted announced: its steps are not judged.
+    """One plan. `planned` is False for a session without a PlanStarted event: its steps are not judged.
 
-    `lines` are where in the plan's file cases and steps begin, by node id; `started_wall` is Unix time.
+    `lines` are the lines of cases and steps in the plan file, by node id. `started_wall` is Unix time.
     """
 
     number: int
@@ -160,7 +160,7 @@ class PlanView:
     status: Stage | Status = Stage.RUNNING
     image: ImageInfo | None = None
     image_note: str | None = None
-    tools: list[tuple[ToolInfo, bool]] = field(default_factory=list)  # and whether it came from the cache
+    tools: list[tuple[ToolInfo, bool]] = field(default_factory=list)  # True: the tool came from the cache
     install_log: deque[InstallLogged] = field(default_factory=lambda: deque(maxlen=_INSTALL_LINES))
     cases: list[CaseView] = field(default_factory=list)
     error: ErrorInfo | None = None
@@ -169,11 +169,11 @@ class PlanView:
 
     @property
     def title(self) -> str:
-        """Its name, and which cell of a matrix it is."""
+        """Return the plan's name and its cell of a matrix."""
         return f"{self.name} {bracketed(self.cell)}" if self.cell else self.name
 
     def case(self, name: str) -> CaseView:
-        """The case of this node id (or id); one that was not announced is made."""
+        """Return the case with this node id or id. Makes one if no event announced it."""
         found = next((case for case in self.cases if case.nodeid == name), None)
         found = found or next((case for case in self.cases if case.id == name), None)
         if found is None:
@@ -183,7 +183,7 @@ class PlanView:
 
 
 def announced(body: PlanStarted, wall: float) -> PlanView:
-    """A plan whose cases are known and wait."""
+    """Return the view of a plan whose cases are known and waiting."""
     plan = PlanView(
         body.plan, body.name, body.file, body.image, body.network, body.user, body.cell, partial=body.partial, ignore=body.ignore
     )

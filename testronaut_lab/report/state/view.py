@@ -1,7 +1,7 @@
 """The state that every screen, report and result shows: a fold over the events of a run, live or stored.
 
-Pure: no clock, no I/O, no text for people. An early end, a session without a plan and events without their beginning are
-all folded; how any of it looks is in the neighbours (`text`, `live`, `json`, `ui/`).
+Pure: no clock, no I/O, no text for people. It folds also a run that ends early, a session without a plan, and events whose
+beginning is missing. The neighbours show it (`text`, `html`, `files`, `ui/`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from testronaut_lab.report.state.records import TOUCHED_PATHS, AttemptView, Case
 
 
 class RunView:
-    """Feed it events in order with `apply`; read its attributes between calls, on the same thread."""
+    """The fold. Call `apply` with each event in order; read the attributes between the calls, on the same thread."""
 
     def __init__(self) -> None:
         self.run = ""
@@ -77,7 +77,7 @@ class RunView:
                 self.finished, self.progress = finished, None
                 self.running.clear()
             case PlanRecorded():
-                pass  # for those who export a run
+                pass  # only the export of a run needs it
             case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
                 self._plan_event(body, event.wall)
             case CaseStarted() | AttemptFailed() | CaseFinished() as body:
@@ -97,7 +97,7 @@ class RunView:
                 assert_never(event.body)
 
     def result(self) -> RunResult:
-        """The run as it stands. Of one without an end `finished` is None, and what was cut off in the middle is an error."""
+        """Return the run as it is now. Without an end, `finished` is None, and everything that was cut off is an error."""
         plans = tuple(plan_result(self.plans[number]) for number in sorted(self.plans))
         end = self.finished
         if end is not None:
@@ -108,11 +108,11 @@ class RunView:
 
     @property
     def current(self) -> StepView | None:
-        """The step that was started last of those that run now."""
+        """Return the running step that started last."""
         return next(reversed(self.running.values()), None)
 
     def elapsed_s(self, now_mono: float | None = None) -> float:
-        """Seconds since the first event, up to `now_mono`; without it, or after the end, up to the last event."""
+        """Return the seconds from the first event to `now_mono`; without it, or after the end, to the last event."""
         if self.first_mono is None:
             return 0.0
         end = self.last_mono if now_mono is None or self.finished is not None else now_mono
@@ -120,7 +120,7 @@ class RunView:
 
     @property
     def case_counts(self) -> Counter[str]:
-        """How many announced cases are in which state; keys are values of `Stage` and `Status`."""
+        """Return how many cases are in each state. The keys are values of `Stage` and `Status`."""
         return Counter(case.status.value for plan in self.plans.values() for case in plan.cases)
 
     @property
@@ -129,12 +129,12 @@ class RunView:
 
     @property
     def step_total(self) -> int:
-        """Steps that are planned or happened, in all phases."""
+        """Return the number of steps, planned or run, in all phases."""
         return sum(max(case.step_count, len(case.steps)) for plan in self.plans.values() for case in plan.cases)
 
     @property
     def has_cells(self) -> bool:
-        """Whether there is anything of a matrix in it."""
+        """Whether any plan is a cell of a matrix."""
         return any(plan.cell for plan in self.plans.values())
 
     @property
@@ -142,7 +142,7 @@ class RunView:
         return None if self.finished is None else self.finished.exit_status
 
     def plan(self, number: int) -> PlanView:
-        """The plan of this number; one that was not announced (a lone session) is made."""
+        """Return the plan with this number. Makes one if no event announced it (a session without a plan)."""
         if number not in self.plans:
             self.plans[number] = PlanView(number, "session", planned=False)
         return self.plans[number]
@@ -215,7 +215,7 @@ class RunView:
                 found = case.step(result.nodeid)
                 step = found or case.add(StepView(result.id, result.nodeid, result.phase, result.command, mono))
                 step.captured(result)
-                step.stdout, step.stderr = Tail(), Tail()  # the result has it all
+                step.stdout, step.stderr = Tail(), Tail()  # the result has the whole output
                 if not case.planned:
                     step.status = result.status
                     self.running.pop(result.nodeid, None)

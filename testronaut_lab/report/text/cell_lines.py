@@ -1,6 +1,6 @@
-"""The cells of a matrix side by side, as lines of text: a table of cases and cells, then where they differ.
+"""The cells of a matrix side by side, as lines of text: a table of cases and cells, then where the cells differ.
 
-What is compared with what is decided in `report/cells.py`. Everything foreign is made safe here.
+`report/cells.py` decides what is compared. All foreign text is made safe here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LISTED_ROWS = 40
 
 
 def side_by_side_lines(beside: SideBySide, width: int) -> list[Text]:
-    """The table, as wide as there is room for, and the differences, the first line of each that differs."""
+    """Return the table, fitted to `width`, and for each difference its first line that differs."""
     title = Text(safe_line(beside.name), "bold").append(f"  {len(beside.cells)} side by side", "not bold dim")
     lines = [labelled("cells", title), *_table(beside, width)]
     if not beside.differences:
@@ -43,13 +43,15 @@ def side_by_side_lines(beside: SideBySide, width: int) -> list[Text]:
 
 
 def short_names(beside: SideBySide) -> list[str]:
-    """Each cell by the values of the keys that tell them apart; not safe to show."""
+    """Return a short name for each cell: the values of the keys that tell the cells apart. Not safe to show."""
     keys = beside.telling_keys
     return [", ".join(dict(cell).get(key, "–") for key in keys) for cell in beside.cells]
 
 
 def _table(beside: SideBySide, width: int) -> list[Text]:
-    """Cells in columns under their values, or under numbers that are explained, or, of very many cells, in rows."""
+    """Return the table. Its columns are cells, named by their values; if that is too wide, by numbers with a legend; with too
+    many cells, each cell is a row.
+    """
     rows = [(name, [_status(status) for status in statuses]) for name, statuses in beside.cases]
     rows += [(f"{name} (tool)", [_version(version) for version in versions]) for name, versions in beside.tools]
     names = min(max(cell_len(safe_line(name)) for name, _ in rows) if rows else 0, _NAME_WIDTH)
@@ -89,7 +91,7 @@ def _legend(number: str, beside: SideBySide, i: int, width: int) -> Text:
 
 
 def _one_below_the_other(beside: SideBySide, width: int) -> Iterator[Text]:
-    """A line a cell, those with something wrong first, with how many of its cases are what."""
+    """Yield one line for each cell, bad cells first, with the number of its cases per status."""
     order = sorted(range(len(beside.cells)), key=lambda i: beside.statuses[i] in (Status.PASSED, Status.SKIPPED))
     for i in order[:_LISTED_ROWS]:
         counts = [(status, sum(row[i] is status for _, row in beside.cases)) for status in Status]
@@ -132,7 +134,7 @@ def _one_line(text: str) -> str:
 
 
 def _fitting(texts: Sequence[str], room: int) -> list[str]:
-    """Each in its room. Of what is too long the end is left out, and what all begin with, so that the difference is seen."""
+    """Cut each text to `room`. Drops the end, and the common beginning if the difference would not be visible."""
     if max(map(len, texts)) <= room:
         return list(texts)
     common = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
@@ -142,7 +144,7 @@ def _fitting(texts: Sequence[str], room: int) -> list[str]:
 
 
 def _cells(variant: Variant, room: int) -> str:
-    """As many of its cells as there is room for, at least one, and how many more there are."""
+    """Name as many cells of the variant as fit, at least one, and how many more there are."""
     names = [safe_line(bracketed(cell), room) for cell in variant.cells]
     shown = names[:1]
     for name in names[1:_LISTED_CELLS]:

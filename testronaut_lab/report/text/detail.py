@@ -1,6 +1,6 @@
-"""How much of a run is told, apart from the usual: `-q`, only what went wrong and the sum, and `-v`, also what steps wrote.
+"""The two other levels of detail: `-q` shows only what went wrong and the totals, `-v` also what steps wrote.
 
-Both are narrators: what a line looks like, and the order of lines, is that of `formatter.py`.
+Both are narrators: `formatter.py` decides how lines look and in which order they come.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _WENT_WRONG = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLA
 
 
 class QuietNarrator(Narrator):
-    """Holds the heading of a plan and the lines of a case back until something is wrong there; what is well is dropped."""
+    """Holds back the heading of a plan and the lines of a case until something goes wrong there. Drops the lines of a good
+    case.
+    """
 
     shows_cells = False
 
@@ -65,7 +67,7 @@ class QuietNarrator(Narrator):
                 return self._told(super().lines(view, event))
 
     def summary(self, view: RunView) -> list[Text]:
-        """Without the cells side by side; of a case that was cut off, what there is."""
+        """Return the summary without cells side by side, after the lines so far of a case that was cut off."""
         cut_off, self._case = self._told(self._case), []
         lines = super().summary(view)
         return [*cut_off, *(lines[1:] if self._silent else lines)]
@@ -74,18 +76,18 @@ class QuietNarrator(Narrator):
         return super()._step_lines(case, step) if step.status in _WENT_WRONG else []
 
     def _told(self, lines: list[Text]) -> list[Text]:
-        """These, below the heading of their plan if it does not stand there yet."""
+        """Return these lines, after the heading of their plan if it is not printed yet."""
         if not lines:
             return []
         heading, self._heading = self._heading, []
         if self._silent:
-            heading = heading[-1:]  # without the gap to the plan before, of which nothing stands there
+            heading = heading[-1:]  # without the blank line after an earlier plan: no earlier plan is printed
         self._silent = False
         return [*heading, *lines]
 
 
 class VerboseNarrator(Narrator):
-    """Adds every line of package managers, what was proved of each tool, and what each step wrote and changed."""
+    """Adds every line of package managers, what was verified of each tool, and what each step wrote and changed."""
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
         match event.body:

@@ -1,6 +1,6 @@
-"""Tells a run line by line: which lines follow which event, in the order in which a person wants to read them.
+"""Formats a run line by line: which lines follow which event, in the order in which a person wants to read them.
 
-How a line is built is in `lines.py`; where it goes is the business of `plain.py` and `live.py`.
+`lines.py` builds a line; `plain.py` and `live.py` print it.
 """
 
 from __future__ import annotations
@@ -55,15 +55,16 @@ from testronaut_lab.report.text.lines import (
 )
 from testronaut_lab.safetext import safe_line, safe_text
 
-_NAME_WIDTH = (26, 36)  # a longer name is cut, or sticks out and moves no other
+_NAME_WIDTH = (26, 36)  # a longer name is cut, or sticks out without moving the other names
 _INSTALL_TAIL = 20
 _RECAP = 20
 
 
 class Narrator:
-    """Remembers what the lines so far need to agree on. `width` is the room for a line; `results` says where they lie.
+    """Makes the lines for each event, and remembers what they must agree on.
 
-    `show` is what to type behind the run's id to find it there.
+    `width` is the room for a line. `results` says where the results are stored. `show` is the option behind the run's id that
+    `testronaut-lab show` needs to find it there.
     """
 
     shows_cells = True
@@ -80,7 +81,7 @@ class Narrator:
         self._said: set[Problem | str] = set()
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
-        """What to print after `view` took in `event`; nothing for hints."""
+        """Return the lines to print after `view` applied `event`; none for hints."""
         match event.body:
             case PlanStarted() | ImageReady() | InstallLogged() | ToolReady() | PlanFinished() as body:
                 return self._plan_lines(view.plan(body.plan), body)
@@ -112,14 +113,14 @@ class Narrator:
                 return []
 
     def _engine_lines(self, engine: EngineInfo) -> list[Text]:
-        """Said again where something that is shown became known since, like another driver."""
+        """Return a line about the engine; again only if what it shows has changed, such as the driver."""
         if engine.words == self._engine:
             return []
         self._engine = engine.words
         return [labelled("engine", safe_line(engine.words))]
 
     def summary(self, view: RunView) -> list[Text]:
-        """The sum and where the results are, once; of a run without an end it says that it was interrupted."""
+        """Return the totals and where the results are, once. For a run without an end, it says that the run was interrupted."""
         if self._summed:
             return []
         self._summed = True
@@ -135,11 +136,11 @@ class Narrator:
         return lines
 
     def outcome(self, view: RunView) -> Text:
-        """What came of it all, on a line."""
+        """Return the outcome of the run in one line."""
         return _sum(view)
 
     def _was_said(self, what: Problem | str) -> bool:
-        """Whether this run has said it already: every cell of a matrix stands on the same base, and has the same to say."""
+        """Whether this run has said this before. Every cell of a matrix has the same base image, and so the same notes."""
         before = what in self._said
         self._said.add(what)
         return before
@@ -188,7 +189,7 @@ class Narrator:
         name = step_name(case, step)
         if len(name) <= _NAME_WIDTH[1]:
             self._name_width = max(self._name_width, len(name))
-        elif step.status not in (Status.FAILED, Status.ERROR):  # the name of one that went wrong is there to be typed
+        elif step.status not in (Status.FAILED, Status.ERROR):  # never cut: a user may want to type it
             name = cut_middle(name, self._name_width)
         room = self.width - (LABEL_WIDTH + 2) - 8 - 2 - max(self._name_width, len(name)) - 2
         line = step_line(name, step, self._name_width, max(room, 20))
@@ -221,7 +222,7 @@ def _undone_lines(undone: StepsUndone) -> list[Text]:
 
 
 def _overruled_lines(body: StepOverruled) -> list[Text]:
-    """Only why: the difference has just been shown with the other cell."""
+    """Return only the reason: the difference is already shown with the other cell."""
     line = labelled(WORDS[Status.FAILED], safe_line(body.nodeid), STYLES[Status.FAILED]).append("  after all", "dim")
     return [Text(""), line, *(indented("note:", safe_text(note), "yellow") for note in body.notes)]
 
@@ -244,7 +245,7 @@ def _sum(view: RunView) -> Text:
 
 
 def _side_by_side(view: RunView, width: int) -> list[Text]:
-    """The cells of each matrix."""
+    """Return the comparison of the cells of each matrix."""
     cells = view.result().side_by_side() if view.has_cells else ()
     return [line for beside in cells for line in (*side_by_side_lines(beside, width), Text(""))]
 

@@ -1,7 +1,7 @@
-"""How an installation is told: every line that package managers write, then what was proved of each tool and what came along.
+"""Formats an installation: every line that package managers write, then what was verified of each tool and what came with it.
 
-For the verb `install`, which is a run without cases, and for the stored log of any run. A run of plans tells of its tools in one
-line each, in `formatter.py`.
+It is for the verb `install`, which is a run without cases, and for the stored log of any run. In a run of plans, `formatter.py`
+gives each tool one line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kept = Callable[[str], Sequence[tuple[str, str]] | None]
 
 
 class InstallNarrator(Narrator):
-    """Like a run's, with the log in full and more of each tool."""
+    """Like `Narrator`, with the whole log and more about each tool."""
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
         match event.body:
@@ -55,13 +55,15 @@ class InstallNarrator(Narrator):
 
 
 def is_installation(events: Iterable[Event]) -> bool:
-    """Whether they are of a run of the verb `install`, whose plans have no cases."""
+    """Whether the events are of a run of the verb `install`, whose plans have no cases."""
     plans = [event.body for event in events if isinstance(event.body, PlanStarted)]
     return bool(plans) and not any(plan.cases for plan in plans)
 
 
 def log_lines(events: Iterable[Event], kept: Kept) -> Iterator[Text]:
-    """The stored log of a run's installations; of an image from the cache the one `kept`, by its key, when it was made."""
+    """Yield the stored log of a run's installations. For an image from the cache, `kept` returns the log of its making,
+    by key.
+    """
     told: set[str] = set()
     last = ""
     said: list[str] = []
@@ -124,7 +126,7 @@ def tool_lines(tool: ToolInfo, *, cached: bool) -> list[Text]:
 
 
 def nothing_started(tool: ToolInfo) -> str:
-    """What was proved of a package that brings no program."""
+    """Say what was verified of a package that brings no program."""
     return f"nothing: it brings no program; {tool.strategy} knows it, in version {tool.version}"
 
 
@@ -133,7 +135,7 @@ def _fact(name: str, text: str) -> Text:
 
 
 def _packages(packages: Sequence[Package]) -> str:
-    """How many of each manager, and the first of them by name."""
+    """Return the number of packages of each manager, and the first packages by name."""
     counts = Counter(package.manager for package in packages)
     many = " and ".join(f"{count} of {manager}" for manager, count in counts.items())
     shown = ", ".join(f"{package.name} {package.version}" for package in packages[:_SHOWN_PACKAGES])

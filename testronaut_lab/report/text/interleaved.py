@@ -1,6 +1,6 @@
-"""A step's two streams as one text, in the order in which their chunks came: approximate, for reading.
+"""A step's two streams as one text, in the order in which their chunks came. The order is approximate, for reading only.
 
-The exact order of what is written to two streams is known to nobody; a step with `merge` has one stream, which has it.
+Nobody knows the exact order of writes to two streams. A step with `merge` has one stream, whose order is exact.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _UTF_8 = codecs.getincrementaldecoder("utf-8")
 
 
 def interleaved(step: StepResult) -> list[tuple[str, str]]:
-    """(stream, text) in the order of the chunks' times; raw text, not safe to show. No character is cut in two.
+    """Return (stream, text) pairs in the order of the chunks' times. Raw text, not safe to show. No character is split.
 
-    Raises FileNotFoundError when a large stream's file was removed meanwhile.
+    Raises FileNotFoundError if the file of a large stream was removed.
     """
     pieces = [*_pieces("stdout", step.stdout_stream), *_pieces("stderr", step.stderr_stream)]
     in_order = groupby(sorted(pieces, key=itemgetter(0)), key=itemgetter(1))

@@ -1,7 +1,7 @@
-"""How each thing reads on a line of text: a step, a mismatch, an error, a sum. Shared by plain output and the live display.
+"""Formats each thing as a line of text: a step, a mismatch, an error, totals. Plain output and the live display share it.
 
-Everything here returns `rich.text.Text` built from parts, never parsed as markup, with foreign text made safe. Which line
-follows which event is in `formatter.py`.
+Everything here returns `rich.text.Text` built from parts, never parsed as markup, with foreign text made safe. `formatter.py`
+decides which lines follow which event.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WORDS: Mapping[str, str] = {
 
 
 def duration_text(seconds: float) -> str:
-    """`3 ms`, `2.3 s`, `1 m 05 s`: three digits or so, whatever the size."""
+    """Return `3 ms`, `2.3 s` or `1 m 05 s`: about three digits."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -61,7 +61,7 @@ def duration_text(seconds: float) -> str:
 
 
 def usage_text(step: StepView | None) -> str:
-    """What the running step takes, as far as it was sampled: `12.3 MiB  1.2 s cpu`; nothing when none runs."""
+    """Return the latest usage of the running step, `12.3 MiB  1.2 s cpu`; empty if none runs or there is no sample."""
     usage = None if step is None or step.result is not None else step.usage
     if usage is None:
         return ""
@@ -70,12 +70,12 @@ def usage_text(step: StepView | None) -> str:
 
 
 def labelled(label: str, text: str | Text, style: str = "dim") -> Text:
-    """A line with its label right-aligned in the first column."""
+    """Return a line with its label right-aligned in the first column."""
     return Text.assemble((f"{label:>{LABEL_WIDTH}}", style), "  ", text)
 
 
 def cut_middle(text: str, width: int) -> str:
-    """`text` in at most `width` columns, with an ellipsis in its middle: what names differ in stands at their ends."""
+    """Return `text` in at most `width` columns, with an ellipsis in its middle: names differ mostly at their ends."""
     if cell_len(text) <= width:
         return text
     end = max(width - 1, 0) * 2 // 3
@@ -89,7 +89,7 @@ def cut_middle(text: str, width: int) -> str:
 
 
 def step_line(name: str, step: StepView, name_width: int, command_width: int) -> Text:
-    """`    PASS    3 ms  select::plain    jq .x a.json`; also for one that still runs."""
+    """Return `    PASS    3 ms  select::plain    jq .x a.json`; works for a running step too."""
     took = "" if step.result is None or step.status is Status.SKIPPED else duration_text(step.result.duration_s)
     phase = "" if step.phase is Phase.STEPS else f"{step.phase.value}: "
     command = safe_line(step.command, command_width - len(phase))
@@ -108,7 +108,7 @@ def step_name(case: CaseView, step: StepView) -> str:
 
 
 def step_details(result: StepResult) -> list[Text]:
-    """What is to be said beneath a step: its error, mismatches and last errors if it went wrong; transient paths and notes."""
+    """Return the lines beneath a step: its error, mismatches and last output if it went wrong; transient paths and notes."""
     lines = [] if result.error is None else error_lines(result.error)
     for mismatch in result.mismatches:
         lines += mismatch_lines(mismatch)
@@ -116,7 +116,7 @@ def step_details(result: StepResult) -> list[Text]:
         for name, stream in untold_streams(result):
             lines += _end_lines(name, stream)
     if result.status is Status.SKIPPED:
-        return lines  # why stands on the step's own line
+        return lines  # the step's own line says why
     if result.transient:
         more = f" and {len(result.transient) - _TRANSIENT} more" if len(result.transient) > _TRANSIENT else ""
         lines.append(indented("transient:", ", ".join(map(safe_line, result.transient[:_TRANSIENT])) + more, "dim"))
@@ -124,7 +124,7 @@ def step_details(result: StepResult) -> list[Text]:
 
 
 def captured_lines(result: StepResult) -> list[Text]:
-    """What a step wrote, if its details do not say it, and which paths it changed."""
+    """Return what a step wrote, unless its details show it, and which paths it changed."""
     told = result.status in (Status.FAILED, Status.ERROR)
     lines = [] if told else [line for name, stream in untold_streams(result) for line in _end_lines(name, stream)]
     changes = [safe_line(f"{change.change.letter} {change.path}") for change in result.changes]
@@ -133,7 +133,7 @@ def captured_lines(result: StepResult) -> list[Text]:
 
 
 def mismatch_lines(mismatch: Mismatch) -> list[Text]:
-    """The expectation that did not hold: a heading, both values where they are readable as such, the difference."""
+    """Return a mismatch: a heading, both values if they are short, the difference."""
     heading = mismatch.aspect if mismatch.path is None else f"{mismatch.aspect}  {mismatch.path}"
     lines = [Text(INDENT).append(safe_line(heading), "bold")]
     long = "\n" in mismatch.expected.rstrip("\n") or "\n" in mismatch.actual.rstrip("\n")
@@ -146,7 +146,7 @@ def mismatch_lines(mismatch: Mismatch) -> list[Text]:
 
 
 def diff_lines(diff: str) -> list[Text]:
-    """A unified diff, removed lines red and added ones green."""
+    """Return a unified diff with removed lines red and added lines green."""
     lines = safe_text(clipped(diff)).rstrip("\n").split("\n")
     heads = diff_heads(lines)
     styles = ["bold"] * heads + [diff_style(line) for line in lines[heads:_DIFF_LINES]]
@@ -155,7 +155,7 @@ def diff_lines(diff: str) -> list[Text]:
 
 
 def diff_heads(lines: Sequence[str]) -> int:
-    """How many lines of a unified diff name the two texts, 2 or 0; a removed line may begin like one of them."""
+    """Return the number of heading lines of a unified diff, 2 or 0. A removed line may look like a heading."""
     return 2 if len(lines) > 1 and lines[0].startswith("--- ") and lines[1].startswith("+++ ") else 0
 
 
@@ -165,7 +165,7 @@ def error_lines(error: ErrorInfo) -> list[Text]:
 
 
 def fired_text(result: StepResult) -> str:
-    """`3 × uuid, 1 × pid \\d+`: what was replaced before the golden was compared; empty if nothing was. Not safe to show."""
+    """Return what was replaced before the golden was compared, `3 × uuid, 1 × pid \\d+`; empty if nothing. Not safe to show."""
     fired = {} if result.normalized is None else result.normalized.fired
     return ", ".join(f"{count} × {name}" for name, count in fired.items() if count)
 
@@ -179,7 +179,7 @@ def indented(label: str, text: str, style: str) -> Text:
 
 
 def counts_text(counts: Mapping[str, int], always: Iterable[str] = ()) -> Text:
-    """`14 passed, 0 failed, 1 skipped`: every status that occurred, and those of `always` even at zero."""
+    """Return `14 passed, 0 failed, 1 skipped`: every status that occurred, and those in `always` even at zero."""
     kept = set(always)
     parts = [
         Text(f"{counts.get(status, 0)} {status.value}", STYLES[status] if counts.get(status) else "dim")
@@ -198,20 +198,20 @@ def _value_lines(label: str, value: str, style: str) -> list[Text]:
 
 
 def late_lines(body: LateOutput) -> list[Text]:
-    """What a job wrote after its step had ended: whose it is and when it came, then the end of it."""
+    """Return what a background job wrote after its step had ended: whose output it is, when it came, and its last lines."""
     name = safe_line(body.nodeid.partition("::")[2] or body.nodeid)
     return [labelled("late", f"{'':>8}  {name}"), *_end_lines(late_title(body.late), body.late.captured)]
 
 
 def late_title(late: Late) -> str:
-    """`stdout, late, while select::plain ran`; not safe to show."""
+    """Return `stdout, late, while select::plain ran`. Not safe to show."""
     ran = "between two steps" if late.during is None else f"while {late.during.partition('::')[2] or late.during} ran"
     dropped = f", {late.captured.dropped_bytes} bytes over the limit were dropped" if late.captured.truncated else ""
     return f"{late.stream}, late, {ran}{dropped}"
 
 
 def untold_streams(result: StepResult) -> list[tuple[str, Captured]]:
-    """The streams of a step that went wrong of which no mismatch shows anything: many programs complain on stdout."""
+    """Return the streams of a failed step that no mismatch shows. stdout is one of them, because many programs complain there."""
     streams = [("stdout", result.stdout_stream), ("stderr", result.stderr_stream)]
     return [
         ("stdout and stderr" if result.merged else "the terminal" if result.screen is not None else name, stream)
@@ -221,9 +221,9 @@ def untold_streams(result: StepResult) -> list[tuple[str, Captured]]:
 
 
 def _is_about(mismatch: Mismatch, stream: str) -> bool:
-    """What is expected of a screen shows what was written to it."""
+    """Whether the mismatch shows this stream. One about the screen shows stdout, which is written to the terminal."""
     if mismatch.aspect == "golden" and mismatch.path is None and mismatch.diff is not None:
-        return True  # a new golden is shown whole
+        return True  # a new golden is shown as a whole
     about_a_screen = stream == "stdout" and mismatch.aspect.partition(".")[0] in ("screen", "interact")
     return about_a_screen or mismatch.aspect.partition(".")[0] == stream or (mismatch.path == f"{stream}.txt")
 
@@ -251,5 +251,5 @@ def _left_out(count: int) -> list[Text]:
 
 
 def diff_style(line: str) -> str:
-    """By its first character; a line that says `--` is one that was removed like any other. Heads are `diff_lines`' business."""
+    """Return the style of a diff line by its first character. `diff_lines` handles headings: `--` here is a removed line."""
     return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")

@@ -1,7 +1,7 @@
-"""A run on a terminal: what is finished scrolls by as lines, what goes on stands below and moves.
+"""A run on a terminal: finished things scroll by as lines; beneath them stands a moving part about what runs now.
 
-The lines are those of `plain.py`. The moving part is drawn by a thread of rich's, so it reads only a frozen picture
-that each event replaces, never the view.
+`formatter.py` makes the lines, as for `plain.py`. A thread of rich draws the moving part. So it reads only a frozen picture,
+which each event replaces, and never the view.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Picture:
 
 
 class LiveReporter:
-    """A context manager: the terminal is as it was when the block is left, however that happens. `tells` makes the lines."""
+    """A context manager that restores the terminal however the block ends. `tells` makes the lines."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class LiveReporter:
         self._live.stop()
 
     def event(self, view: RunView, event: Event) -> None:
-        """Show what `event` changed. `view` has taken it in already; hints are welcome."""
+        """Show what `event` changed. Call it after `view` applied the event; call it for hints too."""
         self._narrator.width = self._console.width
         finished = isinstance(event.body, RunFinished)
         self._picture = None if finished else _picture(view, event.mono, self._picture)
         self._print(self._narrator.lines(view, event))
 
     def end(self, view: RunView) -> None:
-        """No more events will come: print the sum if the run had no end of its own."""
+        """Print the totals if the run had no end of its own. Call it after the last event."""
         self._picture = None
         self._print(self._narrator.summary(view))
 
@@ -120,12 +120,12 @@ def _again(attempt: int) -> str:
 
 
 def _touched(step: StepView) -> str:
-    """For a step that has written no line yet: what it did last to a file."""
+    """Return the last path that the running step touched, to show while it has written no line."""
     return f"touched {step.touched[-1]}" if step.touched and step.result is None else ""
 
 
 def _activity(view: RunView) -> tuple[str, str]:
-    """What goes on, and the last that was heard of it."""
+    """Return what runs now, and the latest news of it."""
     plan, case, step = view.current_plan, view.current_case, view.current
     if step is not None and plan is not None and case is not None:
         where = f"{plan.title} › {case.id}{_again(case.attempts)} › {step.id}{_again(step.attempt)}"

@@ -14,7 +14,9 @@ from testronaut_lab.report.text.formatter import Narrator
 
 
 class TextReporter:
-    """Gives `write` one line at a time, newline included. `results` and `show` are for `tells`, which makes the lines."""
+    """Prints a run: calls `write` with one line at a time, newline included. `tells` makes the lines from `results` and
+    `show`.
+    """
 
     def __init__(
         self,
@@ -31,11 +33,11 @@ class TextReporter:
         self._narrator = tells(width, results, show)
 
     def event(self, view: RunView, event: Event) -> None:
-        """Print what `event` calls for. `view` has taken it in already."""
+        """Print the lines for `event`. Call it after `view` applied the event."""
         self._print(self._narrator.lines(view, event))
 
     def end(self, view: RunView) -> None:
-        """No more events will come: print the sum if the run had no end of its own."""
+        """Print the totals if the run had no end of its own. Call it after the last event."""
         self._print(self._narrator.summary(view))
 
     def _print(self, lines: list[Text]) -> None:
@@ -43,13 +45,13 @@ class TextReporter:
 
 
 def write_lines(write: Callable[[str], None], lines: Iterable[Text], *, color: bool) -> None:
-    """Each with its newline; without colours also without blanks at its end."""
+    """Write each line with its newline; without colours, also without trailing blanks."""
     for line in lines:
         write(f"{to_ansi(line) if color else line.plain.rstrip()}\n")
 
 
 def to_ansi(text: Text) -> str:
-    """One line with the sixteen standard colours, whatever the environment says of terminals."""
+    """Return one line with the sixteen standard colours, whatever the environment says about terminals."""
     console = Console(
         file=io.StringIO(), force_terminal=True, color_system="standard", no_color=False, legacy_windows=False, _environ={}
     )

@@ -1,8 +1,8 @@
-"""Captured text with the colours it asked for, and nothing else that it asked for.
+"""Captured text with the colours that it asks for, and no other terminal sequence.
 
-Only SGR sequences of a whitelist are taken, and only as far as they cannot hide text: hues, bold, dim, italic, underline.
-Backgrounds are read over, black and white become what the page has; every other sequence stays in sight as `safe_text`
-shows it. Where bytes matter more than looks, as in a difference, `safe_text` alone is used.
+Only SGR sequences on a whitelist have an effect, and only where they cannot hide text: hues, bold, dim, italic, underline.
+Backgrounds are ignored; black and white become the colours of the page. `safe_text` makes every other sequence visible. Where
+bytes matter more than looks, as in a diff, only `safe_text` is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from testronaut_lab.safetext import safe_text
 
-# The eight hues by number; what is neither black nor white has a name of its own.
+# The eight colours by number. Black becomes grey; white has no hue.
 HUES = ("grey", "red", "green", "yellow", "blue", "magenta", "cyan", None)
 ANSI: Mapping[str, str] = {hue: hue for hue in HUES if hue is not None} | {"grey": "bright_black"}
 
@@ -27,7 +27,7 @@ _BACKGROUNDS = frozenset((*range(40, 48), 49, *range(100, 108)))
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`hue` is one of `HUES`; None is the colour that text has without one. `marks` are of bold, dim, italic, underline."""
+    """How a piece of text looks. `hue` is one of `HUES`; None is the default colour. `marks` are bold, dim, italic, underline."""
 
     hue: str | None = None
     marks: frozenset[str] = frozenset()
@@ -37,13 +37,13 @@ PLAIN = Look()
 
 
 def styled(text: str) -> list[tuple[str, Look]]:
-    """`text` in pieces that are safe to show, each with its look; a sequence that is not understood is shown."""
+    """Split `text` into pieces that are safe to show, each with its look. An unknown sequence stays visible."""
     pieces: list[tuple[str, Look]] = []
     look, begin = PLAIN, 0
     for found in _SGR.finditer(text):
         after = _next_look(look, found[1])
         if after is None:
-            continue  # it stays in the text, and `safe_text` makes it visible
+            continue  # it stays in the text; `safe_text` makes it visible
         if found.start() > begin:
             pieces.append((safe_text(text[begin : found.start()]), look))
         look, begin = after, found.end()
@@ -53,7 +53,7 @@ def styled(text: str) -> list[tuple[str, Look]]:
 
 
 def styled_text(text: str, palette: Mapping[str, str] = ANSI) -> Text:
-    """`text` for rich and Textual, never parsed as markup; `palette` gives the colour of each hue."""
+    """Return `text` for rich and Textual, never parsed as markup. `palette` gives the colour of each hue."""
     return Text.assemble(*((piece, rich_style(look, palette)) for piece, look in styled(text)))
 
 
@@ -62,7 +62,7 @@ def rich_style(look: Look, palette: Mapping[str, str]) -> str:
 
 
 def _next_look(look: Look, parameters: str) -> Look | None:
-    """The look after one sequence; None if anything in it is not of the whitelist."""
+    """Return the look after one sequence; None if it holds anything that is not on the whitelist."""
     numbers = [int(number or 0) for number in parameters.split(";")]
     while numbers:
         number = numbers.pop(0)
@@ -87,7 +87,7 @@ def _next_look(look: Look, parameters: str) -> Look | None:
 
 
 def _extended(numbers: list[int]) -> tuple[int, int, int] | None:
-    """The colour behind 38 or 48, taken off the front: `5;N` of the 256, or `2;R;G;B`."""
+    """Remove the parameters behind 38 or 48 from the front and return their colour: `5;N` of the 256, or `2;R;G;B`."""
     kind = numbers.pop(0) if numbers else 0
     count = {5: 1, 2: 3}.get(kind, 0)
     values = numbers[:count]
@@ -98,7 +98,7 @@ def _extended(numbers: list[int]) -> tuple[int, int, int] | None:
 
 
 def _of_256(number: int) -> tuple[int, int, int]:
-    """The sixteen as xterm has them, the cube of 6 × 6 × 6, the greys."""
+    """Return an xterm colour by number: the sixteen, the cube of 6 × 6 × 6, the greys."""
     if number < 16:
         level = 255 if number > 8 else 128
         red, green, blue = (level if number & bit else 0 for bit in (1, 2, 4))
@@ -110,7 +110,9 @@ def _of_256(number: int) -> tuple[int, int, int]:
 
 
 def _nearest(colour: tuple[int, int, int]) -> str | None:
-    """The hue of a colour: which of red, green and blue stand out in it. One without any is grey where dark, else none."""
+    """Return the hue of a colour: which of red, green and blue stand out. Without any, a dark colour is grey; a light one has
+    no hue.
+    """
     high, low = max(colour), min(colour)
     if high - low < 48:
         return "grey" if high < 160 else None

@@ -1,4 +1,4 @@
-"""Lists for people: stored runs, cached images, what is pending. Columns of plain text where the output is no terminal."""
+"""Lists for people: stored runs, cached images, pending goldens. Columns of plain text if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONG_ID = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
 class ImageRow(Protocol):
-    """What the list of images shows of each; times are ISO 8601."""
+    """What the list of images shows about each. Times are ISO 8601."""
 
     @property
     def tag(self) -> str: ...
@@ -44,14 +44,16 @@ class ImageRow(Protocol):
 
 
 def runs_table(runs: Sequence[RunSummary], *, plain: bool) -> RenderableType:
-    """Stored runs in the order given; `plain` gives a str without colours, lines or a limit on its width."""
+    """Return a table of stored runs, in the given order. `plain` returns a str without colours, lines or a width limit."""
     header = ("run", "started", "took", "status", "cases", "plans")
     rows = [(run.id, _when(run.started), _took(run), run.status, _cases(run.totals), ", ".join(run.plans)) for run in runs]
     return _table(header, rows, plain=plain, empty="no runs yet")
 
 
 def images_table(images: Sequence[ImageRow], *, plain: bool, now: datetime | None = None) -> RenderableType:
-    """Cached images in the order given; `plain` as in `runs_table`. `own` is what an image has beyond the one it stands on."""
+    """Return a table of cached images, in the given order; `plain` as in `runs_table`. `own` is an image's size without its
+    base.
+    """
     header = ("image", "of", "size", "own", "made", "used")
     rows = [
         (
@@ -68,7 +70,7 @@ def images_table(images: Sequence[ImageRow], *, plain: bool, now: datetime | Non
 
 
 def pending_table(rows: Sequence[tuple[str, str, str, str]], *, plain: bool) -> RenderableType:
-    """What is pending: name, what differs, when it was seen (ISO 8601), what keeps it from being accepted."""
+    """Return a table of pending goldens: name, what differs, when it was seen (ISO 8601), why it cannot be accepted."""
     header = ("step", "differs in", "seen", "problem")
     shown = [(name, what, _when(when), problem) for name, what, when, problem in rows]
     columns = 4 if any(problem for *_, problem in rows) else 3
@@ -76,7 +78,7 @@ def pending_table(rows: Sequence[tuple[str, str, str, str]], *, plain: bool) -> 
 
 
 class _Cut:
-    """A name in the first column: it gives way to the others, and loses its middle for that."""
+    """A name in the first column. It loses its middle if the other columns need the room."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -116,6 +118,6 @@ def _took(run: RunSummary) -> str:
         return "-"
     try:
         seconds = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
-    except (ValueError, TypeError):  # another program wrote the row
+    except (ValueError, TypeError):  # a row that another program wrote
         return "-"
     return duration_text(max(seconds, 0.0))

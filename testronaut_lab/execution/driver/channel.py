@@ -34,6 +34,7 @@ class Channel:
             os.mkdir(self.reports)
             os.chmod(self.reports, 0o733)
             self.put("empty", b"")
+        self._held: list[int] = []
 
     @property
     def reports(self) -> str:
@@ -43,6 +44,8 @@ class Channel:
         if self._keeper >= 0:
             os.close(self._keeper)
             self._keeper = -1
+        while self._held:
+            os.close(self._held.pop())
 
     def reap(self, *, lazy: bool = False) -> None:
         """Let the container's first process wait for its children that have ended; `lazy`: from now on only when it is told."""
@@ -57,6 +60,10 @@ class Channel:
             fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
             os.chmod(path, mode)
             return fd
+
+    def hold(self, name: str) -> None:
+        """Make a FIFO that keeps its name and is never written to: who reads it waits until `close`."""
+        self._held.append(self.fifo(name, 0o444, os.O_RDWR))
 
     def gate(self, name: str) -> None:
         """Make a FIFO that nobody has open: who opens it to read waits for a writer."""

@@ -1,9 +1,9 @@
 """Copies of the session's shell, to go on with when it ends, or to go back to.
 
-Traced: the host makes the sleeping shell clone itself. The copy reads a FIFO of its own as its program, and nobody has written
-to it; it is in a process group of its own, and the shell knows nothing of it. To go on, the copy is made to clone itself in
-turn. Where the host may set the next process number (root), that clone gets the number of the shell that ended, so that `$$` is
-true.
+Traced: the host makes the sleeping shell clone itself (`clone.py`). The copy reads a FIFO as its program that nobody ever writes
+to; it is in a process group of its own, and the shell knows nothing of it. To go on, the copy is made to clone itself in turn,
+into a shell with a FIFO of its own. Where the host may set the next process number (root), that clone gets the number of the
+shell that ended, so that `$$` is true.
 
 Forked, where the kernel does not let the host trace: the shell forks, without `&`, which would make it ignore SIGINT for ever.
 The copy waits in opening a FIFO. The shell between the two is ended by SIGPIPE, of which no shell speaks.
@@ -15,14 +15,18 @@ import errno
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import ptrace
+from testronaut_lab.execution.driver.fast.clone import Cloning
+from testronaut_lab.execution.driver.fast.ptrace import Tracee
 from testronaut_lab.execution.driver.fast.shell import Shell
+from testronaut_lab.execution.driver.fast.table import HostTable
 from testronaut_lab.execution.driver.fast.text import Status
 from testronaut_lab.execution.driver.script import RUN_DIR
 
@@ -66,14 +70,26 @@ class NoCopy(Exception):
     """There can be none now; the text says why."""
 
 
+class Copying(Protocol):
+    """A copy that is being made: `launch` and then `collect` are called once, on the thread that began it."""
+
+    def launch(self) -> None:
+        """Go on with it. What the shell does for it then it does by itself, in its own time. Raises NoCopy."""
+        ...
+
+    def collect(self) -> Shell:
+        """The copy, which waits. Raises NoCopy."""
+        ...
+
+
 class Reach(Protocol):
     """What can be done to a shell that sleeps reading its program, without a word in its text or with as few as possible."""
 
     name: str
     sees_sleep: bool  # whether the host can see that it sleeps
 
-    def copy(self, shell: Shell) -> Shell:
-        """Make a copy of it, which waits. Raises NoCopy."""
+    def begin_copy(self, shell: Shell) -> Copying:
+        """Begin to make a copy of it. Nothing else may be done to the shell before the copy is collected. Raises NoCopy."""
         ...
 
     def go_on(self, copy: Shell, /) -> tuple[Shell, Shell | None]:
@@ -94,18 +110,74 @@ class Reach(Protocol):
         ...
 
 
+@contextmanager
+def _faults() -> Iterator[None]:
+    """What the kernel says of a shell that cannot be copied becomes a NoCopy."""
+    try:
+        yield
+    except ProcessLookupError as error:
+        raise NoCopy("the shell was killed") from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise NoCopy(_WHY.get(error.errno or 0, str(error))) from error
+
+
+class Cloned:
+    """A copy that the host makes the shell clone; `program` is the write end of what it reads. See `Copying`."""
+
+    def __init__(
+        self, cloning: Cloning, shell: Shell, program: int, asleep: Callable[[Shell, Callable[[int], None]], None]
+    ) -> None:
+        self._cloning = cloning
+        self._shell = shell
+        self._program = program
+        self._asleep = asleep
+        self._tracee: Tracee | None = None
+        with _faults():
+            if shell.has_read_all:  # it stops while the host does something else
+                self._tracee = Tracee(shell.pid, waits=False)
+
+    def launch(self) -> None:
+        tracee, self._tracee = self._tracee, None
+        try:
+            if tracee is not None:
+                with _faults():
+                    self._cloning.launch(tracee)
+                    return
+        except ptrace.NotAsleep:
+            pass
+        self._asleep(self._shell, lambda _: self._cloning.launch(Tracee(self._shell.pid, waits=False)))
+
+    def collect(self) -> Shell:
+        shell = self._shell
+        with _faults():
+            pid, inner = self._cloning.collect()
+            shell.stub = self._cloning.stub
+            return Shell(pid, self._program, is_bash=shell.is_bash, called=shell.called, inner=inner, stub=shell.stub)
+
+
 class Traced:
     """The host makes the shell run system calls of ours. Raises PermissionError where the kernel does not allow it."""
 
     name = "traced"
     sees_sleep = True
 
-    def __init__(self, channel: Channel, keeper_pid: int) -> None:
+    def __init__(self, channel: Channel, table: HostTable, keeper_pid: int) -> None:
         self._channel = channel
+        self._table = table
         self._keeper_pid = keeper_pid
+        self._parked = f"p.{secrets.token_hex(8)}"  # what all copies read that wait, and nobody writes to
+        channel.hold(self._parked)
+
+    def begin_copy(self, shell: Shell) -> Cloned:
+        return Cloned(self._cloning(shell, self._parked, own_group=True), shell, -1, self._asleep)
 
     def copy(self, shell: Shell) -> Shell:
-        return self._copy(shell, own_group=True)
+        """A copy, made at once. Raises NoCopy."""
+        copying = self.begin_copy(shell)
+        copying.launch()
+        return copying.collect()
 
     def go_on(self, copy: Shell) -> tuple[Shell, Shell | None]:
         """The new shell stays in its copy's process group, and another copy takes that one's place: a group of the shell's own
@@ -129,24 +201,29 @@ class Traced:
         return self._copy(copy, own_group=False)
 
     def _copy(self, shell: Shell, *, own_group: bool) -> Shell:
+        """A copy that reads a program of its own."""
         name = f"p.{secrets.token_hex(8)}"
-        path = f"{RUN_DIR}/{name}"
         program = self._channel.fifo(name, 0o444, os.O_RDWR)
         try:
-            pid = self._asleep(shell, lambda fd: ptrace.copy(shell.pid, path, fd, own_group=own_group))
+            cloned = Cloned(self._cloning(shell, name, own_group=own_group), shell, program, self._asleep)
+            cloned.launch()
+            return cloned.collect()
         except BaseException:
             os.close(program)
             raise
         finally:
             self._channel.forget(name)
-        return Shell(pid, program, is_bash=shell.is_bash, called=shell.called)
+
+    def _cloning(self, shell: Shell, name: str, *, own_group: bool) -> Cloning:
+        siblings = self._table.siblings()
+        return Cloning(shell.pid, shell.stub, f"{RUN_DIR}/{name}", self._table.siblings, siblings, own_group=own_group)
 
     def redirect(self, shell: Shell, targets: Mapping[int, str]) -> None:
         paths = {fd: f"{RUN_DIR}/{name}" for fd, name in targets.items()}
         self._asleep(shell, lambda _: ptrace.redirect(shell.pid, paths))
 
     def stand_in(self, shell: Shell) -> Shell | None:
-        copy = self.copy(shell)
+        copy = self._copy(shell, own_group=True)
         nowhere = {held.fd: NOWHERE for held in copy.held() if held.fd}
         try:
             self._asleep(copy, lambda _: ptrace.redirect(copy.pid, nowhere))
@@ -177,16 +254,10 @@ class Traced:
                 raise NoCopy("the shell has ended")
             try:
                 if fd is not None:
-                    return work(fd)
+                    with _faults():
+                        return work(fd)
             except ptrace.NotAsleep:
                 continue
-            except ProcessLookupError as error:
-                raise NoCopy("the shell was killed") from error
-            except PermissionError:
-                raise
-            except OSError as error:
-                why = _WHY.get(error.errno or 0, str(error))
-                raise NoCopy(why) from error
 
     def _set_next(self, number: int) -> bool:
         """Let the next process in the container have this number, where we may; whether we did."""

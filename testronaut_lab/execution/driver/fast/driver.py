@@ -41,7 +41,7 @@ from testronaut_lab.execution.driver.fast.rewind import Rewinder
 from testronaut_lab.execution.driver.fast.shell import Looping, Shell
 from testronaut_lab.execution.driver.fast.streams import Sink
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
-from testronaut_lab.execution.driver.fast.table import Table
+from testronaut_lab.execution.driver.fast.table import HostTable, Table
 from testronaut_lab.execution.driver.late import STREAMS, LateReader, Tell
 from testronaut_lab.execution.driver.outcome import REFUSED, TAMPERED, ShellEnd
 from testronaut_lab.execution.driver.processes.background import Guests
@@ -418,9 +418,9 @@ class FastDriver:
 
     def _reach(self, shell: Shell, reports: Reports) -> Reach:
         """What the kernel lets us do to this shell, found out by doing it."""
-        traced = Traced(self._channel, self._container.state().pid)
         try:
-            if self.table.is_the_hosts and ptrace.is_supported():
+            if isinstance(self.table, HostTable) and ptrace.is_supported():
+                traced = Traced(self._channel, self.table, self._container.state().pid)
                 tried = traced.copy(shell)
                 tried.kill()
                 tried.close()

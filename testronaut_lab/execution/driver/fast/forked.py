@@ -40,6 +40,19 @@ class _Waiting:
     first: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A copy that was made at once. See `Copying`."""
+
+    copy: Shell
+
+    def launch(self) -> None:
+        return
+
+    def collect(self) -> Shell:
+        return self.copy
+
+
 class Forked:
     """`say` lets the shell run words of ours; whether it came to their end. `quiet` forgets what is in the session's streams."""
 
@@ -56,7 +69,10 @@ class Forked:
         self._waiting: dict[int, _Waiting] = {}  # by the number of a copy
         self._quiet = quiet
 
-    def copy(self, shell: Shell) -> Shell:
+    def begin_copy(self, shell: Shell) -> Made:
+        return Made(self._copy(shell))
+
+    def _copy(self, shell: Shell) -> Shell:
         traps = self._ask_traps(shell)
         name, nonce = f"c.{secrets.token_hex(8)}", secrets.token_hex(8)
         has_stderr = any(held.fd == 2 for held in shell.held())

@@ -15,22 +15,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 
+from testronaut_lab.execution.driver.fast import procfile
+
 _CONT, _GETREGS, _SETREGS, _DETACH, _SINGLESTEP = 7, 12, 13, 17, 9
-_SEIZE, _INTERRUPT, _GETEVENTMSG, _EVENT_STOP = 0x4206, 0x4207, 0x4201, 128
-_TRACE_FORKS = 2 | 4 | 8  # PTRACE_O_TRACEFORK, VFORK, CLONE: a copy begins its life stopped, and ours
+_SEIZE, _INTERRUPT, _EVENT_STOP = 0x4206, 0x4207, 128
 _WALL = 0x40000000
-_CLONE_PARENT = 0x8000
 _AT_FDCWD = -100
-_CLOSE, _GETPID, _CLONE, _FCNTL, _SETPGID, _OPENAT, _DUP3 = 3, 39, 56, 72, 109, 257, 292
-_DUPFD_CLOEXEC, _FIRST_SPARE = 1030, 10
+_CLOSE, _FCNTL, _OPENAT, _DUP3 = 3, 72, 257, 292
+_DUPFD_CLOEXEC = 1030
+FIRST_SPARE = 10  # above the descriptors that a script can name
 _WORD = (1 << 64) - 1
-# openat(as in the registers), dup3(that, r12, r13), close(that), r15(0, 0), int3; what the first two return is in rbx and r14.
-_TAKE_PROGRAM = bytes.fromhex(
-    "0f05 4889c3"  # syscall; mov rbx, rax
-    "89c7 4489e6 4489ea b824010000 0f05 4989c6"  # mov edi, eax; mov esi, r12d; mov edx, r13d; mov eax, 292; syscall; mov r14, rax
-    "89df b803000000 0f05"  # mov edi, ebx; mov eax, 3; syscall
-    "31ff 31f6 4489f8 0f05 cc"  # xor edi, edi; xor esi, esi; mov eax, r15d; syscall; int3
-)
 _RED_ZONE = 128  # bytes below the stack pointer that a function may use, by the x86-64 ABI
 _REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
 
@@ -43,7 +37,7 @@ class NotAsleep(Exception):
     """The process is not in a system call just now."""
 
 
-class _Registers(ctypes.Structure):
+class Registers(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in _REGISTERS.split()]
 
 
@@ -54,29 +48,8 @@ def is_supported() -> bool:
 
 def read_of(pid: int) -> int | None:
     """The descriptor that the process sleeps reading from, None if it does not. Raises PermissionError where that is secret."""
-    try:
-        with open(f"/proc/{pid}/syscall", "rb", buffering=0) as file:
-            words = file.read().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    words = procfile.read(f"/proc/{pid}/syscall").split()
     return int(words[1], 16) if words[:1] == [b"0"] else None  # x86-64: system call 0 is read
-
-
-def copy(pid: int, program: str, program_fd: int, *, own_group: bool) -> int:
-    """Make the process clone itself, and the clone read `program`, in a process group of its own or in the same. The clone's pid.
-
-    `program` is a FIFO's path as the process sees it, in place of its descriptor `program_fd`. The clone is a sibling: the
-    process is not its parent. Raises NotAsleep, OSError (EAGAIN: no room for one more process).
-    """
-    with Tracee(pid) as tracee:
-        child = tracee.clone()
-    with Tracee(child, call=tracee.call) as clone:
-        try:
-            clone.take_program(program_fd, program.encode(), own_group=own_group)
-        except OSError:
-            clone.kill()
-            raise
-    return child
 
 
 def redirect(pid: int, targets: Mapping[int, str]) -> None:
@@ -141,23 +114,26 @@ class Held:
     Raises ProcessLookupError, PermissionError.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, waits: bool = True) -> None:
+        """Unless it `waits`, whoever made it calls `await_stop`."""
         self._pid = pid
         self._missed: list[int] = []  # signals that came meanwhile
         self._is_gone = False
-        self._seize()
+        _ptrace(_SEIZE, pid)
+        _ptrace(_INTERRUPT, pid)
+        if waits:
+            self.await_stop()
+
+    def await_stop(self) -> None:
+        """Block until it is stopped. Raises ProcessLookupError."""
+        while self._stopped() >> 16 != _EVENT_STOP:
+            _ptrace(_CONT, self._pid)
 
     def release(self) -> None:
         try:
             self._let_go()
         except ProcessLookupError:  # it was killed meanwhile
             self._bury()
-
-    def _seize(self) -> None:
-        _ptrace(_SEIZE, self._pid, ctypes.c_void_p(_TRACE_FORKS))
-        _ptrace(_INTERRUPT, self._pid)
-        while self._stopped() >> 16 != _EVENT_STOP:
-            _ptrace(_CONT, self._pid)
 
     def _stopped(self) -> int:
         """Wait for the next stop. A signal that caused it is sent again later. Raises ProcessLookupError if it was killed."""
@@ -183,22 +159,30 @@ class Held:
 
 
 class Tracee(Held):
-    """A process that is stopped and ours within the `with`. A new clone of a tracee is that already, and has its `call`."""
+    """A process that is stopped and ours within the `with`. `call` is what it goes on with, the call that was broken off.
 
-    def __init__(self, pid: int, call: _Registers | None = None) -> None:
-        if call is None:
-            super().__init__(pid)
-            self.call = self._at_the_call()
-        else:
-            self._pid, self._missed, self._is_gone = pid, [], False
-            self._stopped()
-            self.call = call
+    Unless it `waits`, its maker calls `arrive` before anything else.
+    """
+
+    def __init__(self, pid: int, *, waits: bool = True) -> None:
+        super().__init__(pid, waits=False)
+        self.call = Registers()
+        self._is_there = False
+        if waits:
+            self.arrive()
+
+    def arrive(self) -> Registers:
+        """Block until it is stopped; its call. Raises NotAsleep, ProcessLookupError, and it is let go."""
+        self.await_stop()
+        self.call = self._at_the_call()
+        self._is_there = True
+        return self.call
 
     def __enter__(self) -> Tracee:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None) -> None:
-        if self._is_gone:
+        if self._is_gone or not self._is_there:
             return
         try:
             self._set(self.call)
@@ -206,46 +190,11 @@ class Tracee(Held):
         except ProcessLookupError:  # it was killed meanwhile
             self._bury()
 
-    def kill(self) -> None:
-        """End it."""
-        os.kill(self._pid, signal.SIGKILL)
-        self._bury()
-
-    def clone(self) -> int:
-        """The number of the clone out here; the call's own result is its number in there."""
-        self._load(_CLONE, _CLONE_PARENT | signal.SIGCHLD)
-        told = ctypes.c_ulong(0)
-        if self._step() >> 16:  # the stop that tells of the clone; the step itself comes after it
-            _ptrace(_GETEVENTMSG, self._pid, ctypes.byref(told))
-            self._step()
-        self._result("clone")
-        return told.value
-
     def run(self, number: int, *words: int) -> int:
         """Run a system call. Raises OSError as it does."""
         self._load(number, *words)
         self._step()
         return self._result(f"system call {number}")
-
-    def take_program(self, fd: int, path: bytes, *, own_group: bool) -> None:
-        """Open a file for reading in place of an open descriptor, and go into a process group of its own if that is asked for.
-
-        Instead of a stop for each system call there is one, at the end of a text that stands in place of its own meanwhile.
-        Raises OSError.
-        """
-        registers = _Registers.from_buffer_copy(self.call)
-        registers.rax, registers.rdi, registers.rsi = _OPENAT, _AT_FDCWD & _WORD, self._below_the_stack(path)
-        registers.rdx, registers.r10, registers.r12, registers.r13 = os.O_RDONLY | os.O_CLOEXEC, 0, fd, os.O_CLOEXEC
-        registers.r15 = _SETPGID if own_group else _GETPID
-        with open(f"/proc/{self._pid}/mem", "r+b", buffering=0) as memory:
-            own_text = os.pread(memory.fileno(), len(_TAKE_PROGRAM), self.call.rip)
-            os.pwrite(memory.fileno(), path + b"\0", registers.rsi)
-            os.pwrite(memory.fileno(), _TAKE_PROGRAM, self.call.rip)
-            self._set(registers)
-            self._resume(_CONT)
-            os.pwrite(memory.fileno(), own_text, self.call.rip)
-        self._result(f"opening {path!r}", "rbx")
-        self._result(f"opening {path!r} as {fd}", "r14")
 
     def open_as(self, fd: int, path: str, flags: int, own_flags: int = 0) -> None:
         """Open a file in place of a descriptor, which is closed in the programs it starts if `own_flags` say so."""
@@ -259,7 +208,7 @@ class Tracee(Held):
     def spare(self, fd: int) -> int | None:
         """A duplicate of a descriptor where no script looks; None for one that is closed."""
         try:
-            return self.run(_FCNTL, fd, _DUPFD_CLOEXEC, _FIRST_SPARE)
+            return self.run(_FCNTL, fd, _DUPFD_CLOEXEC, FIRST_SPARE)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
@@ -277,9 +226,9 @@ class Tracee(Held):
         address: int = (self.call.rsp - _RED_ZONE - len(text) - 1) & ~0xF
         return address
 
-    def _at_the_call(self) -> _Registers:
+    def _at_the_call(self) -> Registers:
         """The registers to begin the interrupted call anew with."""
-        now = _Registers()
+        now = Registers()
         _ptrace(_GETREGS, self._pid, ctypes.byref(now))
         if ctypes.c_longlong(now.orig_rax).value < 0:
             self._let_go()
@@ -290,16 +239,16 @@ class Tracee(Held):
         return now
 
     def _load(self, number: int, *words: int) -> None:
-        registers = _Registers.from_buffer_copy(self.call)
+        registers = Registers.from_buffer_copy(self.call)
         registers.rax = number
         arguments = [word & _WORD for word in (*words, 0, 0, 0, 0, 0, 0)]
         registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9 = arguments[:6]
         self._set(registers)
 
-    def _result(self, what: str, register: str = "rax") -> int:
-        after = _Registers()
+    def _result(self, what: str) -> int:
+        after = Registers()
         _ptrace(_GETREGS, self._pid, ctypes.byref(after))
-        result = ctypes.c_longlong(getattr(after, register)).value
+        result = ctypes.c_longlong(after.rax).value
         if -4096 < result < 0:
             raise OSError(-result, f"{what}: {os.strerror(-result)}")
         return result
@@ -317,7 +266,7 @@ class Tracee(Held):
             if status >> 16 or os.WSTOPSIG(status) == signal.SIGTRAP:
                 return status
 
-    def _set(self, registers: _Registers) -> None:
+    def _set(self, registers: Registers) -> None:
         _ptrace(_SETREGS, self._pid, ctypes.byref(registers))
 
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from testronaut_lab.execution.driver.fast import ptrace
+from testronaut_lab.execution.driver.fast import procfile, ptrace
 
 _INNER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
 _NESTED_FIRST = re.compile(rb"^NSpid:(?:\s+\d+)+\s+1$", re.MULTILINE)
@@ -50,17 +50,23 @@ class Held:
 
 class Shell:
     """`pid` is its number out here, `inner` the one in the container, `called` what `$$` is in it: of a copy the original's
-    number. `program` is the write end of the FIFO that it reads. Close it with `close`.
+    number. `program` is the write end of the FIFO that it reads, -1 of a copy that only waits. `stub` is where a text of ours
+    stands in it, 0 for none, see `clone.py`. Close it with `close`.
 
     Where it `tells_end`, poll tells when it has ended; elsewhere it has to be asked.
     """
 
     tells_end = True
 
-    def __init__(self, pid: int, program: int, *, is_bash: bool, called: int | None = None) -> None:
+    stub = 0
+
+    def __init__(
+        self, pid: int, program: int, *, is_bash: bool, called: int | None = None, inner: int | None = None, stub: int = 0
+    ) -> None:  # fmt: skip
         self.pid = pid
         self.is_bash = is_bash
-        self.inner = inner_pid(pid)
+        self.inner = inner_pid(pid) if inner is None else inner
+        self.stub = stub
         self.called = self.inner if called is None else called
         self.program = program
         self._pidfd = os.pidfd_open(pid)
@@ -131,7 +137,7 @@ class Shell:
 
     @property
     def has_read_all(self) -> bool:
-        return not pending(self.program)
+        return self.program < 0 or not pending(self.program)
 
     def program_fd(self) -> int | None:
         """The descriptor that it sleeps reading its program from, all of which it has read; None while it does anything else.
@@ -226,11 +232,7 @@ def pending(pipe: int) -> bool:
 
 def inner_pid(pid: int) -> int:
     """A process's number in its own namespace, 0 for one that is gone."""
-    try:
-        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
-            found = _INNER.search(file.read())
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+    found = _INNER.search(procfile.read(f"/proc/{pid}/status"))
     return int(found[1]) if found else 0
 
 
@@ -270,8 +272,7 @@ def descriptors(pid: int) -> Iterator[Held]:
 def _is_own(pid: int, fd: int) -> bool:
     """Whether the programs that a shell starts do not have this descriptor."""
     try:
-        with open(f"/proc/{pid}/fdinfo/{fd}", "rb", buffering=0) as file:
-            found = _FLAGS.search(file.read())
+        found = _FLAGS.search(procfile.read(f"/proc/{pid}/fdinfo/{fd}"))
     except OSError:
         return True
     return found is None or bool(int(found[1], 8) & os.O_CLOEXEC)
@@ -287,8 +288,7 @@ def _is_fifo(pid: int, fd: int) -> bool:
 def _has_lock(pid: int, fd: int) -> bool:
     """Whether a process holds a lock by this descriptor, which a copy of it would hold too."""
     try:
-        with open(f"/proc/{pid}/fdinfo/{fd}", "rb", buffering=0) as file:
-            return b"\nlock:" in b"\n" + file.read()
+        return b"\nlock:" in b"\n" + procfile.read(f"/proc/{pid}/fdinfo/{fd}")
     except OSError:
         return False
 
@@ -321,11 +321,7 @@ def was_killed(status: int | None) -> bool | None:
 
 
 def children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:
-            return [int(word) for word in file.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return [int(word) for word in procfile.read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
 def most_files_in(limits: bytes) -> int:
@@ -361,11 +357,7 @@ def _has_memory(pid: int) -> bool:
 
 def _stat(pid: int) -> list[bytes]:
     """What /proc says of a process, from its state on; nothing of one that is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            return file.read().rpartition(b") ")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return procfile.read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
 
 
 def ended_by(pidfd: int) -> int | None:

@@ -123,7 +123,9 @@ class Supervisor:
             try:
                 if number is None:
                     number = self._numbers = self._numbers + 1
-                copied = Copy(number, self.reach.copy(self.shell), known)
+                copying = self.reach.begin_copy(self.shell)
+                copying.launch()
+                copied = Copy(number, copying.collect(), known)
             except NoCopy as error:
                 self.why_no_copy = str(error)
         before, self.newest = self.newest, copied

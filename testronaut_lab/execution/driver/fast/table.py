@@ -93,6 +93,10 @@ class HostTable:
     def children(self, pid: int) -> list[int]:
         return host.children(pid)
 
+    def siblings(self) -> list[int]:
+        """The keeper's children, our shells among them; none once the keeper has ended."""
+        return host.children(self._keeper_pid)
+
     def zombies(self) -> list[int]:
         return host.zombies(self._keeper_pid)
 

@@ -37,6 +37,7 @@ class CgroupMeter:
         self.inner_procs = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if pids.version == 2 else '/pids'}/cgroup.procs"
         # Linux 6.11 counts a refusal where the limit is, older ones where the process is
         self._refusals = [fd for group in self._groups if (fd := _open(group / "pids.events")) is not None]
+        self._tasks = _open_of(pids, "pids.current", "pids.current")
         self._oom = _open_of(memory, "memory.oom_control", "memory.events")
         self._cpu = _open_of(cpu, "cpuacct.usage", "cpu.stat")
         self._memory = _open_of(memory, "memory.stat", "memory.stat")
@@ -48,11 +49,11 @@ class CgroupMeter:
             self._peak = _open_of(memory, *peak)
 
     def close(self) -> None:
-        for fd in (*self._refusals, self._oom, self._cpu, self._memory, self._peak):
+        for fd in (*self._refusals, self._tasks, self._oom, self._cpu, self._memory, self._peak):
             if fd is not None:
                 os.close(fd)
         self._groups, self._refusals = (), []
-        self._oom = self._cpu = self._memory = self._peak = None
+        self._tasks = self._oom = self._cpu = self._memory = self._peak = None
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -83,6 +84,10 @@ class CgroupMeter:
         """How many processes are alive in the container, zombies not counted."""
         found = self._members()
         return None if found is None else len(found)
+
+    def tasks(self) -> int | None:
+        """How many processes and threads there are, with those that have ended and that nobody has waited for. Costs 1 µs."""
+        return _field(_read(self._tasks), _NUMBER)
 
     def pids(self) -> frozenset[int] | None:
         """Their numbers inside the container; None where ours cannot be translated. Costs 20 µs for each that is new."""

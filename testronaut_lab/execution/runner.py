@@ -256,6 +256,8 @@ class LiveSession:
         except EngineError as error:
             result = self._when_lost(request, error, out, err, time.monotonic() - started)
         else:
+            if self._undoing is not None:
+                self._undoing.make_room()
             result = self._when_over(request, end, monitor.usage())
         self._emit(StepFinished(request.plan, request.case, result))
         self._late.tell()
@@ -332,6 +334,7 @@ class LiveSession:
     def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
         traces = self._watch.collect() if self._watch is not None else Traces()
+        notes = [*self._driver.settle(), *notes]
         got_over_it = end.kind is ExitKind.OOM and end.code == 0
         kind = ExitKind.EXITED if got_over_it else end.kind
         kind = ExitKind.DISK_LIMIT if is_over and kind is ExitKind.EXITED else kind

@@ -42,6 +42,10 @@ class Driver(Protocol):
         """
         ...
 
+    def settle(self) -> tuple[str, ...]:
+        """Finish what still goes on behind the last command. Notes that belong to its result, the first time."""
+        ...
+
     def interrupt(self) -> None:
         """End the command that runs, from any thread; the session lives. Without one it does nothing."""
         ...

@@ -119,10 +119,16 @@ class Undoing:
         """The step is over."""
         history = self.history
         root = tuple(change.path for change in result.outside if not self._is_ours(change.path))
+        self.make_room()
         history.done.append(Done(request, before, root))
-        while len(history.done) > history.levels:
-            history.root.update(history.done.popleft().root)
-        self._driver.rewinder.keep_only(done.before.shell for done in history.done)
+
+    def make_room(self) -> None:
+        """Forget the step that cannot be undone any more once the one that runs is. Its copy ends while files are looked at."""
+        done = self.history.done
+        if len(done) >= self.history.levels:
+            self.history.root.update(done.popleft().root)
+            moments = [each.before.shell for each in done] + ([] if self._now is None else [self._now.shell])
+            self._driver.rewinder.keep_only(moments)
 
     def check(self, steps: int) -> None:
         """Raises UsageError where so many steps cannot be undone."""

@@ -71,6 +71,7 @@ class Cloning:
         with tracee:
             call = tracee.arrive()
             if call.rax or call.rdi < ptrace.FIRST_SPARE:  # not reading its program any more
+                tracee.leave()
                 raise ptrace.NotAsleep
             memory = os.open(f"/proc/{self._pid}/mem", os.O_RDWR | os.O_CLOEXEC)
             try:

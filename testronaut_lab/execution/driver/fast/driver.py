@@ -77,6 +77,7 @@ class FastDriver:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._exported = b""
         self._remembers = False
+        self._awaits_copy = False  # nobody has asked yet what came of the last one
         self._strayed: frozenset[str] = frozenset()
         self._exports: dict[int, bytes] = {}  # by the number of a copy
         self._rewinder = Rewinder(self)
@@ -190,14 +191,19 @@ class FastDriver:
             end = self.conversation.enter(step) or self.conversation.perform(step)
             return self._finish(step, end, before, (out, err))
         finally:
+            self.supervisor.launch()
             self._late.during = None
+
+    def settle(self) -> tuple[str, ...]:
+        """Wait for the copy of the shell that the last command has left to be made."""
+        is_new, self._awaits_copy = self._awaits_copy, False
+        return self._why_no_copy() if is_new else ()
 
     def _finish(self, step: Step, end: End, before: ShellState, captures: tuple[StreamCapture, StreamCapture]) -> ShellEnd:
         duration_s = time.monotonic() - step.started
         self._drain(step.sinks)
         kind, code, gone = self._conclude(step, end)
         left_behind, is_open = self._others_of(step, gone, kind)
-        self._drain(step.sinks)
         for sink in step.sinks:
             sink.flush()
         former = self.supervisor.pair
@@ -261,7 +267,9 @@ class FastDriver:
             return (), False
         if kind is ExitKind.PIDS_LIMIT:
             self.others.sweep(self.supervisor.inner_pids)  # there must be room for our own shells
-        return self.others.left_behind(self.supervisor), self._is_still_held(step.sinks)
+        left_behind, is_open = self.others.left_behind(self.supervisor), self._is_still_held(step.sinks)
+        self._drain(step.sinks)
+        return left_behind, is_open
 
     def _is_still_held(self, sinks: Sinks) -> bool:
         """Whether somebody else than our shells holds the streams, for 50 ms at least."""
@@ -312,15 +320,22 @@ class FastDriver:
         self._strayed = strayed
 
     def _park(self, step: Step) -> None:
+        self.supervisor.begin_park(self.conversation.known)
+        if self.supervisor.is_copying:
+            self._awaits_copy = True
+        else:
+            step.notes += self._why_no_copy()
+
+    def _why_no_copy(self) -> tuple[str, ...]:
         supervisor = self.supervisor
-        before = supervisor.copy_pids
-        supervisor.park(self.conversation.known)
-        self.others.dropped(before - supervisor.copy_pids)
-        if supervisor.newest is None and supervisor.why_no_copy:
-            step.notes.append(f"{supervisor.why_no_copy}: a later step that ends the shell loses its state")
+        if supervisor.newest is not None or not supervisor.why_no_copy:
+            return ()
+        return (f"{supervisor.why_no_copy}: a later step that ends the shell loses its state",)
 
     def _settle(self, step: Step) -> ShellState:
         """See whether the shell still waits for commands, and make one do so if not."""
+        if self.supervisor.is_ready():
+            return ShellState.KEPT
         if not self.supervisor.shell.has_ended:
             self.supervisor.reap()
             return ShellState.KEPT

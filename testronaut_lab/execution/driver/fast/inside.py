@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from testronaut_lab.container.protocol import Container
@@ -83,6 +83,12 @@ class InnerTable:
 
     def others(self, ours: frozenset[int]) -> frozenset[int] | None:
         return frozenset(self._ask(lambda: self._guard.others(ours)))
+
+    def holds_only(self, _shells: Sequence[Shell], /) -> bool:
+        return False
+
+    def close(self) -> None:
+        return
 
     def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
         others = self._ask(lambda: self._guard.others(ours))

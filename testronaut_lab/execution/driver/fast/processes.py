@@ -5,7 +5,6 @@ What both drivers need of this is in `driver/processes/leftovers.py`; here is wh
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from testronaut_lab.container.protocol import Container
@@ -29,18 +28,17 @@ class Others:
         self.guests = Guests(container, guard)
         self.bystanders = Bystanders(container, guard)
         self._meter = meter
-        self._dropped: deque[int] = deque(maxlen=8)
-
-    def dropped(self, inner_pids: Iterable[int]) -> None:
-        """These were ours and have been killed; on a busy machine they take a while to end."""
-        self._dropped.extend(inner_pids)
 
     def are_none(self, supervisor: Supervisor) -> bool:
         """Whether all processes are ours, or jobs that are known. False also where it takes a longer look to know."""
+        if supervisor.is_alone():
+            return True
         if self.guests.sessions:  # how many processes a guest has is not known
             return False
         if not self._table.is_the_hosts:  # whose counters are mostly not seen either
-            return not self.bystanders.known and not self._table.others(supervisor.inner_pids | frozenset(self._dropped))
+            return not self.bystanders.known and not self._table.others(
+                supervisor.inner_pids | frozenset(supervisor.dropped_pids)
+            )
         # by their numbers: a count is right too where a copy has ended and a stranger has come
         if not self.bystanders.known and self._meter.host_pids() is not None and not self._table.others(supervisor.pids):
             return True
@@ -50,11 +48,11 @@ class Others:
         if not alive.issuperset(self.bystanders.known):
             self.bystanders.keep_only(alive)
         ours = supervisor.inner_pids
-        return ours <= alive <= ours | self.bystanders.known | frozenset(self._dropped) | {1, self.guard.pid}
+        return ours <= alive <= ours | self.bystanders.known | frozenset(supervisor.dropped_pids) | {1, self.guard.pid}
 
     def left_behind(self, supervisor: Supervisor, settle_s: float = SETTLE_S) -> tuple[str, ...]:
         """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
-        ours = supervisor.inner_pids
+        ours = supervisor.inner_pids | frozenset(supervisor.dropped_pids)
         return self.bystanders.left_behind(lambda processes: self._strangers(processes, ours), settle_s)
 
     def sweep(self, keep: Iterable[int]) -> None:
@@ -70,5 +68,5 @@ class Others:
         return next((pid for pid in self._meter.host_pids() or () if inner_pid(pid) == inner), None)
 
     def _strangers(self, processes: list[Process], ours: frozenset[int]) -> dict[int, str]:
-        not_theirs = ours | {1, self.guard.pid} | frozenset(self._dropped) | self.guests.of(processes)
+        not_theirs = ours | {1, self.guard.pid} | self.guests.of(processes)
         return {p.pid: p.name for p in processes if p.pid not in not_theirs and p.is_alive}

@@ -25,6 +25,7 @@ _CLOSE, _FCNTL, _OPENAT, _DUP3 = 3, 72, 257, 292
 _DUPFD_CLOEXEC = 1030
 FIRST_SPARE = 10  # above the descriptors that a script can name
 _WORD = (1 << 64) - 1
+_RESTARTS = (-512, -513, -514, -516)  # what a system call that was broken off has for a result: the kernel begins it anew
 _RED_ZONE = 128  # bytes below the stack pointer that a function may use, by the x86-64 ABI
 _REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
 
@@ -178,6 +179,11 @@ class Tracee(Held):
         self._is_there = True
         return self.call
 
+    def leave(self) -> None:
+        """Let it go as it was stopped."""
+        self._is_there = False
+        self._let_go()
+
     def __enter__(self) -> Tracee:
         return self
 
@@ -230,7 +236,8 @@ class Tracee(Held):
         """The registers to begin the interrupted call anew with."""
         now = Registers()
         _ptrace(_GETREGS, self._pid, ctypes.byref(now))
-        if ctypes.c_longlong(now.orig_rax).value < 0:
+        is_broken_off = ctypes.c_longlong(now.rax).value in _RESTARTS
+        if ctypes.c_longlong(now.orig_rax).value < 0 or not is_broken_off:  # of one that is over, the result would be lost
             self._let_go()
             raise NotAsleep
         now.rip -= 2  # the two bytes of `syscall`

@@ -11,15 +11,17 @@ import os
 import secrets
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from testronaut_lab.container.protocol import Attached, Container
 from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import text
-from testronaut_lab.execution.driver.fast.checkpoints import Copy, Known, NoCopy, Reach, State, held_in_doubt
+from testronaut_lab.execution.driver.fast.checkpoints import Copy, Copying, Known, NoCopy, Reach, State, held_in_doubt
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID
@@ -30,6 +32,16 @@ from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 _LOOK_S = 0.0005
 _ASK_EVERY_S = 2.0
 _GONE_TIMEOUT_S = 1.0
+
+
+@dataclass(slots=True)
+class _Copying:
+    """A copy that is being made."""
+
+    number: int
+    known: Known
+    work: Copying
+    is_launched: bool = False
 
 
 class Supervisor:
@@ -55,10 +67,12 @@ class Supervisor:
         self._numbers = 0
         self._wanted: set[int] = set()
         self.reports = Reports(channel.reports, knows_makers=table.is_the_hosts)
-        self.newest: Copy | None = None
+        self._newest: Copy | None = None
+        self._copying: _Copying | None = None
         self.kept: dict[int, Copy] = {}
         self.why_no_copy = ""
         self._dropped: list[Shell] = []
+        self.dropped_pids: deque[int] = deque(maxlen=16)  # their numbers in the container: they take a while to end
         self.former: dict[Identity, str] = {}
         self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
@@ -74,8 +88,11 @@ class Supervisor:
         return self.reach.name
 
     def close(self) -> None:
+        for shell in self._copies():
+            shell.kill()  # it would read the end of its program, and do what a trap says then
         for shell in (*self._shells(), *self._dropped):
             shell.close()
+        self.table.close()
         self._close_channels()
 
     def _close_channels(self) -> None:
@@ -109,28 +126,64 @@ class Supervisor:
         for fifo in pair.both:
             self._channel.remove(fifo.name)
 
+    @property
+    def newest(self) -> Copy | None:
+        """The last copy, once it is made; None where there is none, and `why_no_copy` says why."""
+        self._collect()
+        return self._newest
+
     def park(self, known: Known, number: int | None = None) -> None:
         """Make a copy of the shell, if it can be copied, and let go of the one from before.
 
         The new one has a number of its own, or that of a copy which was used up to make the shell what it is.
         """
-        fds = held_in_doubt(self.shell, self.pair.identities | self.former.keys())
-        self.why_no_copy = ""
-        copied: Copy | None = None
-        if fds:
-            self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
-        else:
-            try:
-                if number is None:
-                    number = self._numbers = self._numbers + 1
-                copying = self.reach.begin_copy(self.shell)
-                copying.launch()
-                copied = Copy(number, copying.collect(), known)
-            except NoCopy as error:
-                self.why_no_copy = str(error)
-        before, self.newest = self.newest, copied
+        self.begin_park(known, number)
+        self.launch()
+        self._collect()
+
+    def begin_park(self, known: Known, number: int | None = None) -> None:
+        """Begin to make a copy; `launch` must follow soon, since the shell may be stopped. Whoever asks for it waits for it."""
+        before, self._newest = self.newest, None
         if before is not None:
             self._retire(before)
+        self.why_no_copy = ""
+        fds = held_in_doubt(self.shell, self.pair.identities | self.former.keys())
+        if fds:
+            self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
+            return
+        try:
+            copying = self.reach.begin_copy(self.shell)
+        except NoCopy as error:
+            self.why_no_copy = str(error)
+            return
+        if number is None:
+            number = self._numbers = self._numbers + 1
+        self._copying = _Copying(number, known, copying)
+
+    @property
+    def is_copying(self) -> bool:
+        return self._copying is not None
+
+    def launch(self) -> None:
+        """Let the shell go on, if a copy of it is being made."""
+        copying = self._copying
+        if copying is None or copying.is_launched:
+            return
+        copying.is_launched = True
+        try:
+            copying.work.launch()
+        except NoCopy as error:
+            self._copying, self.why_no_copy = None, str(error)
+
+    def _collect(self) -> None:
+        self.launch()
+        copying, self._copying = self._copying, None
+        if copying is None:
+            return
+        try:
+            self._newest = Copy(copying.number, copying.work.collect(), copying.known)
+        except NoCopy as error:
+            self.why_no_copy = str(error)
 
     def stand_in(self, shell: Shell) -> Shell | None:
         """See `Reach.stand_in`; to be given to `drop`. Raises NoCopy."""
@@ -141,6 +194,7 @@ class Supervisor:
         shell.kill()
         shell.end_program()
         self._dropped.append(shell)
+        self.dropped_pids.append(shell.inner)
 
     def want(self, number: int) -> None:
         """Keep this copy also when a newer one stands."""
@@ -166,16 +220,16 @@ class Supervisor:
         """The shell has ended: another like the copy goes on in its place. Raises NoCopy."""
         self._bury(self.shell)
         if copy is not self.newest:
-            before, self.newest = self.newest, self.kept.pop(copy.number)
+            before, self._newest = self.newest, self.kept.pop(copy.number)
             if before is not None:
                 self._retire(before)
         try:
             self.shell, waits = self.reach.go_on(copy.shell)
         except NoCopy:
-            self.newest = None
+            self._newest = None
             raise
         if waits is None:
-            self.newest = None
+            self._newest = None
         else:
             copy.shell = waits
 
@@ -210,23 +264,35 @@ class Supervisor:
         self.want_only(())
         if self.newest is not None:
             self._drop(self.newest)
-            self.newest = None
+            self._newest = None
         self.shell.kill()
         self._bury(self.shell)
         self.parted.append(self.pair)
         self.pair = self.new_pair()
         self.shell = self._start(exported)
 
+    def is_alone(self) -> bool:
+        """Whether nothing but our shells runs, or has run and is still seen. False also where a quick look does not tell."""
+        return self.table.holds_only(self._shells())
+
     def reap(self) -> None:
         """See to it that nothing is left of processes that have ended: a step would see them still."""
         deadline = time.monotonic() + _GONE_TIMEOUT_S
+        self._await_dropped()
+        while self.table.zombies() and time.monotonic() < deadline:
+            self._channel.reap()
+            time.sleep(_LOOK_S)
+
+    def _await_dropped(self) -> None:
         for shell in self._dropped:
             shell.await_end(_GONE_TIMEOUT_S, reaped=self.table.waits_at_once)
             shell.close()
         self._dropped.clear()
-        while self.table.zombies() and time.monotonic() < deadline:
-            self._channel.reap()
-            time.sleep(_LOOK_S)
+
+    def is_ready(self) -> bool:
+        """Whether the shell waits for a text, and nothing is left of processes that have ended, as far as a quick look tells."""
+        self._await_dropped()
+        return self.is_alone()
 
     def tend(self) -> None:
         """The same while a step runs: not when the shell has ended, since how it did is still to be read."""
@@ -234,8 +300,11 @@ class Supervisor:
             self._channel.reap()
 
     def _shells(self) -> list[Shell]:
-        copies = [*self.kept.values(), *([self.newest] if self.newest is not None else [])]
-        return [self.shell, *(copy.shell for copy in copies)]
+        return [self.shell, *self._copies()]
+
+    def _copies(self) -> list[Shell]:
+        newest = self.newest
+        return [copy.shell for copy in (*self.kept.values(), *(() if newest is None else (newest,)))]
 
     def _retire(self, copy: Copy) -> None:
         if copy.number in self._wanted:

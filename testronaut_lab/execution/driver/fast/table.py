@@ -6,7 +6,9 @@ The fast driver works with either. The host's is here, the other one in `inside.
 from __future__ import annotations
 
 import os
+import select
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -56,6 +58,15 @@ class Table(Protocol):
         """The numbers of all processes in the container but ours, the keeper and the watchdog; None where that is not known."""
         ...
 
+    def holds_only(self, shells: Sequence[Shell], /) -> bool:
+        """Whether these are alone with the keeper and the watchdog, all run, and nothing is left of others that have ended.
+
+        False also where a quick look does not tell.
+        """
+        ...
+
+    def close(self) -> None: ...
+
     def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
         """Whether another process than ours has one of these files open, or one that we may not look into."""
         ...
@@ -71,6 +82,11 @@ class HostTable:
         self._keeper_pid = keeper_pid
         self._meter = meter
         self._overhead = meter.host_pids() or frozenset()
+        self._pidfds = [os.pidfd_open(pid) for pid in self._overhead]
+
+    def close(self) -> None:
+        while self._pidfds:
+            os.close(self._pidfds.pop())
 
     @property
     def is_keeper_busy(self) -> bool:
@@ -109,6 +125,15 @@ class HostTable:
         if pids is None:
             pids = _neighbours(ours)
         return None if pids is None else pids - ours - self._overhead
+
+    def holds_only(self, shells: Sequence[Shell], /) -> bool:
+        """By a count, which proves something if none of those that are to be counted has ended."""
+        if not self._pidfds or self._meter.tasks() != len(shells) + len(self._pidfds):
+            return False
+        ended = select.poll()
+        for fd in (*(shell.fileno() for shell in shells), *self._pidfds):
+            ended.register(fd, select.POLLIN)
+        return not ended.poll(0)
 
     def others_hold(self, wanted: frozenset[Identity], ours: frozenset[int]) -> bool:
         others = self.others(ours)

@@ -131,6 +131,9 @@ class PlainDriver:
         self._guard.close()
         os.close(self._wake)
 
+    def settle(self) -> tuple[str, ...]:
+        return ()
+
     def interrupt(self) -> None:
         """End the command that runs, from any thread; the session lives. Without one it does nothing."""
         os.eventfd_write(self._wake, 1)

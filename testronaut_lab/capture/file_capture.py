@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from testronaut_lab.capture import sparse
+from testronaut_lab.capture.emptiness import is_empty
 from testronaut_lab.capture.inode import attributes_of, has_writer
 from testronaut_lab.capture.locked import ENTER, is_locked, lent, lent_by_fd, open_anyhow
 from testronaut_lab.capture.measure import DIR_FLAGS as DIR_FLAGS
@@ -157,8 +158,7 @@ class Scanner:
         if before is EMPTY or before.entries or before.notes:
             return False
         try:
-            with os.scandir(self._root_fd) as listing:
-                return next(listing, None) is None
+            return is_empty(self._root_fd)
         except PermissionError:
             return False
 

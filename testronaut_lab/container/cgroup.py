@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testronaut_lab.container.cgroup_lookup import HOST, OwnGroup, OwnGroups
 
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 16 * 1024
 
 _REFUSED_FORKS = re.compile(rb"^max (\d+)", re.MULTILINE)
 _OOM_KILLS = re.compile(rb"^oom_kill (\d+)", re.MULTILINE)

@@ -109,7 +109,7 @@ class Undoing:
         """The moment before a step; `seen` is what the last scans saw."""
         history = self.history
         shell = self._driver.rewinder.checkpoint()
-        modes = {target: stat.S_IMODE(root.stat().st_mode) for target, root in self._trees.items()}
+        modes = {target: _mode(seen.get(target), root) for target, root in self._trees.items()}
         exported = self._ask_exported() if shell.copy is None else None
         self._now = Moment(dict(seen), modes, shell, self._beside.names, exported)
         history.keep.recent.clear()
@@ -269,6 +269,10 @@ class Undoing:
         if end.kind is not ExitKind.EXITED or end.error is not None:
             return ""
         return end.stdout.read().decode(errors="surrogateescape")
+
+
+def _mode(seen: Snapshot | None, root: Path) -> int:
+    return stat.S_IMODE(root.stat().st_mode) if seen is None or seen.root_mode is None else seen.root_mode
 
 
 def _notes_of_jobs(rewound: Rewound) -> list[str]:

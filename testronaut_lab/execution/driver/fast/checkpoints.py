@@ -169,6 +169,7 @@ class Traced:
         self._keeper_pid = keeper_pid
         self._parked = f"p.{secrets.token_hex(8)}"  # what all copies read that wait, and nobody writes to
         channel.hold(self._parked)
+        self._seen: frozenset[int] = frozenset()  # the keeper's children when the last clone was found
 
     def begin_copy(self, shell: Shell) -> Cloned:
         return Cloned(self._cloning(shell, self._parked, own_group=True), shell, -1, self._asleep)
@@ -215,8 +216,12 @@ class Traced:
             self._channel.forget(name)
 
     def _cloning(self, shell: Shell, name: str, *, own_group: bool) -> Cloning:
+        return Cloning(shell.pid, shell.stub, f"{RUN_DIR}/{name}", self._siblings, self._seen, own_group=own_group)
+
+    def _siblings(self) -> list[int]:
         siblings = self._table.siblings()
-        return Cloning(shell.pid, shell.stub, f"{RUN_DIR}/{name}", self._table.siblings, siblings, own_group=own_group)
+        self._seen = frozenset(siblings)
+        return siblings
 
     def redirect(self, shell: Shell, targets: Mapping[int, str]) -> None:
         paths = {fd: f"{RUN_DIR}/{name}" for fd, name in targets.items()}

@@ -106,26 +106,35 @@ class Cloning:
 
     def collect(self) -> tuple[int, int]:
         """The clone's number out here, and in there, once it is ready. Raises OSError, ProcessLookupError if it was killed."""
-        found = 0
+        pid = told = 0
         for tries in count():
-            found = found or self._find()
-            told = self._told(found or self._pid)
-            if told is not None and told < 0:
-                self._end(found)
+            if not pid:
+                pid, told = self._find()
+            elif (now := self._told(pid)) is not None:
+                told = now
+            else:
+                raise self._killed()
+            if told > 0:
+                return pid, told
+            if told < 0 or (not pid and (told := self._told(self._pid) or 0) < 0):
+                self._end(pid)
                 raise OSError(-told, os.strerror(-told))
-            if found and told:
-                return found, told
-            if (found and told is None) or (tries > _SPINS and not found and self._has_lost()):
-                raise ProcessLookupError(f"the clone of process {self._pid} was killed")
             if tries < _SPINS:
                 os.sched_yield()
-            else:
-                time.sleep(_LOOK_S)
+                continue
+            self._known = ()  # by then a number may have come round
+            if not pid and self._has_lost():
+                raise self._killed()
+            time.sleep(_LOOK_S)
         raise AssertionError("unreachable")
 
-    def _find(self) -> int:
-        """A new child that has our block, 0 if there is none yet."""
-        return next((pid for pid in self._children() if pid not in self._known and self._told(pid) is not None), 0)
+    def _killed(self) -> ProcessLookupError:
+        return ProcessLookupError(f"the clone of process {self._pid} was killed")
+
+    def _find(self) -> tuple[int, int]:
+        """A new child that has our block, and what it tells; two zeros if there is none yet."""
+        new = (pid for pid in self._children() if pid not in self._known and pid != self._pid)
+        return next(((pid, told) for pid in new if (told := self._told(pid)) is not None), (0, 0))
 
     def _told(self, pid: int) -> int | None:
         """What stands in this process's block, 0 before it does; None where that is another one, or the process has ended."""
@@ -148,7 +157,7 @@ class Cloning:
             is_over = not os.path.exists(f"/proc/{self._pid}") or ptrace.read_of(self._pid) is not None
         except PermissionError:
             is_over = True  # it has ended
-        return is_over and not self._find()
+        return is_over and not self._find()[0]
 
     @staticmethod
     def _end(pid: int) -> None:

@@ -71,10 +71,12 @@ class Conversation:
         self._gate = ""  # made for the first program that is named by exact arguments
         self._was_forked = False
         self.saw_foreign_files = False
+        self._known_reader: Reader | None = None
 
     def begin_anew(self, known: Known) -> None:
         """Another process is the shell now, of which this is known."""
         self.known = known
+        self._known_reader = None
         self._nodeid = ""
         self._was_forked = True
 
@@ -245,12 +247,19 @@ class Conversation:
             shell or supervisor.shell, supervisor.reports, outlets, self._wake, bounds, started,
             sees_sleep=supervisor.reach.sees_sleep, tend=supervisor.tend, witness=witness,
         )  # fmt: skip
+        self._known_reader = None
         end = exchange.run(written.data, written.nonce)
         self.saw_foreign_files = self.saw_foreign_files or exchange.foreign > 0
-        self._writer.forget(written)
+        self._writer.forget(written, is_read=isinstance(end, Told))
         return end
 
     def _reader(self) -> Reader:
+        """What is known of the shell, looked up once before each text."""
+        if self._known_reader is None:
+            self._known_reader = self._look_at_reader()
+        return self._known_reader
+
+    def _look_at_reader(self) -> Reader:
         shell, reach = self._supervisor.shell, self._supervisor.reach
         traces_elsewhere = "x" in self.known.options and Supervisor.STDERR in self._supervisor.strayed()
         return Reader(

@@ -298,11 +298,12 @@ class FastDriver:
         except NoCopy:
             step.notes.append("the shell was killed at the step's end")
             return self._restore(step)
-        self._note_strayed(step)
+        is_plain = supervisor.is_plain()
+        self._note_strayed(step, frozenset() if is_plain else supervisor.strayed())
         if isinstance(supervisor.shell, Looping) and "e" in self.conversation.known.options:
             step.notes.append("a bash that was restored here does not end at a failure, as `set -e` asks for")
         if supervisor.newest is None or not _leaves_shell(step.command):
-            self._park(step)
+            self._park(step, is_plain=is_plain)
         return ShellState.KEPT
 
     def _note_number(self, step: Step) -> None:
@@ -311,16 +312,15 @@ class FastDriver:
         if shell.inner != shell.called and "$$" in text.numbers_named(step.command.run or ""):
             step.notes.append(f"`$$` is {shell.called}, as before the shell was restored; its number is {shell.inner} now")
 
-    def _note_strayed(self, step: Step) -> None:
+    def _note_strayed(self, step: Step, strayed: frozenset[str]) -> None:
         """Streams that the shell has sent elsewhere stay there, as in a shell; said when it begins."""
-        strayed = self.supervisor.strayed()
         if new := strayed - self._strayed:
             names = " and ".join(sorted(new))
             step.notes.append(f"the shell's {names} goes elsewhere from here on: later results are without it")
         self._strayed = strayed
 
-    def _park(self, step: Step) -> None:
-        self.supervisor.begin_park(self.conversation.known)
+    def _park(self, step: Step, *, is_plain: bool) -> None:
+        self.supervisor.begin_park(self.conversation.known, is_plain=is_plain)
         if self.supervisor.is_copying:
             self._awaits_copy = True
         else:

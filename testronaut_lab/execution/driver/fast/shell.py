@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import select
 import signal
 import stat
@@ -33,6 +34,7 @@ _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
 _MANY = 1 << 20
 _LOOK_S = 0.0005
 _DELETED = " (deleted)"
+_FEWEST_FILES = 4  # the three streams and the program
 FIRST_OWN_FD = 10  # shells keep their own descriptors above those that a script can name
 _PIDFD_GET_INFO, _INFO_BYTES, _INFO_EXIT = 0xC040FF0B, 64, 1 << 3
 
@@ -158,6 +160,15 @@ class Shell:
         """What it holds open and its programs have too; empty for one that has ended. Raises PermissionError."""
         return [held for held in descriptors(self.pid) if held.fd < FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
 
+    def holds_only(self, stdin: Identity, out: Identity, err: Identity) -> bool:
+        """Whether it holds nothing but its program, and these, without a lock. False also before Linux 6.2."""
+        try:
+            if os.stat(f"/proc/{self.pid}/fd").st_size != _FEWEST_FILES:
+                return False
+            return (self.identity(0), self.identity(1), self.identity(2)) == (stdin, out, err) and not _has_lock(self.pid, 0)
+        except OSError:
+            return False
+
     def holds_on(self, held: Held) -> bool:
         """Whether a copy of it would hold a pipe or a socket open by this descriptor, or a lock."""
         return not held.link.startswith("/") or _is_fifo(self.pid, held.fd) or _has_lock(self.pid, held.fd)
@@ -193,10 +204,12 @@ class Shell:
     def most_files(self) -> int:
         """How many files it may have open, as far as that is known."""
         try:
-            with open(f"/proc/{self.pid}/limits", "rb", buffering=0) as file:
-                return most_files_in(file.read())
+            most, _ = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        except PermissionError:
+            return most_files_in(procfile.read(f"/proc/{self.pid}/limits"))
         except OSError:
             return _MANY
+        return _MANY if most == resource.RLIM_INFINITY else most
 
 
 class Looping(Shell):

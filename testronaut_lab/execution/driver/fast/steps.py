@@ -123,9 +123,10 @@ class Writer:
         self.channel.put(name, content)
         return name
 
-    def forget(self, written: Written) -> None:
+    def forget(self, written: Written, *, is_read: bool) -> None:
+        """Remove its files; `is_read`: the shell has read them to their end."""
         for name in written.files:
-            self.channel.remove(name)
+            self.channel.forget_text(name, is_read=is_read)
 
     def _lines(self, command: Command, reader: Reader, before: str, stdin: str | None) -> Written:
         assert command.run is not None
@@ -176,7 +177,7 @@ class Writer:
 
     def _put(self, words: str) -> str:
         name = f"t.{secrets.token_hex(8)}"
-        self.channel.put(name, _encoded(words))
+        self.channel.put_text(name, _encoded(words))
         return name
 
 

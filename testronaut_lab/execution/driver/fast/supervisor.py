@@ -76,6 +76,7 @@ class Supervisor:
         self.former: dict[Identity, str] = {}
         self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
+        self._empty = _identity(f"{channel.path}/empty")
         with ExitStack() as undo:
             undo.callback(self._close_channels)
             self.shell = self._start(None)
@@ -141,13 +142,16 @@ class Supervisor:
         self.launch()
         self._collect()
 
-    def begin_park(self, known: Known, number: int | None = None) -> None:
-        """Begin to make a copy; `launch` must follow soon, since the shell may be stopped. Whoever asks for it waits for it."""
+    def begin_park(self, known: Known, number: int | None = None, *, is_plain: bool = False) -> None:
+        """Begin to make a copy; `launch` must follow soon, since the shell may be stopped. Whoever asks for it waits for it.
+
+        `is_plain`: that is known already.
+        """
         before, self._newest = self.newest, None
         if before is not None:
             self._retire(before)
         self.why_no_copy = ""
-        fds = held_in_doubt(self.shell, self.pair.identities | self.former.keys())
+        fds = [] if is_plain else held_in_doubt(self.shell, self.pair.identities | self.former.keys())
         if fds:
             self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
             return
@@ -247,6 +251,10 @@ class Supervisor:
             self.reach.redirect(self.shell, targets)
         finally:
             self.hide(self.pair)
+
+    def is_plain(self) -> bool:
+        """Whether the shell holds nothing but its program and streams. False also where a quick look does not tell."""
+        return self.shell.holds_only(self._empty, self.pair.out.identity, self.pair.err.identity)
 
     def strayed(self) -> frozenset[str]:
         """Which of its two streams the shell has closed or sent elsewhere."""
@@ -391,3 +399,8 @@ class Supervisor:
                 if not state.running:
                     raise SessionLost(f"starting {self._spec.shell}: {state.describe()}")
             time.sleep(_LOOK_S)
+
+
+def _identity(path: str) -> Identity:
+    info = os.stat(path)
+    return info.st_dev, info.st_ino

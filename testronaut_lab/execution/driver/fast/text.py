@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from testronaut_lab.execution.driver.script import RUN_DIR, quote
 
@@ -50,6 +51,7 @@ class Status:
     pipeline: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=16)  # asked several times of one text
 def numbers_named(script: str) -> tuple[str, ...]:
     """The parameters that hold numbers of processes and that a script names."""
     return tuple(parameter for parameter, named in _NUMBERS if named.search(script))
@@ -91,6 +93,7 @@ def untraced(words: str, traced_to: Sequence[int]) -> str:
     return f"{{ {words}; }} {' '.join(f'{fd}>/dev/null' for fd in traced_to)}" if traced_to else words
 
 
+@lru_cache(maxsize=16)
 def feed_of(text: str, *, is_bash: bool, options: str, avoids_files: bool, sees_sleep: bool) -> Feed:
     """`.` gives a text its own line numbers in errors, and an end. But it fails itself where the text's last command does,
     which ends a shell under `set -e` even where that failure was exempt; in bash it shows in traps and traces. `avoids_files`:

@@ -38,6 +38,7 @@ class CgroupMeter:
         # Linux 6.11 counts a refusal where the limit is, older ones where the process is
         self._refusals = [fd for group in self._groups if (fd := _open(group / "pids.events")) is not None]
         self._tasks = _open_of(pids, "pids.current", "pids.current")
+        self._counts: dict[int, tuple[bytes | None, int | None]] = {}
         self._oom = _open_of(memory, "memory.oom_control", "memory.events")
         self._cpu = _open_of(cpu, "cpuacct.usage", "cpu.stat")
         self._memory = _open_of(memory, "memory.stat", "memory.stat")
@@ -109,15 +110,23 @@ class CgroupMeter:
         except OSError:
             return None
 
+    def _counted(self, fd: int, pattern: re.Pattern[bytes]) -> int | None:
+        """What a file says that mostly says what it said before."""
+        text = _read(fd)
+        before = self._counts.get(fd)
+        if before is None or before[0] != text:
+            before = self._counts[fd] = text, _field(text, pattern)
+        return before[1]
+
     def refused_forks(self) -> int | None:
         """How often the pids limit refused a new process, since the container started."""
-        counted = [_field(_read(fd), _REFUSED_FORKS) for fd in self._refusals]
+        counted = [self._counted(fd, _REFUSED_FORKS) for fd in self._refusals]
         known = [count for count in counted if count is not None]
         return sum(known) if known else None
 
     def oom_kills(self) -> int | None:
         """How many processes were killed for memory, since the container started."""
-        return _field(_read(self._oom), _OOM_KILLS)
+        return None if self._oom is None else self._counted(self._oom, _OOM_KILLS)
 
     def cpu_s(self) -> float | None:
         """CPU time of everything in the container, since it started, in seconds."""

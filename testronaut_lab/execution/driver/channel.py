@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +21,15 @@ REPORTS = "end"
 
 # Nobody lists such a folder, not even a step whose user is its owner, as an ordinary user's is; the mount keeps it so.
 _UNLISTED = 0o311
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A file for one text, open to be written again."""
+
+    name: str
+    fd: int
+    size_bytes: int
 
 
 class Channel:
@@ -35,8 +45,8 @@ class Channel:
             os.chmod(self.reports, 0o733)
             self.put("empty", b"")
         self._held: list[int] = []
-        self._texts: dict[str, int] = {}  # by their names
-        self._spare: tuple[str, int] | None = None
+        self._texts: dict[str, _Text] = {}  # by their names
+        self._spare: _Text | None = None
 
     @property
     def reports(self) -> str:
@@ -51,7 +61,7 @@ class Channel:
         for name in tuple(self._texts):
             self.forget_text(name, is_read=True)
         if self._spare is not None:
-            os.close(self._spare[1])
+            os.close(self._spare.fd)
             self._spare = None
 
     def reap(self, *, lazy: bool = False) -> None:
@@ -105,25 +115,26 @@ class Channel:
         with _Faults(f"writing {name} for a step", self.path):
             spare, self._spare = self._spare, None
             if spare is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = self._texts[name] = os.open(f"{self.path}/{name}", flags, 0o444)
+                fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
                 os.fchmod(fd, 0o444)  # whatever the umask is
             else:
-                fd = self._texts[name] = spare[1]
-                os.ftruncate(fd, 0)
-                os.rename(f"{self.path}/{spare[0]}", f"{self.path}/{name}")
-            written = 0
-            while written < len(text):
-                written += os.pwrite(fd, text[written:], written)
+                fd = spare.fd
+                os.rename(f"{self.path}/{spare.name}", f"{self.path}/{name}")
+                if len(text) < spare.size_bytes:
+                    os.ftruncate(fd, len(text))
+            self._texts[name] = _Text(name, fd, len(text))
+            at = 0
+            while at < len(text):
+                at += os.pwrite(fd, text[at:], at)
 
     def forget_text(self, name: str, *, is_read: bool) -> None:
         """The file is not needed any more; unless it `is_read` to its end, somebody may still read it. Also for other files."""
-        fd = self._texts.pop(name, None)
-        if fd is not None and is_read and self._spare is None:
-            self._spare = name, fd
+        text = self._texts.pop(name, None)
+        if text is not None and is_read and self._spare is None:
+            self._spare = text
             return
-        if fd is not None:
-            os.close(fd)
+        if text is not None:
+            os.close(text.fd)
         self.remove(name)
 
     def put(self, name: str, text: bytes) -> None:

@@ -15,8 +15,7 @@ import errno
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
@@ -63,6 +62,7 @@ class Copy:
     number: int
     shell: Shell
     known: Known
+    is_plain: bool = False  # whether it is known to hold the session's streams and its program open, and nothing else
     state: State = State.STANDING
 
 
@@ -110,17 +110,11 @@ class Reach(Protocol):
         ...
 
 
-@contextmanager
-def _faults() -> Iterator[None]:
-    """What the kernel says of a shell that cannot be copied becomes a NoCopy."""
-    try:
-        yield
-    except ProcessLookupError as error:
-        raise NoCopy("the shell was killed") from error
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise NoCopy(_WHY.get(error.errno or 0, str(error))) from error
+def _no_copy(error: OSError) -> NoCopy:
+    """What the kernel says of a shell that cannot be copied; it is raised itself where it says that we may not."""
+    if isinstance(error, PermissionError):
+        raise error
+    return NoCopy("the shell was killed" if isinstance(error, ProcessLookupError) else _WHY.get(error.errno or 0, str(error)))
 
 
 class Cloned:
@@ -134,27 +128,32 @@ class Cloned:
         self._program = program
         self._asleep = asleep
         self._tracee: Tracee | None = None
-        with _faults():
+        try:
             if shell.has_read_all:  # it stops while the host does something else
                 self._tracee = Tracee(shell.pid, waits=False)
+        except OSError as error:
+            raise _no_copy(error) from error
 
     def launch(self) -> None:
         tracee, self._tracee = self._tracee, None
-        try:
-            if tracee is not None:
-                with _faults():
-                    self._cloning.launch(tracee)
-                    return
-        except ptrace.NotAsleep:
-            pass
+        if tracee is not None:
+            try:
+                return self._cloning.launch(tracee)
+            except ptrace.NotAsleep:
+                pass
+            except OSError as error:
+                raise _no_copy(error) from error
         self._asleep(self._shell, lambda _: self._cloning.launch(Tracee(self._shell.pid, waits=False)))
+        return None
 
     def collect(self) -> Shell:
         shell = self._shell
-        with _faults():
+        try:
             pid, inner = self._cloning.collect()
             shell.stub = self._cloning.stub
             return Shell(pid, self._program, is_bash=shell.is_bash, called=shell.called, inner=inner, stub=shell.stub)
+        except OSError as error:
+            raise _no_copy(error) from error
 
 
 class Traced:
@@ -167,12 +166,13 @@ class Traced:
         self._channel = channel
         self._table = table
         self._keeper_pid = keeper_pid
-        self._parked = f"p.{secrets.token_hex(8)}"  # what all copies read that wait, and nobody writes to
-        channel.hold(self._parked)
+        name = f"p.{secrets.token_hex(8)}"
+        channel.hold(name)
+        self._parked = f"{RUN_DIR}/{name}"  # what all copies read that wait, and nobody writes to
         self._seen: frozenset[int] = frozenset()  # the keeper's children when the last clone was found
 
     def begin_copy(self, shell: Shell) -> Cloned:
-        return Cloned(self._cloning(shell, self._parked, own_group=True), shell, -1, self._asleep)
+        return Cloned(self._cloning(shell, None, own_group=True), shell, -1, self._asleep)
 
     def copy(self, shell: Shell) -> Shell:
         """A copy, made at once. Raises NoCopy."""
@@ -215,8 +215,9 @@ class Traced:
         finally:
             self._channel.forget(name)
 
-    def _cloning(self, shell: Shell, name: str, *, own_group: bool) -> Cloning:
-        return Cloning(shell.pid, shell.stub, f"{RUN_DIR}/{name}", self._siblings, self._seen, own_group=own_group)
+    def _cloning(self, shell: Shell, name: str | None, *, own_group: bool) -> Cloning:
+        path = None if name is None else f"{RUN_DIR}/{name}"
+        return Cloning(shell.pid, shell.stub, self._parked, path, self._siblings, self._seen, own_group=own_group)
 
     def _siblings(self) -> list[int]:
         siblings = self._table.siblings()
@@ -259,10 +260,11 @@ class Traced:
                 raise NoCopy("the shell has ended")
             try:
                 if fd is not None:
-                    with _faults():
-                        return work(fd)
+                    return work(fd)
             except ptrace.NotAsleep:
                 continue
+            except OSError as error:
+                raise _no_copy(error) from error
 
     def _set_next(self, number: int) -> bool:
         """Let the next process in the container have this number, where we may; whether we did."""

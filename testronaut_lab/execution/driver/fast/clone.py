@@ -1,15 +1,15 @@
-"""A sleeping shell is made to clone itself, with one stop of it: x86-64, see `ptrace.py`.
+"""A shell that sleeps reading its program is made to clone itself, with one stop of it: x86-64, see `ptrace.py`.
 
-The stop puts the shell at a text of ours, and lets it go. All else it does by itself: it clones, the clone opens its program in
-place of the shell's and goes into a process group of its own, and both begin the call anew that the shell slept in. The text
+The stop puts the shell at a text of ours, and lets it go. All else it does by itself: it clones; the clone opens another program
+in place of the shell's and goes into a process group of its own; and both begin the read anew that the shell slept in. The text
 stands where the pages of the shell's programs are filled up with zeros, so that nothing of theirs is overwritten, and is
-written once: clones have it too. What it needs is in a block far below the stack, where signal handlers do not reach, and so is
-what it tells. The clone is found among the children of the shell's parent by the block's random first word.
+written once: clones have it too. What it has to keep is below the shell's stack meanwhile: a random number, what the call told,
+and registers. The clone is found among the children of the shell's parent by that number.
 """
 
 from __future__ import annotations
 
-import errno
+import ctypes
 import os
 import re
 import secrets
@@ -20,51 +20,65 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from itertools import count
 
-from testronaut_lab.execution.driver.fast import ptrace
-from testronaut_lab.execution.driver.fast.ptrace import Registers, Tracee
+from testronaut_lab.execution.driver.fast import procfile, ptrace
+from testronaut_lab.execution.driver.fast.ptrace import Tracee
 
-_CLONE, _GETPID, _SETPGID, _MMAP = 56, 39, 109, 9
-_CLONE_PARENT = 0x8000
-_READ_EXEC, _PRIVATE_ANONYMOUS, _PAGE_BYTES = 5, 0x22, 4096
-# Of the block, behind which a path stands.
-_WORDS = 13
-_BELOW_BYTES = (16 * 1024, 1024)  # how far the block is below the stack, the second where a limit leaves no more
-_TEXT = bytes.fromhex(
-    "0f05 4885c0 754e"  # syscall (clone); test rax, rax; jnz both
-    # openat(AT_FDCWD, the path behind the block, O_RDONLY | O_CLOEXEC, 0)
-    "b801010000 bf9cffffff 488d7368 ba00000800 4531d2 0f05 85c0 7860"
-    "4189c0 89c7 8b7358 ba00000800 b824010000 0f05 85c0 7848"  # dup3(that, the program's descriptor, O_CLOEXEC)
+_MMAP, _READ_EXEC, _PRIVATE_ANONYMOUS, _PAGE_BYTES = 9, 5, 0x22, 4096
+# When it begins, rcx is where the read is, r11 the number, rax the path's address: a system call overwrites these three anyway.
+_CODE = bytes.fromhex(
+    "488da42400ffffff"  # lea rsp, [rsp - 256]
+    "51 4150 4152 52 56 57 53 50 6a00 4153 4889e3"  # push rcx, r8, r10, rdx, rsi, rdi, rbx, rax, 0, r11; mov rbx, rsp
+    "b838000000 bf11800000 31f6 31d2 4531d2 4531c0 0f05 4885c0 7555"  # clone(CLONE_PARENT | SIGCHLD, 0, 0, 0, 0); jnz both
+    "b801010000 bf9cffffff 488b7310 ba00000800 4531d2 0f05 85c0 7868"  # openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0)
+    "4189c0 89c7 8b7320 ba00000800 b824010000 0f05 85c0 7850"  # dup3(that, the descriptor of the read, O_CLOEXEC)
     "4489c7 b803000000 0f05"  # close(that)
-    "31ff 31f6 8b4360 0f05"  # setpgid(0, 0), or getpid
+    "f60301 740b 31ff 31f6 b86d000000 0f05"  # setpgid(0, 0), if the number is odd
     "b827000000 0f05"  # getpid()
-    # both: tell the result, load the registers of the call that was broken off, and begin it anew
-    "48894308 488b4310 488b7b18 488b7320 488b5328 4c8b5330 4c8b4338 4c8b5b40 488b4b48 488b5b50 4889cc 41ffe3"
-    "4863c0 48894308 b822000000 0f05 ebf7"  # what could not be done: tell the error, pause() until it is ended
+    # both: keep the result, load the registers as they were, and begin the read anew
+    "48894308 488b7b20 488b7328 488b5330 4c8b5338 4c8b4340 4c8b5b48 4889d9 488b5918 31c0 488da150010000 41ffe3"
+    "4863c0 48894308 b822000000 0f05 ebf7"  # what could not be done: keep the error, pause() until it is ended
 )
+_KEPT_AT = -336  # from the shell's stack: the number and the result
+_FIXED_PATH_AT, _PATH_AT, _TEXT_BYTES, _PATH_BYTES = 208, 272, 336, 64
 _MAPPED = re.compile(rb"^[0-9a-f]+-([0-9a-f]+) r-xp \S+ \S+ [1-9]\d* +/", re.MULTILINE)
-_SPARE_BYTES = 2 * len(_TEXT)  # that many zeros at a page's end are no program's text
+_SPARE_BYTES = 2 * _TEXT_BYTES  # that many zeros at a page's end are no program's text
 _SPINS = 400
 _LOOK_S = 0.0002
+_KEPT = struct.Struct("=Qq")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+_libc.process_vm_readv.argtypes = [
+    ctypes.c_int, ctypes.POINTER(_Piece), ctypes.c_ulong, ctypes.POINTER(_Piece), ctypes.c_ulong, ctypes.c_ulong
+]  # fmt: skip
+_libc.process_vm_readv.restype = ctypes.c_ssize_t
 
 
 class Cloning:
-    """One clone of a shell that sleeps reading its program. Call `launch` on the same thread, then `collect`.
+    """One clone of the shell `pid`. Call `launch` on the thread that has seized it, then `collect`.
 
-    `path` is what the clone is to read in place of that, as the shell sees it. The shell is a `parent` of none of ours: the clone
-    is its sibling, and `children` lists all of these. `known` are those of them that are no such clone.
+    `stub` is where our text stands in it, 0 before that. The clone is to read the file `fixed`, the same for all of a session's
+    shells and their clones, or `path` if that is given; both as the shell sees them. The shell's parent is the clone's too:
+    `children` are all of that one's, and `known` some of them that are not the clone.
     """
 
     def __init__(
-        self, pid: int, stub: int, path: str, children: Callable[[], list[int]], known: Collection[int], *, own_group: bool
+        self, pid: int, stub: int, fixed: str, path: str | None, children: Callable[[], list[int]], known: Collection[int],
+        *, own_group: bool,
     ) -> None:  # fmt: skip
         self.stub = stub
         self._pid = pid
-        self._path = path.encode() + b"\0"
+        self._fixed = fixed
+        self._path = path
         self._children = children
         self._known = known
-        self._group = _SETPGID if own_group else _GETPID
-        self._token = secrets.randbits(64) or 1
-        self._at = 0
+        self._token = secrets.randbits(63) << 1 | own_group
+        self._kept_at = 0
 
     def launch(self, tracee: Tracee) -> None:
         """Let the stopped shell go at our text. Raises NotAsleep, OSError; it goes on as it was then."""
@@ -73,36 +87,26 @@ class Cloning:
             if call.rax or call.rdi < ptrace.FIRST_SPARE:  # not reading its program any more
                 tracee.leave()
                 raise ptrace.NotAsleep
-            memory = os.open(f"/proc/{self._pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                if not self.stub:
-                    self.stub = _place_text(tracee, self._pid, memory)
-                self._at = self._write_block(memory, call)
-            finally:
-                os.close(memory)
-            tracee.call = self._start(call)
+            if not self.stub or self._path is not None:
+                self._prepare(tracee)
+            self._kept_at = call.rsp + _KEPT_AT
+            call.rcx, call.r11 = call.rip, self._token
+            call.rax = self.stub + (_FIXED_PATH_AT if self._path is None else _PATH_AT)
+            call.rip = self.stub
 
-    def _write_block(self, memory: int, call: Registers) -> int:
-        for below in _BELOW_BYTES:
-            at: int = (call.rsp - below) & ~0xFF
-            with suppress(OSError):
-                if os.pwrite(memory, self._block(call), at):
-                    return at
-        raise OSError(errno.ENOMEM, "the shell's stack has no room")
-
-    def _block(self, call: Registers) -> bytes:
-        words = struct.pack(
-            f"={_WORDS}Q", self._token, 0, call.rax, call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.rip, call.rsp,
-            call.rbx, call.rdi, self._group,
-        )  # fmt: skip
-        return words + self._path
-
-    def _start(self, call: Registers) -> Registers:
-        start = Registers.from_buffer_copy(call)
-        start.rax, start.rdi = _CLONE, _CLONE_PARENT | signal.SIGCHLD
-        start.rsi = start.rdx = start.r10 = start.r8 = 0
-        start.rbx, start.rsp, start.rip = self._at, self._at - 128, self.stub
-        return start
+    def _prepare(self, tracee: Tracee) -> None:
+        """Put our text and the path into the shell."""
+        memory = os.open(f"/proc/{self._pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if not self.stub:
+                stub = _room(memory, self._pid) or tracee.run(_MMAP, 0, _PAGE_BYTES, _READ_EXEC, _PRIVATE_ANONYMOUS, -1, 0)
+                os.pwrite(memory, _CODE, stub)
+                os.pwrite(memory, _path(self._fixed), stub + _FIXED_PATH_AT)
+                self.stub = stub
+            if self._path is not None:
+                os.pwrite(memory, _path(self._path), self.stub + _PATH_AT)
+        finally:
+            os.close(memory)
 
     def collect(self) -> tuple[int, int]:
         """The clone's number out here, and in there, once it is ready. Raises OSError, ProcessLookupError if it was killed."""
@@ -132,24 +136,20 @@ class Cloning:
         return ProcessLookupError(f"the clone of process {self._pid} was killed")
 
     def _find(self) -> tuple[int, int]:
-        """A new child that has our block, and what it tells; two zeros if there is none yet."""
-        new = (pid for pid in self._children() if pid not in self._known and pid != self._pid)
-        return next(((pid, told) for pid in new if (told := self._told(pid)) is not None), (0, 0))
+        """A new child that has our number, and what it tells; two zeros if there is none yet."""
+        for pid in self._children():
+            if pid not in self._known and pid != self._pid and (told := self._told(pid)) is not None:
+                return pid, told
+        return 0, 0
 
     def _told(self, pid: int) -> int | None:
-        """What stands in this process's block, 0 before it does; None where that is another one, or the process has ended."""
-        try:
-            memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        """What the call told in this process, 0 before it does; None in one without our number, or that has ended."""
+        kept = ctypes.create_string_buffer(_KEPT.size)
+        here, there = _Piece(ctypes.addressof(kept), _KEPT.size), _Piece(self._kept_at, _KEPT.size)
+        if _libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) != _KEPT.size:
             return None
-        try:
-            words = os.pread(memory, 16, self._at)
-        except OSError:
-            return None
-        finally:
-            os.close(memory)
-        token, told = struct.unpack("=Qq", words) if len(words) == 16 else (0, 0)
-        return told if token == self._token else None
+        token, told = _KEPT.unpack(kept.raw)
+        return int(told) if token == self._token else None
 
     def _has_lost(self) -> bool:
         """Whether the shell has cloned itself, or never will, and there is no clone."""
@@ -166,16 +166,16 @@ class Cloning:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _place_text(tracee: Tracee, pid: int, memory: int) -> int:
-    """Put our text where there is room behind a program's, or in a page of its own; its address. Raises OSError."""
-    with open(f"/proc/{pid}/maps", "rb", buffering=0) as file:
-        mapped = file.read()
-    for found in _MAPPED.finditer(mapped):
+def _path(path: str) -> bytes:
+    encoded = path.encode() + b"\0"
+    assert len(encoded) <= _PATH_BYTES
+    return encoded
+
+
+def _room(memory: int, pid: int) -> int:
+    """Where there is room for our text behind a program's, 0 if there is none."""
+    for found in _MAPPED.finditer(procfile.read(f"/proc/{pid}/maps")):
         end = int(found[1], 16)
         if not os.pread(memory, _SPARE_BYTES, end - _SPARE_BYTES).strip(b"\0"):
-            at = end - len(_TEXT)
-            break
-    else:
-        at = tracee.run(_MMAP, 0, _PAGE_BYTES, _READ_EXEC, _PRIVATE_ANONYMOUS, -1, 0)
-    os.pwrite(memory, _TEXT, at)
-    return at
+            return end - _TEXT_BYTES
+    return 0

@@ -201,6 +201,9 @@ class InnerShell(Shell):
         found = (each for each in self._table.descriptors(self.pid) if each.fd == fd)
         return next((self._table.identity(each) for each in found), None)
 
+    def holds_same(self, _plain: Shell) -> bool:
+        return False
+
     def holds_only(self, _stdin: Identity, _out: Identity, _err: Identity) -> bool:
         return False
 

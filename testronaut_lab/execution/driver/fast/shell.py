@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import re
-import resource
 import select
 import signal
 import stat
@@ -32,11 +31,15 @@ _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 _VSIZE, _EXIT_CODE = 21, 50  # fields of /proc/PID/stat, counted from 1 after the name
 _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
 _MANY = 1 << 20
+_LIMITS_BYTES = 4096
 _LOOK_S = 0.0005
 _DELETED = " (deleted)"
+_KCMP, _KCMP_FILE = 312 if ptrace.is_supported() else -1, 0
 _FEWEST_FILES = 4  # the three streams and the program
 FIRST_OWN_FD = 10  # shells keep their own descriptors above those that a script can name
 _PIDFD_GET_INFO, _INFO_BYTES, _INFO_EXIT = 0xC040FF0B, 64, 1 << 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 Identity = tuple[int, int]
 
@@ -71,6 +74,8 @@ class Shell:
         self.stub = stub
         self.called = self.inner if called is None else called
         self.program = program
+        self._files = self._limits = -1
+        self._told_limits, self._most_files = b"", _MANY
         self._pidfd = os.pidfd_open(pid)
 
     def fileno(self) -> int:
@@ -80,9 +85,10 @@ class Shell:
     def close(self) -> None:
         """Forget it; a running one goes on."""
         self.end_program()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        for fd in (self._pidfd, self._files, self._limits):
+            if fd >= 0:
+                os.close(fd)
+        self._pidfd = self._files = self._limits = -1
 
     def send(self, data: bytes) -> bytes:
         """Put as much as fits into its program; the rest."""
@@ -160,6 +166,14 @@ class Shell:
         """What it holds open and its programs have too; empty for one that has ended. Raises PermissionError."""
         return [held for held in descriptors(self.pid) if held.fd < FIRST_OWN_FD or not _is_own(self.pid, held.fd)]
 
+    def holds_same(self, plain: Shell) -> bool:
+        """Whether it holds as little as another shell, and the same files. False also where a quick look does not tell."""
+        if self._files < 0:
+            self._files = os.open(f"/proc/{self.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if os.fstat(self._files).st_size != _FEWEST_FILES:
+            return False
+        return not any(_libc.syscall(_KCMP, self.pid, plain.pid, _KCMP_FILE, fd, fd) for fd in (0, 1, 2))
+
     def holds_only(self, stdin: Identity, out: Identity, err: Identity) -> bool:
         """Whether it holds nothing but its program, and these, without a lock. False also before Linux 6.2."""
         try:
@@ -204,12 +218,14 @@ class Shell:
     def most_files(self) -> int:
         """How many files it may have open, as far as that is known."""
         try:
-            most, _ = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        except PermissionError:
-            return most_files_in(procfile.read(f"/proc/{self.pid}/limits"))
+            if self._limits < 0:
+                self._limits = os.open(f"/proc/{self.pid}/limits", os.O_RDONLY | os.O_CLOEXEC)
+            told = os.pread(self._limits, _LIMITS_BYTES, 0)
         except OSError:
             return _MANY
-        return _MANY if most == resource.RLIM_INFINITY else most
+        if told != self._told_limits:
+            self._told_limits, self._most_files = told, most_files_in(told)
+        return self._most_files
 
 
 class Looping(Shell):

@@ -41,6 +41,7 @@ class _Copying:
     number: int
     known: Known
     work: Copying
+    is_plain: bool
     is_launched: bool = False
 
 
@@ -130,7 +131,8 @@ class Supervisor:
     @property
     def newest(self) -> Copy | None:
         """The last copy, once it is made; None where there is none, and `why_no_copy` says why."""
-        self._collect()
+        if self._copying is not None:
+            self._collect()
         return self._newest
 
     def park(self, known: Known, number: int | None = None) -> None:
@@ -162,7 +164,7 @@ class Supervisor:
             return
         if number is None:
             number = self._numbers = self._numbers + 1
-        self._copying = _Copying(number, known, copying)
+        self._copying = _Copying(number, known, copying, is_plain)
 
     @property
     def is_copying(self) -> bool:
@@ -185,7 +187,7 @@ class Supervisor:
         if copying is None:
             return
         try:
-            self._newest = Copy(copying.number, copying.work.collect(), copying.known)
+            self._newest = Copy(copying.number, copying.work.collect(), copying.known, copying.is_plain)
         except NoCopy as error:
             self.why_no_copy = str(error)
 
@@ -254,6 +256,9 @@ class Supervisor:
 
     def is_plain(self) -> bool:
         """Whether the shell holds nothing but its program and streams. False also where a quick look does not tell."""
+        newest = self.newest
+        if newest is not None and newest.is_plain and self.shell.holds_same(newest.shell):
+            return True
         return self.shell.holds_only(self._empty, self.pair.out.identity, self.pair.err.identity)
 
     def strayed(self) -> frozenset[str]:
@@ -299,8 +304,12 @@ class Supervisor:
 
     def is_ready(self) -> bool:
         """Whether the shell waits for a text, and nothing is left of processes that have ended, as far as a quick look tells."""
-        self._await_dropped()
-        return self.is_alone()
+        if not self.is_alone():
+            self._await_dropped()
+            return self.is_alone()
+        while self._dropped:
+            self._dropped.pop().close()
+        return True
 
     def tend(self) -> None:
         """The same while a step runs: not when the shell has ended, since how it did is still to be read."""

@@ -72,6 +72,9 @@ class Table(Protocol):
         ...
 
 
+_PAGE_BYTES = 4096  # more is given in pieces
+
+
 class HostTable:
     """This machine's own."""
 
@@ -84,7 +87,10 @@ class HostTable:
         self._overhead = meter.host_pids() or frozenset()
         self._pidfds = [os.pidfd_open(pid) for pid in self._overhead]
 
+        self._children = os.open(f"/proc/{keeper_pid}/task/{keeper_pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+
     def close(self) -> None:
+        os.close(self._children)
         while self._pidfds:
             os.close(self._pidfds.pop())
 
@@ -111,7 +117,8 @@ class HostTable:
 
     def siblings(self) -> list[int]:
         """The keeper's children, our shells among them; none once the keeper has ended."""
-        return host.children(self._keeper_pid)
+        listed = os.pread(self._children, _PAGE_BYTES, 0)
+        return host.children(self._keeper_pid) if len(listed) > _PAGE_BYTES // 2 else [int(word) for word in listed.split()]
 
     def zombies(self) -> list[int]:
         return host.zombies(self._keeper_pid)

@@ -600,3 +600,10 @@ def test_a_session_s_directory_is_gone_with_what_it_kept(undoable: MakeUndoable,
     assert len(list(own_sessions_root.glob("*/undo/*"))) == 2
     session.close()
     assert list(own_sessions_root.glob("*/undo")) == []
+
+
+def test_what_asking_the_shell_has_brought_to_light_is_among_the_notes(session: Session) -> None:
+    session.run("while :; do : >/run/lab/end/mine; done &").check()
+    session.run("v=1").check()
+    undone = session.undo()
+    assert [note for note in undone.notes if "made files in /run/lab/end" in note] != []

@@ -334,7 +334,8 @@ class LiveSession:
     def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
         traces = self._watch.collect() if self._watch is not None else Traces()
-        notes = [*self._driver.settle(), *notes]
+        asked = [] if self._undoing is None else self._undoing.take_notes()
+        notes = [*asked, *self._driver.settle(), *notes]
         got_over_it = end.kind is ExitKind.OOM and end.code == 0
         kind = ExitKind.EXITED if got_over_it else end.kind
         kind = ExitKind.DISK_LIMIT if is_over and kind is ExitKind.EXITED else kind

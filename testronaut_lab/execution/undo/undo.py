@@ -97,6 +97,7 @@ class Undoing:
         self.history = history
         self._emit = emit
         self._now: Moment | None = None
+        self._notes: list[str] = []  # of what was asked, for the next result
         self._driver = driver
         self._beside = beside
         self._blobs = blobs
@@ -129,6 +130,11 @@ class Undoing:
             self.history.root.update(done.popleft().root)
             moments = [each.before.shell for each in done] + ([] if self._now is None else [self._now.shell])
             self._driver.rewinder.keep_only(moments)
+
+    def take_notes(self) -> list[str]:
+        """What asking the shell has brought to light since the last call."""
+        notes, self._notes = list(dict.fromkeys(self._notes)), []
+        return notes
 
     def check(self, steps: int) -> None:
         """Raises UsageError where so many steps cannot be undone."""
@@ -196,6 +202,7 @@ class Undoing:
             self.history.done.pop()
         first = undone[0].request
         nodeids = tuple(done.request.nodeid for done in undone)
+        notes += self.take_notes()
         self._emit(StepsUndone(first.plan, first.case, nodeids, how, tuple(notes)))
         return UndoResult(tuple(done.request.id for done in undone), how, tuple(notes))
 
@@ -266,6 +273,7 @@ class Undoing:
             end = self._driver.run(command, out, err, Bounds(_SHELL_TIMEOUT_S, output_limit=False))
         except EngineError:
             return ""  # whatever is done next with the session meets it too, and says so
+        self._notes += end.notes
         if end.kind is not ExitKind.EXITED or end.error is not None:
             return ""
         return end.stdout.read().decode(errors="surrogateescape")

@@ -17,6 +17,8 @@ FLOOR_LOOP = 50
 SDK = "SDK exec_run('true')"
 BUILTIN = "session: builtin step (:)"
 EXTERNAL = "session: external command (/bin/true)"
+RESTORE = "session: a step that ends its shell (exit 3), restored"
+UNDO = "session: a step taken back (undo)"
 FLOOR = "floor: fork + exec of /bin/true by a loop"
 
 _LOOP = f"i=0; while [ $i -lt {FLOOR_LOOP} ]; do %s; i=$((i + 1)); done"
@@ -26,6 +28,11 @@ _FLOOR_SCRIPT = f"a=$(date +%s%N); {_LOOP % '/bin/true'}; b=$(date +%s%N); {_LOO
 def floor_s(session: Session) -> float:
     """Fork and exec by a shell's loop in the session's own container, each; what the loop itself takes is taken off."""
     return int(session.run(["sh", "-c", _FLOOR_SCRIPT]).check().out) / 1e9 / FLOOR_LOOP
+
+
+def _undo_s(session: Session) -> float:
+    session.run("v=1").check()
+    return timed(session.undo)()
 
 
 def measure(image: str, rounds: int = ROUNDS) -> list[Figure]:
@@ -50,6 +57,8 @@ def _compare(empty: Session, full: Session, bare: Container, rounds: int) -> lis
             BUILTIN: timed(lambda: empty.run(":")),
             EXTERNAL: timed(lambda: empty.run("/bin/true")),
             "session: builtin step, 100 entries in the workspace": timed(lambda: full.run(":")),
+            RESTORE: timed(lambda: empty.run("exit 3")),
+            UNDO: lambda: _undo_s(empty),
             FLOOR: lambda: floor_s(empty),
             SDK: timed(lambda: bare.exec_run("true")),
             "CLI docker exec true": timed(lambda: subprocess.run(["docker", "exec", bare.id, "true"], check=True)),
@@ -65,6 +74,7 @@ def _compare(empty: Session, full: Session, bare: Container, rounds: int) -> lis
     faster = rows[SDK].median_ms / rows[BUILTIN].median_ms
     above = rows[EXTERNAL].median_ms / rows[FLOOR].median_ms
     return [
-        Figure("builtin step against SDK exec_run", "≥ 60 × faster", f"{faster:.0f} × faster", faster >= 60),
-        Figure("external command against fork + exec", "≤ 2.5 ×", f"{above:.2f} ×", above <= 2.5),
+        Figure("builtin step against SDK exec_run", "≥ 120 × faster", f"{faster:.0f} × faster", faster >= 120),
+        Figure("external command against fork + exec", "≤ 1.8 ×", f"{above:.2f} ×", above <= 1.8),
+        Figure("a shell restored", "≤ 30 ms", f"{rows[RESTORE].median_ms:.1f} ms", rows[RESTORE].median_ms <= 30),
     ]

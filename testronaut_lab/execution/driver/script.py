@@ -30,6 +30,11 @@ class Command:
     isolated: bool = False
     merge: bool = False
 
+    @property
+    def leaves_shell(self) -> bool:
+        """Whether it leaves the shell as it was, so that a copy from before is as good as a new one."""
+        return (self.argv is not None or self.isolated) and not self.exports
+
 
 @dataclass(frozen=True, slots=True)
 class ShellSpec:

@@ -302,7 +302,7 @@ class FastDriver:
         self._note_strayed(step, frozenset() if is_plain else supervisor.strayed())
         if isinstance(supervisor.shell, Looping) and "e" in self.conversation.known.options:
             step.notes.append("a bash that was restored here does not end at a failure, as `set -e` asks for")
-        if supervisor.newest is None or not _leaves_shell(step.command):
+        if supervisor.newest is None or not step.command.leaves_shell:
             self._park(step, is_plain=is_plain)
         return ShellState.KEPT
 
@@ -447,8 +447,3 @@ class FastDriver:
     def _say(self, words: str) -> bool:
         end, _, _ = self.conversation.say(words, FOREVER, time.monotonic())
         return isinstance(end, Told)
-
-
-def _leaves_shell(command: Command) -> bool:
-    """Whether it leaves the shell as it was, so that the copy from before is as good as a new one."""
-    return (command.argv is not None or command.isolated) and not command.exports

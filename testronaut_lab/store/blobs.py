@@ -1,7 +1,12 @@
-"""Large content by its SHA-256: written to a spool file, renamed into place, synced, verified when it is read.
+"""Stores large content in files named by their SHA-256.
 
-A blob exists before any row that names it, so a row never points at nothing. Which blobs are still named is the database's
-knowledge; `collect` is told.
+1. A writer streams into a spool file of its own (`new_spool`).
+2. `adopt` renames the finished spool file to its hash. Equal content is stored once, and gets a new date.
+3. `sync` makes the blob durable. Only then does `store/writer.py` commit a row that names it.
+4. `collect` deletes blobs that no row names and that are over an hour old; the caller says which blobs rows name.
+5. Every read checks the content against the hash.
+`adopt` and `collect` exclude each other by a lock file. If a process dies before step 3, no row names the blob and `collect`
+deletes it.
 """
 
 from __future__ import annotations
@@ -34,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed, or would."""
+    """What a sweep removed, or would remove in a dry run."""
 
     blobs: int = 0
     size_bytes: int = 0
@@ -49,13 +54,13 @@ class BlobStore:
         self._guard = threading.Lock()
 
     def path(self, sha256: str) -> Path:
-        """Where the blob lies, or would lie. Raises CaptureError for what is no SHA-256 in lower-case hex."""
+        """The blob's path, whether it exists or not. Raises CaptureError if `sha256` is not a SHA-256 in lower-case hex."""
         if not _SHA256.fullmatch(sha256):
             raise CaptureError(f"looking a blob up: {sha256!r} is no SHA-256")
         return self.root / sha256[:2] / sha256[2:]
 
     def read(self, sha256: str) -> bytes:
-        """The blob's bytes, checked against its name. Raises CaptureError when it is missing or damaged."""
+        """The blob's bytes, checked against its hash. Raises CaptureError if the blob is missing or damaged."""
         path = self.path(sha256)
         with _storing(f"reading blob {sha256[:12]}"):
             data = path.read_bytes()
@@ -64,7 +69,7 @@ class BlobStore:
         return data
 
     def new_spool(self) -> Path:
-        """An empty file of our own to stream into; hand it to `adopt`. One that is left over is swept by `collect`."""
+        """Create an empty file to stream into; pass it to `adopt` when it is complete. `collect` deletes left-over files."""
         folder = self.root / "tmp"
         with _storing(f"making a spool file in {folder}"):
             make_folder(folder)
@@ -73,9 +78,10 @@ class BlobStore:
         return Path(name)
 
     def adopt(self, spool: Path, sha256: str) -> Path:
-        """Take over the finished `spool` whose content has this hash (not checked here); durable after the next `sync`.
+        """Store the finished file `spool` as the blob `sha256`; returns the blob's path. It is durable after the next `sync`.
 
-        Content that is already there is kept once. The spool is gone afterwards, also when this raises CaptureError.
+        The hash is not checked here. Equal content is stored once. The spool file is gone afterwards, even if this raises
+        CaptureError.
         """
         target = self.path(sha256)
         try:
@@ -86,9 +92,9 @@ class BlobStore:
         return target
 
     def sync(self) -> None:
-        """Make everything adopted so far durable; a row that names a blob is committed only after this.
+        """Make everything adopted so far durable. Call it before you commit a row that names a blob.
 
-        Apart from `adopt`, because a step must not wait for the disk. Raises CaptureError.
+        `adopt` does not do this, because a step must not wait for the disk. Raises CaptureError.
         """
         with self._guard:
             waiting, self._unsynced = self._unsynced, set()
@@ -110,7 +116,7 @@ class BlobStore:
         return self._add(pour)
 
     def add_file(self, path: Path) -> str:
-        """Store a copy of a regular file, a link is not followed; returns the SHA-256 of what was read."""
+        """Store a copy of a regular file; returns its SHA-256. A link is not followed."""
 
         def pour(out: BinaryIO) -> str:
             digest = hashlib.sha256()
@@ -123,7 +129,7 @@ class BlobStore:
         return self._add(pour)
 
     def copy(self, sha256: str, out: BinaryIO) -> int:
-        """Write the blob to `out`, checked on the way like `read`, a piece at a time; returns its size in bytes."""
+        """Write the blob to `out` piece by piece; returns its size in bytes. Raises CaptureError as `read` does, at the end."""
         path, digest, size = self.path(sha256), hashlib.sha256(), 0
         with _storing(f"copying blob {sha256[:12]}"), path.open("rb") as blob:
             while piece := blob.read(_PIECE_BYTES):
@@ -134,7 +140,7 @@ class BlobStore:
         return size
 
     def sizes(self) -> dict[str, int]:
-        """Size in bytes of every blob there is, by its SHA-256."""
+        """The size in bytes of every blob, by its SHA-256."""
         with _storing(f"looking through {self.root}"):
             blobs = list(self.root.glob("??/*"))
             return {path.parent.name + path.name: path.lstat().st_size for path in blobs}
@@ -142,10 +148,10 @@ class BlobStore:
     def collect(
         self, referenced: set[str], *, now: float | None = None, since: float | None = None, dry_run: bool = False
     ) -> Swept:
-        """Remove blobs that nothing names and spool files that nobody writes, both over an hour old; says what it was.
+        """Remove blobs that are not in `referenced` and spool files without a writer, if they are over an hour old.
 
-        `referenced` may be older than the newest rows: an hour of grace covers what was stored since, and all that is
-        younger than `since` stays too. With `dry_run` nothing is removed.
+        The hour protects blobs stored after `referenced` was read. Everything younger than `since` (a Unix time) stays, too.
+        With `dry_run` nothing is removed.
         """
         before = min((time.time() if now is None else now) - GRACE_S, math.inf if since is None else since)
         if not self.root.is_dir():
@@ -158,7 +164,7 @@ class BlobStore:
         return Swept(len(doomed), sum(size for _path, size in doomed))
 
     def named_by(self, database: Path) -> None:
-        """Remember that rows of this database name blobs here; for ever, in a file beside them."""
+        """Record in a file beside the blobs that rows of this database name blobs here."""
         line = json.dumps(os.path.relpath(database, self.root)) + "\n"
         with _storing(f"noting {database} in {self.root}"), self._lock(fcntl.LOCK_EX):
             known = self._databases_file.read_text() if self._databases_file.exists() else ""
@@ -167,7 +173,7 @@ class BlobStore:
                     file.write(line)
 
     def databases(self) -> list[Path]:
-        """Every database that may name blobs here and still exists."""
+        """Every recorded database that still exists."""
         with _storing(f"reading {self._databases_file}"):
             lines = self._databases_file.read_text().splitlines() if self._databases_file.exists() else []
         found = [Path(os.path.normpath(self.root / json.loads(line))) for line in lines]
@@ -190,12 +196,12 @@ class BlobStore:
     def _place(self, spool: Path, target: Path) -> None:
         size = spool.stat().st_size
         if target.exists() and target.stat().st_size == size:
-            os.utime(target)  # young again, so that `collect` waits for the row that will name it
+            os.utime(target)  # a new date, so that `collect` waits for the row that will name the blob
         else:
             spool.chmod(0o400)
             target.parent.mkdir(exist_ok=True)
             spool.replace(target)
-        # also what was there already: whoever put it there may not have got as far as its own sync
+        # Sync an existing blob too: the process that stored it may have died before its own sync.
         with self._guard:
             self._unsynced.add(target)
 
@@ -203,11 +209,11 @@ class BlobStore:
     def _in_use(path: Path, referenced: set[str]) -> bool:
         if path.parent.name != "tmp":
             return path.parent.name + path.name in referenced
-        return Path("/proc", path.name.partition("-")[0]).exists()  # a quiet step may write on after hours
+        return Path("/proc", path.name.partition("-")[0]).exists()  # a quiet step may go on writing after hours
 
     @contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
-        """Shared for adding, exclusive for sweeping: an old blob must not go away between its reuse and its new date."""
+        """Hold the lock, shared to add, exclusive to sweep: an old blob must not vanish between its reuse and its new date."""
         make_folder(self.root)
         with open(self.root / "lock", "ab") as lock:
             fcntl.flock(lock, kind)
@@ -215,7 +221,7 @@ class BlobStore:
 
 
 def named_blobs(body: Body) -> Iterator[str]:
-    """The SHA-256 of what an event names and does not hold itself: large streams and plans, the content of changed files."""
+    """Yield the SHA-256 of every blob that an event names: large streams and plans, the content of changed files."""
     if isinstance(body, PlanRecorded):
         yield from (text.sha256 for text in (body.resolved, body.written) if text is not None and text.data is None)
     if isinstance(body, StepFinished):
@@ -227,7 +233,7 @@ def named_blobs(body: Body) -> Iterator[str]:
 
 
 def with_paths(event: Event, blobs: BlobStore) -> Event:
-    """A stored event made readable again: `Captured.path` of large streams, which is not stored, is found by its hash."""
+    """Return a stored event with `Captured.path` set for large streams. The path is not stored; the hash gives it."""
     body = event.body
     if isinstance(body, PlanRecorded):
         written = None if body.written is None else _located(body.written, blobs)

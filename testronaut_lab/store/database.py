@@ -1,7 +1,6 @@
-"""Stored runs: the results database as it is opened, listed, searched and read back.
+"""The results database: opens it, lists and searches its runs, reads their events back.
 
-Writing is `store/writer.py`, large content `store/blobs.py`. Folding a run's events into a result is the reader's business
-(`report/state/view.py`).
+`store/writer.py` writes runs, `store/blobs.py` keeps large content, `report/state/view.py` folds a run's events into a result.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _PAGE = 500
 
 
 class Store:
-    """One results database; made by `Store.open`. Holds no connection between calls, so there is nothing to close."""
+    """One results database, made by `Store.open`. It holds no connection between calls, so it needs no `close`."""
 
     def __init__(self, file: Path, engine: Engine) -> None:
         self.file = file
@@ -43,24 +42,24 @@ class Store:
 
     @staticmethod
     def open(location: str | Path) -> Store:
-        """Open the database, made on first use. `location` is a path, or a URL of the form `sqlite:///PATH`.
+        """Open the database, and create it on first use. `location` is a path or a URL of the form `sqlite:///PATH`.
 
-        Raises UsageError for another kind of URL or a database of a newer version, CaptureError when it cannot be used.
+        Raises UsageError for another kind of URL or a database of a newer version, CaptureError if it cannot be used.
         """
         file = _file_of(location)
         engine = tables.create_engine(file)
         with _accessing(file):
             make_folder(file.parent)
             with open(file.with_name(file.name + ".lock"), "ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # turning WAL on fails at once, whatever the timeout, when two do it
+                fcntl.flock(lock, fcntl.LOCK_EX)  # if two processes turn WAL on, one fails at once, whatever the timeout
                 _prepare(engine, file)
         return Store(file, engine)
 
     @staticmethod
     def to_read(location: str | Path) -> Store:
-        """Open the database for reading, without making one: where there is none yet there are no runs.
+        """Open the database for reading, without creating it. A database that does not exist has no runs.
 
-        Raises as `open` does; that nothing can be written there is no error.
+        Raises as `open` does. A read-only disk is not an error.
         """
         file = _file_of(location)
         with _accessing(file):
@@ -74,9 +73,9 @@ class Store:
         return Store(file, engine)
 
     def writer(self, run_id: str, log: EventLog, blobs: BlobStore | None = None) -> StoreWriter:
-        """Store the facts of `log` as the run `run_id` from now on, those so far included, until the writer is closed.
+        """Store the facts of `log`, past and future, as the run `run_id` until the writer is closed.
 
-        `blobs` holds what they name, and is made durable before them.
+        `blobs` holds the large content of the facts, and is made durable before them.
         """
         if blobs is not None:
             blobs.named_by(self.file)
@@ -100,9 +99,9 @@ class Store:
         ]
 
     def find(self, wanted: str, again: str = "") -> str:
-        """The id of the one run whose id starts with `wanted`; `last` is the newest. Raises UsageError when it is not one.
+        """Return the id of the one run whose id starts with `wanted`; `last` is the newest run.
 
-        `again` is what a command of the hint is told so that it looks here.
+        Raises UsageError for no run or several. `again` is added to the command in the hint, so that it uses this database.
         """
         ids = [run.id for run in self.runs()]
         if wanted == "last" and ids:
@@ -121,9 +120,9 @@ class Store:
         )
 
     def events(self, run_id: str) -> Iterator[Event]:
-        """The facts of a run in order; of one being written, those committed so far. An unknown run has none.
+        """Yield the facts of a run in order; for a run that is still written, the facts committed so far.
 
-        Raises CaptureError for an event that this version cannot read.
+        An unknown run has no facts. Raises CaptureError for an event that this version cannot read.
         """
         seq = 0
         while page := self._page(run_id, seq):
@@ -131,22 +130,22 @@ class Store:
             seq = page[-1].seq
 
     def referenced_blobs(self) -> set[str]:
-        """The SHA-256 of everything that any stored run names: large streams and the content of changed files."""
+        """The SHA-256 of every blob that a stored run names."""
         return set[str]().union(*(self.blobs_of(run.id) for run in self.runs()))
 
     def blobs_of(self, run_id: str) -> set[str]:
-        """The SHA-256 of everything that this run names."""
+        """The SHA-256 of every blob that this run names."""
         return {sha256 for event in self.events(run_id) for sha256 in named_blobs(event.body)}
 
     def size_of(self, run_id: str) -> int:
-        """Bytes of the run's facts in the database."""
+        """The size in bytes of the run's facts in the database."""
         columns = tables.events.c
         with self._reading() as connection:
             query = select(func.coalesce(func.sum(func.length(columns.payload)), 0)).where(columns.run_id == run_id)
             return int(connection.execute(query).scalar_one())
 
     def remove(self, run_ids: Sequence[str]) -> None:
-        """Remove runs, all or none of them. One that is being written must not be among them. Blobs stay for `collect`."""
+        """Remove runs, all or none. None of them may be still written. Their blobs stay until `BlobStore.collect`."""
         with _accessing(self.file):
             with self._engine.connect().execution_options(write=True) as connection, connection.begin():
                 for run_id in run_ids:
@@ -156,7 +155,7 @@ class Store:
                 (self._locks / f"{run_id}.lock").unlink(missing_ok=True)
 
     def compact(self) -> None:
-        """Give the room of removed runs back to the disk; left for another time while somebody else uses the database."""
+        """Give the space of removed runs back to the disk. No-op while another process uses the database."""
         with suppress(CaptureError), _accessing(self.file):
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("VACUUM")
@@ -204,7 +203,7 @@ def _file_of(location: str | Path) -> Path:
 
 def _prepare(engine: Engine, file: Path) -> None:
     with engine.connect() as connection:
-        cursor = connection.connection.cursor()  # below SQLAlchemy: inside its transaction the mode cannot change
+        cursor = connection.connection.cursor()  # not through SQLAlchemy: inside its transaction the mode cannot change
         cursor.execute("PRAGMA journal_mode = WAL")
         (mode,) = cursor.fetchone() or ("",)
         cursor.close()

@@ -1,4 +1,4 @@
-"""The folder that results live in: made on first use, kept out of version control, its names made durable."""
+"""Makes the folder of the results, keeps it out of version control, and makes its names durable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RESULTS_FOLDER = ".testronaut"
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents; a `.testronaut` on the way gets a `.gitignore` of `*`. Raises OSError."""
+    """Make `folder` and its parents; a `.testronaut` among them gets a `.gitignore` of `*`. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     home = next((path for path in (folder, *folder.parents) if path.name == RESULTS_FOLDER), None)
     if home is None:

@@ -1,7 +1,7 @@
-"""What of earlier runs is removed, by age and by size: rows first, then the blobs that no database names any more.
+"""Removes earlier runs by age and by size: first their rows, then the blobs that no database names any more.
 
-A run that is being written is never removed, nor is the newest; what a running one has stored is protected by its rows, by
-the hour of grace of `BlobStore.collect` and by its start. Who asks for it, and what is said of it, is in `maintenance/runs.py`.
+A running run is never removed, nor is the newest one by size. The blobs of a running run are safe: its rows name them, and
+blobs younger than its start, or than the hour of `BlobStore.collect`, stay. `maintenance/runs.py` calls this and reports it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from testronaut_lab.store.database import Store
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """What was removed, or with `dry_run` would be: ids of runs, oldest first, and the blobs that only they named."""
+    """What was removed, or would be with `dry_run`: ids of runs, oldest first, and the blobs that only those runs named."""
 
     runs: tuple[str, ...] = ()
     swept: Swept = field(default_factory=Swept)
@@ -26,9 +26,9 @@ class Freed:
 
 
 def apply(store: Store, blobs: BlobStore, policy: ArtifactPolicy, *, dry_run: bool = False, now: float | None = None) -> Freed:
-    """Remove the runs that `policy` does not keep, and what nothing names. Raises CaptureError.
+    """Remove the runs that `policy` does not keep, and all blobs that no run names. Raises CaptureError.
 
-    Every database that is known to name blobs of this folder is asked; one that cannot be read stops the sweep.
+    This reads every recorded database that names blobs of this folder; one that cannot be read stops the sweep.
     """
     now = time.time() if now is None else now
     runs = store.runs()
@@ -46,7 +46,7 @@ def apply(store: Store, blobs: BlobStore, policy: ArtifactPolicy, *, dry_run: bo
 
 
 def exceeds(store: Store, blobs: BlobStore, policy: ArtifactPolicy, *, now: float | None = None) -> bool:
-    """Whether `apply` is worth its time: cheap enough to ask after every run, it reads no event."""
+    """Whether `apply` would find something to remove. It reads no event, so it is cheap enough for every run."""
     if _too_old(store.runs(), policy, time.time() if now is None else now):
         return True
     return policy.max_size_bytes is not None and _database_bytes(store) + sum(blobs.sizes().values()) > policy.max_size_bytes
@@ -60,7 +60,7 @@ def _too_old(runs: Sequence[RunSummary], policy: ArtifactPolicy, now: float) -> 
 
 
 def _too_much(store: Store, blobs: BlobStore, runs: Sequence[RunSummary], policy: ArtifactPolicy) -> list[str]:
-    """From the newest to the oldest as many as there is room for; what several of them name counts once."""
+    """The runs that do not fit: sizes add up from the newest run on, and a blob that several runs name counts once."""
     if policy.max_size_bytes is None:
         return []
     sizes = blobs.sizes()
@@ -77,7 +77,7 @@ def _too_much(store: Store, blobs: BlobStore, runs: Sequence[RunSummary], policy
 
 
 def _others(store: Store, blobs: BlobStore) -> list[Store]:
-    """The other databases that may name these blobs: a run with `--store` of its own keeps its blobs here too."""
+    """The other databases that may name these blobs: a run with `--store` keeps its blobs here too."""
     known = {path.resolve() for path in [*blobs.databases(), blobs.root.parent / "results.db"] if path.exists()}
     return [Store.open(path) for path in sorted(known - {store.file.resolve()})]
 
@@ -91,4 +91,4 @@ def _started(run: RunSummary) -> float | None:
     try:
         return datetime.fromisoformat(run.started).timestamp()
     except ValueError:
-        return None  # another program wrote the row: it stays
+        return None  # another program wrote this row, so the run stays

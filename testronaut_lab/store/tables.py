@@ -1,6 +1,6 @@
-"""The database's tables, and the SQLite settings that make a commit mean what it says.
+"""The database's tables, and the SQLite settings that make a commit durable.
 
-`events` is the truth; `runs` and `steps` are indexes over it for lists and queries, written in the same transaction.
+`events` holds the facts; `runs` and `steps` are indexes over them for lists and queries, written in the same transaction.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def create_engine(file: Path) -> Engine:
 
 
 def create_reading_engine(file: Path | None) -> Engine:
-    """An engine for a SQLite file where nothing can be written; None: for an empty database in memory.
+    """A read-only engine for a SQLite file; for None, an engine for an empty database in memory.
 
-    Without a log of writes beside it the file is taken to be all there is, and to stay as it is: SQLite would want to make one.
+    Without a write-ahead log the file is opened as immutable, because SQLite would otherwise try to create the log.
     """
     if file is None:
         engine = _create_engine("sqlite://", poolclass=NullPool)
@@ -81,7 +81,7 @@ def create_reading_engine(file: Path | None) -> Engine:
             for statement in statements:
                 connection.execute(statement).close()
 
-        sa_event.listen(engine, "connect", make_tables)  # each is a database of its own: none is held between two calls
+        sa_event.listen(engine, "connect", make_tables)  # each connection is a new database in memory
         return engine
     log = file.with_name(f"{file.name}-wal")
     settled = "" if log.exists() and log.stat().st_size else "&immutable=1"
@@ -93,7 +93,7 @@ def create_reading_engine(file: Path | None) -> Engine:
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late: an upgrade to writing can fail at once
+    connection.isolation_level = None  # the driver's BEGIN takes the write lock late, and that can fail at once
     for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}").close()
 

@@ -1,7 +1,8 @@
-"""Writes the facts of one run into the database while it happens, grouped into as few commits as keep up with it.
+"""Writes the facts of one run into the database while the run goes on, on a thread of its own.
 
-A fact counts as stored when `wait` returned for it, not before. The lock file says that a process still writes this run;
-the kernel lets go of it however the process ends.
+The thread takes all facts that wait, syncs the blobs, and commits the facts in one transaction. A fact is stored when `wait`
+returns for it, not before. A locked file says that a process still writes the run; the kernel drops the lock when the process
+ends, so a run without the lock and without an end is `interrupted`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from testronaut_lab.store.folder import make_folder
 
 
 class StoreWriter:
-    """One run being written, on a thread of its own. Close it exactly when the run is over; made by `Store.writer`."""
+    """The writer of one run, made by `Store.writer`. Close it when the run is over."""
 
     def __init__(self, engine: Engine, locks: Path, run_id: str, log: EventLog, blobs: BlobStore | None) -> None:
         self.run_id = run_id
@@ -60,12 +61,12 @@ class StoreWriter:
 
     @property
     def committed_seq(self) -> int:
-        """The `seq` of the last fact that is on disk, with every fact before it."""
+        """The `seq` of the last fact on disk. Every fact before it is on disk too."""
         with self._changed:
             return self._committed
 
     def wait(self, seq: int, timeout_s: float | None = 30.0) -> None:
-        """Block until every fact up to `seq` is on disk. Raises CaptureError when it could not be, or not in time."""
+        """Block until every fact up to `seq` is on disk. Raises CaptureError if storing failed, and at the timeout."""
         target = self._log.last_fact(seq)
         with self._changed:
             done = self._changed.wait_for(lambda: self._committed >= target or self._failure is not None, timeout_s)
@@ -77,7 +78,7 @@ class StoreWriter:
         raise CaptureError(f"storing run {self.run_id}: event {target} was not on disk after {timeout_s:g} s")
 
     def close(self, timeout_s: float | None = 60.0) -> None:
-        """Store what was emitted so far, stop, let go of the run. Raises CaptureError if anything could not be stored."""
+        """Store every fact emitted so far, end the thread, release the lock. Raises CaptureError if a fact was not stored."""
         try:
             self.wait(self._log.last_fact(), timeout_s)
         finally:
@@ -103,7 +104,7 @@ class StoreWriter:
                     self._commit(connection, [first, *self._events.drain()])
         except CaptureError as error:
             self._fail(error)
-        except (SQLAlchemyError, OSError, ValueError) as error:  # ValueError: text that has no stored form
+        except (SQLAlchemyError, OSError, ValueError) as error:  # ValueError: text that cannot be encoded
             cause = getattr(error, "orig", None) or error
             self._fail(CaptureError(f"storing run {self.run_id} after event {self._committed}: {cause}", hint="df -h ."))
 
@@ -135,7 +136,7 @@ class StoreWriter:
 
 
 class _RunRow:
-    """What the index tables say of this run, kept up to date from its events."""
+    """Keeps the index tables `runs` and `steps` up to date with the events of this run."""
 
     def __init__(self, run_id: str) -> None:
         self._id = run_id
@@ -188,7 +189,7 @@ class _RunRow:
     def _step_finished(self, connection: Connection, seq: int, body: StepFinished) -> None:
         result = body.result
         earlier = self._unjudged.pop(result.nodeid, None) if result.attempts > 1 else None
-        if earlier is not None:  # an attempt that failed is in the events only
+        if earlier is not None:  # the index has only the last attempt; failed ones are in `events`
             steps = tables.steps
             connection.execute(delete(steps).where(steps.c.run_id == self._id, steps.c.seq == earlier))
         self._unjudged[result.nodeid] = seq
@@ -205,7 +206,7 @@ class _RunRow:
         )
 
     def _attempt_failed(self, connection: Connection, case: str) -> None:
-        """Like an attempt of a step: its steps are in the events only."""
+        """Remove the steps of a failed attempt of the case from the index; they stay in `events`."""
         steps, prefix = tables.steps, f"{case}::"
         of_case = func.substr(steps.c.nodeid, 1, len(prefix)) == prefix  # LIKE would take `A` for `a`
         connection.execute(delete(steps).where(steps.c.run_id == self._id, steps.c.seq > self._began.get(case, 0), of_case))
@@ -222,7 +223,7 @@ class _RunRow:
 
     def _steps_undone(self, connection: Connection, body: StepsUndone) -> None:
         steps = tables.steps
-        for nodeid in reversed(body.nodeids):  # one that comes twice among them has a row each time
+        for nodeid in reversed(body.nodeids):  # a step that ran twice has two rows and is named twice
             of_it = (steps.c.run_id == self._id, steps.c.nodeid == nodeid)
             last = select(func.max(steps.c.seq)).where(*of_it).scalar_subquery()
             connection.execute(delete(steps).where(*of_it, steps.c.seq == last))

@@ -1,1 +1,1 @@
-"""Evidence of a run in a folder, for those who judge it without this package."""
+"""Exports the evidence of a run to a folder that can be checked without this package."""

@@ -1,7 +1,7 @@
-"""A stored run as an evidence bundle: a folder that a program can verify without this package, from `manifest.json` on.
+"""Exports a stored run as an evidence bundle: a folder that another program can verify, starting from `manifest.json`.
 
-What is exported is what is stored, checked against its hashes on the way; a run that is not whole any more is refused. The
-schema of the manifest is in `schema result`. Two exports of one run are the same bytes.
+Everything is checked against its hashes on the way, and a run with missing or damaged content is refused. Two exports of one
+run give the same bytes. The command `schema result` prints the schema of the manifest. `evidence/folder.py` writes the files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAN_FACTS = ("name", "file", "status", "image", "tools", "network", "user", "c
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """`manifest_sha256` is what a third party needs to know to trust all the rest."""
+    """`manifest_sha256` is enough to verify the whole bundle: the manifest has the digests of all other files."""
 
     run: str
     files: tuple[Written, ...]
@@ -45,12 +45,12 @@ class Exported:
 def export(store: Store, blobs: BlobStore, run_id: str, target: Path) -> Exported:
     """Write the run into the new folder `target`.
 
-    Raises UsageError when the run is still being written or `target` is taken, CaptureError when something of the run is
-    gone or damaged; then nothing is left of the bundle.
+    Raises UsageError if the run is still running or `target` is taken, CaptureError if content of the run is gone or damaged.
+    After an error nothing of the bundle is left.
     """
     events = [with_paths(event, blobs) for event in store.events(run_id)]
     state = next((run.status for run in store.runs() if run.id == run_id), None)
-    if state is None or state == "running":  # asked after the events were read: they are all of them, or it is refused
+    if state is None or state == "running":  # checked after the events were read, so that none can be missing
         why = "it was removed meanwhile" if state is None else "it is still running"
         raise UsageError(f"exporting run {run_id}: {why}", hint="testronaut-lab runs")
     view = RunView()
@@ -64,7 +64,7 @@ def export(store: Store, blobs: BlobStore, run_id: str, target: Path) -> Exporte
 
 @dataclass(slots=True)
 class _Plan:
-    """What a bundle has of one plan besides its results."""
+    """The files of one plan in the bundle, by path, and the digest of the plan."""
 
     resolved: str | None = None
     written: str | None = None
@@ -72,7 +72,7 @@ class _Plan:
 
 
 class _Key(NamedTuple):
-    """A step of a run, in one attempt of its case."""
+    """One step in one attempt of its case."""
 
     plan: int
     nodeid: str
@@ -80,7 +80,7 @@ class _Key(NamedTuple):
 
 
 class _Bundle:
-    """One bundle being written."""
+    """Writes one bundle."""
 
     def __init__(self, folder: NewFolder, blobs: BlobStore, events: list[Event], view: RunView) -> None:
         self._folder = folder
@@ -91,7 +91,7 @@ class _Bundle:
         self._contents: set[str] = set()
 
     def manifest(self) -> bytes:
-        """Write all files but the manifest, and give its text."""
+        """Write all files except the manifest; return the manifest's text."""
         result = self._view.result()
         self._folder.add("result.json", dumps(result))
         self._folder.pour("events.jsonl", lambda out: out.writelines(events_to_jsonl(self._events)))
@@ -133,7 +133,10 @@ class _Bundle:
         return {"plan": number, **entry, "image_note": note, **kept}
 
     def _steps(self, result: RunResult) -> list[JsonObject]:
-        """Every attempt of every step in the order in which they ended; verdicts are on the last within its case's attempt."""
+        """Every attempt of every step, in the order in which they ended.
+
+        Only the last attempt of a step within one attempt of its case has a verdict.
+        """
         verdicts = _verdicts(sorted(self._view.plans), result)
         ended = list(_ended(self._events))
         last = {key: i for i, (key, _) in enumerate(ended)}
@@ -152,7 +155,7 @@ class _Bundle:
         return entries
 
     def _case_folder(self, body: StepFinished, attempt: int) -> str:
-        """That of the last attempt has the case's name."""
+        """The folder of the last attempt has the case's name; earlier attempts have a suffix."""
         name = without_cell(body.case.rpartition("::")[2])
         return name if attempt == self._view.plan(body.plan).case(body.case).attempts else f"{name}.attempt-{attempt}"
 
@@ -161,7 +164,7 @@ class _Bundle:
     ) -> JsonObject:
         shown = judged or result
         pen = Normalizing((), Facts()) if normalized is None else Normalizing(normalized.rules, normalized.facts)
-        pen.words(result.command)  # values are numbered in the order of a golden
+        pen.words(result.command)  # first, so that values are numbered in the same order as in a golden
         diffs = [mismatch.diff for mismatch in shown.mismatches if mismatch.diff is not None]
         return {
             "plan": key.plan,
@@ -180,7 +183,7 @@ class _Bundle:
         raw = self._folder.add(f"{name}.raw", data)
         try:
             text = pen.content(data)
-        except LabError:  # too large, or a pattern too slow for it: the raw bytes are evidence enough
+        except LabError:  # too large, or a pattern is too slow: the raw bytes are there
             return {"raw": raw, "normalized": None}
         return {"raw": raw, "normalized": self._folder.add(f"{name}.normalized.txt", text)}
 
@@ -192,7 +195,7 @@ class _Bundle:
         return entries
 
     def _content(self, sha256: str | None) -> str | None:
-        """The file's content under its hash: once, whatever names the tool gave to it."""
+        """Add the content under its hash, once for all files with the same content; return its path in the bundle."""
         if sha256 is None:
             return None
         path = f"files/{sha256}"

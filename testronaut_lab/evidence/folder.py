@@ -1,7 +1,7 @@
-"""A folder that comes into being as a whole or not at all, with a record of every file in it.
+"""Writes a folder that appears as a whole or not at all, and records every file in it.
 
-Names are checked before any I/O, nothing that exists is written to, no link is followed. What the files say is `bundle.py`'s
-business.
+Names are checked before any I/O. No existing file is overwritten, and no link is followed. `evidence/bundle.py` decides what
+the files say.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Written:
 
 
 class NewFolder:
-    """Files are added once and never changed."""
+    """A folder that is being written. Files are added once and never changed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -48,7 +48,7 @@ class NewFolder:
         return [self._written[path] for path in sorted(self._written)]
 
     def free_name(self, parent: str, wanted: str) -> str:
-        """A path in `parent` that is as near to `wanted` as a name may be, and that nobody else gets, in any case of letters."""
+        """Return a path in `parent` made from `wanted`. No other call gets the same path, not even in other letter case."""
         base = re.sub(r"[^A-Za-z0-9_.-]+", "-", wanted)[:80].strip(".-") or "unnamed"
         names = (f"{parent}/{base}" if count == 1 else f"{parent}/{base}-{count}" for count in range(1, 1_000_000))
         name = next(name for name in names if name.lower() not in self._taken)
@@ -60,7 +60,7 @@ class NewFolder:
         return self.pour(path, lambda out: out.write(data))
 
     def pour(self, path: str, pour: Callable[[BinaryIO], object]) -> str:
-        """Write a file of what `pour` writes; returns its path."""
+        """Create a file and let `pour` write its content; returns the file's path."""
         if not _NAME.fullmatch(path) or path in self._written:
             raise CaptureError(f"adding {path!r} to a bundle: it is no name for a new file there")
         file = self._root / path
@@ -75,9 +75,9 @@ class NewFolder:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[NewFolder]:
-    """A folder that is at `target` when the block is left, and nowhere if it is left by an exception.
+    """Yield a folder that is renamed to `target` when the block ends; an exception in the block deletes it.
 
-    Raises UsageError if something is there already, but for an empty folder; CaptureError when it cannot be written.
+    Raises UsageError if `target` exists and is not an empty folder, CaptureError if it cannot be written.
     """
     target = target.absolute()
     _refuse_taken(target)
@@ -87,7 +87,7 @@ def new_folder(target: Path) -> Iterator[NewFolder]:
         draft.mkdir()
         yield NewFolder(draft)
         _refuse_taken(target)
-        draft.rename(target)  # an empty folder is replaced, one that was filled meanwhile is refused
+        draft.rename(target)  # replaces an empty folder; fails if somebody filled it in the meantime
         _sync(target.parent)
     except OSError as error:
         raise CaptureError(f"writing {target}: {error}", hint=f"df -h {shlex.quote(str(target.parent))}") from error
@@ -111,7 +111,7 @@ def _refuse_taken(target: Path) -> None:
 
 
 def _measured(file: Path) -> tuple[int, str]:
-    """Size and SHA-256 of what is on the disk now."""
+    """The size and SHA-256 of the file as it is on the disk."""
     with file.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256")
         return written.tell(), digest.hexdigest()

@@ -354,7 +354,7 @@ def test_what_the_matrix_decides_is_known() -> None:
 
 def test_one_plan_cannot_be_had_of_several_cells(tmp_path: Path) -> None:
     (tmp_path / "m.lab.yaml").write_text("image: a\nmatrix: {a: [1, 2]}\nsteps: ['echo $MATRIX_A']\n")
-    with pytest.raises(UsageError, match="m: one plan was expected, and its matrix makes 2 of it"):
+    with pytest.raises(UsageError, match="m: one plan was expected, and its matrix makes 2 plans"):
         load_plan(tmp_path / "m.lab.yaml", root=tmp_path)
 
 

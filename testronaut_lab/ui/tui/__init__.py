@@ -1,1 +1,1 @@
-"""The dashboard in a terminal: `app.run_tui`. Only this package imports Textual."""
+"""The dashboard in a terminal; `app.run_tui` starts it. Only this package imports Textual."""

@@ -1,7 +1,7 @@
-"""The dashboard of one session: what is typed runs in its shell, what happens is read from its event log.
+"""The dashboard of one session: runs typed commands in the session's shell and shows the session's event log.
 
-The session works in thread workers, one at a time; another thread follows the log and posts what it reads. All state that
-is shown is a `RunView`, folded and read on the app's own thread, and painted at most ten times a second.
+The session works in thread workers, one at a time. Another thread follows the log and posts its events to the app. The app's
+own thread folds them into a `RunView`, reads it, and paints at most ten times a second.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _LOST = (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
 
 
 def run_tui(image: str, tools: tuple[str, ...]) -> None:
-    """Show a session in `image` with `tools` (each STRATEGY:SPEC) until the user quits; the session is closed then.
+    """Show a session in `image` with `tools` (each STRATEGY:SPEC) until the user quits; then close the session.
 
-    Blocks. Raises UsageError for a tool that cannot be one. What goes wrong with engine, image or installation is shown in
-    the dashboard; only what fails at the very end, removing the container, is raised.
+    Blocks. Raises UsageError for a wrong tool. The dashboard shows errors of the engine, the image and the installation. Only
+    an error at the very end, in removing the container, is raised.
     """
     with Session(image, *tools) as session:
         app = LabApp(session)
@@ -67,7 +67,7 @@ class Happened(Message):
 
 
 class WorkEnded(Message):
-    """The session has done what it was asked to, or could not."""
+    """The session has finished its task, or failed with `error`."""
 
     def __init__(self, error: LabError | None) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class WorkEnded(Message):
 
 
 class LabApp(App[LabError]):
-    """Owns neither the session's making nor, but for `quit`, its end. Returns the error that closing it met, or None."""
+    """The app. It does not create the session, and closes it only on `quit`. Returns the error of that closing, or None."""
 
     CSS_PATH = "lab.tcss"
     TITLE = "testronaut-lab"
@@ -97,7 +97,7 @@ class LabApp(App[LabError]):
         self.state = SessionState.STARTING
         self._session = session
         self._events = session.log.subscribe()
-        self._room = threading.Semaphore(_BATCHES_IN_FLIGHT)  # a flood of output waits in the log, where hints may be dropped
+        self._room = threading.Semaphore(_BATCHES_IN_FLIGHT)  # a flood of output waits in the log, which may drop hints
         self._turn = threading.Lock()  # the session is used from one thread at a time
         self._failure: ErrorInfo | None = None
         self._dirty = True
@@ -128,7 +128,7 @@ class LabApp(App[LabError]):
     def steps(self) -> list[StepView]:
         return [step for plan in self.view.plans.values() for case in plan.cases for step in case.steps]
 
-    # What the session does, each on a thread of its own
+    # What the session does: each method runs on its own thread
 
     @work(thread=True, group="session")
     def _start(self) -> None:
@@ -145,7 +145,7 @@ class LabApp(App[LabError]):
     @work(thread=True, group="session")
     def _close(self) -> None:
         while not self._turn.acquire(timeout=_FRAME_S):
-            self._session.interrupt()  # again and again: a step that is just about to start would not hear it
+            self._session.interrupt()  # repeated: a step that is about to start would not hear it
         try:
             self._session.close()
         except LabError as error:
@@ -171,7 +171,7 @@ class LabApp(App[LabError]):
                 error = failure
         self.post_message(WorkEnded(error))
 
-    # What is heard of it
+    # Messages of the session and of the follower
 
     def on_happened(self, message: Happened) -> None:
         self._room.release()
@@ -214,7 +214,7 @@ class LabApp(App[LabError]):
         if again:
             self.action_restart()
 
-    # What is typed and chosen
+    # Input of the user
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
@@ -279,11 +279,11 @@ class LabApp(App[LabError]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         return self.state is SessionState.FAILED if action == "restart" else True
 
-    # What is seen of it
+    # Painting
 
     def _tick(self) -> None:
         if not self.is_running:
-            return  # the timer still fires, and events still arrive, while the screen is being taken down
+            return  # while the screen is taken down, the timer still fires and events still arrive
         if self._dirty or self.view.running:
             self._dirty = False
             self._paint()

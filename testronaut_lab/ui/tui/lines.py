@@ -1,7 +1,7 @@
-"""How a session and its steps read in the dashboard, as lines of text. Pure: no widget, no clock.
+"""Formats a session and its steps for the dashboard as lines of text. Pure: no widget, no clock.
 
-Everything foreign is made safe here, and styled by parts, never by markup. The words for errors and durations are those of
-the plain reports.
+All foreign text is made safe here, and styled by parts, never by markup. Errors and durations have the words of the plain
+reports.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _ID_LENGTH = len("sha256:") + 12
 
 
 def clock(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
+    """Return `0:07`, `12:34` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def size_text(size_bytes: int) -> str:
-    """`0 B`, `812 B`, `1.5 KiB`, `3.0 MiB`."""
+    """Return `0 B`, `812 B`, `1.5 KiB` or `3.0 MiB`."""
     if size_bytes < 1024:
         return f"{size_bytes} B"
     return f"{size_bytes / 1024:.1f} KiB" if size_bytes < 1024 * 1024 else f"{size_bytes / 1024 / 1024:.1f} MiB"
 
 
 def step_row(step: StepView, now_mono: float) -> Text:
-    """`✓    0    3 ms  jq .x a.json`: glyph, exit status, duration, command."""
+    """Return a row of the list, `✓    0    3 ms  jq .x a.json`: glyph, exit status, duration, command."""
     ended = f"{_GLYPHS.get(step.status, '?')}{_end(step.result):>5}"
     took = f"{_took(step, now_mono):>8}  "
     return Text.assemble((ended, _STYLES.get(step.status, "")), (took, DIM), safe_line(step.command))
 
 
 def step_facts(step: StepView, now_mono: float) -> Text:
-    """How it ended, how long it took, where the shell is, what became of the shell."""
+    """Return how the step ended, how long it took, the shell's directory and what became of the shell."""
     result = step.result
     if result is None:
         return Text.assemble(("running", CYAN), (f"  {_took(step, now_mono)}", DIM))
@@ -67,7 +67,7 @@ def step_facts(step: StepView, now_mono: float) -> Text:
 
 
 def stream_lines(step: StepView, stream: str) -> tuple[list[Line], int]:
-    """The end of what the step wrote to `stdout` or `stderr`, and how many bytes it wrote in all."""
+    """Return the end of what the step wrote to `stdout` or `stderr`, and the total number of bytes."""
     if step.result is None:
         tail: Tail = step.stdout if stream == "stdout" else step.stderr
         return tail_lines(tail.data, tail.seen_bytes), tail.seen_bytes
@@ -86,7 +86,7 @@ def _captured_lines(captured: Captured) -> list[Line]:
 
 
 def screen_lines(result: StepResult | None) -> list[Line] | None:
-    """What a finished step's own terminal showed at its end; None for a step without one, and while it runs."""
+    """Return the last screen of a finished step's terminal; None for a step without one and while it runs."""
     if result is None or result.screen is None:
         return None
     if not result.screen:
@@ -95,10 +95,10 @@ def screen_lines(result: StepResult | None) -> list[Line] | None:
 
 
 def tail_lines(data: bytes, size_bytes: int) -> list[Line]:
-    """The last 64 KiB of `data` as safe lines; `size_bytes` is the size of the whole that `data` is the end of."""
+    """Return the last 64 KiB of `data` as safe lines. `data` is the end of `size_bytes` bytes."""
     tail = data[-TAIL_BYTES:]
     if len(tail) < size_bytes:
-        tail = tail.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a character that was cut
+        tail = tail.lstrip(bytes(range(0x80, 0xC0)))  # the rest of a cut character
     before = size_bytes - len(tail)
     lines: list[Line] = [Text(f"… {before} bytes before", DIM)] if before else []
     text = tail.decode(errors="backslashreplace").expandtabs().removesuffix("\n")
@@ -106,7 +106,7 @@ def tail_lines(data: bytes, size_bytes: int) -> list[Line]:
 
 
 def _foreign_lines(text: str) -> list[Line]:
-    """Lines in the tool's own colours. `fold` says that they break at the edge, where a terminal would break them."""
+    """Return lines in the tool's colours. `overflow` is set to break them at the edge, where a terminal would."""
     if "\x1b[" not in text:
         return [*safe_text(text).split("\n")]
     coloured = styled_text(text, _HUES).split("\n", allow_blank=True)
@@ -116,7 +116,7 @@ def _foreign_lines(text: str) -> list[Line]:
 
 
 def effect_lines(result: StepResult | None) -> list[Line]:
-    """What the step did besides writing: its error, mismatches, changes of files, what it left behind, notes."""
+    """Return what the step did besides writing: its error, mismatches, changed files, left-over processes, notes."""
     if result is None:
         return []
     lines = [] if result.error is None else error_lines(result.error)
@@ -133,12 +133,12 @@ def effect_lines(result: StepResult | None) -> list[Line]:
 
 
 def touched_lines(step: StepView) -> list[Line]:
-    """The files that a running step was last seen writing, the latest at the end."""
+    """Return the files that a running step was last seen writing, the latest last."""
     return _labelled("touched", list(step.touched)[-_TOUCHED:], DIM)
 
 
 def session_lines(view: RunView, failure: ErrorInfo | None) -> list[Line]:
-    """What the session is made of, how it came about, and what was wrong on the way."""
+    """Return what the session is made of, how it was made, and what went wrong."""
     lines: list[Line] = []
     if view.engine is not None:
         lines.append(_fact("engine", f"{view.engine.name} {view.engine.version}, API {view.engine.api}"))

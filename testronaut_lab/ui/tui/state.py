@@ -1,6 +1,6 @@
-"""The states of the dashboard's session, as words, glyphs and colours; and those colours.
+"""The states of the dashboard's session, with their words, glyphs and colours.
 
-Colours are given as such: the names of the terminal's own sixteen come out differently from one of Textual's parts to another.
+Colours are hex values: parts of Textual show the names of the terminal's sixteen colours differently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DIM = "dim"
 
 
 class SessionState(StrEnum):
-    """What can be done with the session now; a command is taken only when READY."""
+    """What the session is doing. Only READY takes a command."""
 
     STARTING = "starting"
     READY = "ready"
@@ -35,7 +35,7 @@ class SessionState(StrEnum):
 
     @property
     def refusal(self) -> str | None:
-        """Why no command can be run now, and what to do; None when one can."""
+        """Return why no command can run now and what to do; None if one can."""
         return {
             SessionState.STARTING: "The session is still starting.",
             SessionState.RUNNING: "A step is running. ctrl+c interrupts it.",

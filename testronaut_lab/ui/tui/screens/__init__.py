@@ -1,1 +1,1 @@
-"""What is laid over the dashboard: help, and an error with what to do about it."""
+"""The screens that cover the dashboard: help, and an error with its hint."""

@@ -1,4 +1,4 @@
-"""What went wrong, with what to do about it; never a traceback."""
+"""An error and what to do about it; never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from testronaut_lab.ui.tui.state import CYAN
 
 
 class ErrorScreen(ModalScreen[bool]):
-    """Dismissed with True when it shall be tried again, which only `retry` offers."""
+    """Dismissed with True if the user wants to try again; only `retry` offers that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "leave", "Close"),

@@ -1,4 +1,4 @@
-"""The keys, laid over the dashboard."""
+"""The list of keys, over the dashboard."""
 
 from __future__ import annotations
 

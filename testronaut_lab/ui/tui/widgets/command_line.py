@@ -1,4 +1,4 @@
-"""The line where commands are typed, with a history as shells have it."""
+"""The line where commands are typed, with a history like a shell's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 
 class CommandLine(Input):
-    """Enter sends Input.Submitted; `remember` clears the line and puts what was run into the history."""
+    """Enter sends Input.Submitted. `remember` puts a command into the history and clears the line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "older", "History", key_display="↑↓"),

@@ -1,7 +1,7 @@
-"""A scrolling pane of lines, wrapped to its width, that stays at the end while more comes in.
+"""A scrolling pane of lines, wrapped to its width. It stays at the end while lines come in.
 
-It draws only what is visible (Textual's line API): tens of thousands of lines cost no more than ten. What the lines say is
-in `tui/lines.py`; they are safe to show when they get here.
+It draws only what is visible (Textual's line API), so tens of thousands of lines cost no more than ten. `tui/lines.py` makes
+the lines; they are safe to show when they arrive here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from testronaut_lab.ui.tui.lines import Line
 
 
 class LinePane(ScrollView, can_focus=True):
-    """`show` replaces all lines; scrolling up stops the following, scrolling to the end takes it up again."""
+    """`show` replaces all lines. Scrolling up stops the following; scrolling to the end resumes it."""
 
     def __init__(self, *, id: str, title: str = "") -> None:
         super().__init__(id=id)
@@ -32,11 +32,11 @@ class LinePane(ScrollView, can_focus=True):
 
     @property
     def text(self) -> str:
-        """All lines as they are shown, before wrapping."""
+        """Return all lines, before wrapping."""
         return "\n".join(str(line) for line in self._lines)
 
     def show(self, lines: Sequence[Line], *, from_end: bool = False) -> None:
-        """Put up other lines. `from_end` jumps to the end; else it stays there if it was there."""
+        """Show other lines. `from_end` jumps to the end; otherwise the pane stays at the end if it was there."""
         self._lines = lines
         self._wrapped_at = 0
         self._wrap()
@@ -53,7 +53,7 @@ class LinePane(ScrollView, can_focus=True):
             self.virtual_size = Size(width, len(self._rows))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - the base's signature
-        """Its rows at this width, also before it has a size of its own: one that had no row would never get any."""
+        """Return the number of rows at this width, even before the pane has a size: with no rows, it would never get one."""
         if width > 0:
             self._lay(width)
         return len(self._rows)
@@ -74,7 +74,7 @@ class LinePane(ScrollView, can_focus=True):
         return strip.apply_offsets(0, row)
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """The text under the mouse's selection and the line end after it."""
+        """Return the selected text and the line end after it."""
         return selection.extract("\n".join(str(row) for row in self._rows)), "\n"
 
     def _wrap(self) -> None:
@@ -91,7 +91,7 @@ class LinePane(ScrollView, can_focus=True):
 
 
 def _wrapped(line: Line, width: int, console: Console) -> Iterable[Line]:
-    """Foreign lines break at the edge, exactly; our own, between words."""
+    """Wrap a line: foreign lines break exactly at the edge, our own between words."""
     plain = line if isinstance(line, str) else line.plain
     if len(plain) <= width and (plain.isascii() or cell_len(plain) <= width):
         return (line,)

@@ -1,4 +1,4 @@
-"""The first line of the dashboard: image and tools on the left; on the right what runs takes, the session's state and age."""
+"""The first line of the dashboard: image and tools on the left; usage of the running step, state and age on the right."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class StatusBar(Widget):
 
     @property
     def text(self) -> str:
-        """What stands on the right."""
+        """Return the text on the right."""
         return self._right.plain
 
     def show(self, state: SessionState, elapsed_s: float, usage: str = "") -> None:
-        """`usage` is what the running step takes, in words; empty when none runs or nothing is known."""
+        """Show the state. `usage` describes what the running step takes; empty if none runs or nothing is known."""
         takes = (f"{usage}  " if usage else "", DIM)
         right = Text.assemble(takes, (f"{state.glyph} {state.value}", state.style), (f"  {clock(elapsed_s)}", DIM))
         if right != self._right:

@@ -1,4 +1,4 @@
-"""Everything of one step: its command, how it ended, stdout and stderr apart or its terminal's screen, and what it changed."""
+"""Everything about one step: its command, its exit, its two streams or its terminal's screen, and its changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testronaut_lab.ui.tui.widgets.line_pane import LinePane
 
 
 class StepDetail(Vertical):
-    """A pane without content is not there, but for stdout."""
+    """The panes of one step. An empty pane is hidden, except stdout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class StepDetail(Vertical):
         yield LinePane(id="effects", title="changes and notes")
 
     def show(self, step: StepView, now_mono: float) -> None:
-        """Show a step as it is now; cheap when nothing of it changed."""
+        """Show the present state of a step. Cheap if nothing has changed."""
         self.query_one("#facts", Static).update(step_facts(step, now_mono))
         is_new = self._shown[:1] != (id(step),)
         touched = touched_lines(step) if step.result is None else []
@@ -45,7 +45,7 @@ class StepDetail(Vertical):
         effects.show(lines)
 
     def _show_stream(self, step: StepView, stream: str, *, from_end: bool) -> None:
-        """A terminal is stdout and stderr in one: its screen stands where stdout would."""
+        """Show a stream. For a step with a terminal, its screen takes the place of stdout."""
         lines, size_bytes = stream_lines(step, stream)
         is_merged = stream == "stdout" and step.result is not None and step.result.merged
         title = f"{stream}{' and stderr, merged' if is_merged else ''}  {size_text(size_bytes)}"

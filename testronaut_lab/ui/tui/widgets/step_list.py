@@ -1,4 +1,4 @@
-"""The list on the left: first the session itself, then its steps, the newest last and chosen as it comes."""
+"""The list on the left: the session, then its steps, the newest last. A new step is selected as it comes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.widgets import OptionList
 
 
 class StepList(OptionList):
-    """Row 0 is the session, row n the nth step. Tells the app with OptionList's own messages."""
+    """Row 0 is the session, row n the nth step. OptionList's own messages tell the app what was chosen."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)
@@ -20,7 +20,7 @@ class StepList(OptionList):
         return self.highlighted or 0
 
     def show(self, rows: Sequence[Text]) -> None:
-        """Rows change, are added or are taken from the end; then the last one is chosen."""
+        """Change, append or remove rows at the end. After an append or a removal, the last row is selected."""
         for number, row in enumerate(rows[: len(self._rows)]):
             if row != self._rows[number]:
                 self.replace_option_prompt_at_index(number, row)

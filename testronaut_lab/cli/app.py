@@ -1,4 +1,4 @@
-"""The application that verbs hang themselves on, and what several of them need: options, the store that is meant."""
+"""The application to which each verb adds itself, and what several verbs need: options and opening the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
 
-# As the help lists them: what is done every day first.
+# The order of the help: what is done every day comes first.
 _VERBS = (
     "run", "tui", "record", "pending", "diff", "review", "accept", "reject", "prune", "runs", "show", "replay", "export",
     "install", "images", "clean", "shell", "engine", "doctor", "import", "schema", "demo",
@@ -30,14 +30,14 @@ _TYPE = re.compile(r" <[^<>]*>$")
 
 
 class _Verbs(TyperGroup):
-    """In that order, whether a verb has verbs of its own or not; typer would put those last."""
+    """Lists all verbs in that order. Typer would put verbs with subcommands last."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(self.commands, key=_VERBS.index)
 
 
 class Verb(TyperCommand):
-    """A verb whose help names arguments as they are typed, without the types that typer puts behind them."""
+    """A verb whose help shows arguments as they are typed, without typer's types behind them."""
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         pieces = [_usage(param) for param in self.get_params(ctx) if param.param_type_name == "argument" and not _hidden(param)]
@@ -53,7 +53,7 @@ class Verb(TyperCommand):
 
 
 def _usage(param: Parameter) -> str:
-    """`RUN`, `[RUN]`, `GLOB...`, `[GLOB]...`"""
+    """Return the usage of an argument: `RUN`, `[RUN]`, `GLOB...` or `[GLOB]...`."""
     name = param.metavar or (param.name or "").upper()
     return f"{name if param.required else f'[{name}]'}{'...' if param.nargs == -1 else ''}"
 
@@ -95,13 +95,13 @@ STORE = typer.Option(metavar="URL", help="Results database, in place of .testron
 
 
 def shown(location: str | Path) -> str:
-    """A path as one would type it here."""
+    """Return the path as the user would type it from the current directory."""
     path = Path(location)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(location)
 
 
 def again(store: str | None, root: Path) -> str:
-    """What `show` must be told, from here, to look where a run of the project at `root` was stored."""
+    """Return the option with which `show`, from the current directory, finds a run of the project at `root`."""
     from testronaut_lab.config import load_config, project_root
 
     if store is None and root != project_root(Path.cwd()):
@@ -110,12 +110,12 @@ def again(store: str | None, root: Path) -> str:
 
 
 def of_store(store: str | None) -> str:
-    """What a command must be told to look where this one was told to."""
+    """Return the `--store` option, to repeat it in another command; empty without a store."""
     return "" if store is None else f" --store {shlex.quote(store)}"
 
 
 def open_store(location: str | None) -> Store:
-    """The results database that is meant, to be read."""
+    """Open the results database for reading: the given one or the project's."""
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.store.database import Store
 

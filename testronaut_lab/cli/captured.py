@@ -1,4 +1,4 @@
-"""`show RUN NODEID`: what was captured of one step of a stored run, raw or normalised."""
+"""`show RUN NODEID`: prints what was captured of one step of a stored run, raw or normalized."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ONE_STEP = "`--stdout`, `--stderr`, `--changes`, `--files` and `--normalized` ar
 
 
 def step_of(run: RunResult, nodeid: str, again: str) -> StepResult:
-    """The step of that node id; of a case with only one, its own will do. Raises UsageError that names those there are.
+    """Return the step with this node id. The id of a case with one step also means that step.
 
-    `again` is what `show` must be told to find the run.
+    Raises UsageError that lists the existing ids. `again` is the option with which `show` finds the run.
     """
     cases = [case for plan in run.plans for case in plan.cases]
     found = [step for case in cases for step in case.steps if nodeid in (step.nodeid, case.nodeid)]
@@ -39,7 +39,7 @@ def step_of(run: RunResult, nodeid: str, again: str) -> StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be written of a step; `file` is a path that it changed. Nothing: all of it, for people."""
+    """What to print of a step. `file` is a path that it changed. If nothing is set, everything is printed for people."""
 
     stdout: bool = False
     stderr: bool = False
@@ -58,9 +58,9 @@ class Wanted:
 
 
 def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
-    """Write what is wanted of it to stdout: exact bytes, but for changes, which are lines as a golden has them.
+    """Write what is wanted of the step to stdout: exact bytes, or for changes, lines as in a golden.
 
-    `show` is the command that shows the step, whole.
+    `show` is the command that shows the whole step.
     """
     from testronaut_lab.golden.normalize import Normalizing
     from testronaut_lab.golden.render import sorted_changes
@@ -71,7 +71,7 @@ def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
         return
     rules = step.normalized if wanted.normalized else None
     pen = Normalizing((), Facts()) if rules is None else Normalizing(rules.rules, rules.facts)
-    pen.words(step.command)  # values are numbered in the order of a golden
+    pen.words(step.command)  # a golden begins with the command, and values are numbered from there
     for name in ("stdout", "stderr"):
         data = _content(step, name, pen, keep=name not in wanted.streams)
         if name in wanted.streams:
@@ -84,7 +84,7 @@ def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
 
 
 def _show_whole(step: StepResult) -> None:
-    """For people: the command and its end, what it wrote and changed, and what was wrong."""
+    """Print the step for people: command, exit, mismatches, output and changes."""
     from testronaut_lab.golden.render import sorted_changes
     from testronaut_lab.report.state.findings import command_lines, details
     from testronaut_lab.safetext import safe_text
@@ -103,7 +103,9 @@ def _show_whole(step: StepResult) -> None:
 
 
 def _content(step: StepResult, name: str, pen: Normalizing, *, keep: bool) -> bytes:
-    """`keep`: only so that its values have their numbers; one that is too large for that has none."""
+    """Return the normalized content of a stream. `keep` reads it only to number its values; if that fails, they have no
+    numbers.
+    """
     try:
         return pen.content(_stream(step, name).read())
     except CaptureError:

@@ -1,10 +1,10 @@
-"""What the shell completes: runs, node ids of plans and of stored runs, what is pending, schemas, and the words of an option.
+"""Shell completion: runs, node ids of plans and stored runs, pending goldens, schemas, and the words of an option.
 
-A completer is called by typer with what was typed so far and gives what could stand there. It never prints and never fails: what
-cannot be read has no completions. Nothing is offered that the verb would refuse.
+Typer calls a completer with the text so far and offers what it returns. A completer never prints and never fails: for something
+unreadable it returns nothing. It offers only what the verb would accept.
 
-bash breaks a node id into words at its colons and equals signs, and puts a completion behind the last of them. So the words are
-joined again before typer reads them (`whole_words`), and bash is given a completion without what stands before that place.
+bash splits a node id at its colons and equals signs and replaces only the last part. So `whole_words` joins the parts before
+typer reads them, and cuts the earlier parts off the answers.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ _BREAKS = frozenset(":=")
 
 
 def runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`last`, and the ids of stored runs."""
+    """Offer `last` and the ids of stored runs."""
     return _fitting(incomplete, lambda: _runs(_store(ctx)))
 
 
 def steps_of_run(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The node ids of the steps of the run that the command line names."""
+    """Offer the node ids of the steps of the run on the command line."""
     return _fitting(incomplete, lambda: _steps_of_run(_store(ctx), str(ctx.params.get("run_id") or "last")))
 
 
 def targets(incomplete: str) -> list[str]:
-    """Plan files; of one that is named in full its cases, and of a case that is named in full its steps."""
+    """Offer plan files; for a complete file name also its cases, and for a complete case also its steps."""
     return _fitting(incomplete, lambda: _nodeids(incomplete) if "::" in incomplete else _plans(incomplete))
 
 
 def pending(incomplete: str) -> list[str]:
-    """What can be shown and rejected."""
+    """Offer what can be shown and rejected."""
     return _fitting(incomplete, lambda: map(_name, _pending()))
 
 
 def acceptable(incomplete: str) -> list[str]:
-    """What of it can be accepted."""
+    """Offer what can be accepted."""
     return _fitting(incomplete, lambda: (_name(entry) for entry in _pending() if entry.problem is None))
 
 
@@ -61,7 +61,7 @@ def schemas(incomplete: str) -> list[str]:
 
 
 def words(*known: str) -> Callable[[str], list[str]]:
-    """A completer for an option that takes one of a few words."""
+    """Make a completer for an option that takes one of a few words."""
 
     def complete(incomplete: str) -> list[str]:
         return _fitting(incomplete, lambda: known)
@@ -71,14 +71,14 @@ def words(*known: str) -> Callable[[str], list[str]]:
 
 @contextmanager
 def whole_words(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """Where bash asks: its words are as they were typed, so that a node id is one, and answers fit what it asked."""
+    """If bash asks, join the words that it has split, and cut its earlier parts off the answers."""
     if environ.get(VARIABLE) != "complete_bash":
         yield
         return
     try:
         typed, at = _split(environ["COMP_WORDS"]), int(environ["COMP_CWORD"])
     except (KeyError, ValueError):
-        yield  # not asked by bash itself; typer says what is wrong
+        yield  # bash did not ask; typer says what is wrong
         return
     joined = _joined(typed, at)
     environ["COMP_WORDS"] = shlex.join(joined)
@@ -93,7 +93,7 @@ def whole_words(environ: MutableMapping[str, str]) -> Iterator[None]:
 
 
 def _joined(typed: list[str], at: int) -> list[str]:
-    """The words up to the one at the cursor, which is empty if it is a new one."""
+    """Join the words up to the cursor. The last one is empty if the cursor begins a new word."""
     words: list[str] = []
     for number, word in enumerate(typed[: at + 1]):
         if number > 1 and _belong(typed[number - 1], word):
@@ -104,12 +104,12 @@ def _joined(typed: list[str], at: int) -> list[str]:
 
 
 def _belong(before: str, word: str) -> bool:
-    """Whether bash has parted these two: one of them is nothing but what it breaks words at."""
+    """Whether bash split these two: one of them consists only of characters at which bash splits."""
     return any(part and _BREAKS.issuperset(part) for part in (before, word))
 
 
 def _split(line: str) -> list[str]:
-    """As a shell splits it; of a quotation that is still open, what there is. An empty word at the end is none."""
+    """Split a line as a shell does. An open quotation ends with the line. A trailing empty word is dropped."""
     lexer = shlex.shlex(line, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     found: list[str] = []
@@ -125,7 +125,7 @@ def _before_last_break(word: str) -> str:
 
 
 def _fitting(incomplete: str, offer: Callable[[], Iterable[str]]) -> list[str]:
-    """Those that begin with what was typed, each once; none where they cannot be had."""
+    """Return the offers that begin with the typed text, each once; none if they cannot be read."""
     try:
         return list(dict.fromkeys(name for name in offer() if name.startswith(incomplete)))
     except (LabError, OSError):
@@ -164,7 +164,7 @@ def _plans(incomplete: str) -> Iterator[str]:
 
 
 def _nodeids(incomplete: str) -> Iterator[str]:
-    """Of the plan that is named before the first `::`, under the path as it was typed."""
+    """Yield the node ids of the plan before the first `::`, under the path as it was typed."""
     from testronaut_lab.config import load_config, plan_root
     from testronaut_lab.planfile import load_plans
 

@@ -1,6 +1,6 @@
-"""What the command line writes: lines, tables and JSON to its streams, bytes to the files that were asked for.
+"""Writes what the command line prints: lines, tables and JSON to its streams, bytes to files.
 
-What a run looks like is `report/`; here is what happens when a stream has no reader left or a file cannot be written.
+`report/` decides how a run looks. This module handles streams without a reader and files that cannot be written.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from typing import TextIO
 
 from testronaut_lab.errors import CaptureError, LabError, UsageError
 
-# What a disk says that takes no more, or not any more.
+# The errors of a full or failing disk.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Printer:
-    """Writes to a stream for as long as somebody reads it: a run goes on, and is stored, without a reader too."""
+    """Writes to a stream while somebody reads it. Without a reader, the run goes on and is stored."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, line: str) -> None:
-        """Raises CaptureError when the stream takes no more, for another reason than that its reader has gone."""
+        """Write a line. Raises CaptureError if writing fails, except when the reader has gone."""
         try:
             self._stream.write(line)
             self._stream.flush()
         except BrokenPipeError:
             leave(self._stream)
         except OSError as error:
-            leave(self._stream)  # what is buffered would fail once more at exit
+            leave(self._stream)  # the buffer would fail again at exit
             raise CaptureError(f"writing to {self._stream.name}: {error.strerror}") from error
 
 
 def leave(stream: TextIO) -> None:
-    """Let what is written from now on, and what is still buffered, go nowhere."""
+    """Send everything that is still buffered or written later to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Before the run: a result that took an hour is not to be lost to a misspelt folder."""
+    """Check, before a run, that the paths can be written: a misspelt folder must not lose an hour's result."""
     for path in paths:
         if path is not None and str(path) != "-":
             with _writing(path), path.open("ab"):
@@ -96,7 +96,7 @@ def print_json(value: object) -> None:
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
-    """The one way for text of our own, which may have foreign words in it, to a stream."""
+    """Print our own text, which may quote foreign text. All such text goes through here."""
     from testronaut_lab.safetext import safe_text
 
     print(safe_text(line), file=stream, flush=True)
@@ -112,4 +112,4 @@ def complain(error: LabError) -> None:
         if error.hint:
             say(f"hint: {error.hint}", sys.stderr)
     except OSError:
-        leave(sys.stderr)  # the status still says it
+        leave(sys.stderr)  # the exit status still says it

@@ -1,4 +1,7 @@
-"""A command line, dispatched: every error becomes a message, a hint and a status here. Verbs import what is heavy of theirs."""
+"""Runs a command line. Every error becomes a message, a hint and an exit status here.
+
+Each verb imports its heavy modules itself, when it runs.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +27,21 @@ from testronaut_lab.cli.completion import whole_words
 from testronaut_lab.cli.console import NO_ROOM, complain, leave, say
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError, UsageError
 
-# Of the contract and not there yet: refused by name, never ignored.
+# Verbs and options that are planned but not written yet: refused by name, never ignored.
 _VERBS_TO_COME = frozenset("demo doctor import replay shell".split())
 _RUN_OPTIONS_TO_COME = frozenset("-j --jobs --shard".split())
 
 
 def dispatch(arguments: list[str]) -> int:
-    """Do what a command line says, and say what is wrong with it or goes wrong; the status to exit with."""
+    """Run a command line, print any error, and return the exit status."""
     try:
         refuse_what_is_to_come(arguments)
         try:
             with whole_words(os.environ):
                 app(arguments, prog_name="testronaut-lab")
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone is understood
-    except SystemExit as ended:  # a wrong command line has been told of by then
+            sys.stdout.flush()  # flush here, where a missing reader is handled
+    except SystemExit as ended:  # typer has printed the error already
         return ended.code if isinstance(ended.code, int) else ExitStatus.OK
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
@@ -46,7 +49,7 @@ def dispatch(arguments: list[str]) -> int:
         complain(error)
         return error.exit_status
     except BrokenPipeError:
-        leave(sys.stdout)  # whoever read our output has gone; nothing more can be said to it
+        leave(sys.stdout)  # the reader of our output has gone; nothing more can be printed
         return ExitStatus.FAILED
     except OSError as error:
         if not _is_somewhere():
@@ -77,7 +80,7 @@ def _bug() -> ExitStatus:
 
 
 def refuse_what_is_to_come(arguments: list[str]) -> None:
-    """Raises UsageError for a verb or option of the contract that is not there yet."""
+    """Raise UsageError for a planned verb or option that is not written yet."""
     verb, *rest = arguments or [""]
     if verb in _VERBS_TO_COME:
         raise UsageError(f"`{verb}` is not supported yet", hint="testronaut-lab --help")

@@ -1,6 +1,7 @@
-"""`pending`, `diff`, `accept`, `reject`: what differs from goldens, listed, shown and decided without a terminal.
+"""`pending`, `diff`, `accept`, `reject`: lists, shows and decides pending goldens without a terminal.
 
-What is pending is `golden/pending.py`, what a glob names `golden/choosing.py`, how it reads `cli/goldentext.py`.
+`golden/pending.py` keeps them, `golden/choosing.py` matches globs, `cli/goldentext.py` formats them. `cli/review.py` decides
+them on a terminal.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def reject(globs: Annotated[list[str], _TO_REJECT]) -> None:
 
 
 def open_pending(root: Path | None = None) -> PendingStore:
-    """What is pending in the project at `root`; None: the one that one stands in."""
+    """Open the pending goldens of the project at `root`; None means the project of the current directory."""
     from testronaut_lab.config import project_root
     from testronaut_lab.golden.pending import PendingStore
     from testronaut_lab.golden.store import GoldenStore
@@ -107,9 +108,9 @@ def open_pending(root: Path | None = None) -> PendingStore:
 
 
 def tell_pending(root: Path, run: str, printer: Printer) -> None:
-    """After a run: what it left to be decided in the project at `root`, and how much else waits there.
+    """Print, after a run, how many goldens of the project at `root` it left pending, and how many other runs left.
 
-    A run that left nothing says nothing of what others left. What cannot be read is told, and changes nothing of the run.
+    If this run left none, nothing is printed. An error in reading them is printed and does not change the run's result.
     """
     from testronaut_lab.config import way_to
     from testronaut_lab.golden.pending import Pending
@@ -126,7 +127,7 @@ def tell_pending(root: Path, run: str, printer: Printer) -> None:
 
 
 def refuse_in_ci(doing: str) -> None:
-    """Goldens are for people to decide about."""
+    """Raise UsageError on CI: people decide about goldens."""
     from testronaut_lab.config import in_ci
 
     if in_ci(os.environ):
@@ -136,14 +137,14 @@ def refuse_in_ci(doing: str) -> None:
 
 
 def shown(entry: Pending | Broken, files: frozenset[str] | None = None) -> list[Text]:
-    """All there is to see of an entry."""
+    """Return the heading and the differences of an entry."""
     from testronaut_lab.cli.goldentext import differences, heading
 
     return [*heading(entry), *differences(entry, files)]
 
 
 def write_lines(lines: Sequence[Text]) -> None:
-    """Coloured on a terminal, plain elsewhere."""
+    """Write lines, coloured on a terminal and plain elsewhere."""
     from testronaut_lab.report.text.plain import to_ansi
 
     colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -176,7 +177,7 @@ def _say_left(store: PendingStore) -> None:
 
 
 def table_row(entry: Pending | Broken) -> tuple[str, str, str, str]:
-    """What a list has of it: name, what differs, when it was seen, what keeps it from being accepted."""
+    """Return the row of an entry: name, what differs, when it was seen, why it cannot be accepted."""
     from testronaut_lab.cli.goldentext import name_of, summary_of
     from testronaut_lab.golden.pending import Pending
 

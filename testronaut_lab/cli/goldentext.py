@@ -1,6 +1,6 @@
-"""How what is pending reads: a line for a list, and its command and differences, one below the other or side by side.
+"""Formats pending goldens: a line for a list, the command, and the differences, as one column or side by side.
 
-Lines are `rich.text.Text` with foreign text made safe. Which entries, and where the lines go, is for the verbs.
+Lines are `rich.text.Text` with foreign text made safe. The verbs choose the entries and print the lines.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _GAP = " │ "
 
 
 def name_of(entry: Pending | Broken) -> str:
-    """What to type to mean it."""
+    """Return the name that a user types for this entry."""
     return entry.nodeid if isinstance(entry, Pending) else f"{SNAPSHOTS}/{entry.place}"
 
 
 def summary_of(entry: Pending | Broken) -> str:
-    """`M stdout.txt, A stderr.txt`, or what else there is to say in a few words."""
+    """Return `M stdout.txt, A stderr.txt`, or another short summary."""
     if isinstance(entry, Broken):
         return "cannot be used"
     if entry.expected is None:
@@ -38,7 +38,7 @@ def summary_of(entry: Pending | Broken) -> str:
 
 
 def commands_for(entries: Collection[Pending | Broken]) -> list[str]:
-    """What to type to decide about each, where nobody can press a key."""
+    """Return the commands that decide about each entry, for use without a terminal."""
     good = [name_of(entry) for entry in entries if isinstance(entry, Pending) and entry.problem is None]
     lines = [f"testronaut-lab diff {shlex.quote(name_of(entry))}" for entry in entries]
     lines += [f"testronaut-lab accept {shlex.quote(name)}" for name in good]
@@ -46,7 +46,7 @@ def commands_for(entries: Collection[Pending | Broken]) -> list[str]:
 
 
 def heading(entry: Pending | Broken) -> list[Text]:
-    """Its name, the command, and what keeps it from being accepted."""
+    """Return the entry's name, its command, and why it cannot be accepted."""
     lines = [Text(safe_line(name_of(entry)), "bold")]
     if isinstance(entry, Broken):
         return [*lines, Text(f"cannot be used: {safe_text(entry.problem)}", "red")]
@@ -60,7 +60,7 @@ def heading(entry: Pending | Broken) -> list[Text]:
 
 
 def details(entry: Pending | Broken) -> list[Text]:
-    """Where it lies, where it comes from, how large its files are."""
+    """Return where the golden is, where the proposal comes from, and how large its files are."""
     facts = [("golden", f"{SNAPSHOTS}/{entry.place}")]
     if isinstance(entry, Pending):
         origin = entry.origin
@@ -77,7 +77,7 @@ def details(entry: Pending | Broken) -> list[Text]:
 
 
 def differences(entry: Pending | Broken, files: frozenset[str] | None = None) -> list[Text]:
-    """Every file that differs (of `files`, if given), as unified diffs."""
+    """Return a unified diff of every file that differs, or only of those in `files`."""
     lines: list[Text] = []
     for change, diff in _diffs(entry, files):
         lines.append(_file_heading(entry, change))
@@ -86,7 +86,7 @@ def differences(entry: Pending | Broken, files: frozenset[str] | None = None) ->
 
 
 def side_by_side(entry: Pending | Broken, width: int) -> list[Text]:
-    """The same in two columns of equal width, the golden on the left; a line that is too long is continued below."""
+    """Return the differences in two columns of equal width, the golden on the left. A long line continues on the next row."""
     column = max((width - len(_GAP)) // 2, 1)
     lines: list[Text] = []
     for change, diff in _diffs(entry, None):
@@ -121,7 +121,7 @@ def _file_heading(entry: Pending | Broken, change: GoldenChange) -> Text:
 
 
 def _pairs(diff: Iterable[str]) -> Iterator[tuple[str | None, str | None]]:
-    """The lines of a unified diff, those that took the place of each other side by side; `@@` lines on both sides."""
+    """Yield the lines of a unified diff in pairs: a removed line beside the line that replaces it; `@@` lines on both sides."""
     removed: list[str] = []
     added: list[str] = []
     last = added
@@ -163,13 +163,13 @@ def _columns(left: str | None, right: str | None, width: int) -> list[Text]:
 
 
 def _wrapped(line: str | None, width: int) -> list[Text]:
-    """In pieces of at most `width` cells; nothing is reformatted, since blanks count here."""
+    """Cut a line into pieces of at most `width` cells. Blanks count in a diff, so nothing is reformatted."""
     text = Text(line or "", "" if line is None else diff_style(line))
     return folded(text, width) if line else [Text("")]
 
 
 def folded(text: Text, width: int) -> list[Text]:
-    """`text` in pieces of at most `width` cells of a terminal, cut between any two characters."""
+    """Cut `text` into pieces of at most `width` terminal cells, between any two characters."""
     if text.cell_len <= width:
         return [text]
     ends = accumulate(len(piece) for piece in chop_cells(text.plain, width))

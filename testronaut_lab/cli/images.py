@@ -1,4 +1,4 @@
-"""`images`, `clean`: what was made on the engine and what lies in the store, listed and removed."""
+"""`images` and `clean`: list and remove what was made on the engine and what is in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`install`: tools put into an image, or found in the cache, with all that package managers write and what was proved of each."""
+"""`install`: puts tools into an image, or finds them in the cache. Prints all that package managers write and what was
+verified.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single keys from a terminal, by name. What they mean is for who asks."""
+"""Reads single keys from a terminal and returns their names. The caller decides what a key means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 RESIZED = "resized"
 END = "end"
 
-_ESCAPE_S = 0.05  # a sequence comes in one piece; a key that was pressed by itself is followed by nothing
+_ESCAPE_S = 0.05  # the bytes of a sequence come together; a lone escape key is followed by nothing
 _LOOK_S = 0.2
 _NAMES = {
     b"[A": "up", b"OA": "up", b"[B": "down", b"OB": "down", b"[5~": "page up", b"[6~": "page down",
@@ -21,9 +21,9 @@ _NAMES = {
 
 
 class Keyboard:
-    """A context manager: while it is open keys come one by one and unseen; ctrl+c is an interruption as ever.
+    """A context manager. While it is open, keys come one at a time and are not echoed; ctrl+c still interrupts.
 
-    What was typed before it was opened is dropped: it was not meant for what is on the screen now.
+    Keys that were typed before it opened are dropped: they were not meant for the present screen.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class Keyboard:
         termios.tcsetattr(self._fd, termios.TCSAFLUSH, self._before)
 
     def read(self) -> str:
-        """The next key: a character, `escape`, `up`, `page down` …; RESIZED when the terminal was, END when it is gone.
+        """Return the next key: a character, `escape`, `up`, `page down` …; RESIZED after a resize, END if the terminal is gone.
 
-        Sequences without a name here are `unknown`, so that no part of one is taken for a key.
+        A sequence without a name is `unknown`, so that no part of it is taken for a key.
         """
         while not self._waits(_LOOK_S):
             size = os.get_terminal_size(sys.stdout.fileno())
@@ -54,7 +54,7 @@ class Keyboard:
         return byte.decode("ascii", "replace") if byte else END
 
     def _sequence(self) -> str:
-        """What follows an escape: `[` with parameters and a last letter, `O` and a letter, or one key that alt was held to."""
+        """Read what follows an escape: `[` with parameters and a final letter, `O` and a letter, or one key pressed with alt."""
         if not self._waits(_ESCAPE_S):
             return "escape"
         read = os.read(self._fd, 1)

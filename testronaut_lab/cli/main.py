@@ -1,6 +1,6 @@
-"""The entry point: what signals do before there is anything to tidy up and after there is, and a status of the table.
+"""The entry point. It handles signals before and after the real work, and ends with an exit status of the table.
 
-What a command line means is `dispatch.py`, which takes a tenth of a second and more to import.
+`dispatch.py` runs the command line; importing it takes a tenth of a second or more.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _STATUSES = {
 
 
 def main() -> NoReturn:
-    """Run the command line of this process; whatever happens ends with a status of the table."""
+    """Run the command line of this process. Always ends with an exit status of the table."""
     _open_what_is_closed()
     dispatch = _imported()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that has no `…` is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # a terminal without `…` must not end the program
     try:
         status = dispatch(sys.argv[1:])
-    except KeyboardInterrupt:  # while something else was being told
+    except KeyboardInterrupt:  # during the printing of another error
         status = ExitStatus.INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: at the interpreter's own end it would come out as a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; during interpreter shutdown it would print a traceback
     sys.exit(status)
 
 
 def _open_what_is_closed() -> None:
-    """A standard stream that whoever started us has closed leads nowhere; else the next file that is opened would be it."""
+    """Open /dev/null for each standard stream that the caller has closed. Otherwise the next opened file would take its place."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -49,7 +49,9 @@ def _open_what_is_closed() -> None:
 
 
 def _imported() -> Callable[[list[str]], int]:
-    """`dispatch`. A signal meanwhile ends us at once: an exception in the middle of imports can come out as anything."""
+    """Import and return `dispatch`. A signal during the import ends the process at once: an exception in the middle of an
+    import can come out as anything.
+    """
     before = {number: signal.signal(number, _end) for number in _STATUSES if signal.getsignal(number) != signal.SIG_IGN}
     from testronaut_lab.cli.dispatch import dispatch
 

@@ -1,7 +1,7 @@
-"""Lines from a pipe, read so that a signal is never waited out.
+"""Reads lines from a pipe without ever delaying a signal.
 
-A signal that arrives just before a blocking `read` leaves the process in that read: Python calls the handler once the read
-returns, and a pipe that nobody writes to lets it wait for ever. So nothing is read here before there is something to read.
+If a signal arrives just before a blocking `read`, Python calls its handler only after the read returns. On a pipe that nobody
+writes to, that is never. So this module reads only when there is something to read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _READ_BYTES = 64 * 1024
 
 
 class PipedLines:
-    """The lines of a file descriptor. Handlers of signals run at most 0.2 s late, and what they raise comes out of `read`."""
+    """The lines of a file descriptor. A signal handler runs at most 0.2 s late; what it raises comes out of `read`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -22,7 +22,7 @@ class PipedLines:
         self._has_ended = False
 
     def read(self) -> str | None:
-        """The next line without its newline; None at the end. Bytes that are no UTF-8 become lone surrogates."""
+        """Return the next line without its newline; None at the end. Bytes that are not UTF-8 become lone surrogates."""
         while b"\n" not in self._rest and not self._has_ended:
             if select.select([self._fd], [], [], _LOOK_S)[0]:
                 data = os.read(self._fd, _READ_BYTES)

@@ -1,4 +1,4 @@
-"""`prune`: goldens that no step has any more. Whether that can be said, and which they are, is `maintenance/goldens.py`."""
+"""`prune`: removes goldens that no step has any more. `maintenance/goldens.py` finds them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _list(found: Leftovers) -> None:
 
 
 def _agreed(count: int) -> bool:
-    """Asks on a terminal; elsewhere nobody has agreed."""
+    """Ask on a terminal. Without one, the answer is no."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     return typer.confirm(f"remove {'this one' if count == 1 else f'these {count}'}?", default=False)

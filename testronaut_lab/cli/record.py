@@ -1,4 +1,4 @@
-"""`record`: a session at a prompt, or fed from a pipe, that is written down as a plan. What lines mean is in `recording/`."""
+"""`record`: a session at a prompt, or fed from a pipe, that becomes a plan. `recording/` decides what the lines mean."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _saved(session: Session, output: Path, *, force: bool) -> SavedPlan:
     try:
         saved = session.save(output, overwrite=force, tell=say)
     except KeyboardInterrupt:
-        saved = session.save(output, overwrite=force, verify=False)  # what was recorded is not lost by that
+        saved = session.save(output, overwrite=force, verify=False)  # an interruption must not lose the recording
     for name, note in saved.notes.items():
         say(f"note: {name}: {note}")
     say(saved.describe())
@@ -94,7 +94,7 @@ def _saved(session: Session, output: Path, *, force: bool) -> SavedPlan:
 
 
 def _commands(recorder: Recorder, *, at_hand: bool) -> Iterator[str]:
-    """What is typed, or comes from a pipe, in whole commands."""
+    """Yield whole commands, typed or from a pipe."""
     from testronaut_lab.recording.lines import unfinished
 
     read = _typed if at_hand else _echoed(PipedLines(sys.stdin.fileno()))
@@ -116,7 +116,7 @@ def _commands(recorder: Recorder, *, at_hand: bool) -> Iterator[str]:
             yield "\n".join(lines)
             lines.clear()
     if lines and not at_hand:
-        yield "\n".join(lines)  # as a shell does it; it will say what is missing
+        yield "\n".join(lines)  # a shell runs such a rest too, and says what is missing
 
 
 def _typed(prompt: str) -> str | None:
@@ -132,7 +132,7 @@ def _typed(prompt: str) -> str | None:
 
 
 def _echoed(lines: PipedLines) -> Callable[[str], str | None]:
-    """What comes from a pipe is shown as if it had been typed."""
+    """Show lines from a pipe as if they were typed."""
 
     def read(prompt: str) -> str | None:
         line = lines.read()
@@ -144,7 +144,7 @@ def _echoed(lines: PipedLines) -> Callable[[str], str | None]:
 
 
 class _Screen:
-    """Lines on standard output, complaints on standard error."""
+    """Shows lines on standard output and errors on standard error."""
 
     def say(self, line: str) -> None:
         say(line)
@@ -161,7 +161,7 @@ class _Screen:
 
 
 def result_lines(result: StepResult) -> list[Text]:
-    """What it wrote, then in one line how it ended and what it changed."""
+    """Return what the step wrote, then one line with its exit and changes."""
     from rich.text import Text
 
     from testronaut_lab.report.text.lines import duration_text
@@ -201,7 +201,7 @@ def _stream_lines(text: str, style: str) -> list[Text]:
 
 
 def _settings(user: str, network: str, shell: str) -> SessionSettings:
-    """As a plan would have them: for root the root file system is writable."""
+    """Make the settings as a plan does: for root, the root file system is writable."""
     from testronaut_lab.execution.factory import SessionSettings
     from testronaut_lab.planfile.grammar import values
 
@@ -232,7 +232,7 @@ def _env(pairs: list[str] | None) -> dict[str, str]:
 
 @contextmanager
 def _interrupting(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-c ends the step that runs, and not the recorder."""
+    """While the block runs, ctrl-c interrupts the running step instead of the recorder."""
     before = signal.signal(signal.SIGINT, lambda _number, _frame: interrupt())
     try:
         yield

@@ -1,4 +1,4 @@
-"""The files and annotations that `run` and `show` make of a run, by one path whether it is live or stored."""
+"""The files and annotations that `run` and `show` write about a run. A live and a stored run take the same path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WORKSPACE = "GITHUB_WORKSPACE"
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Where each form of a run is written to; `-` is standard output, which can have one of them, and then no lines."""
+    """Where each form of a run is written. `-` is standard output; only one form can have it, and then no lines are printed."""
 
     json: Path | None = None
     events: Path | None = None
@@ -48,7 +48,7 @@ class Reports:
 
     @property
     def options(self) -> list[str]:
-        """By name, what was asked for."""
+        """Return the names of the given options."""
         return [f"--{name}" for name, _ in self._files()] + ["--github"] * self.github
 
     @property
@@ -56,7 +56,9 @@ class Reports:
         return any(str(path) == "-" for _, path in self._files())
 
     def check(self) -> None:
-        """Before a run: an hour's result is not to be lost to a misspelt folder. Raises UsageError."""
+        """Check, before a run, that everything can be written: a misspelt folder must not lose an hour's result. Raises
+        UsageError.
+        """
         on_stdout = [f"--{name} -" for name, path in self._files() if str(path) == "-"]
         on_stdout += ["--github"] if self.github else []
         if len(on_stdout) > 1:
@@ -68,7 +70,7 @@ class Reports:
             check_writable(Path(summary))
 
     def write(self, result: RunResult, facts: Iterable[Event], root: Path) -> None:
-        """Write them all; `root` is the project's folder. Raises UsageError for what cannot be written."""
+        """Write all forms. `root` is the project's folder. Raises UsageError for a file that cannot be written."""
         if self.json is not None:
             from testronaut_lab.report.files.json import dumps
 
@@ -94,7 +96,7 @@ class Reports:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """With `--github`: nothing that is printed meanwhile is a command to GitHub, whatever a tool wrote."""
+        """With `--github`, keep GitHub from reading anything printed in the block as a command."""
         if not self.github:
             yield
             return
@@ -125,7 +127,7 @@ def _annotate(result: RunResult, root: Path) -> None:
 
 
 def _in_checkout(root: Path) -> PurePath:
-    """The project's folder as GitHub names it: relative to the checkout. Elsewhere paths stay as they are in node ids."""
+    """Return the project's folder relative to GitHub's checkout. Outside a checkout, paths stay as in node ids."""
     checkout = os.environ.get(_WORKSPACE)
     if not checkout or not root.is_relative_to(Path(checkout).resolve()):
         return PurePath()

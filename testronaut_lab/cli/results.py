@@ -1,4 +1,4 @@
-"""`runs`, `show`, `export`: what is stored of earlier runs."""
+"""`runs`, `show` and `export`: read stored runs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def show(
 
 
 def _told(results: Store, run_id: str, write: Callable[[str], None], store: str | None) -> RunResult:
-    """What came of a stored run, once `write` has been given its lines."""
+    """Give the lines of a stored run to `write`, and return its result."""
     from testronaut_lab.report.state.view import RunView
     from testronaut_lab.report.text.formatter import Narrator
     from testronaut_lab.report.text.installing import InstallNarrator, is_installation

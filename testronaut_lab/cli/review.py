@@ -1,6 +1,6 @@
-"""`review`: what is pending, one after the other, decided by a key; where there is no terminal, what to type instead.
+"""`review`: shows pending goldens one after the other; a key decides. Without a terminal, it prints the commands to type.
 
-What a key does is `Review`, which knows no terminal; `_Screen` draws it. How an entry reads is `cli/goldentext.py`.
+`Review` says what a key does and knows no terminal; `_Screen` draws it. `cli/goldentext.py` formats an entry.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def review() -> None:
 
 
 class Review:
-    """Where the walk through `entries` is; decisions are carried out at once, and nothing is decided by leaving."""
+    """A walk through `entries`. A decision takes effect at once; leaving decides nothing."""
 
     def __init__(self, store: PendingStore, entries: Sequence[Pending | Broken]) -> None:
         self._store = store
@@ -69,7 +69,7 @@ class Review:
         return self.entries[self.at]
 
     def press(self, key: str) -> None:
-        """Do what `key` asks for; keys without a meaning do nothing."""
+        """Do what `key` means; other keys do nothing."""
         self.message = ""
         if key in _LEAVES:
             self.over = True
@@ -83,7 +83,7 @@ class Review:
             self.details = not self.details
 
     def outcome(self) -> str:
-        """`2 accepted, 1 skipped; 1 pending: testronaut-lab review`."""
+        """Return `2 accepted, 1 skipped; 1 pending: testronaut-lab review`."""
         done = [f"{self._counts[word]} {word}" for word in _DONE.values() if self._counts[word]]
         left = len(self._store.pending())
         waits = f"{left} pending: testronaut-lab review" if left else "nothing is pending any more"
@@ -98,7 +98,7 @@ class Review:
         self._next()
 
     def _decide_all(self, key: str) -> None:
-        """What cannot be accepted stays pending and is told after the walk."""
+        """Decide about all the rest. Entries that cannot be accepted stay pending and are listed after the walk."""
         while not self.over:
             try:
                 self._do(key, self.entry)
@@ -128,7 +128,7 @@ def _is_terminal() -> bool:
 
 
 def _tell(entries: Sequence[Pending | Broken]) -> None:
-    """The list and the commands to type."""
+    """Print the list and the commands to type."""
     from testronaut_lab.cli.goldens import table_row
     from testronaut_lab.cli.goldentext import commands_for
     from testronaut_lab.report.text.tables import pending_table
@@ -140,7 +140,7 @@ def _tell(entries: Sequence[Pending | Broken]) -> None:
 
 
 def _walk_through(review: Review) -> None:
-    """Blocks until the last one is decided or somebody leaves."""
+    """Show the walk until the last entry is decided or the user leaves."""
     from rich.console import Console
 
     from testronaut_lab.cli.keys import RESIZED, Keyboard
@@ -156,7 +156,7 @@ def _walk_through(review: Review) -> None:
 
 
 class _Screen:
-    """Draws where a review is, as much of it as the terminal has room for, and scrolls."""
+    """Draws the present state of a review, as far as the terminal has room, and scrolls."""
 
     def __init__(self, console: Console, review: Review) -> None:
         self._console = console
@@ -173,7 +173,7 @@ class _Screen:
         from testronaut_lab.cli.goldentext import folded
         from testronaut_lab.report.text.plain import to_ansi
 
-        size = os.get_terminal_size(self._console.file.fileno())  # not COLUMNS and LINES: they stay when the window changes
+        size = os.get_terminal_size(self._console.file.fileno())  # not COLUMNS and LINES: they do not change with the window
         now = (self._review.at, self._review.side_by_side, self._review.details, size.columns)
         if now != self._drawn:
             self._offset, self._drawn = 0, now
@@ -193,7 +193,7 @@ class _Screen:
         self._console.file.flush()
 
     def scroll(self, key: str) -> bool:
-        """Whether it was a key for scrolling."""
+        """Scroll if `key` is a key for scrolling. Returns whether it is."""
         page = max(self._room - 2, 1)
         steps = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -page, "page down": page, " ": page, "\n": 1}
         if key in ("home", "end of text"):

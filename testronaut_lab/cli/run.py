@@ -1,4 +1,4 @@
-"""`run`: plans headless. What a run is stands in `run/plan_run.py`, what it looks like in `report/`."""
+"""`run`: runs plans without a screen. `run/plan_run.py` is the run; `report/` formats it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _narrator(*, quiet: bool, verbose: bool) -> type[Narrator]:
 
 
 def tell_root(plans: Sequence[Plan], out: TextIO, *, quiet: bool) -> None:
-    """Where goldens and results are, if that is not where one stands, and which goldens were left in another place."""
+    """Print the project's folder if it is not the current directory, and which goldens lie where nobody looks."""
     from testronaut_lab.golden.elsewhere import elsewhere
 
     root = plans[0].root
@@ -125,14 +125,14 @@ def tell_root(plans: Sequence[Plan], out: TextIO, *, quiet: bool) -> None:
         say(f"project {shown(root)}", out)
     for there, wanted in elsewhere(root, [plan.file for plan in plans if plan.file is not None]):
         if wanted.exists():
-            continue  # accepted anew since; `prune` tells of what is left
+            continue  # accepted again since then; `prune` lists the old ones
         moved = f"mkdir -p {shlex.quote(shown(wanted.parent))} && mv {shlex.quote(shown(there))} {shlex.quote(shown(wanted))}"
         say(f"goldens in {shown(there)} are not looked at: the project's folder is {shown(root)}\nhint: {moved}", out)
 
 
 @contextmanager
 def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come; SIGHUP not under `nohup`."""
+    """Make SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come. Under `nohup`, SIGHUP stays ignored."""
 
     told = False
 
@@ -140,7 +140,7 @@ def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
         nonlocal told
         again, told = told, True
         plan_run.stop(ExitStatus.INTERRUPTED if number == signal.SIGINT else ExitStatus.TERMINATED)
-        if plan_run.preparing and not again:  # only once: the second one must not cut the cleaning up short
+        if plan_run.preparing and not again:  # only once: a second interruption must not cut the clean-up short
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in with_hangup(signal.SIGINT, signal.SIGTERM)}
@@ -153,7 +153,7 @@ def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end us, once what is there is tidied up: a session, the state of the terminal."""
+    """Make SIGTERM and SIGHUP end the process after its clean-up: the session, the state of the terminal."""
 
     def end(_number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(ExitStatus.TERMINATED)
@@ -167,12 +167,12 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def with_hangup(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
-    """These signals and SIGHUP, which is left out where whoever started us had it ignored."""
+    """Return these signals and SIGHUP, unless SIGHUP was ignored when the process started."""
     return numbers if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*numbers, signal.SIGHUP)
 
 
 def reported(plan_run: PlanRun, results: str, show: str, out: TextIO, tells: type[Narrator]) -> RunResult:
-    """Run it, told to `out`, live on a terminal and in plain lines elsewhere, by a narrator of the class `tells`."""
+    """Run it and print it to `out` with the narrator class `tells`: live on a terminal, as plain lines elsewhere."""
     from rich.console import Console
 
     from testronaut_lab.report.text.plain import TextReporter

@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schemas of what goes in and comes out."""
+"""`schema`: prints the JSON Schemas of plans, results and events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tui`: the dashboard."""
+"""`tui`: starts the dashboard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tui(
     """Drive a session by hand, in a dashboard."""
     if plans:
         raise UsageError("watching plans in the dashboard is not supported yet", hint=f"testronaut-lab run {shlex.join(plans)}")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):  # it would wait for keys for ever, and at full speed
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):  # without one, it would wait for keys for ever at full CPU load
         raise UsageError("the dashboard needs a terminal to be drawn on", hint="testronaut-lab run; testronaut-lab record --help")
     try:
         from testronaut_lab.ui.tui.app import run_tui

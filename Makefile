@@ -24,11 +24,13 @@ TERMINAL := $(if $(shell command -v tmux),,/usr/bin/tmux)
 WORKERS := -n 2 --dist worksteal
 IS_ROOT := $(filter 0,$(shell id -u))
 # Where being an ordinary user makes a difference: sessions, their files and limits, base images, and one of each thing that is seen.
-USER_TESTS := tests/contract tests/test_session.py tests/test_session_limits.py tests/test_session_loss.py \
-	tests/test_session_profile.py tests/test_session_steps.py tests/test_session_usage.py tests/test_sessiondir.py \
-	tests/test_stepuser.py tests/test_placing.py tests/test_capture.py tests/test_capture_locked.py tests/test_undo.py \
-	tests/test_namespaces.py tests/test_install_managers.py::test_a_package_installs_is_verified_and_runs \
-	tests/test_pytest_plugin.py tests/test_tui_terminal.py
+USER_TESTS := tests/contract tests/execution/test_session.py tests/execution/test_session_limits.py \
+	tests/execution/test_session_loss.py tests/execution/test_session_profile.py tests/execution/test_session_steps.py \
+	tests/execution/test_session_usage.py tests/execution/test_directory.py tests/container/test_stepuser.py \
+	tests/execution/test_files.py tests/capture/test_file_capture.py tests/capture/test_file_capture_locked.py \
+	tests/execution/test_undo.py tests/container/test_namespaces.py \
+	tests/installation/test_install_managers.py::test_a_package_installs_is_verified_and_runs \
+	tests/pytest_plugin/test_pytest_plugin.py tests/ui/test_tui_terminal.py
 
 define NEXT
 

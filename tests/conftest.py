@@ -11,9 +11,9 @@ from pathlib import Path
 
 import docker
 import hypothesis
-import printed
 import pytest
-from harness import Lab, open_lab
+from support import printed_commands
+from support.live_session import Lab, open_lab
 
 from testronaut_lab.container.engine.connect import Engine, connect
 from testronaut_lab.container.image import local
@@ -74,8 +74,8 @@ def printed_by_pytest(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 def _checked(run: Callable[..., pytest.RunResult]) -> Callable[..., pytest.RunResult]:
     def run_and_check(pytester: pytest.Pytester, *words: str, **options: object) -> pytest.RunResult:
         result = run(pytester, *words, **options)
-        place = printed.Place(pytester.path, pytester.path, dict(os.environ), ("pytest",))
-        printed.check("\n".join([*result.outlines, *result.errlines]), place)
+        place = printed_commands.Place(pytester.path, pytester.path, dict(os.environ), ("pytest",))
+        printed_commands.check("\n".join([*result.outlines, *result.errlines]), place)
         return result
 
     return run_and_check

@@ -11,8 +11,8 @@ from html import unescape
 from pathlib import Path, PurePath
 
 import pytest
-from hostile import ATTACKS, BEGIN, between_marks, everything, marked, offences
 from rich.console import Console
+from support.hostile_output import ATTACKS, BEGIN, between_marks, everything, marked, offences
 
 from testronaut_lab.errors import ExitStatus, LabError, StepFailed
 from testronaut_lab.eventlog import EventLog
@@ -290,7 +290,7 @@ steps:
 def test_a_run_on_the_command_line_and_what_it_stored(tmp_path: Path) -> None:
     import base64
 
-    from commandline import Project
+    from support.command_line import Project
 
     project = Project(tmp_path)
     project.write(PLAN % base64.b64encode(everything()).decode())

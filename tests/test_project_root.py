@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from commandline import Project
+from support.command_line import Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("base_image")]
 

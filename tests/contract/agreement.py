@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from harness import Lab
 from plain_shell import PlainShell, Run, Seen
 from sequences import LIBRARY
 from sequences import Sequence as Steps
+from support.live_session import Lab
 
 from testronaut_lab.model.result import ShellState
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 
 from agreement import Performed, Truth, differences, perform, rightly_differs
-from harness import Lab
 from plain_shell import PlainShell, clear
 from sequences import LIBRARY, Sequence
+from support.live_session import Lab
 
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.fast.rewind import Checkpoint, CopyGone

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from behaviours import BEHAVIOURS, Do
 from conftest import SHELLS
-from harness import Lab, open_lab
+from support.live_session import Lab, open_lab
 
 from testronaut_lab.container import stepuser
 from testronaut_lab.errors import SessionLost

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 import pytest
 from conftest import SHELLS, SOAK
 from drawn import drawn
-from harness import Lab, open_lab
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pair import Pair
 from plain_shell import open_plain_shell
 from sequences import Sequence, by_hand
+from support.live_session import Lab, open_lab
 
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.execution.factory import SessionSettings

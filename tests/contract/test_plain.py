@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import MakeSession
-from harness import Lab
+from support.live_session import Lab
 
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.model.plan import Limits

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-from harness import Events
+from support.live_session import Events
 
 from testronaut_lab.errors import FilesUnseen, UsageError
 from testronaut_lab.execution import factory

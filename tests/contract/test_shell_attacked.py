@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from harness import Lab
+from support.live_session import Lab
 
 from testronaut_lab.model.result import ExitKind, ShellState, Status, StepResult
 

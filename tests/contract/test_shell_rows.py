@@ -8,9 +8,9 @@ import re
 import pytest
 from behaviours import Do
 from conftest import SHELLS, MakeSession
-from harness import Lab
 from shell_rows import DESCRIPTORS, FUNCTIONS, STATUS, TRACES, Row
 from shell_rows2 import ENDS, MESSAGES, OPEN_ENDS, OPTIONS, TRAPS
+from support.live_session import Lab
 
 from testronaut_lab.model.result import ExitKind, StepResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness import Lab
+from support.live_session import Lab
 
 from testronaut_lab.container.stepuser import LAB_UID
 from testronaut_lab.model.result import Status

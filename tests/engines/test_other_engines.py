@@ -14,7 +14,13 @@ from testronaut_lab.container.engine.connect import Engine
 # Debian's stable: what continuous integration fetches must be there tomorrow too. `make engines` has all.
 OTHERS = (OtherEngine("docker", "trixie"), OtherEngine("podman", "trixie"))
 CHOSEN = "fast-dash or plain-busybox or profile or loss or terminal or manager"
-PATHS = ("contract/test_contract.py", "test_session_profile.py", "test_session_loss.py", "test_terminal.py", "test_manager.py")
+PATHS = (
+    "contract/test_contract.py",
+    "execution/test_session_profile.py",
+    "execution/test_session_loss.py",
+    "execution/test_terminal.py",
+    "container/test_manager.py",
+)
 BUSYBOX = "testronaut-lab/test-busybox:2"
 BASE = "testronaut-lab/base:debian-bookworm-slim"
 

@@ -18,9 +18,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "engines.md"
 
 # Usage, limits, out of memory, refused processes, the watchdog's killing and the loss of a session, each with its real container.
 CHOSEN: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "groups and counters": {"test_cgroup": ("",), "test_controlgroup": ("",)},
+    "groups and counters": {"container/test_cgroup": ("",), "container/test_cgroup_lookup": ("",)},
     "limits": {
-        "test_limits": (
+        "container/test_limits": (
             "test_the_limits_of_a_running_container_hold_from_outside_and_from_inside",
             "test_nothing_is_said_where_all_holds",
             "test_what_is_enforced_out_of_our_sight_is_only_not_measured",
@@ -28,7 +28,7 @@ CHOSEN: Mapping[str, Mapping[str, Sequence[str]]] = {
         )
     },
     "usage of steps": {
-        "test_session_usage": (
+        "execution/test_session_usage": (
             "test_the_memory_of_a_step_is_sampled_while_it_runs",
             "test_page_cache_is_not_memory",
             "test_a_step_that_is_over_at_once_says_that_its_peak_is_the_kernels",
@@ -37,7 +37,7 @@ CHOSEN: Mapping[str, Mapping[str, Sequence[str]]] = {
         )
     },
     "limits that end steps, and the watchdog": {
-        "test_session_limits": (
+        "execution/test_session_limits": (
             "test_a_program_that_takes_all_memory_is_told_from_one_that_is_killed",
             "test_a_shell_that_takes_all_memory_is_restored",
             "test_a_fork_bomb_ends_and_the_session_goes_on",
@@ -45,10 +45,10 @@ CHOSEN: Mapping[str, Mapping[str, Sequence[str]]] = {
             "test_too_many_files_end_the_step",
             "test_a_timeout_kills_all_that_the_step_started",
         ),
-        "test_watchdog": ("test_nothing_of_a_step_lives_after_its_end[all of it]",),
+        "execution/test_watchdog": ("test_nothing_of_a_step_lives_after_its_end[all of it]",),
     },
     "loss": {
-        "test_session_loss": (
+        "execution/test_session_loss": (
             "test_a_container_that_ends_mid_step_is_a_lost_session",
             "test_what_runs_in_a_session_ends_with_it_when_the_engine_does_not_answer",
             "test_a_lost_session_can_be_closed",

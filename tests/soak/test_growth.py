@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SOAK, MakeSession
-from harness import Lab
+from support.live_session import Lab
 
 pytestmark = pytest.mark.engine
 

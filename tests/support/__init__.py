@@ -1,0 +1,1 @@
+"""What tests share besides fixtures; those are in conftest.py."""

@@ -61,3 +61,26 @@ def test_every_setting_and_variable_is_described() -> None:
     variables = set(re.findall(r"TESTRONAUT_LAB_[A-Z_]*[A-Z]", code)) - {"TESTRONAUT_LAB_COMPLETE"}
     variables |= {f"TESTRONAUT_LAB_{name.upper()}" for name in ("store", "watch", "require_limits", "orphan_timeout")}
     assert [name for name in (*variables, *config.SETTINGS) if name not in page] == []
+
+
+ARCHITECTURE = (CHECKOUT / "docs/architecture.md").read_text()
+CODE = CHECKOUT / "testronaut_lab"
+
+
+def test_every_file_and_folder_that_the_architecture_names_is_there() -> None:
+    named = re.findall(r"`([a-z_/]+(?:/|\.py|\.md))`", ARCHITECTURE)
+    assert len(named) > 30
+    assert [name for name in named if not (CODE / name).exists() and not (CHECKOUT / name).exists()] == []
+
+
+def test_every_part_of_the_package_is_in_the_architecture() -> None:
+    parts = [each.name for each in CODE.iterdir() if each.suffix == ".py" or (each / "__init__.py").exists()]
+    assert [part for part in parts if f"`{part}" not in ARCHITECTURE and part not in ("__init__.py",)] == []
+
+
+def test_every_thread_that_the_code_starts_is_in_the_architecture() -> None:
+    starts = [
+        file for file in CODE.rglob("*.py") if re.search(r"Thread\(|Timer\(|ThreadPoolExecutor\(|@work\(", file.read_text())
+    ]
+    assert len(starts) > 5
+    assert [file for file in starts if f"`{file.relative_to(CODE)}`" not in ARCHITECTURE] == []

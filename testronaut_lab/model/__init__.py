@@ -1,1 +1,1 @@
-"""Pure data, shared by every other part: no I/O and no clock in here."""
+"""Pure data that every other part shares: no I/O, no clock."""

@@ -1,6 +1,6 @@
-"""One cell of a matrix: which value each of its keys has, and how that reads in a node id. Pure.
+"""One cell of a matrix: the value of each key, and how a cell is written in a node id.
 
-Where cells come from is in `planfile/grammar/matrix.py`; a plan without a matrix has one cell, which is empty.
+`planfile/grammar/matrix.py` makes cells. A plan without a matrix has one cell, which is empty.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-# (key, value as written), in the order of the matrix.
+# (key, value as written) pairs, in the order of the matrix.
 Cell = tuple[tuple[str, str], ...]
 
-# What would part a node id, or could not be seen in one; `:` only behind another one.
+# Characters that would split a node id. `:` does so only behind another one.
 _QUOTED = re.compile(r"[%,\[\]]|(?<=:):")
 
 
 def bracketed(cell: Cell) -> str:
-    """`[image=debian:bookworm-slim,jq=1.6]`, to stand behind a case's id; nothing for a plan without a matrix.
+    """Return `[image=debian:bookworm-slim,jq=1.6]`, which follows a case's id; empty for a plan without a matrix.
 
-    A character that would be misread there, or not be seen, is `%NN` as in a URL.
+    A character that would be misread or invisible there is written `%NN`, as in a URL.
     """
     return f"[{','.join(f'{key}={_quoted(value)}' for key, value in cell)}]" if cell else ""
 
 
 def from_brackets(text: str) -> Cell | None:
-    """What stands between the brackets of a node id, as a cell; None if it is none."""
+    """Read the text between the brackets of a node id as a cell; None if it is no cell."""
     parts = [pair.partition("=") for pair in text.split(",")]
     if not all(key and sign for key, sign, _ in parts):
         return None
@@ -34,7 +34,7 @@ def from_brackets(text: str) -> Cell | None:
 
 @dataclass(frozen=True, slots=True)
 class NodeName:
-    """A node id in its parts. `cell` is None without brackets, `step` is None for that of a case."""
+    """A node id in its parts. `cell` is None without brackets; `step` is None in the id of a case."""
 
     case: str
     cell: Cell | None
@@ -48,24 +48,26 @@ class NodeName:
             brackets, _, step = tail.rpartition("]")
             cell = from_brackets(brackets)
             if cell is None or (step and not step.startswith("::")):
-                return cls(nodeid, (), None)  # nothing is called so
+                return cls(nodeid, (), None)  # nothing has such a name
             return cls(f"{path}::{case}", cell, step.removeprefix("::") or None)
         case, _, step = rest.partition("::")
         return cls(f"{path}::{case}", None, step or None)
 
     def names(self, other: NodeName) -> bool:
-        """Whether this, as somebody types it, means `other`: without brackets all cells, with some keys all that have them."""
+        """Whether this typed id means `other`. Without brackets, it means all cells; with some keys, all cells with these
+        values.
+        """
         cells = self.cell is None or set(self.cell) <= set(other.cell or ())
         return (self.case, self.step) == (other.case, other.step) and cells
 
 
 def folder_name(step: str, cell: Cell) -> str:
-    """`STEP@KEY=VALUE…`: the folder of a golden that only this cell has. Values are quoted as in a URL, slashes too."""
+    """Return `STEP@KEY=VALUE…`: the folder of a golden of this cell. Values are quoted as in a URL, slashes too."""
     return step + "".join(f"@{key}={quote(value, safe='')}" for key, value in cell)
 
 
 def without_cell(case: str) -> str:
-    """The id of a case without the brackets behind it."""
+    """Return the id of a case without its brackets."""
     return case.partition("[")[0]
 
 

@@ -1,7 +1,4 @@
-"""What the cells of a matrix did, beside each other. How it is found is in `report/cells.py`.
-
-Of the text in it nothing is made safe to show.
-"""
+"""The results of a matrix's cells side by side. `report/cells.py` computes them. No text in them is safe to show."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from testronaut_lab.model.result import Status
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What these cells did, in a line or so."""
+    """What these cells did, in about one line."""
 
     cells: tuple[Cell, ...]
     text: str
@@ -22,7 +19,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One aspect of a step that is not the same in all cells it ran in. `line` is the first that differs, from 1."""
+    """One aspect of a step that differs between cells. `line` is the first line that differs, counted from 1."""
 
     case: str
     step: str
@@ -33,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """One plan in several cells. `cases` and `tools` have a value for each of `cells`, None where it is not in that cell."""
+    """One plan in several cells. `cases` and `tools` have one value for each of `cells`, None where the cell lacks it."""
 
     name: str
     file: str | None
@@ -51,6 +48,6 @@ class SideBySide:
 
     @property
     def telling_keys(self) -> tuple[str, ...]:
-        """The keys that not all cells have the same value of."""
+        """Return the keys whose values tell the cells apart."""
         keys = dict.fromkeys(key for cell in self.cells for key, _ in cell)
         return tuple(key for key in keys if len({dict(cell).get(key) for cell in self.cells}) > 1)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ExitKind(StrEnum):
-    """How a step ended, each told by its own evidence and never guessed from a code."""
+    """How a step ended. Each kind has its own evidence and is never guessed from an exit code."""
 
     EXITED = "exited"
     TIMEOUT = "timeout"
@@ -17,4 +17,4 @@ class ExitKind(StrEnum):
     CANCELLED = "cancelled"
     SESSION_LOST = "session_lost"
     ENGINE_LOST = "engine_lost"
-    RUNNING = "running"  # a background program that became ready and goes on
+    RUNNING = "running"  # a background program that became ready and still runs

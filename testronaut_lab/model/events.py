@@ -1,6 +1,7 @@
 """What happens in a run, in order: facts, which are stored and decide everything, and hints, which may be dropped.
 
-Every reader (screen, notebook, report, test, database) is a fold over these. `to_json`/`from_json` are the stored form.
+Every reader (screen, notebook, report, test, database) is a fold over these events. `to_json` and `from_json` are the stored
+form.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class EngineFound:
 
 @dataclass(frozen=True, slots=True)
 class PlanStarted:
-    """`plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases).
+    """A plan begins. `plan` is its number in the run, from 0; `cases` are (id, node id, tags, number of steps in all phases).
 
-    `partial` says that cases or steps were left out. `lines` are (node id, line in the file) of cases and steps, where known.
-    `ignore` are the plan's patterns of changes that are not judged.
+    `partial` says that cases or steps were left out. `lines` are (node id, line in the plan file) of cases and steps, where
+    known. `ignore` are the plan's patterns of changes that are not judged.
     """
 
     plan: int
@@ -66,7 +67,9 @@ class PlanStarted:
 
 @dataclass(frozen=True, slots=True)
 class PlanRecorded:
-    """What a plan says: `resolved`, JSON with every default in it (`model/plan_json.py`), and as it was `written`, if it was."""
+    """The text of a plan: `resolved` is JSON with every default (`model/plan_json.py`), `written` is its file, if there
+    is one.
+    """
 
     plan: int
     resolved: Captured
@@ -76,7 +79,7 @@ class PlanRecorded:
 
 @dataclass(frozen=True, slots=True)
 class ImageReady:
-    """`note` is set when the image is a substitute for the one named, and says so in words."""
+    """The image is ready. `note` is set if it is a substitute for the named one, and says so."""
 
     plan: int
     image: ImageInfo
@@ -104,7 +107,7 @@ class ToolReady:
 
 @dataclass(frozen=True, slots=True)
 class CaseStarted:
-    """`attempt` above 1: the case that was started before under this node id has failed and is run again, in a new session."""
+    """A case begins. With `attempt` above 1, its last attempt failed and it runs again in a new session."""
 
     plan: int
     nodeid: str
@@ -114,7 +117,7 @@ class CaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """`attempt` above 1: the step that was started before under this node id has failed and is run again."""
+    """A step begins. With `attempt` above 1, its last attempt failed and it runs again."""
 
     plan: int
     case: str
@@ -128,7 +131,7 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """The step as captured, before it is judged; once for each attempt, of which only the last is judged."""
+    """A step as captured, before it is judged. One comes for each attempt; only the last attempt is judged."""
 
     plan: int
     case: str
@@ -138,7 +141,10 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class LateOutput:
-    """A job wrote to a stream of the step `nodeid`, which had ended: told at the next end of a step, and at the session's end."""
+    """A background job wrote to a stream of the step `nodeid` after that step had ended.
+
+    It comes at the end of the next step, and at the end of the session.
+    """
 
     plan: int
     case: str
@@ -149,7 +155,7 @@ class LateOutput:
 
 @dataclass(frozen=True, slots=True)
 class StepJudged:
-    """The verdict on the step that finished last under this node id; a skipped step has only this and its StepStarted."""
+    """The verdict on the last attempt of a step. A skipped step has only this and its StepStarted."""
 
     plan: int
     case: str
@@ -164,9 +170,9 @@ class StepJudged:
 
 @dataclass(frozen=True, slots=True)
 class StepOverruled:
-    """A step that had passed fails after all, by what was seen after it in another cell; its case and plan fail with it.
+    """A passed step fails afterwards, because of what another cell did. Its case and its plan fail with it.
 
-    `mismatches` and `notes` stand behind those that it has.
+    `mismatches` and `notes` are added to those that it has.
     """
 
     plan: int
@@ -179,7 +185,7 @@ class StepOverruled:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """A case failed and is run again: what came of it is not this, but its CaseFinished."""
+    """An attempt of a case failed, and the case runs again. The result of the case comes later, in CaseFinished."""
 
     plan: int
     nodeid: str
@@ -192,7 +198,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class StepsUndone:
-    """The last steps of a session, by node id as they had run, are no part of it any more. Their node ids may come again."""
+    """The last steps of a session were undone; `nodeids` are in the order in which they ran. The same node ids may come again."""
 
     plan: int
     case: str
@@ -204,7 +210,7 @@ class StepsUndone:
 
 @dataclass(frozen=True, slots=True)
 class CaseFinished:
-    """`expect_fail` is the plan's reason why the case was expected to fail."""
+    """A case has ended. `expect_fail` is the plan's reason why it was expected to fail."""
 
     plan: int
     nodeid: str
@@ -226,7 +232,7 @@ class PlanFinished:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something the user must hear of that belongs to no step, or that did not stop the run."""
+    """Something that the user must know, but that belongs to no step or did not stop the run."""
 
     message: str
     hint: str | None = None
@@ -245,9 +251,9 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class OutputChunk:
-    """Hint: bytes that a step wrote, `elapsed_s` after it started. Order holds within a stream, roughly between the two.
+    """Hint: bytes that a step wrote, `elapsed_s` after its start. The order is exact within a stream, rough between the two.
 
-    No UTF-8 character is cut in two by it. `offset_bytes` is where in the stream it begins: of much output some is not told.
+    A chunk never splits a UTF-8 character. `offset_bytes` is where it begins in the stream; some of a large output is left out.
     """
 
     __pydantic_config__ = _BASE64
@@ -271,9 +277,9 @@ class FileTouched:
 
 @dataclass(frozen=True, slots=True)
 class UsageSampled:
-    """Hint: what a running step takes, a few times a second. `cpu_s` since it started, `memory_bytes` at this moment.
+    """Hint: usage of a running step, a few times a second: `cpu_s` since its start, `memory_bytes` now.
 
-    Both are of the whole container; None where the host cannot read its counters.
+    Both are of the whole container; None if the host cannot read its counters.
     """
 
     nodeid: str
@@ -285,7 +291,7 @@ class UsageSampled:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Hint: what is being waited for (`stage`: engine, image, install), for people."""
+    """Hint: what the run waits for (`stage`: engine, image, install), for people."""
 
     stage: str
     text: str
@@ -319,7 +325,9 @@ Body = Fact | Hint
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`seq` counts from 1 without a gap over facts and hints; `wall` is Unix time and `mono` the monotonic clock, in seconds."""
+    """One event. `seq` counts facts and hints from 1 without a gap. `wall` is Unix time, `mono` the monotonic clock, in
+    seconds.
+    """
 
     seq: int
     wall: float
@@ -335,10 +343,10 @@ _BODY: TypeAdapter[Body] = TypeAdapter(Annotated[Body, Field(discriminator="kind
 
 
 def to_json(body: Body) -> bytes:
-    """The stored form of an event's body, one JSON object; bytes are base64."""
+    """Return the stored form of an event's body: one JSON object, bytes as base64."""
     return _BODY.dump_json(body)
 
 
 def from_json(data: bytes) -> Body:
-    """The inverse of `to_json`. Raises pydantic.ValidationError for what is no event of this version."""
+    """The inverse of `to_json`. Raises pydantic.ValidationError for anything that is no event of this version."""
     return _BODY.validate_json(data)

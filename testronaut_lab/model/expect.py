@@ -1,6 +1,6 @@
-"""What a step is expected to do, as the plan file says it and with the defaults of plan and case already merged in.
+"""What a step is expected to do. The defaults of plan and case are already merged in.
 
-Judging a result by these is in `judge/`; reading them from a plan file is in `planfile/`.
+`judge/` compares it with a result; `planfile/` reads it from a plan file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pydantic.dataclasses import dataclass
 from testronaut_lab.model.ending import ExitKind
 from testronaut_lab.model.files import FileType
 
-# What a plan can expect to end a step, beside the step itself.
+# The limits that a plan can expect to end a step.
 LIMITS: Final = (ExitKind.TIMEOUT, ExitKind.OOM, ExitKind.OUTPUT_LIMIT, ExitKind.PIDS_LIMIT, ExitKind.DISK_LIMIT)
 
 STRICT: Final = ConfigDict(strict=True, extra="forbid")
 
-# Validating would make floats of its `ExactNumber`s.
+# Validation would turn an `ExactNumber` into a float.
 Json = Annotated[JsonValue, SkipValidation]
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ExitExpect:
-    """How the step has to end. `signal` (a name without SIG), `nonzero` and `ended_by` (a limit) stand instead of `codes`."""
+    """How the step must end. `signal` (a name without SIG), `nonzero` or `ended_by` (a limit) replaces `codes`."""
 
     codes: tuple[int, ...] = (0,)
     nonzero: bool = False
@@ -36,9 +36,9 @@ class ExitExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class TextExpect:
-    """What a stream or a file has to hold; every matcher that is given must hold.
+    """What a stream or a file must hold. Every given matcher must hold.
 
-    `json` counts only with `has_json`, since null is a value to expect too; numbers in it may be `ExactNumber`s. `file` is
+    `json` counts only with `has_json`, because null is a possible expectation; its numbers may be `ExactNumber`s. `file` is
     absolute.
     """
 
@@ -56,7 +56,9 @@ class TextExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class FileExpect:
-    """`text` None and `absent` false: the file must exist, whatever is in it. `owner` is as in a `FileState`."""
+    """What a file must be. With `text` None and `absent` false, it must exist, whatever it holds. `owner` is as in
+    `FileState`.
+    """
 
     absent: bool = False
     text: TextExpect | None = None
@@ -68,9 +70,10 @@ class FileExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ChangesExpect:
-    """Globs by kind of change: each change must match one of its kind, each glob must match a change. All empty: none.
+    """Globs by kind of change. Each change must match a glob of its kind, each glob must match a change. If all are empty, no
+    change is allowed.
 
-    `outside` is the same of what lies outside the workspace, by absolute globs; None: not judged.
+    `outside` is the same for paths outside the workspace, by absolute globs; None: not judged.
     """
 
     added: tuple[str, ...] = ()
@@ -82,7 +85,7 @@ class ChangesExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class MaxExpect:
-    """What the step may take at most. None: not judged. `memory_bytes` is what its processes hold as their own at once."""
+    """Upper limits of what the step takes. None: not judged. `memory_bytes` is anonymous memory of its processes at one time."""
 
     duration_s: float | None = None
     cpu_s: float | None = None
@@ -91,9 +94,9 @@ class MaxExpect:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Expect:
-    """`files` is keyed by a path or a glob in the workspace, or an absolute one. None: not judged.
+    """All expectations of a step. None: not judged. `screen` needs a terminal.
 
-    `screen` is of a step with a terminal.
+    The keys of `files` are paths or globs, relative to the workspace or absolute.
     """
 
     exit: ExitExpect = field(default_factory=ExitExpect)

@@ -1,4 +1,4 @@
-"""What a scan sees and how two scans differ, as data. Scanning itself is in `capture/file_capture.py`."""
+"""What a scan sees and how two scans differ, as data. `capture/file_capture.py` scans."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ChangeKind(StrEnum):
 class FileState:
     """One path as it was seen. `mode` is the permission bits, `target` the text of a link.
 
-    `owner` is `lab` or `root` for the users that a plan knows, else the number of the user; None where nobody can tell.
+    `owner` is `lab` or `root` for the users that a plan knows, otherwise the number of the user; None if it cannot be known.
     """
 
     type: FileType
@@ -44,8 +44,8 @@ class FileChange:
     """One path that a step changed.
 
     `path` is POSIX, relative to the workspace, in the reversible text form of `path_text`. `mode` is the permission bits.
-    `mode`, `size_bytes` and `sha256` describe the path after the step and are None for a deleted one; `sha256` is None too
-    for what has no content of its own or was not read (`note` says why). `target` is the text of a link.
+    `mode`, `size_bytes` and `sha256` describe the path after the step and are None for a deleted one. `sha256` is also None for
+    a path without content and for one that was not read (`note` says why). `target` is the text of a link.
     """
 
     change: ChangeKind
@@ -59,7 +59,7 @@ class FileChange:
 
 
 def path_text(raw: bytes) -> str:
-    """A name as text, reversibly: itself where it is UTF-8 without a backslash, else `\\xNN` for bad bytes and `\\\\`."""
+    """Return a name as reversible text: itself if it is UTF-8 without a backslash, else `\\xNN` for bad bytes and `\\\\`."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Path patterns, as plans and goldens use them: `*` and `?` stay within one name, `**` crosses `/`.
+"""Path patterns of plans and goldens: `*` and `?` stay within one name, `**` crosses `/`.
 
-A pattern is compared with paths in the text form of `model.files.path_text`; a backslash stands for itself. Looking for
-paths is not done here: the caller has them all.
+A pattern is compared with paths in the text form of `model.files.path_text`; a backslash stands for itself. This module does
+not search for paths: the caller has them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 _MAGIC = re.compile(r"[*?\[]")
-# A `]` that comes first in a class is in it; `[` without its `]` stands for itself.
+# A `]` at the start of a class belongs to it; a `[` without its `]` stands for itself.
 _TOKEN = re.compile(r"\*+|\?|\[[!^]?\][^\]]*\]|\[(?![!^]\])[!^]?[^\]]+\]|.", re.DOTALL)
 
 
@@ -20,10 +20,10 @@ def is_glob(pattern: str) -> bool:
 
 
 def matches_glob(pattern: str, path: str) -> bool:
-    """Whether `path` is named by `pattern`, as a pattern or letter by letter (so that `a[1].txt` names that very file).
+    """Whether `pattern` names `path`, as a pattern or literally (so that `a[1].txt` names that very file).
 
-    A whole segment `**` stands for any number of segments, none included: `out/**` names `out` and all beneath it. Names
-    that begin with a dot are like all others.
+    A whole segment `**` stands for any number of segments, also none: `out/**` names `out` and everything below. Names that
+    begin with a dot are like others.
     """
     return pattern == path or _compiled(pattern).fullmatch(path) is not None
 
@@ -33,7 +33,7 @@ def matches_any(patterns: Iterable[str], path: str) -> bool:
 
 
 def named_by(pattern: str, paths: Collection[str]) -> list[str]:
-    """The path that is written so, if there is one; else those that match it as a pattern, sorted."""
+    """Return the path that equals `pattern`, if there is one; otherwise those that match it, sorted."""
     if pattern in paths or not is_glob(pattern):
         return [pattern] if pattern in paths else []
     return sorted(path for path in paths if matches_glob(pattern, path))
@@ -41,7 +41,9 @@ def named_by(pattern: str, paths: Collection[str]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern. Each segment brings the slash before it, so that `**` can stand for nothing."""
+    """Return the regular expression of a pattern. Each segment includes the slash before it, so that `**` can stand for
+    nothing.
+    """
     all_segments = pattern.split("/")
     segments = [each for i, each in enumerate(all_segments) if not (each == "**" and all_segments[i - 1 : i] == ["**"])]
     parts: list[str] = []
@@ -76,7 +78,9 @@ def _token(token: str) -> str:
 
 
 def _character_class(body: str) -> str:
-    """`[abc]`, `[a-z]`, `[!abc]`; never a slash. A range that runs backwards names nothing, as in a shell."""
+    """Return the expression of `[abc]`, `[a-z]` or `[!abc]`, which never match a slash. A backward range matches nothing, as in
+    a shell.
+    """
     negated = body[0] in "!^"
     items = re.findall(r".-.|.", body[1:] if negated else body, re.DOTALL)
     chars = "".join(map(_class_item, items))

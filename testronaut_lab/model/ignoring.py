@@ -1,8 +1,8 @@
-"""What a plan's `ignore` names: changes that are recorded, and neither judged nor compared nor shown among what differs.
+"""Removes the changes that a plan's `ignore` names. They are recorded, but not judged, compared or shown as differences.
 
-The patterns are gitignore's, with its rules: `*.log` anywhere, `/out` at the top only, `build/` a folder and all in it,
-`!kept.log` not after all; the last one that matches decides. `x/**` names `x` too, as in all globs of a plan. A path outside the
-workspace counts from `/`.
+The patterns and rules are gitignore's: `*.log` matches anywhere, `/out` only at the top, `build/` a folder and everything in
+it, `!kept.log` takes a path out again; the last match decides. `x/**` matches `x` too, as in all globs of a plan. A path
+outside the workspace is matched from `/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def without_ignored(result: StepResult, ignore: Sequence[str]) -> StepResult:
-    """The step without the changes that are named."""
+    """Return the step without the changes that `ignore` names."""
     if not ignore:
         return result
     spec = _spec(tuple(ignore))
@@ -34,7 +34,7 @@ def without_ignored_of_run(run: RunResult) -> RunResult:
 
 
 def matching_nothing(ignore: Sequence[str], steps: Iterable[StepResult]) -> list[str]:
-    """The patterns that name no change of these steps."""
+    """Return the patterns that name no change of these steps."""
     if not ignore:
         return []
     changes = [(change.path, change.type) for step in steps for change in step.changes]
@@ -59,13 +59,13 @@ def _of_plan(plan: PlanResult) -> PlanResult:
 
 
 def _named(path: str, kind: FileType) -> str:
-    """As the patterns see it: a folder ends in a slash."""
+    """Return the path as gitignore patterns see it: a folder ends in a slash."""
     return f"{path}/" if kind is FileType.DIR else path
 
 
 @lru_cache(maxsize=256)
 def _spec(patterns: tuple[str, ...]) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec  # few plans need it
+    from pathspec import GitIgnoreSpec  # imported late: few plans need it
 
     lines = [line for each in patterns for line in (each, *([f"{each[:-3]}/"] if each.endswith("/**") else []))]
     return GitIgnoreSpec.from_lines(lines)

@@ -1,6 +1,6 @@
-"""What a step in a terminal of its own is given, and when a program in the background counts as ready.
+"""What happens in the terminal of a step, and when a background program counts as ready.
 
-How a terminal is driven is in `execution/sidecar/terminal.py`, how a program is kept going in `execution/sidecar/background.py`.
+`execution/sidecar/terminal.py` drives the terminal; `execution/sidecar/background.py` keeps the program running.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from testronaut_lab.model.expect import STRICT, TextExpect
 DEFAULT_DEADLINE_S: Final = 10.0
 
 _ESC: Final = "\x1b"
-# What the keys send, as xterm does it; those of the cursor send SS3 instead of CSI where the program asked for that.
+# What the keys send, as in xterm. Cursor keys send SS3 instead of CSI if the program asked for that.
 _CURSOR: Final = {"up": "A", "down": "B", "right": "C", "left": "D", "home": "H", "end": "F"}
 _EDITING: Final = {"insert": 2, "delete": 3, "page-up": 5, "page-down": 6}
 _FUNCTION: Final = {"f1": "OP", "f2": "OQ", "f3": "OR", "f4": "OS"} | {
@@ -32,7 +32,7 @@ KEYS: Final = tuple(sorted({*_SENT, *_CURSOR}))
 
 
 def key_bytes(name: str, *, application: bool = False) -> bytes:
-    """What a key of `KEYS` sends; `application` is the mode in which full-screen programs want the cursor's keys."""
+    """Return what a key of `KEYS` sends. `application` is the cursor-key mode that full-screen programs ask for."""
     if name in _CURSOR:
         return f"{_ESC}{'O' if application else '['}{_CURSOR[name]}".encode()
     return _SENT[name].encode()
@@ -40,7 +40,7 @@ def key_bytes(name: str, *, application: bool = False) -> bytes:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Tty:
-    """A terminal of the step's own. `term` is its TERM."""
+    """A terminal for one step. `term` is its TERM."""
 
     cols: int = 80
     rows: int = 24
@@ -49,7 +49,7 @@ class Tty:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class AwaitScreen:
-    """Wait until the screen, as `screen_text` has it, holds what is expected."""
+    """Wait until the screen, in the form of `screen_text`, holds what is expected."""
 
     expect: TextExpect
     timeout_s: float = DEFAULT_DEADLINE_S
@@ -57,7 +57,7 @@ class AwaitScreen:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class AwaitSettled:
-    """Wait until the screen has shown nothing new for `quiet_s`, counted from when the waiting began."""
+    """Wait until nothing new has appeared on the screen for `quiet_s`, counted from the start of the wait."""
 
     quiet_s: float
     timeout_s: float = DEFAULT_DEADLINE_S
@@ -65,7 +65,7 @@ class AwaitSettled:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class AwaitOutput:
-    """Wait for a match of the regex in the bytes that came after the last match; what is matched is used up."""
+    """Wait for a match of the regex in the bytes after the last match. A match uses its bytes up."""
 
     pattern: str
     timeout_s: float = DEFAULT_DEADLINE_S
@@ -89,7 +89,7 @@ class PressKey:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Resize:
-    """Give the terminal another size, which its programs are told by SIGWINCH."""
+    """Give the terminal another size. SIGWINCH tells its programs."""
 
     cols: int
     rows: int
@@ -101,10 +101,10 @@ Interaction = AwaitScreen | AwaitSettled | AwaitOutput | SendText | PressKey | R
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Ready:
-    """When a background program is ready; exactly one is set.
+    """When a background program is ready. Exactly one field is set.
 
-    A TCP `port` that is listened on inside the container, a regex that its output (`log`) matches, a path in the workspace
-    (`file`) that exists, a script (`run`) that ends with status 0 in the session's shell, run apart.
+    `port`: a TCP port is listened on inside the container. `log`: its output matches a regex. `file`: a path exists in the
+    workspace. `run`: a script ends with status 0; it runs in an exec of its own.
     """
 
     port: int | None = None
@@ -115,11 +115,11 @@ class Ready:
 
     @property
     def aspect(self) -> str:
-        """Its key in a plan, and what stands there."""
+        """Return the name of the field that is set, which is its key in a plan."""
         return next(name for name in ("port", "log", "file", "run") if getattr(self, name) is not None)
 
     def describe(self) -> str:
-        """In words, for a message."""
+        """Say in words what is waited for."""
         match self.aspect:
             case "port":
                 return f"port {self.port} listened on"
@@ -132,7 +132,7 @@ class Ready:
 
 
 def describe_screen(expect: TextExpect) -> str:
-    """What `screentext.shows` looks for, in words."""
+    """Say in words what `screentext.shows` looks for."""
     wanted = [f"equal to {expect.equals!r}"] if expect.equals is not None else []
     wanted += [f"with {text!r}" for text in expect.contains]
     wanted += [f"without {text!r}" for text in expect.not_contains]

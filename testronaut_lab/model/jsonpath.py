@@ -1,6 +1,6 @@
-"""The paths of `json_path`: `.`, `.a.b`, `.a[0]`, `.["a key"]`, the part of jq's language that names one place.
+"""The paths of `json_path`: `.`, `.a.b`, `.a[0]`, `.["a key"]`: the part of jq's language that names one place.
 
-Nothing else of jq is understood: no pipes, no `[]`, no slices.
+No other jq is understood: no pipes, no `[]`, no slices.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PART = re.compile(r"""\.?\[(?P<index>-?[0-9]{1,9})\]|\.?\[(?P<quoted>"(?:[^"\\]
 
 @lru_cache(maxsize=256)
 def parse(path: str) -> tuple[str | int, ...]:
-    """The keys and indices from the root on; none for `.`. Raises ValueError naming the place that is not understood."""
+    """Return the keys and indices from the root on; none for `.`. Raises ValueError that names what it cannot read."""
     if not path.startswith("."):
         raise ValueError(f"a JSON path begins with '.': .{path}" if path else "a JSON path begins with '.'")
     parts: list[str | int] = []
@@ -31,7 +31,7 @@ def parse(path: str) -> tuple[str | int, ...]:
 
 
 def lookup(tree: JsonValue, path: str) -> JsonValue:
-    """The value at `path`; an index below 0 counts from the end. Raises LookupError where the tree has no such place."""
+    """Return the value at `path`. An index below 0 counts from the end. Raises LookupError if the tree has no such place."""
     here = tree
     for part in parse(path):
         match part, here:

@@ -1,4 +1,4 @@
-"""JSON written out with its numbers as they were read: what `json` would round or spell otherwise stays as it is."""
+"""Writes JSON with its numbers exactly as they were read. `json` would round some and spell others differently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testronaut_lab.model.number import ExactNumber
 
 
 def json_text(value: JsonValue, *, indent: int | None = None, sort_keys: bool = False, ensure_ascii: bool = False) -> str:
-    """In one line without blanks, or indented. Raises RecursionError for what is nested too deep."""
+    """Return JSON on one line without blanks, or indented. Raises RecursionError for a value that is nested too deep."""
     return "".join(_Writer(indent, sort_keys, ensure_ascii).parts(value, "\n"))
 
 

@@ -1,4 +1,4 @@
-"""The end of what a program wrote, within a message: put there for those who see nothing else, left out just below it. Pure."""
+"""The last lines of a program within an error message: adds them, and takes them out again where the reader sees them anyway."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MOST_SHOWN: Final = 300
 
 
 def with_last_words(how: str, lines: Sequence[str]) -> str:
-    """How a program ended, and below it the last lines that it wrote."""
+    """Return how a program ended, and below it the last lines that it wrote."""
     return f"{how}{_INTRO}\n  " + "\n  ".join(map(_shortened, lines or ("(nothing)",)))
 
 
 def without_said(message: str, said: Iterable[str]) -> str:
-    """The message without those of its last words that are among the lines `said`, for where these can be seen."""
+    """Return the message without its last words that are among the lines `said`, which the reader can see."""
     seen = {_shortened(line).strip() for line in said}
     kept: list[str] = []
     among_words = False
@@ -29,5 +29,5 @@ def without_said(message: str, said: Iterable[str]) -> str:
 
 
 def _shortened(line: str) -> str:
-    """A list of hundreds of versions without its middle."""
+    """Cut the middle out of a very long line, such as a list of hundreds of versions."""
     return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN * 2 // 3]} … {line[-_MOST_SHOWN // 3 :]}"

@@ -1,6 +1,6 @@
-"""What it takes to normalise a step's output, now or from a stored run: the rules, and the facts of its session.
+"""What is needed to normalize a step's output, live or from a stored run: the rules, and the facts of its session.
 
-What each named rule does is in `golden/patterns.py`, how rules are put to work in `golden/normalize.py`.
+`golden/patterns.py` has the named rules; `golden/normalize.py` applies rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from testronaut_lab.model.expect import STRICT
 
 @checked_dataclass(frozen=True, slots=True, config=STRICT)
 class Normalizer:
-    """A regex, and what stands in the place of what it matches, in goldens."""
+    """A regex, and the text that replaces its matches in goldens."""
 
     matches: str
     replace: str
@@ -26,9 +26,9 @@ Rule = Normalizer | str
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What rules need to know of the session. Paths are the container's; `tools` are (name of tool or program, version).
+    """What rules need to know about the session. Paths are the container's; `tools` are (name of tool or program, version).
 
-    `kernel` is what `uname -r` says; `pids` are of one step, which its own script can have named as `$$` or `$!`.
+    `kernel` is the output of `uname -r`. `pids` are of one step: processes that its script can name as `$$` or `$!`.
     """
 
     workspace: str = "/workspace"
@@ -43,9 +43,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """How a step is normalised. `fired` counts what each rule replaced, 0 included, by `rule_name`, in the step's golden.
+    """How a step is normalized. `fired` counts what each rule replaced in the step's golden, 0 included, by `rule_name`.
 
-    It is empty for a step without a golden: then the rules are the plan's, and nothing was compared by them.
+    It is empty for a step without a golden: then the rules are the plan's, and nothing was compared.
     """
 
     rules: tuple[Rule, ...]
@@ -54,5 +54,5 @@ class Normalized:
 
 
 def rule_name(rule: Rule) -> str:
-    """How a rule is spoken of: by its name, else by its pattern."""
+    """Return the name of a rule: its own, or its pattern."""
     return rule if isinstance(rule, str) else rule.matches

@@ -1,4 +1,4 @@
-"""Numbers of JSON and YAML as they are written (`1.10`, `1e3`, `1E400`): nothing is rounded, equal values are equal."""
+"""Numbers of JSON and YAML as they are written (`1.10`, `1e3`, `1E400`): nothing is rounded; equal values are equal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 WRITTEN: Final = re.compile(r"([-+]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([-+]?[0-9]+))?")
 _MAX_EXPONENT_DIGITS: Final = 1000  # Python reads no number of more than 4300 digits
 
-# Its sign, its digits without zeros at either end, and the power of ten of the last of them.
+# The sign, the digits without zeros at either end, and the power of ten of the last digit.
 _Exact = tuple[str, str, int]
 
 
 class ExactNumber(float):
-    """A number with the text that it is written as; as a float it is the nearest one, infinite if it is too large.
+    """A number with its text. As a float it is the nearest one, infinite if the number is too large.
 
-    Raises ValueError for text that is no number, or whose exponent nobody can mean.
+    Raises ValueError for text that is no number, or whose exponent is absurdly long.
     """
 
     __slots__ = ("_exact", "text")
@@ -50,7 +50,7 @@ def _of(value: float) -> _Exact | None:
     try:
         return _exact(str(value) if isinstance(value, int) else float.__repr__(value))
     except ValueError:
-        return None  # no finite number
+        return None  # not finite
 
 
 def _exact(text: str) -> _Exact:

@@ -1,6 +1,6 @@
 """A plan as it will run: every default applied, every path resolved, every id given.
 
-How it is written in a file, and everything that can be wrong with that, is in `planfile/`; expectations are in `expect.py`.
+`planfile/` reads it from a file and reports what is wrong there. Expectations are in `expect.py`.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ Stream = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Build:
-    """By the engine, from the Dockerfile in a folder (absolute, on the host)."""
+    """The engine builds it from the Dockerfile in a folder (absolute, on the host)."""
 
     folder: Path
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Load:
-    """From a file that `docker save` wrote (absolute, on the host)."""
+    """It is loaded from a file that `docker save` wrote (absolute, on the host)."""
 
     file: Path
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Rootfs:
-    """From a tar of a root file system (absolute, on the host)."""
+    """It is made from a tar of a root file system (absolute, on the host)."""
 
     file: Path
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Bootstrap:
-    """From a distribution's package archive; which release is the reference by which others pull it: `debian:bookworm`."""
+    """It is made from a distribution's package archive. The release is in the reference by which others pull it:
+    `debian:bookworm`.
+    """
 
 
 ImageSource = Build | Load | Rootfs | Bootstrap
@@ -60,8 +62,10 @@ ImageSource = Build | Load | Rootfs | Bootstrap
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ImageSpec:
-    """`ref` is what people are shown: a reference, or the path of a `source` as it was written. None: the engine's or a
-    registry's image of that name, pulled as `pull` says."""
+    """An image. `ref` is what people see: a reference, or the path of a `source` as it was written.
+
+    Without `source`, it is the engine's or a registry's image of that name, pulled as `pull` says.
+    """
 
     ref: str
     pull: Literal["missing", "always", "never"] = "missing"
@@ -70,11 +74,11 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class InstallSpec:
-    """One way to come by a tool: `strategy` is apt, pip …, `spec` what follows the colon in `apt:jq=1.6`.
+    """One way to install a tool: `strategy` is apt, pip …; `spec` is what follows the colon in `apt:jq=1.6`.
 
-    A strategy that takes a file or folder has it as `source` (absolute, on the host); `sha256` is what that file must have,
-    `strip` how many leading parts of the paths in an archive are left out. `more` are further packages that come with it, in
-    the same environment.
+    `source` is the file or folder (absolute, on the host) of a strategy that takes one, `sha256` the checksum that the file
+    must have. `strip` is how many leading path parts of an archive are left out. `more` are further packages in the same
+    environment.
     """
 
     strategy: str
@@ -86,7 +90,7 @@ class InstallSpec:
 
     @property
     def wanted(self) -> str:
-        """All that was asked for, in one line."""
+        """Return everything that was asked for, in one line."""
         return " ".join((self.spec, *self.more))
 
 
@@ -98,9 +102,9 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class ToolSpec:
-    """`install` holds alternatives, tried in order. `command` is the program's name where it is not `name`.
+    """A tool. `install` are alternatives, tried in order. `command` is the program's name if it is not `name`.
 
-    What is `importable` can be imported by the image's own python too.
+    The image's own python can also import an `importable` tool.
     """
 
     name: str
@@ -112,8 +116,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Limits:
-    """For one step, but for `case_timeout_s`. `output_bytes` is for each stream; `workspace_bytes` and `files` are for
-    workspace, home and /tmp together."""
+    """The limits of one step; `case_timeout_s` is for all steps of a case together.
+
+    `output_bytes` is for each stream. `workspace_bytes` and `files` are for workspace, home and /tmp together.
+    """
 
     timeout_s: float = 60.0
     case_timeout_s: float = 1800.0
@@ -127,7 +133,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class FileSpec:
-    """Put into the workspace before a case: `content`, or the file or folder `source` (absolute, on the host)."""
+    """What is put into the workspace before a case: `content`, or the file or folder `source` (absolute, on the host)."""
 
     content: bytes | None = None
     source: Path | None = None
@@ -136,7 +142,7 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Save:
-    """A value taken from a stream: at `json_path`, or the first group of `matches` (all of it where there is none)."""
+    """A value from a stream: at `json_path`, or the first group of `matches` (the whole match if it has no group)."""
 
     from_: Stream = "stdout"
     json_path: str | None = None
@@ -145,7 +151,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Retry:
-    """A step that fails is run again, up to `times` times after the first, each `delay_s` after the one before."""
+    """Run a failed step again: up to `times` more times, `delay_s` between two."""
 
     times: int
     delay_s: float = 0.2
@@ -153,9 +159,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class GoldenSpec:
-    """What of a step is kept as a golden; its command and its list of changes always are.
+    """What the golden of a step holds. It always holds the command and the list of changes.
 
-    `cell` is what tells its golden from those of other cells: the values of the keys in `per`. Empty: all cells share one.
+    `cell` tells the goldens of different cells apart: the values of the keys in `per`. Empty: all cells share one golden.
     """
 
     streams: tuple[Stream, ...] = ("stdout", "stderr")
@@ -169,15 +175,15 @@ class GoldenSpec:
 class Step:
     """One command: the script `run` or the exact `argv`; the other one is None. Both are None for `stop` and `signal`.
 
-    `env` and `cwd` are the step's own and end with it. `timeout_s` None: the plan's limit. `stdin` None: empty.
-    `stdin_is_text` says that `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
+    `env` and `cwd` are for this step alone. `timeout_s` None: the plan's limit. `stdin` None: empty. `stdin_is_text` says that
+    `${{name}}` in it is a reference; in bytes from a file or base64 it is not.
 
-    `tty` gives it a terminal of its own, in which `interact` is done. `background` names a program that goes on, from when
-    it is `ready`; `stop` ends the one of that name, `signal` sends signals (values, without SIG) to some. With `merge`
-    stdout and stderr are one stream, which is stdout, in exact order.
+    `tty` gives the step its own terminal, in which `interact` is done. `background` names a program that keeps running; the
+    step ends when the program is `ready`. `stop` ends the program of that name; `signal` sends signals (values, without SIG) to
+    programs. With `merge`, stdout and stderr are one stream in exact order, which is stdout.
 
-    `normalize` are the plan's rules, for evidence of a step without a golden; those of a golden are its own. `line` is where
-    in the plan's file it begins, None where it is written nowhere; it makes no difference between steps.
+    `normalize` are the plan's rules, for the evidence of a step without a golden; a golden has its own. `line` is where the
+    step begins in the plan file, None if it is in no file; it does not count in comparisons.
     """
 
     id: str
@@ -209,10 +215,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Case:
-    """`setup` and `teardown` are the plan's, under this case's node id; a step id is unique over all three.
+    """A case. `setup` and `teardown` are the plan's, under this case's node id. A step id is unique over all three phases.
 
-    In a plan with one session for all (`isolation` plan), the setup of the first case that runs and the teardown of the
-    last one are those to run. `expect_fail` is the reason why the case cannot pass yet. `line` is as for a step.
+    With one session for all cases (`isolation` plan), only the setup of the first case and the teardown of the last case run.
+    `expect_fail` is the reason why the case cannot pass yet. `line` is as for a step.
     """
 
     id: str
@@ -228,11 +234,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Plan:
-    """`file` is None for a plan that was made in Python; `root` is the project's folder. Both are absolute.
+    """A plan, for one cell of its matrix if it has one. `root` is the project's folder; `file` is None for a plan made in
+    Python. Both are absolute.
 
-    `setup` and `teardown` are those of the first case. `partial` says that cases or steps of it were left out. `text` is the
-    plan as it was written, None where it was not. Of a plan with a matrix there is one such Plan for each `cell`,
-    and `of_matrix` says what of it the matrix decides: `image`, `tools.NAME`.
+    `setup` and `teardown` are those of the first case. `partial` says that cases or steps were left out. `text` is the plan as
+    written, None if it was not. `of_matrix` names what varies over the matrix: `image`, `tools.NAME`.
     """
 
     name: str
@@ -261,16 +267,16 @@ class Plan:
 
 
 def all_steps(plan: Plan) -> Iterator[Step]:
-    """Every step of every case, in all phases."""
+    """Yield every step of every case, in all phases."""
     for case in plan.cases:
         yield from (*case.setup, *case.steps, *case.teardown)
 
 
 def substitute(step: Step, values: Mapping[str, str]) -> Step:
-    """The step with every `${{name}}` outside its scripts replaced by the value saved under that name.
+    """Return the step with every `${{name}}` outside its scripts replaced by the saved value.
 
-    Scripts (`run`, `skip_if`) have the values as shell variables. Raises UsageError for a name without a value, which a
-    loaded plan has only where the step that saves it was skipped or failed.
+    Scripts (`run`, `skip_if`) have the values as shell variables. Raises UsageError for a name without a value. In a loaded
+    plan, that happens only if the step that saves it was skipped or failed.
     """
     filler = Filler(step.nodeid, values)
     return replace(

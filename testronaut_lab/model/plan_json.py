@@ -1,6 +1,6 @@
-"""A resolved plan as JSON, to be kept with its run: every default in it, paths relative to the project, bytes as base64.
+"""A resolved plan as JSON, stored with its run: every default in it, paths relative to the project, bytes as base64.
 
-It says what was asked for; what files of the host held that the plan names is not in it, nor on which lines it is written.
+It says what was asked for. It does not hold the content of files that the plan names, nor the plan's line numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from testronaut_lab.model.plan import Plan
 
 
 def plan_json(plan: Plan) -> bytes:
-    """The plan without its text and its root: the same on every machine that resolves it the same way."""
+    """Return the plan without its text and its root: the same on every machine that resolves it in the same way."""
     tree = {name: value for name, value in _fields(plan, plan.root).items() if name not in ("text", "root")}
     return json_text(tree, indent=2, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 

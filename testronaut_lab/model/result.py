@@ -1,7 +1,7 @@
-"""What came out of a step, a case, a plan and a run.
+"""The results of a step, a case, a plan and a run.
 
-Times are seconds unless the name says otherwise; `started` and `finished` are ISO 8601 in UTC. How a result is written as
-JSON is in `report/files/json.py`; how it is judged is in `judge/`.
+Times are seconds unless the name says otherwise; `started` and `finished` are ISO 8601 in UTC. `judge/` judges a result;
+`report/files/json.py` writes it as JSON.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class Phase(StrEnum):
 
 class ShellState(StrEnum):
     KEPT = "kept"
-    RESTORED = "restored"  # the shell ended in this step; the one parked before it goes on
-    LOST = "lost"  # every shell ended; a new one has the last cwd and exported environment only
+    RESTORED = "restored"  # the shell ended in this step, and the copy that was made before the step goes on
+    LOST = "lost"  # every shell ended; a new one has only the last cwd and exported environment
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """`code` as the shell tells it (None when there is none); `signal` is the name derived from a code above 128.
+    """How a step ended. `code` is the shell's (None if there is none); `signal` is derived from a code above 128.
 
-    Of exact arguments `signal` is what ended the program; with `in_doubt` nobody can tell whether that was the signal that the
-    code stands for, or the program ended with this code itself.
+    For exact arguments, `signal` is what ended the program. With `in_doubt`, nobody can tell whether that signal ended it or it
+    exited with this code itself.
     """
 
     kind: ExitKind
@@ -65,7 +65,7 @@ class Exit:
     in_doubt: bool = False
 
     def describe(self) -> str:
-        """In words: `exit status 5`, `exit status 137 (SIGKILL)`, `timeout`."""
+        """Say it in words: `exit status 5`, `exit status 137 (SIGKILL)`, `timeout`."""
         if self.kind is not ExitKind.EXITED:
             return self.kind.value.replace("_", " ")
         return f"exit status {self.code}" + (f" (SIG{self.signal})" if self.signal else "")
@@ -75,10 +75,10 @@ class Exit:
 class Captured:
     """One stream of one step, byte-exact.
 
-    `data` holds the bytes up to 16 KiB, `path` the file that holds them above that (never stored; a loaded run finds it
-    again by `sha256`). `size_bytes` and `sha256` are of what was kept; `dropped_bytes` counts what an output limit cut out.
-    `open` says that a process left behind still held the stream when the step's record was complete. `chunks` are (seconds
-    since the step's start, offset) of what came at once, at most 256 of them; of a cut stream only those before the cut.
+    `data` holds up to 16 KiB. A larger stream is in the file `path`, which is never stored; a loaded run finds the file by
+    `sha256`. `size_bytes` and `sha256` are of the kept bytes; `dropped_bytes` counts what an output limit cut off. `open` says
+    that a left-over process still held the stream when the step's record was complete. `chunks` are (seconds since the step's
+    start, offset) of bytes that came together, at most 256; for a cut stream, only those before the cut.
     """
 
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -93,7 +93,7 @@ class Captured:
     chunks: tuple[tuple[float, int], ...] = ()
 
     def read(self) -> bytes:
-        """All kept bytes. Reads the file for a large stream; raises FileNotFoundError if that was removed meanwhile."""
+        """Return all kept bytes. Reads the file of a large stream; raises FileNotFoundError if it was removed."""
         if self.data is not None:
             return self.data
         if self.path is None:
@@ -102,13 +102,13 @@ class Captured:
 
     @property
     def text(self) -> str:
-        """For reading: UTF-8, what is not UTF-8 as `\\xNN`."""
+        """Return the text for reading: UTF-8, other bytes as `\\xNN`."""
         return self.read().decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What a job wrote to a stream of its step after that step had ended, while one other step ran or between two.
+    """What a background job wrote to a stream of its step after that step had ended, during one other step or between two.
 
     `during` is the other step's node id, None between two. `captured.dropped_bytes` counts what is over the limit of a stream.
     """
@@ -120,12 +120,14 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds and peak memory of all that ran in the container during the step, background jobs of earlier ones too.
+    """CPU seconds and peak memory of everything that ran in the container during the step, background jobs included.
 
-    `method` says how the peak was come by. `sampled`: the most of several looks, first after 20 ms, then every 100 ms, at
-    what processes hold as their own. `reset`: the kernel's own peak during the step, and `since_start`: since the container
-    started; both have page cache and tmpfs in them, which are no process's memory. `unseen` are ends that the step may have
-    had and that nobody can tell, since the container's counters of them cannot be read.
+    `method` says how the peak was measured. `sampled`: the highest of several samples of anonymous memory, the first after 20
+    ms, then every 100 ms. `reset`: the kernel's own peak during the step. `since_start`: the kernel's peak since the container
+    started. The last two include page cache and tmpfs, which belong to no process.
+
+    `unseen` are limits that may have ended something in the step; nobody can tell, because the container's counters of them
+    cannot be read.
     """
 
     cpu_s: float | None = None
@@ -153,7 +155,7 @@ class ErrorInfo:
 
     @property
     def text(self) -> str:
-        """The message, and on a line of its own the hint; not safe to show."""
+        """Return the message, and the hint on its own line. Not safe to show."""
         return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
 
 
@@ -165,23 +167,17 @@ class OutsideChange:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Everything known of one step. `run` is the script or `argv` the exact arguments; the other one is None.
+    """Everything known about one step. `run` is the script or `argv` the exact arguments; the other one is None.
 
-    `screen` is what a step's own terminal showed at its end, None for a step without one. `normalized` says by which rules
-    its golden was compared, None for a step without any rules. `merged`: what the step wrote to stderr is on stdout, in its
-    place.
+    Without a plan, `status` is PASSED for exit code 0, FAILED for any other end, ERROR if a byte, the exit status or the end is
+    in doubt. With a plan, the judge replaces it. After several `attempts`, everything is of the last one.
 
-    Fresh from a session `status` is PASSED for exit code 0, FAILED for any other end, ERROR where a byte, the status or
-    the end is in doubt; with a plan the judge replaces it. Of a step that was run `attempts` times this is the last time.
-
-    `transient` are paths of the workspace that came and went within the step, as far as they were heard of; in a directory
-    that the step itself made that is not from its first moment. Notes say where more is missing. No verdict hangs on them.
-
-    `late` is what its jobs wrote after its end, in the order in which it came; no verdict and no golden knows of it.
-
-    `pids` are the numbers of processes that its script can have named as `$$` or `$!`, as far as the shell told them.
-
-    `line` is where in the plan's file the step begins, None where that is not known.
+    `screen` is the last screen of the step's terminal, None without one. `normalized` are the rules by which its golden was
+    compared, None without rules. `merged`: stderr is in stdout, in exact order. `transient` are workspace paths that came and
+    went within the step, best effort: in a directory that the step itself made, the first moments are missing. Notes say where
+    more is missing. No verdict depends on them. `late` is what its background jobs wrote after its end, in order; no verdict
+    and no golden uses it. `pids` are the processes that its script can name as `$$` or `$!`, as far as the shell reports them.
+    `line` is where the step begins in the plan file, None if unknown.
     """
 
     id: str
@@ -233,7 +229,9 @@ class StepResult:
         return self.stderr_stream.text
 
     def check(self) -> StepResult:
-        """Itself when it passed; raises StepFailed with its end, what did not hold and the last lines of both streams."""
+        """Return the result itself if it passed. Otherwise raise StepFailed with its exit, its mismatches and the last lines of
+        output.
+        """
         if self.ok:
             return self
         why = [f"$ {self.command}", f"ended with {self.exit.describe()}"]
@@ -244,7 +242,7 @@ class StepResult:
 
     @property
     def command(self) -> str:
-        """The step as one would type it, for display."""
+        """Return the command as a user would type it, for display."""
         return self.run if self.run is not None else shlex.join(self.argv or ())
 
     def _repr_html_(self) -> str:
@@ -255,9 +253,9 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """`name` is docker or podman, `driver` how steps are run (`fast` or `plain`), `endpoint` where it was found.
+    """The engine. `name` is docker or podman, `driver` is how steps run (`fast` or `plain`), `endpoint` is where it was found.
 
-    `copies` is how the fast driver copies the shells of sessions, `traced` or `forked`; None before one was started.
+    `copies` is how the fast driver copies the shells of sessions, `traced` or `forked`; None before a session has started.
     """
 
     name: str
@@ -269,16 +267,17 @@ class EngineInfo:
 
     @property
     def words(self) -> str:
-        """As it is shown. Forked copies are told, since scripts can see them."""
+        """Return the engine as it is shown. Forked copies are mentioned, because scripts can see them."""
         copies = ", copies forked" if self.copies == "forked" else ""
         return f"{self.name} {self.version}, API {self.api}, driver {self.driver}{copies}"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """`ref` as the plan names it, `id` the local image, `source` how it was come by: local, pull, bootstrap …
+    """An image. `ref` is the plan's name for it, `id` the local image, `source` how it was obtained: local, pull, bootstrap …
 
-    `digests` are a registry's names for it, `REPOSITORY@sha256:…`, if it came from one; `diff_ids` the contents of its layers.
+    `digests` are a registry's names for it, `REPOSITORY@sha256:…`, if it came from one; `diff_ids` are the contents of its
+    layers.
     """
 
     ref: str
@@ -290,7 +289,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package as the manager that knows it (dpkg, rpm, apk, pip, npm) tells it."""
+    """A package as its manager (dpkg, rpm, apk, pip, npm) reports it."""
 
     manager: str
     name: str
@@ -299,10 +298,11 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """An installed tool: `spec` is what was asked of `strategy`, `program` the path of what was started to prove it.
+    """An installed tool. `spec` is what was asked of `strategy`, `program` the path of the program that was started to verify
+    it.
 
-    `packages` are all that its installation added to the image, those of a package manager that had to come first too. It was
-    `built` at that time (ISO 8601, UTC), into the image that is cached under `key`.
+    `packages` are all that its installation added to the image, also those of a package manager that had to be installed first.
+    `built` is when that was (ISO 8601, UTC); `key` is the key of the cached image.
     """
 
     name: str
@@ -317,7 +317,7 @@ class ToolInfo:
 
 @dataclass(frozen=True, slots=True)
 class CaseAttempt:
-    """One time that a case failed, before it was run again in a session as new."""
+    """A failed attempt of a case that then ran again in a fresh session."""
 
     status: Status
     steps: tuple[StepResult, ...]
@@ -327,10 +327,10 @@ class CaseAttempt:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """`expect_fail` is the reason why the case was expected to fail; None for one that was to pass.
+    """The result of a case. `expect_fail` is the reason why it was expected to fail; None if it was expected to pass.
 
-    Of a case that was run `attempts` times, steps, duration and error are those of the last time, and `earlier` are the
-    others; it is FLAKY if it passed then. `line` is where in the plan's file it begins.
+    After several `attempts`, steps, duration and error are of the last one, and `earlier` are the others; the case is FLAKY if
+    the last one passed. `line` is where the case begins in the plan file.
     """
 
     id: str
@@ -348,16 +348,16 @@ class CaseResult:
 
     @property
     def took_s(self) -> float:
-        """How long all attempts took together."""
+        """Return the seconds that all attempts took together."""
         return self.duration_s + sum(attempt.duration_s for attempt in self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """`error` is what kept the plan from running its cases at all (image, installation); None otherwise.
+    """The result of a plan. `error` is set if its cases could not run at all (image, installation).
 
-    `notes` are about the plan as a whole and change no status. `started` is None where the plan's beginning is not known.
-    `ignore` are the patterns of changes that are recorded and not judged.
+    `notes` are about the whole plan and change no status. `started` is None if it is unknown. `ignore` are the patterns of
+    changes that are recorded and not judged.
     """
 
     name: str
@@ -377,7 +377,7 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One run. `exit_status` is what the command line exits with for it."""
+    """One run. `exit_status` is the exit status of the command line for it."""
 
     run: str
     started: str
@@ -390,14 +390,14 @@ class RunResult:
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many cases ended in which status; every status is a key."""
+        """Return how many cases have each status; every status is a key."""
         counts = Counter(case.status for plan in self.plans for case in plan.cases)
         return {status.value: counts[status] for status in Status}
 
     def side_by_side(self) -> tuple[SideBySide, ...]:
-        """For each plan with a matrix: its cells beside each other, and where the same step did something else.
+        """Compare the cells of each plan with a matrix: their statuses, and where the same step did something different.
 
-        Reads what steps wrote, and compares it normalised, as their goldens are. Empty without a matrix.
+        Reads the output of steps and compares it normalized, as goldens are. Empty without a matrix.
         """
         beside: tuple[SideBySide, ...] = import_module("testronaut_lab.report.sidebyside").side_by_side(self)
         return beside
@@ -409,7 +409,7 @@ class RunResult:
 
 
 def combine(statuses: Iterable[Status]) -> Status:
-    """The status of a whole from those of its parts: error, then failed, xpassed, flaky; skipped only if all are."""
+    """Combine the statuses of the parts: error, then failed, xpassed, flaky; skipped only if all are."""
     seen = set(statuses)
     for status in (Status.ERROR, Status.FAILED, Status.XPASSED, Status.FLAKY):
         if status in seen:

@@ -1,4 +1,4 @@
-"""What a list of stored runs shows of each, and how a run is named. The runs themselves are in `store/`."""
+"""What a list of stored runs shows, and how a run is named. `store/` keeps the runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RunState = Literal["running", "interrupted"] | Status
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """`running` is being written by a live process; `interrupted` was never finished and nobody writes it any more.
+    """One run in a list. `running` is still written by a live process; `interrupted` has no end, and no process writes it.
 
-    `totals` counts cases by status, so far for a run without an end. `plans` are files, or names of plans without one.
+    `totals` counts cases by status; for a run without an end, so far. `plans` are files, or names of plans without a file.
     """
 
     id: str
@@ -28,7 +28,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactPolicy:
-    """How long and how much is kept of stored runs and what they name; None: without a limit. `max_size_bytes` is for both."""
+    """How long stored runs and their files are kept, and how large both may be together; None: no limit."""
 
     max_age_s: float | None = None
     max_size_bytes: int | None = None
@@ -39,5 +39,5 @@ class ArtifactPolicy:
 
 
 def new_run_id(now: datetime, entropy: int) -> str:
-    """A run's name, `20261122-184512-3f9a`: sorts by start; the last four digits tell runs of one second apart."""
+    """Make a run's name, `20261122-184512-3f9a`: names sort by start; the last four digits tell runs of one second apart."""
     return f"{now:%Y%m%d-%H%M%S}-{entropy & 0xFFFF:04x}"

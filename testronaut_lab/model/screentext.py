@@ -1,7 +1,8 @@
-"""What a terminal's screen holds: matchers over its text, in which no line has the blanks at its end.
+"""Matchers over the text of a terminal's screen, whose lines have no trailing blanks.
 
-On a screen blanks reach from the end of each line to the edge, whoever wrote them. So a text or pattern that ends in a blank is
-found where a line ends (`name? `), and one that must not be there is not missed because the blank behind it was left out.
+On a screen, blanks fill each line to the edge, whoever wrote them. So a text or pattern that ends in a blank (`name? `) also
+matches at the end of a line. And a text that must not be there is found even if its trailing blank is left out of the screen's
+text.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ _TO_THE_EDGE = 1000  # no terminal of ours is wider
 
 
 def shows(expect: TextExpect, screen: str) -> bool:
-    """Whether a screen holds all that is expected of it; a screen has no JSON and no file."""
+    """Whether a screen holds everything expected. A screen has no JSON and no file."""
     return unmet(expect, screen) == TextExpect()
 
 
 def unmet(expect: TextExpect, screen: str) -> TextExpect:
-    """Those of the matchers that do not hold."""
+    """Return the matchers that do not hold."""
     return TextExpect(
         equals=None if expect.equals is None or _stripped(expect.equals) == screen else expect.equals,
         contains=tuple(text for text in expect.contains if not _holds(text, screen)),
@@ -38,18 +39,18 @@ def _holds(text: str, screen: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _with_blanks(text: str) -> re.Pattern[str]:
-    """Blanks that end a line of the text are there in the middle of a line, or anywhere behind its end."""
+    """Match trailing blanks in a line of the text in the middle of a screen line, or anything after its end."""
     *lines, last = text.split("\n")
     parts = [re.escape(line.rstrip(" ")) + " *" for line in lines]
     body = last.rstrip(" ")
     blanks = len(last) - len(body)
-    # fewer blanks than asked for, and then the line's end, are enough
+    # at the end of a line, fewer blanks are enough
     tail = f"(?: {{{blanks}}}| {{0,{blanks}}}$)" if blanks else ""
     return re.compile("\n".join([*parts, re.escape(body) + tail]), re.MULTILINE)
 
 
 def _is_found(pattern: str, screen: str) -> bool:
-    """In the text as it is, with one blank behind each line, or with blanks to the edge."""
+    """Search in the text as it is, with one blank after each line, and with blanks to the edge."""
     return any(re.search(pattern, text) for text in _padded(screen))
 
 

@@ -1,6 +1,6 @@
-"""Which cases and steps of plans are to run: by node id and by an expression over ids and tags. Pure.
+"""Selects the cases and steps to run: by node id, and by an expression over ids and tags.
 
-Choosing a step means running its case up to that step, since a step stands on those before it.
+A selected step runs with all steps of its case before it, because it builds on them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from testronaut_lab.model.cells import NodeName
 from testronaut_lab.model.plan import Case, Plan
 
 _TOKENS = re.compile(r"\s*(?:(\(|\))|([^\s()]+))")
-_MAX_TOKENS = 400  # well below what Python's recursion limit allows for
+_MAX_TOKENS = 400  # well below Python's recursion limit
 Matches = Callable[[Case], bool]
 
 
 def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -> list[Plan]:
-    """The plans with only what was asked for in them; plans with nothing left are left out.
+    """Return the plans with only what was selected; plans without a case left are left out.
 
-    An id without a cell means all of them. Raises UsageError when an id names nothing, the expression cannot be read, or
-    nothing is left.
+    An id without a cell means all cells. Raises UsageError if an id names nothing, the expression cannot be read, or nothing is
+    left.
     """
     named = _named(plans, nodeids)
     chosen = [_by_ids(plan, named) for plan in plans] if nodeids else list(plans)
@@ -37,14 +37,15 @@ def select(plans: Sequence[Plan], nodeids: Sequence[str], keyword: str | None) -
 
 
 def narrowed(plan: Plan, matches: Matches) -> Plan:
-    """The plan with only the cases that match; it may have none left."""
+    """Return the plan with only the cases that match; there may be none."""
     return _with_cases(plan, (case for case in plan.cases if matches(case)))
 
 
 def chosen_steps(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
-    """The steps that `nodeids` name, one by one or by their case; not those that run only because a later one needs them.
+    """Return the steps that `nodeids` name, directly or by their case; not the steps that run only because a later one needs
+    them.
 
-    Raises UsageError when an id names nothing.
+    Raises UsageError if an id names nothing.
     """
     named = _named(plans, nodeids)
     return frozenset(
@@ -57,9 +58,9 @@ def chosen_steps(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str
 
 
 def parse_keyword(text: str) -> Matches:
-    """`WORD and (WORD or not WORD)`: a word holds for a case with it in its node id (its cell too) or step ids, or as a tag.
+    """Read `WORD and (WORD or not WORD)`. A word matches a part of the case's node id (its cell too) or of a step id, or a tag.
 
-    Case does not count. Raises UsageError for anything else.
+    Upper and lower case are equal. Raises UsageError for anything else.
     """
     tokens = [bracket or word for bracket, word in _TOKENS.findall(text)]
     if len(tokens) > _MAX_TOKENS:
@@ -71,7 +72,7 @@ def parse_keyword(text: str) -> Matches:
 
 
 def _named(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
-    """The ids of the cases and steps that these name. Raises UsageError for one that names nothing."""
+    """Return the ids of the cases and steps that `nodeids` name. Raises UsageError for one that names nothing."""
     known = {each for plan in plans for case in plan.cases for each in (case.nodeid, *(step.nodeid for step in case.steps))}
     parted = {each: NodeName.of(each) for each in known} if not known.issuperset(nodeids) else {}
     named: set[str] = set()
@@ -85,7 +86,7 @@ def _named(plans: Sequence[Plan], nodeids: Sequence[str]) -> frozenset[str]:
 
 
 def _there(plans: Sequence[Plan], nodeid: str) -> list[str]:
-    """What might have been meant: the steps of the case that the id does name, else all cases."""
+    """Return what the user may have meant: the steps of the case that the id names, or else all cases."""
     cases = [case for plan in plans for case in plan.cases]
     near = [step.nodeid for case in cases if nodeid.startswith(f"{case.nodeid}::") for step in case.steps]
     return near or [case.nodeid for case in cases]
@@ -152,7 +153,7 @@ class _Parser:
 
 def _word(word: str) -> Matches:
     def matches(case: Case) -> bool:
-        ids = (case.nodeid, unquote(case.nodeid), *(step.id for step in case.steps))  # values as written, too
+        ids = (case.nodeid, unquote(case.nodeid), *(step.id for step in case.steps))  # also with the matrix values unquoted
         return any(word in each.lower() for each in ids) or word in (tag.lower() for tag in case.tags)
 
     return matches

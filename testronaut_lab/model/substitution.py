@@ -1,7 +1,7 @@
-"""`${{name}}` in text and expectations: finding the references, and putting saved values in their place.
+"""`${{name}}` in text and expectations: finds the references and puts saved values in their place.
 
-`${{'text'}}` is no reference but that text itself: `${{'${{'}}` is how text that looks like one is written. Which fields of
-a step may hold one is in `plan.substitute`.
+`${{'text'}}` is no reference; it stands for that text. So `${{'${{'}}` writes a text that looks like a reference.
+`plan.substitute` says which fields of a step may hold references.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _LITERAL = re.compile(r"'([^']*)'")
 
 
 def references(text: str) -> Iterator[str]:
-    """What stands between the braces of each `${{…}}`, in order, as written, but for text in quotes."""
+    """Yield the text between the braces of each `${{…}}`, in order, except text in quotes."""
     return (match[1] for match in REFERENCE.finditer(text) if not _LITERAL.fullmatch(match[1]))
 
 
 def literally(text: str) -> str:
-    """The text as it is written where references are filled in, so that it stands for itself."""
+    """Escape a text so that it stands for itself where references are filled in."""
     return text.replace("${{", "${{'${{'}}") if REFERENCE.search(text) else text
 
 
 class Filler:
-    """Puts values in the place of references. A name without a value is a UsageError, which names `nodeid`."""
+    """Replaces references by values. A name without a value raises UsageError, which names `nodeid`."""
 
     def __init__(self, nodeid: str, values: Mapping[str, str]) -> None:
         self._nodeid = nodeid
@@ -41,7 +41,7 @@ class Filler:
         return REFERENCE.sub(lambda match: self._value(match[1]), text)
 
     def pattern(self, pattern: str) -> str:
-        """Like `text`, with each value escaped: in a regex it stands for itself."""
+        """Like `text`, with each value escaped for a regex."""
         return REFERENCE.sub(lambda match: re.escape(self._value(match[1])), pattern)
 
     def json(self, value: JsonValue) -> JsonValue:

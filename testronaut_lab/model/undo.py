@@ -1,4 +1,4 @@
-"""What undoing steps of a session came to, as data. How it is done is in `execution/undo/undo.py`."""
+"""The result of undoing steps of a session, as data. `execution/undo/undo.py` undoes them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ MAX_UNDO = 4
 
 
 class UndoHow(StrEnum):
-    """By what the session's shell was had back."""
+    """How the shell was recovered."""
 
-    SHELL = "shell restored"  # a copy of it that was parked before the undone steps goes on
-    CONTAINER = "fresh container"  # with the files, the directory and the exported variables from before; nothing else
+    SHELL = "shell restored"  # a copy from before the undone steps goes on
+    CONTAINER = "fresh container"  # a new shell with only the files, the directory and the exported variables from before
 
 
 @dataclass(frozen=True, slots=True)
 class UndoResult:
-    """`steps` are the ids of the undone steps as they had run; `notes` say what could not be undone, or is not as it was."""
+    """The undone steps, by id, in the order in which they ran. `notes` say what could not be undone or is not as it was."""
 
     steps: tuple[str, ...]
     how: UndoHow
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """In one line: `undone: cd-out, ls (shell restored)`."""
+        """Return one line: `undone: cd-out, ls (shell restored)`."""
         return f"undone: {', '.join(self.steps)} ({self.how})"
 
     def _repr_html_(self) -> str:

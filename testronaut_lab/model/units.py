@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them, into seconds and bytes, and sizes back into text."""
+"""Reads durations and sizes as people write them, into seconds and bytes, and writes sizes and ages as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE_FORM: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(B|[KMGT]i?B)")
 
 
 def parse_duration(value: str | float) -> float:
-    """Seconds, from `200ms`, `60s`, `1m`, `1h` or a number of seconds. Raises ValueError unless 0 < t <= 24h."""
+    """Return seconds from `200ms`, `60s`, `1m`, `1h` or a number of seconds. Raises ValueError unless 0 < t <= 24h."""
     if isinstance(value, str):
         match = DURATION_FORM.fullmatch(value)
         if match is None:
@@ -33,7 +33,7 @@ def parse_duration(value: str | float) -> float:
 
 
 def parse_age(value: str) -> float:
-    """Seconds, from `30d`, `12h`, `90m` or `2w`; `0d` is no time at all. Raises ValueError for what is not."""
+    """Return seconds from `30d`, `12h`, `90m` or `2w`; `0d` is 0. Raises ValueError for anything else."""
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", value)
     if match is None:
         raise ValueError("expected an age such as 30d, 12h, 90m or 2w")
@@ -41,7 +41,7 @@ def parse_age(value: str) -> float:
 
 
 def parse_size(value: str | int) -> int:
-    """Bytes, from `512MiB`, `10MB`, `64KiB` or a number of bytes; whole ones. Raises ValueError for what is not."""
+    """Return whole bytes from `512MiB`, `10MB`, `64KiB` or a number of bytes. Raises ValueError for anything else."""
     if isinstance(value, str):
         match = SIZE_FORM.fullmatch(value)
         if match is None:
@@ -55,7 +55,7 @@ def parse_size(value: str | int) -> int:
 
 
 def size_text(size_bytes: int) -> str:
-    """`512 B`, `1.2 MiB`: one digit after the point from KiB on."""
+    """Return `512 B` or `1.2 MiB`: one digit after the point from KiB on."""
     size, unit = float(size_bytes), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
@@ -65,7 +65,7 @@ def size_text(size_bytes: int) -> str:
 
 
 def age_text(iso: str, now: datetime | None = None) -> str:
-    """How long ago that was, in the largest whole unit: `now`, `5m ago`, `3h ago`, `12d ago`; `-` for what is no time."""
+    """Return how long ago that was, in the largest whole unit: `now`, `5m ago`, `3h ago`, `12d ago`; `-` for a wrong time."""
     try:
         seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(iso)).total_seconds()
     except (ValueError, TypeError):

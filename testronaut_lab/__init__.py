@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take it for true; typing's own costs half of the time until a ctrl-c is understood
+TYPE_CHECKING = False  # type checkers take it for true; importing typing would take half of the start-up time until ctrl-c works
 if TYPE_CHECKING:
     from testronaut_lab.api import Session, run_plan
     from testronaut_lab.errors import CaptureError, EngineError, InstallError, LabError, SessionLost, StepFailed, UsageError

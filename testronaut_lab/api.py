@@ -1,6 +1,6 @@
-"""The front door for Python: a session to work in, and running plans. What they are made of is in `execution/factory.py`.
+"""The Python interface: a session to work in, and running plans. `execution/factory.py` makes what they consist of.
 
-Screens, notebooks and tests read what happens from a session's or a run's event log; nothing here prints.
+Screens, notebooks and tests read what happens from the event log of a session or a run. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ from testronaut_lab.store.blobs import BlobStore
 DEFAULT_IMAGE = "debian:bookworm-slim"
 
 _sessions: WeakSet[Session] = WeakSet()
-_open_sessions: set[Session] = set()  # held, so that a session which nobody remembers is closed at exit too
+_open_sessions: set[Session] = set()  # keeps sessions alive that the caller has dropped, so that they are closed at exit too
 
 
 class Session:
     """A container and a shell in it that keep their state from step to step.
 
-    Starts on first use. Use it as a context manager, or `close()` it; it is closed at exit too. From one thread at a time,
-    but for `interrupt()`. `image` is a reference, or as in a plan, {"build": DIR} …; `log` is where everything that happens can
-    be read, live or from the start. `undo` is how many of its last steps can be undone, at most and by default 4, which costs a
-    tenth of a millisecond a step; 0 for none. With `require_limits`, or where the project requires them, `start` raises
-    EngineError on an engine that does not enforce and measure them.
+    It starts on first use. Use it as a context manager or call `close()`; it is closed at exit too. Use it from one thread at a
+    time, except `interrupt()`.
+
+    `image` is a reference, or a table as in a plan: {"build": DIR} …. `log` has everything that happens, from the start or
+    live. `undo` is how many of the last steps can be undone, 4 by default and at most; it costs a tenth of a millisecond a
+    step, and 0 turns it off. With `require_limits`, or if the project requires them, `start` raises EngineError on an engine
+    that cannot enforce and measure the limits.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Session:
         limits: LimitsGiven | None = None,
         timeout: float | None = None,
     ) -> None:
-        """What is given by name takes the place of what `settings` say. `limits` may be as in a plan: `{"memory": "1GiB"}`;
-        `timeout` is that of a step that names none, in seconds."""
+        """Keyword arguments override `settings`. `limits` may be a table as in a plan: `{"memory": "1GiB"}`.
+
+        `timeout` is in seconds, for steps without a timeout of their own.
+        """
         self._image = _image(image)
         self._tools: tuple[ToolSpec, ...] = tuple(parse_tool(tool) for tool in tools)
         given = {"network": network, "user": user, "rootfs": rootfs, "shell": shell, "watch": watch}
@@ -84,7 +88,7 @@ class Session:
         self._env = dict(env or {})
         check_environment("env", self._env)
         self._ids: dict[str, int] = {}
-        self._slugs: dict[str, str] = {}  # of the steps that were not given their ids, by id
+        self._slugs: dict[str, str] = {}  # of the steps whose id was made from their command, by id
         self.log = EventLog()
         root = root or project_root(Path.cwd())
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
@@ -112,7 +116,7 @@ class Session:
         self.close()
 
     def _emit(self, body: Body) -> None:
-        """Append to the log; late output is also put to the result of the step that it is of, in `results`."""
+        """Append to the log. Late output is also added to the result of its step in `results`."""
         self.log.emit(body)
         if isinstance(body, LateOutput):
             self._late[body.nodeid] = (*self._late.get(body.nodeid, ()), body.late)
@@ -132,11 +136,11 @@ class Session:
 
     @property
     def image_id(self) -> str:
-        """The engine's id of the image with the tools in it; empty before the session has started."""
+        """Return the engine's id of the image with its tools; empty before the session has started."""
         return self._image_id
 
     def start(self) -> None:
-        """Get the image and tools ready and start the shell, if that has not been done.
+        """Prepare the image and the tools and start the shell, unless that is done.
 
         Raises EngineError, InstallError, CaptureError; UsageError after `close`.
         """
@@ -149,7 +153,7 @@ class Session:
             self._facts = self._live.facts
 
     def close(self) -> None:
-        """End what runs in the session and remove its container and directories; may be called twice."""
+        """End everything in the session and remove its container and directories. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -163,10 +167,10 @@ class Session:
             self.log.close()
 
     def install(self, *specs: str | Mapping[str, object]) -> None:
-        """Add tools, each STRATEGY:SPEC, or in full as in a plan.
+        """Add tools, each STRATEGY:SPEC or in the full form of a plan.
 
-        A session that has started starts anew: files stay, shell state and jobs do not.
-        Raises InstallError; the session then goes on as it was.
+        A started session restarts: files are kept, shell state and jobs are lost. Raises InstallError; the session then goes on
+        as before.
         """
         added = tuple(parse_tool(spec) for spec in specs)
         names = {tool.name for tool in added}
@@ -203,14 +207,15 @@ class Session:
         stop: str | None = None,
         signal: Mapping[str, str] | None = None,
     ) -> StepResult:
-        """Run one step: a string is a script for the session's shell, a list exact arguments. `timeout` is in seconds.
+        """Run one step: a string is a script for the session's shell, a list is exact arguments. `timeout` is in seconds.
 
-        What the step did is the result, also when it failed, was not found or had to be ended; with `check` anything but
-        success raises StepFailed. `tty` gives it a terminal of its own, in which `interact` is done. With `merge` stdout and
-        stderr are one stream in exact order, which is the result's stdout. `background` names a program that goes on, from when
-        it is `ready`; instead of a command, `stop` ends the one of that name, and `signal` sends signals to some, by name.
+        Returns what the step did, also if it failed, was not found or was killed. With `check`, anything but success raises
+        StepFailed. `tty` gives the step its own terminal, in which `interact` is done. With `merge`, stdout and stderr are one
+        stream in exact order, which is the result's stdout. `background` names a program that keeps running; `run` returns when
+        the program is `ready`. Instead of a command, `stop` ends the program of that name, and `signal` sends signals to
+        programs, by name.
 
-        Raises UsageError for what no shell can be given, SessionLost when there is none any more.
+        Raises UsageError for a step that no shell can run, SessionLost if the session is gone.
         """
         asked = StepRequest(
             "", "", command if isinstance(command, str) else None,
@@ -227,10 +232,10 @@ class Session:
         return result.check() if check else result
 
     def undo(self, steps: int = 1) -> UndoResult:
-        """Take the last steps back: files and shell are as they were before them, also without what was put there since.
+        """Undo the last steps: files and shell are as before them. Files that were put since then are gone too.
 
-        The result says by what the shell was had back, and what could not be undone. Raises UsageError where so many steps
-        cannot be undone, and nothing is changed then; SessionLost, CaptureError, EngineError for a session that is lost.
+        The result says how the shell was recovered and what could not be undone. Raises UsageError, and changes nothing, if so
+        many steps cannot be undone; SessionLost, CaptureError, EngineError if the session is lost.
         """
         if self._closed:
             raise UsageError("this session is closed", hint="make a new one: Session(image)")
@@ -256,9 +261,9 @@ class Session:
         return undone
 
     def mismatches(self, expect: Expect, result: StepResult) -> tuple[Mismatch, ...]:
-        """What of this does not hold for a step that did `result`, if it was the last one.
+        """Return the expectations that do not hold for the step of `result`, which must be the last one.
 
-        Raises CaptureError for what cannot be read, and for what was not measured.
+        Raises CaptureError for a file that cannot be read and for usage that was not measured.
         """
         doubt = unjudged_usage(expect.max, result) or unjudged_end(expect.exit, result)
         if doubt is not None:
@@ -273,12 +278,14 @@ class Session:
         verify: bool = True,
         tell: Callable[[str], None] = lambda _line: None,
     ) -> SavedPlan:
-        """Write what was done here as a plan (`*.lab.yaml`, `.lab.yml` or `.lab.json`), its goldens beside those of the project.
+        """Write the steps so far as a plan (`*.lab.yaml`, `.lab.yml` or `.lab.json`), and its goldens into the project's
+        `snapshots/`.
 
-        It is replayed in a fresh session first, and what differs from run to run is normalised or left out, which the notes of
-        what is returned say; a plan that is not `green` in the end is written all the same. Without `verify` it is not replayed.
-        `tell` is given a line for each time that it is. The session goes on. Raises UsageError for a path that exists, unless
-        `overwrite`, and for what no plan can say.
+        The plan is first replayed in a fresh session. What differs from run to run is normalized or left out; the notes of the
+        returned value say so. A plan that is not `green` in the end is still written. Without `verify` it is not replayed.
+        `tell` gets a line for each replay. The session goes on.
+
+        Raises UsageError for a path that exists, unless `overwrite`, and for what no plan can say.
         """
         if not self.journal.steps:
             raise UsageError(f"saving the session as {path}: no step was run in it yet")
@@ -286,7 +293,7 @@ class Session:
         return save(self._making(), self.journal.entries, place, verify=verify, tell=tell)
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int | None = None) -> None:
-        """Put a file into the workspace; a Path is a file or folder of the host. It counts as nobody's change."""
+        """Put a file into the workspace; a Path is a file or folder of the host. It is no step's change."""
         live = self._started()
         if isinstance(content, Path):
             live.copy(path, content, mode)
@@ -297,16 +304,17 @@ class Session:
             self.journal.add(Put(path, data, mode=mode))
 
     def get(self, path: str) -> bytes:
-        """A regular file of the workspace, or by an absolute path of /tmp, home or a writable root file system.
+        """Return the content of a regular file in the workspace, or by an absolute path in /tmp, home or a writable root file
+        system.
 
         Raises FileNotFoundError for anything else, links too.
         """
         return self._started().read(path)
 
     def golden(self, result: StepResult, spec: GoldenSpec) -> GoldenTree:
-        """What a step of this session did, as the files of a golden; also when the session has gone on or is closed.
+        """Return what a step of this session did as the files of a golden; works later and after `close` too.
 
-        Raises CaptureError for what cannot be kept in one, UsageError for a rule of `spec.normalize` that is none.
+        Raises CaptureError for content that a golden cannot hold, UsageError for a wrong rule in `spec.normalize`.
         """
         kept = {change.path: change.sha256 for change in result.changes if change.sha256 is not None}
         step = Step(result.id, result.nodeid, golden=spec)
@@ -314,7 +322,7 @@ class Session:
         return render(step, result, lambda path: self._blobs.read(kept[path]), facts).tree
 
     def interrupt(self) -> None:
-        """End the step that runs, from any thread; the session lives."""
+        """End the running step, from any thread. The session lives on."""
         live = self._live
         if live is not None:
             live.interrupt()
@@ -372,7 +380,7 @@ def _bytes(content: str | bytes, what: str) -> bytes:
 
 
 def session_of(result: StepResult) -> Session | None:
-    """The session of this process that a step was run in; None if there is none, or nobody remembers it."""
+    """Return the session of this process in which the step ran; None if there is none or it is garbage-collected."""
     return next((each for each in list(_sessions) if any(known is result for known in each.results)), None)
 
 
@@ -388,12 +396,13 @@ def run_plan(
     allow_flaky: bool = False,
     require_limits: bool = False,
 ) -> RunResult:
-    """Run one plan headless, in every cell of its matrix, and return what came of it; a plan that fails is a result.
+    """Run one plan, in every cell of its matrix, and return the result. A plan that fails is a result too.
 
-    `update` writes goldens. `matrix` leaves only cells that have, of each key, the value or one of the values. A case that fails
-    is run up to `retries` more times, and one that passes then fails the run unless `allow_flaky`. With `require_limits` no
-    session starts whose limits are not enforced or measured. Raises UsageError for a plan that is wrong, CaptureError when
-    results cannot be stored.
+    `update` writes goldens. `matrix` keeps only cells with these values; several values of one key are alternatives. A failed
+    case runs up to `retries` more times; if it then passes, it fails the run unless `allow_flaky`. With `require_limits`, no
+    session starts whose limits cannot be enforced or measured.
+
+    Raises UsageError for a wrong plan, CaptureError if results cannot be stored.
     """
     filters = [f"{key}={value}" for key, values in (matrix or {}).items() for value in _each(values)]
     plans = in_cells(_loaded(plan), filters)
@@ -432,7 +441,7 @@ def _close_all() -> None:
         try:
             session.close()
         except LabError:
-            continue  # at exit nobody can act on it, and the next run removes what is left
+            continue  # at exit nobody can act on it; the next run removes what is left
 
 
 atexit.register(_close_all)

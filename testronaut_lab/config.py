@@ -1,6 +1,6 @@
-"""What a project settles for all its plans: `[tool.testronaut-lab]` in pyproject.toml, or testronaut-lab.toml.
+"""A project's settings for all its plans: `[tool.testronaut-lab]` in pyproject.toml, or testronaut-lab.toml.
 
-The environment (`TESTRONAUT_LAB_*`) stands over the file. What `defaults` holds is checked where plans are read.
+The environment (`TESTRONAUT_LAB_*`) overrides the file. `planfile/` checks `defaults` when it reads a plan.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _ORPHAN_TIMEOUT_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`defaults` is the tree that stands under every plan; `store` the URL of a results database, None for the usual one.
+    """A project's settings. Plans override `defaults`. `store` is the URL of a results database, None for the usual one.
 
-    `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict hangs on it.
-    `artifacts` bounds what is kept of earlier runs. With `require_limits` no session starts whose limits are not
-    enforced or measured. `orphan_timeout_s` is how long a session outlives its owner where nobody can prove that it is dead.
+    `watch`: whether workspaces are watched live beside the scans, for `transient` paths and for screens; no verdict depends on
+    it. `artifacts` limits what is kept of earlier runs. With `require_limits`, no session starts whose limits cannot be
+    enforced or measured. `orphan_timeout_s` is how long a session outlives its owner if nobody can prove that the owner is
+    dead.
     """
 
     root: Path
@@ -47,49 +48,49 @@ class Config:
 
     @property
     def results(self) -> Path:
-        """The folder that results live in."""
+        """Return the folder of the results."""
         return self.root / ".testronaut"
 
     @property
     def store_location(self) -> str | Path:
-        """What the results database is opened with: the URL, or else the file of this project."""
+        """Return the location of the results database: the URL, or the file of this project."""
         return self.store or self.results / "results.db"
 
 
 def project_root(start: Path) -> Path:
-    """The nearest folder upward from `start`, a file or folder, with a configuration or `.git`; else its own folder."""
+    """Return the nearest folder upward from `start` with a configuration or `.git`; otherwise the folder of `start`."""
     here = start.resolve()
     return marked_root(here) or (here if here.is_dir() else here.parent)
 
 
 def plan_root(file: Path) -> Path:
-    """The root of the project that a plan file belongs to: the one that one stands in if the file is below it, else its own.
+    """Return the project root of a plan file: the present project's if the file is below it, otherwise the file's own.
 
-    So goldens, results and node ids have one root, whichever plans are run, and the commands that a run prints find them.
+    So goldens, results and node ids have one root, whichever plans run, and the commands that a run prints find them.
     """
     here, whole = project_root(Path.cwd()), file.parent.resolve() / file.name
     return here if whole.is_relative_to(here) else project_root(file)
 
 
 def way_to(root: Path) -> str:
-    """What a command about the project at `root` begins with: `cd ROOT && ` where one stands in another one, else nothing."""
+    """Return the start of a command about the project at `root`: `cd ROOT && ` from another project, otherwise empty."""
     return "" if root == project_root(Path.cwd()) else f"cd {shlex.quote(str(root))} && "
 
 
 def marked_root(start: Path) -> Path | None:
-    """As `project_root`; None where nothing marks a project."""
+    """Like `project_root`, but None if nothing marks a project."""
     here = start.resolve()
     folder = here if here.is_dir() else here.parent
     return next((each for each in (folder, *folder.parents) if _is_root(each)), None)
 
 
 def in_ci(environ: Mapping[str, str]) -> bool:
-    """Whether no golden is to be written: `CI` is set, and not empty, `0` or `false`."""
+    """Whether this is CI, where no golden is written: `CI` is set, and not empty, `0` or `false`."""
     return environ.get("CI", "") not in ("", "0", "false")
 
 
 def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration of the project in `root`. Raises UsageError naming the file and the key."""
+    """Read the configuration of the project in `root`. Raises UsageError that names the file and the key."""
     environ = os.environ if environ is None else environ
     file, table = _project_table(root)
     for key in table:
@@ -127,7 +128,7 @@ def _orphan_timeout(file: Path, table: Mapping[str, object], environ: Mapping[st
 
 
 def _switch(file: Path, table: Mapping[str, object], environ: Mapping[str, str], key: str, *, default: bool) -> bool:
-    """A boolean in the file; on or off in the environment, which stands over it."""
+    """Read a boolean: true or false in the file, on or off in the environment, which overrides the file."""
     variable = f"{_PREFIX}{key.upper()}"
     word = environ.get(variable)
     if word:
@@ -174,7 +175,7 @@ def _is_root(folder: Path) -> bool:
 
 
 def _section(pyproject: Path) -> dict[str, object] | None:
-    """`[tool.testronaut-lab]` of a pyproject.toml; None where there is none."""
+    """Return `[tool.testronaut-lab]` of a pyproject.toml; None if it has none."""
     tool = _read_toml(pyproject).get("tool") if pyproject.is_file() else None
     section = tool.get("testronaut-lab") if isinstance(tool, dict) else None
     if section is not None and not isinstance(section, dict):

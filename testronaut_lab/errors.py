@@ -20,7 +20,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What the command line exits with. `worst()` decides when several apply."""
+    """The exit statuses of the command line. `worst()` decides when several apply."""
 
     OK = 0
     FAILED = 1
@@ -58,13 +58,13 @@ _PRECEDENCE = (
 
 
 def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """The one exit status to report when several things went wrong: the first in the fixed order of precedence."""
+    """Return the exit status to report when several things went wrong: the first in the order of precedence."""
     seen = set(statuses)
     return next((status for status in _PRECEDENCE if status in seen), ExitStatus.OK)
 
 
 class LabError(Exception):
-    """What was attempted, on what, what came back; `hint` is the command to type, or None."""
+    """An error: what was attempted, on what, and what happened. `hint` is a command to type, or None."""
 
     exit_status = ExitStatus.BUG
 
@@ -74,14 +74,14 @@ class LabError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Safe to show, as tracebacks, pytest and logs do without asking; `message` is as it was given."""
-        from testronaut_lab.safetext import safe_text  # reports know errors, and only to be shown does an error need this
+        """Return text that is safe to show: tracebacks, pytest and logs print it as it is. `message` stays raw."""
+        from testronaut_lab.safetext import safe_text  # imported late: only a shown error needs it
 
         return safe_text(f"{self.message}\nhint: {self.hint}" if self.hint else self.message)
 
 
 class StepFailed(LabError):
-    """Only for `check=True` and `check()`: everywhere else a failing step is data."""
+    """Raised only by `check=True` and `check()`. Everywhere else a failed step is data."""
 
     exit_status = ExitStatus.FAILED
 
@@ -103,7 +103,7 @@ class SessionLost(EngineError):
 
 
 class FilesUnseen(EngineError):
-    """The engine has other files than this process: one of both is in a container, or on another machine."""
+    """The engine sees other files than this process: one of them is in a container or on another machine."""
 
     def __init__(self, what: str, missing: str) -> None:
         super().__init__(
@@ -115,7 +115,7 @@ class FilesUnseen(EngineError):
 
 
 class InstallError(LabError):
-    """`fault` is the kind of what went wrong, in words: "no such package", "the network failed" …; empty where it has none."""
+    """A tool could not be installed. `fault` is the kind of failure: "no such package", "the network failed" …; may be empty."""
 
     exit_status = ExitStatus.INSTALL
 

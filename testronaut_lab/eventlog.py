@@ -1,7 +1,7 @@
-"""The one ordered log that everything that happens is appended to, and the readers that follow it.
+"""The one ordered log of everything that happens, and the readers that follow it.
 
-Stamping, ordering and fan-out are here and nothing else: what an event means is in `model/events.py`, what is kept of it on
-disk is in `store/`, what it looks like is in `report/`.
+This module stamps events, orders them and hands them to readers, nothing else. `model/events.py` says what an event means,
+`store/` keeps facts on disk, `report/` shows them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_QUEUED_HINTS = 1000
 
 
 class EventLog:
-    """Append-only; every method may be called from any thread. `wall` and `mono` are the clocks, in seconds."""
+    """An append-only log. Every method may be called from any thread. `wall` and `mono` are the clocks, in seconds."""
 
     def __init__(self, wall: Callable[[], float] = time.time, mono: Callable[[], float] = time.monotonic) -> None:
         self._wall = wall
@@ -33,7 +33,7 @@ class EventLog:
     def emit(self, body: Body) -> Event:
         """Stamp `body`, append it and hand it to every reader. Never blocks on a reader.
 
-        After `close()` a hint goes nowhere, and a fact raises RuntimeError: nobody would store it.
+        After `close()`, a hint is dropped and a fact raises RuntimeError: nobody would store it.
         """
         with self._lock:
             event = Event(self._seq + 1, self._wall(), self._mono(), body)
@@ -48,7 +48,7 @@ class EventLog:
         return event
 
     def subscribe(self, *, hints: bool = True) -> Subscription:
-        """A reader that gets all facts so far, in order, then what follows; `hints=False` leaves the hints out."""
+        """Return a reader that gets all facts so far, in order, then everything new. `hints=False` leaves hints out."""
         with self._lock:
             reader = Subscription(self._forget, hints=hints)
             for event in self._facts:
@@ -60,7 +60,7 @@ class EventLog:
         return reader
 
     def last_fact(self, up_to: int | None = None) -> int:
-        """The `seq` of the last fact (not after `up_to`), 0 when there is none."""
+        """Return the `seq` of the last fact (not after `up_to`), 0 if there is none."""
         with self._lock:
             count = len(self._facts) if up_to is None else bisect_right(self._facts, up_to, key=lambda event: event.seq)
             return self._facts[count - 1].seq if count else 0
@@ -80,9 +80,10 @@ class EventLog:
 
 
 class Subscription:
-    """One reader's queue. Iterating blocks until the log is closed (or this is) and the queue is empty.
+    """One reader's queue, for one reading thread. Iterating blocks until the log or this queue is closed and the queue is
+    empty.
 
-    For one reading thread. Facts are never dropped; hints are while 1000 of them wait, and `dropped_hints` counts them.
+    Facts are never dropped. Hints are dropped while 1000 of them wait; `dropped_hints` counts them.
     """
 
     def __init__(self, forget: Callable[[Subscription], None], *, hints: bool) -> None:
@@ -106,12 +107,12 @@ class Subscription:
 
     @property
     def ended(self) -> bool:
-        """Nothing is queued and nothing will come."""
+        """Whether nothing is queued and nothing will come."""
         with self._ready:
             return self._ended and not self._queue
 
     def get(self, timeout_s: float | None = None) -> Event | None:
-        """The next event; None when it ended, or when `timeout_s` passed without one (`ended` tells which)."""
+        """Return the next event; None after the end, or if `timeout_s` passes without one (`ended` tells which)."""
         with self._ready:
             self._ready.wait_for(lambda: self._queue or self._ended, timeout_s)
             if not self._queue:
@@ -121,7 +122,7 @@ class Subscription:
             return event
 
     def drain(self) -> list[Event]:
-        """All that is queued now, without waiting."""
+        """Return everything that is queued now, without waiting."""
         with self._ready:
             events = list(self._queue)
             self._queue.clear()
@@ -129,7 +130,7 @@ class Subscription:
         return events
 
     def close(self) -> None:
-        """Stop following; what is still queued is thrown away and a waiting reader returns."""
+        """Stop following. Queued events are dropped, and a waiting reader returns."""
         self._forget(self)
         with self._ready:
             self._queue.clear()

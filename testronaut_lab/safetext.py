@@ -1,7 +1,7 @@
-"""Foreign text made safe to show: what a terminal would act on, or a reader could not see, becomes a visible escape.
+"""Makes foreign text safe to show: characters that a terminal acts on, or that a reader cannot see, become visible escapes.
 
-Everything that came out of a container goes through `safe_text` on its way to a screen. What is stored stays raw, and
-markup is a second matter: safe text is still passed as `rich.text.Text`, never as markup.
+Everything from a container goes through `safe_text` on its way to a screen. Stored text stays raw. Markup is another matter:
+pass even safe text as `rich.text.Text`, never as markup.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _UNSAFE_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def safe_text(text: str) -> str:
-    """`text` with every control, bidi, format, invisible and private-use character as `\\r`, `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`.
+    """Escape every control, bidi, format, invisible and private-use character as `\\r`, `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`.
 
-    Newline and tab stay. Not reversible: a backslash that was there is left alone.
+    Newline and tab stay. Not reversible: a backslash in `text` is kept as it is.
     """
     unsafe = _UNSAFE_ASCII if text.isascii() else _UNSAFE
     return unsafe.sub(_escape, text)
 
 
 def safe_line(text: str, limit: int | None = None) -> str:
-    """`text` on one line for a list: its first line with content, with an ellipsis where something was left out."""
+    """Return one line for a list: the first line with content, with an ellipsis where something is left out."""
     lines = [line for line in text.splitlines() if line.strip()] or [""]
     shown = safe_text(lines[0][: MAX_LINE_CHARACTERS + 1]).replace("\t", " ").strip() + (" …" if len(lines) > 1 else "")
     limit = MAX_LINE_CHARACTERS if limit is None else limit
@@ -40,16 +40,16 @@ def safe_line(text: str, limit: int | None = None) -> str:
 
 
 def clipped(text: str) -> str:
-    """`text` with the end of each line over 4096 characters left out, which it says; not yet made safe."""
+    """Cut each line of `text` after 4096 characters, and say how many are left out. The result is not yet safe to show."""
     if len(text) <= MAX_LINE_CHARACTERS:
         return text
     return "\n".join(map(_clipped_line, text.split("\n")))
 
 
 def safe_json(document: bytes) -> bytes:
-    """A JSON document whose strings hold no unsafe character as such, but as `\\uNNNN`: it reads back as the same."""
+    """Escape unsafe characters in a JSON document as `\\uNNNN`. The document reads back as the same value."""
     if document.isascii() and b"\x7f" not in document:
-        return document  # what is below a space is escaped in any JSON
+        return document  # JSON always escapes characters below a space
     return _UNSAFE.sub(_escape_json, document.decode()).encode()
 
 

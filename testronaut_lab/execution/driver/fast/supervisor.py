@@ -77,10 +77,10 @@ class Supervisor:
         self.former: dict[Identity, str] = {}
         self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
-        self._empty = _identity(f"{channel.path}/empty")
         with ExitStack() as undo:
             undo.callback(self._close_channels)
             self.shell = self._start(None)
+            self._empty = _identity(f"{channel.path}/empty")
             self.reach = reach(self.shell, self.reports)
             undo.pop_all()
 

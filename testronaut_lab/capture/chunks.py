@@ -1,6 +1,6 @@
-"""When a stream's bytes came, and how it is told live: in pieces that hold whole characters, of bulk only what a screen needs.
+"""Records when the bytes of a stream came, and passes them on live: whole characters, and of bulk output only the end.
 
-What is kept of the stream itself is in `stream.py`.
+`stream.py` keeps the stream itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Tell = Callable[[bytes, int, float], None]
 
 
 class ChunkTimes:
-    """(seconds, offset) of the chunks of a stream, at most 256: where there are more, those close to each other become one."""
+    """(seconds, offset) of the chunks of a stream, at most 256; if there are more, chunks close in time are merged."""
 
     def __init__(self) -> None:
         self._chunks: list[tuple[float, int]] = []
@@ -39,11 +39,11 @@ class ChunkTimes:
 
 
 class Teller:
-    """Tells of a stream. The first MiB is told whole and at once; after that the last 64 KiB, twenty times a second."""
+    """Passes a stream on to `tell`: the first MiB whole and at once; after that (*bulk*) the last 64 KiB, 20 times a second."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._held = b""  # told with what follows: the beginning of a character, or bulk
+        self._held = b""  # not passed on yet: the start of a character, or bulk
         self._end = 0
         self._told_end = 0
         self._told_s = 0.0
@@ -60,7 +60,7 @@ class Teller:
         self._say(len(self._held) - incomplete(self._held), elapsed_s)
 
     def passed(self, size_bytes: int, elapsed_s: float, last: Callable[[int], bytes]) -> None:
-        """So much of bulk has passed unseen; `last` gives so many of the last bytes, when they are to be told."""
+        """Count `size_bytes` of bulk that went past us; `last(n)` returns its last n bytes when they are needed."""
         self._end += size_bytes
         self._passed = last
         if elapsed_s - self._told_s >= TELL_EVERY_S:
@@ -68,13 +68,13 @@ class Teller:
             self._say(len(self._held) - incomplete(self._held), elapsed_s)
 
     def finish(self, elapsed_s: float) -> None:
-        """No more comes: what was taken for the beginning of a character was none."""
+        """Pass on the rest at the end of the stream, an incomplete character too."""
         self._fetch()
         self._say(len(self._held), elapsed_s)
 
     @property
     def is_bulk(self) -> bool:
-        """Whether only the end of what comes will be told."""
+        """Whether so much came that only the end of new data is passed on."""
         return self._end > TOLD_WHOLE_BYTES
 
     def _fetch(self) -> None:
@@ -95,7 +95,7 @@ class Teller:
 
 
 def incomplete(data: bytes) -> int:
-    """How many of the last bytes are the beginning of a UTF-8 character whose end is missing."""
+    """The number of bytes at the end that begin a UTF-8 character without completing it."""
     for count, byte in enumerate(data[:-4:-1], 1):
         if byte & 0xC0 != 0x80:
             needed = 4 if 0xF0 <= byte <= 0xF4 else 3 if 0xE0 <= byte < 0xF0 else 2 if 0xC2 <= byte < 0xE0 else 1
@@ -104,5 +104,5 @@ def incomplete(data: bytes) -> int:
 
 
 def without_rest(data: bytes) -> bytes:
-    """Without the rest of a character at its beginning, where something was cut off."""
+    """Drop the rest of a cut UTF-8 character at the start."""
     return data[:3].lstrip(_CONTINUATIONS) + data[3:]

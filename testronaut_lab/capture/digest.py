@@ -1,4 +1,4 @@
-"""SHA-256 of a stream, off the thread that reads it once there is much of it: hashing is what costs most there."""
+"""Computes the SHA-256 of a stream. Large pieces are hashed on another thread, because hashing costs most of the reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 INLINE_BYTES = 256 * 1024
 _MOST_WAITING = 4
-_READ_BYTES = 256 * 1024  # stays in the processor's own cache until it is hashed
+_READ_BYTES = 256 * 1024  # fits the processor's cache, so the data is still there when it is hashed
 
 
 @dataclass(slots=True)
@@ -23,9 +23,9 @@ class _Stretch:
 
 
 class Digest:
-    """Pieces in order. A piece of 256 KiB and more is hashed on a thread, which ends whenever nothing waits for it.
+    """Hashes pieces in order. Pieces of 256 KiB and more are hashed on a thread, which ends when no piece waits.
 
-    At most four pieces wait; whoever brings a fifth waits too. Stretches of a file hold no memory, and any number waits.
+    At most four pieces wait; `update` blocks at a fifth. Parts of a file (`extend`) take no memory, so any number may wait.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Digest:
         self._failure: OSError | None = None
 
     def update(self, piece: bytes | bytearray) -> None:
-        """The piece must not be changed any more."""
+        """Add a piece. The caller must not change the piece afterwards."""
         with self._changed:
             if self._is_working or len(piece) >= INLINE_BYTES:
                 self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING)
@@ -45,7 +45,7 @@ class Digest:
         self._hash.update(piece)
 
     def extend(self, fd: int, offset: int, size_bytes: int) -> None:
-        """What a file holds there, which stays so; the file stays open until `hexdigest`."""
+        """Add a part of an open file. The part must not change, and the file must stay open until `hexdigest`."""
         with self._changed:
             last = self._waiting[-1] if self._waiting else None
             if isinstance(last, _Stretch) and (last.fd, last.offset + last.size_bytes) == (fd, offset):
@@ -54,7 +54,7 @@ class Digest:
                 self._wait_for_thread(_Stretch(fd, offset, size_bytes))
 
     def hexdigest(self) -> str:
-        """Raises OSError where a file could not be read."""
+        """Wait for the thread and return the digest. Raises OSError if a file could not be read."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_working)
         if self._failure is not None:

@@ -1,8 +1,8 @@
-"""A container's root file system as its engine tells of it: slower than the overlay's own directories, and there everywhere.
+"""Finds changes of a container's root file system through the engine's API: slower than `overlay.py`, but possible everywhere.
 
-The engine compares by size and time, so a file that was rewritten at its old size and given its old time is missed, as is one
-rewritten within the second of an image that keeps whole seconds; a name that is no UTF-8 reaches us damaged and is said. How
-the engine is asked is in `container/rootfs.py`.
+The engine compares size and time. It misses a file that was rewritten with its old size and its old time, or within the same
+second in an image that keeps whole seconds. A name that is not UTF-8 arrives damaged, and gets a note. `container/rootfs.py`
+asks the engine.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Protocol
 from testronaut_lab.capture.file_capture import Entry, Key, ScanLimits
 from testronaut_lab.model.files import FileType, path_text
 
-MAX_FETCHED = 100  # files whose content is asked for in one look: each takes the engine 20 to 200 ms
+MAX_FETCHED = 100  # files whose content is fetched in one look: each takes the engine 20 to 200 ms
 
 
 class PathFacts(Protocol):
-    """`mode` is that of lstat; `mtime_ns` of an engine that rounds is rounded."""
+    """What the engine tells of a path. `mode` is the one of lstat. Some engines round `mtime_ns` to seconds."""
 
     @property
     def mode(self) -> int: ...
@@ -30,18 +30,18 @@ class PathFacts(Protocol):
 
 
 class Archive(Protocol):
-    """The files of one container, by absolute paths; a link is told and not followed. Raises EngineError."""
+    """The files of one container, by absolute paths. Links are not followed. Raises EngineError."""
 
     def facts(self, path: str) -> PathFacts | None:
-        """None for what is not there."""
+        """The facts of a path; None if it does not exist."""
         ...
 
     def target(self, path: str) -> bytes:
-        """Where a link leads; FileNotFoundError for what is none any more."""
+        """The target of a link. Raises FileNotFoundError if it is not a link any more."""
         ...
 
     def digest(self, path: str) -> str:
-        """The SHA-256 of a regular file; FileNotFoundError for what is none any more."""
+        """The SHA-256 of a regular file. Raises FileNotFoundError if it is not a regular file any more."""
         ...
 
     def read(self, path: str, limit_bytes: int) -> bytes:
@@ -54,10 +54,10 @@ class Archive(Protocol):
 
 
 class ArchivedImage:
-    """What the root file system held before anything changed, from a container of the same image that never ran."""
+    """The unchanged root file system, read from a container of the same image that never ran."""
 
     def __init__(self, archive: Callable[[], Archive], release: Callable[[], None], limits: ScanLimits) -> None:
-        """`archive` is called when the image is first looked at, `release` when it will not be any more."""
+        """`archive` is called at each look at the image, `release` at `close`."""
         self._archive = archive
         self._release = release
         self._limits = limits
@@ -92,7 +92,7 @@ class ArchivedImage:
         return self._below[path]
 
     def _is_directory(self, path: str) -> bool:
-        """Asked of each parent too, because the engine follows links to the last name."""
+        """Check every parent as well, because the engine follows links in parents."""
         parts = path.split("/") if path else []
         for i in range(len(parts)):
             above = "/".join(parts[: i + 1])
@@ -105,14 +105,14 @@ class ArchivedImage:
 
 
 class EngineDiff:
-    """What lies over the image, as the engine's diff lists it."""
+    """The changes over the image, as the engine's diff lists them."""
 
     method = "the engine's diff"
 
     def __init__(
         self, changed: Callable[[], tuple[tuple[bool, str], ...]], now: Archive, image: ArchivedImage, limits: ScanLimits
     ) -> None:
-        """`changed` tells (is it gone, absolute path) of all that differs from the image."""
+        """`changed` returns (is it deleted, absolute path) for each path that differs from the image."""
         self._changed = changed
         self._now = now
         self._image = image
@@ -159,7 +159,7 @@ class EngineDiff:
 
     def _entry(self, path: str, facts: PathFacts, *, is_full: bool) -> Entry | None:
         known = self._seen.get(path)
-        # where a link leads is no part of the facts
+        # the facts of a link do not include its target, so a link is always read again
         if known is not None and known.type is not FileType.LINK and known.key == _key(facts.mode, facts):
             return known
         limits = replace(self._limits, file_bytes=-1) if is_full else self._limits

@@ -1,8 +1,8 @@
-"""What is in a directory tree, and what a step changed in it, exactly, also when the tool under test is hostile.
+"""Scans a directory tree, and finds exactly what a step changed in it, even if the tool under test is hostile.
 
-The walk goes by directory fd and never follows a link; only regular files are opened, and only where something about them
-changed since the scan before. What changed is decided by content, mode, type and link target; a new time alone is no change.
-Where the content is stored is `BlobSink`'s business.
+The walk goes by directory descriptors and never follows a link. Only regular files are opened, and only if their `Key` changed
+since the last scan. A change is new content, mode, type, link target or extended attributes; a new time alone is not a change.
+A `BlobSink` stores the content.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MAX_DEPTH = 400
 _READ_BYTES = 1024 * 1024
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
-# (mode, size, mtime_ns, ctime_ns, inode, links, uid, gid): while these stand, so does the content.
+# (mode, size, mtime_ns, ctime_ns, inode, links, uid, gid): if these are unchanged, so is the content.
 Key = tuple[int, int, int, int, int, int, int, int]
 
 
 def _clock_is_coarse() -> bool:
-    """Before Linux 6.13 two writes within one timer tick could leave the same ctime."""
+    """Before Linux 6.13, two writes within one timer tick could give the same ctime."""
     try:
         major, minor = (int(part) for part in platform.release().split(".")[:2])
     except ValueError:
@@ -51,9 +51,9 @@ _RACY_NS = 10_000_000 if CLOCK_IS_COARSE else 0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path as seen. `sha256` is the content of a regular file, None where it was not read (`note` says why).
+    """One path as the scan saw it. `sha256` is the digest of a regular file, None if it was not read (`note` says why).
 
-    `is_open`: somebody could still write to the file when it was read, perhaps without moving any of its times.
+    `is_open`: a process could still write to the file when it was read, perhaps without changing its times.
     """
 
     key: Key
@@ -62,7 +62,7 @@ class Entry:
     target: str | None = None
     note: str | None = None
     is_open: bool = False
-    attributes: bytes = b""  # extended ones, access control lists among them
+    attributes: bytes = b""  # digest of the extended attributes, access control lists included
 
     @property
     def mode(self) -> int:
@@ -73,7 +73,7 @@ class Entry:
         return self.key[1]
 
     def same_as(self, other: Entry) -> bool:
-        """Whether nothing a user would call a change lies between the two (both of one type)."""
+        """Whether a user would call both the same. Both have one type."""
         if (self.key[0], self.target, self.attributes) != (other.key[0], other.target, other.attributes):
             return False
         if self.type is not FileType.FILE:
@@ -85,9 +85,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every path of a tree, as `os.fsdecode`d names relative to its root, and what could not be seen.
+    """Every path of a tree, as `os.fsdecode`d names relative to its root, and notes on what could not be seen.
 
-    `bytes_total` is what its regular files take on the disk, so that a sparse file counts for little.
+    `bytes_total` is the space of the regular files on the disk, so a sparse file counts little.
     """
 
     entries: Mapping[str, Entry]
@@ -103,9 +103,9 @@ EMPTY = Snapshot({})
 
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
-    """More than `entries` paths end the scan; a file above `file_bytes` is listed without its content.
+    """A scan ends after `entries` paths. A file above `file_bytes` is listed without its content.
 
-    One above `stored_bytes` is hashed, and not stored.
+    A file above `stored_bytes` is hashed but not stored.
     """
 
     entries: int = 1_000_000
@@ -114,7 +114,7 @@ class ScanLimits:
 
 
 class Scanner:
-    """Scans one tree again and again; `store` keeps the content of regular files that are new or changed."""
+    """Scans one tree again and again. `blobs` stores the content of new and changed regular files. Close it when done."""
 
     def __init__(self, root: Path, blobs: BlobSink | None = None, limits: ScanLimits | None = None) -> None:
         self._blobs = blobs
@@ -132,7 +132,10 @@ class Scanner:
             self._root_fd = -1
 
     def scan(self, before: Snapshot = EMPTY) -> Snapshot:
-        """The tree now. Content is read only where it may differ from `before`. Raises CaptureError if the root is gone."""
+        """Return the tree as it is now. Content is read only where it may differ from `before`.
+
+        Raises CaptureError if a directory cannot be looked into, other than for its permissions.
+        """
         info = os.fstat(self._root_fd)
         root_key, root_mode = (info.st_mtime_ns, info.st_ctime_ns), stat.S_IMODE(info.st_mode)
         if before.root_mode == root_mode and self._is_empty_still(before):
@@ -153,7 +156,7 @@ class Scanner:
         return Snapshot(walk.entries, walk.bytes_total, tuple(walk.notes), started_ns, root_key, root_mode)
 
     def _is_empty_still(self, before: Snapshot) -> bool:
-        """Asked of the directory itself: on tmpfs a link gives it the file's time, which may be no other one than before."""
+        """List the root itself: on tmpfs a new hard link sets the directory's time to the file's, which may be unchanged."""
         if before is EMPTY or before.entries or before.notes:
             return False
         try:
@@ -162,19 +165,19 @@ class Scanner:
             return False
 
     def measure(self, max_entries: int, max_bytes: int) -> tuple[int, int]:
-        """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
+        """Return the number of entries and their bytes on the disk. Counting stops at a maximum."""
         return measure(self._root_fd, self._device, max_entries, max_bytes)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """A regular file's content by its `os.fsdecode`d relative path, never through a link.
+        """Return the content of a regular file by its `os.fsdecode`d relative path, never through a link.
 
-        Raises FileNotFoundError when there is no regular file of that name, CaptureError when it is larger than the limit.
+        Raises FileNotFoundError if there is no such regular file, CaptureError if it is larger than the limit.
         """
         return read_inside(self._root_fd, path, limit_bytes)
 
 
 def read_inside(root_fd: int, path: str, limit_bytes: int) -> bytes:
-    """A regular file below an open directory; see `Scanner.read`."""
+    """Return the content of a regular file below an open directory; see `Scanner.read`."""
     fd = open_inside(root_fd, path, _FILE_FLAGS)
     try:
         info = os.fstat(fd)
@@ -188,7 +191,7 @@ def read_inside(root_fd: int, path: str, limit_bytes: int) -> bytes:
 
 
 def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
-    """Open what lies below an open directory, never through a link; raises FileNotFoundError also for what is one."""
+    """Open a path below an open directory, never through a link. Raises FileNotFoundError for a link, too."""
     directory = os.dup(root_fd)
     try:
         *parents, name = [part for part in path.split("/") if part not in ("", ".")] or [""]
@@ -210,12 +213,12 @@ def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
 
 
 def look_at(fd: int, name: str, info: os.stat_result, limits: ScanLimits) -> Entry:
-    """One name in an open directory as a scan tells it, its content hashed; `info` is its lstat."""
+    """Return the `Entry` of one name in an open directory, with its content hashed. `info` is its lstat."""
     return _Walk(EMPTY, limits, None, info.st_dev)._look(fd, name, info, _key(info))
 
 
 def diff(before: Snapshot, after: Snapshot) -> tuple[FileChange, ...]:
-    """What lies between two snapshots of one tree, sorted by path."""
+    """Return the changes between two snapshots of one tree, sorted by path."""
     paths = {path for path, _ in before.entries.items() ^ after.entries.items()}
     changes = [_change(path, before.entries.get(path), after.entries.get(path)) for path in paths]
     if None is not before.root_mode != after.root_mode is not None:
@@ -257,7 +260,7 @@ class _Walk:
     """One pass over a tree."""
 
     def __init__(self, before: Snapshot, limits: ScanLimits, blobs: BlobSink | None, device: int) -> None:
-        self.entries = dict(before.entries)  # as it was, until it is seen otherwise
+        self.entries = dict(before.entries)  # entries that did not change stay
         self.notes: list[str] = []
         self.bytes_total = 0
         self._listed: list[tuple[str, list[str]]] = []
@@ -268,7 +271,7 @@ class _Walk:
         self._device = device
 
     def directory(self, fd: int, prefix: str, depth: int) -> None:
-        # This loop is what a step's scan costs: names in locals, and one look-up for a path that stands as it did.
+        # A scan spends its time in this loop: attributes are in locals, and an unchanged path costs one look-up.
         entries, racy_from_ns, device, room = self.entries, self._racy_from_ns, self._device, self._limits.entries - self._count
         known, is_file, is_dir = entries.get, FileType.FILE, FileType.DIR
         names: list[str] = []
@@ -302,7 +305,7 @@ class _Walk:
             self._descend(fd, prefix + name, name, depth)
 
     def forget_what_is_gone(self) -> None:
-        """Leave only what was listed among the entries. A directory that changes meanwhile may list a name twice."""
+        """Remove the entries that this walk did not list. A directory that changes during the walk may list a name twice."""
         if sum(len(set(names)) for _, names in self._listed) != len(self.entries):
             listed = {prefix + name for prefix, names in self._listed for name in names}
             self.entries = {path: entry for path, entry in self.entries.items() if path in listed}
@@ -326,11 +329,11 @@ class _Walk:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise CaptureError(f"looking into {path_text(os.fsencode(path))}: {error}") from error
-            # it was replaced meanwhile: the next scan sees by what
+            # it was replaced during the walk: the next scan sees what it is now
 
     def _look(self, fd: int, name: str, info: os.stat_result, key: Key, before: Entry | None = None) -> Entry:
         if stat.S_ISDIR(info.st_mode):
-            # size, times and link count of a directory follow from what is in it
+            # attributes only: size, times and link count of a directory follow from its entries
             return Entry(key, FileType.DIR, attributes=attributes_of(f"/proc/self/fd/{fd}/{name}"))
         if stat.S_ISLNK(info.st_mode):
             try:
@@ -352,10 +355,10 @@ class _Walk:
             opened = os.fstat(file)
             if not stat.S_ISREG(opened.st_mode):
                 return Entry(key, FileType.FILE, note="changed while read")
-            is_another = (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino)  # which was given this name meanwhile
-            if is_another or is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):  # lending a permission sets a new time of change
+            is_another = (opened.st_dev, opened.st_ino) != (info.st_dev, info.st_ino)  # it got this name after the lstat
+            if is_another or is_locked(info.st_mode, info.st_uid, stat.S_IRUSR):  # lending a permission changes the ctime
                 info, key = opened, _key(opened)
-            is_open = has_writer(file)  # before it is read: who opens it later moves its times
+            is_open = has_writer(file)  # before the read: a writer that opens the file later changes its times
             known = None if before is None or before.key != key else before.sha256
             sha = self._store(file, info.st_size, known)
             attributes = attributes_of(file)
@@ -367,7 +370,7 @@ class _Walk:
         return Entry(key, FileType.FILE, sha, note=note, is_open=is_open, attributes=attributes)
 
     def _store(self, file: int, size: int, known: str | None) -> str:
-        """Hash at most `size` bytes (a file may grow for ever) and keep them under their hash; `known` is kept already."""
+        """Hash at most `size` bytes (a file may grow for ever) and store them. `known` is the hash of content already stored."""
         if self._blobs is None or size > self._limits.stored_bytes:
             return _hashed(file, size)
         if known is not None:

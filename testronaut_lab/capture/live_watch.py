@@ -1,8 +1,15 @@
-"""A session's watch over its workspace: live hints while a step runs, and what came and went within it when it is over.
+"""Watches a session's workspace: hints while a step runs, and after the step the paths that came and went during it.
 
-It decides nothing: the scans do. It never holds a step up for longer than `BOUND_S` twice, it is replaced when it fails, and
-what it could not hear is said. One thread of its own sends the hints, follows into new directories and mends what failed;
-the rest is called on the session's thread.
+Scans decide what changed; the watch only adds hints and notes. It never delays a step by more than twice `BOUND_S`.
+1. Two watchers hear the same events. The *live* one is read every `TICK_S` for hints. The *exact* one is read once, at the end
+   of a step, because each reading may lose an event.
+2. `begin` starts a step. After the scan behind the step, `mark` touches a *cookie*: a file in a directory that no step sees.
+3. `collect` reads the exact watcher up to the event of the cookie. So everything before it belongs to the step. If the cookie
+   does not come within `BOUND_S`, a note says that paths may be missing, and the next step uses another cookie.
+4. `collect` then watches the directories that the step made, with a small watcher of their own (`_follow`).
+5. The thread of the watch sends the hints, and replaces all watchers by new ones if one failed or a directory is not watched.
+   It takes what the old ones heard first. What was lost is in the notes of the step.
+`watcher.py` hears the events, `transient.py` compares them with the scans.
 """
 
 from __future__ import annotations
@@ -26,10 +33,10 @@ TICK_S = 0.05
 READY_S = 2.0
 RETRY_S = 1.0
 MAX_TOUCHES = 20_000
-_MAX_HINTS = 100  # a tick
-_MAX_BESIDE = 4  # watchers of directories that are new since the big one was made
+_MAX_HINTS = 100  # for each tick
+_MAX_BESIDE = 4  # small watchers for directories that are newer than the big watcher
 _COOKIES = 16
-_MAX_AT_ONCE = 32  # new directories that are attached to between two steps; more are left to the thread
+_MAX_AT_ONCE = 32  # new directories to watch between two steps; if there are more, the thread does it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,9 @@ class _Mark:
 
 
 class LiveWatch:
-    """Begins to watch `root` when made, on its own thread. `cookies` is a directory of the host that no step can see.
+    """Watches `root` from its creation on. `cookies` is a directory of the host that no step can see. Close it when done.
 
-    For each step: `begin`, then `mark` right after the scan of the workspace, then `collect`. Raises CaptureError when the
+    For each step, call `begin`, then `mark` right after the scan of the workspace, then `collect`. Raises CaptureError if the
     directories cannot be opened.
     """
 
@@ -53,18 +60,18 @@ class LiveWatch:
         try:
             self._root_fd = os.open(root, DIR_FLAGS)
             self._cookie_dir = os.open(cookies, DIR_FLAGS)
-            for name in map(str, range(_COOKIES)):  # before anything is watched: making one looks like touching it
+            for name in map(str, range(_COOKIES)):  # before the watch: creating a cookie looks like touching it
                 os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=self._cookie_dir))
         except OSError as error:
             raise CaptureError(f"opening {root} to watch what is touched in it: {error}") from error
         self._cookie = self._put = "0"
-        self._lock = threading.Lock()  # over what follows, between the session's thread and the watch's
-        self._exact: list[Watcher] = []  # read at the end of a step and not before: each reading may lose something
+        self._lock = threading.Lock()  # guards the fields below between the session's thread and the watch's thread
+        self._exact: list[Watcher] = []  # read only at the end of a step: each reading may lose an event
         self._live: Watcher | None = None
         self._carried: set[Touch] = set()
         self._trouble: list[str] = []
-        self._is_deaf = True  # not all of this step was heard
-        self._is_mixed = False  # what was heard is of the step before, too
+        self._is_deaf = True  # some events of this step were not heard
+        self._is_mixed = False  # some events heard are of the step before
         self._wanted: dict[str, int] = {"": os.fstat(self._root_fd).st_ino}
         self._tried: set[tuple[str, int]] = set()
         self._retry_at = 0.0
@@ -83,9 +90,9 @@ class LiveWatch:
     # On the session's thread
 
     def start(self) -> None:
-        """Wait for the watch to begin, for at most `READY_S`; what has happened by now belongs to no step."""
+        """Wait for the watch to begin, for at most `READY_S`. Forget what has happened so far: it belongs to no step."""
         self._ready.wait(READY_S)
-        self._put_cookie()  # the one of the first scan may have come before there was a watch
+        self._put_cookie()  # again: the first scan may have touched the cookie before the watch began
         self.forget()
 
     def close(self) -> None:
@@ -101,14 +108,14 @@ class LiveWatch:
             os.close(fd)
 
     def begin(self, nodeid: str) -> None:
-        """A step is about to start."""
+        """Call this right before a step starts."""
         self._nodeid = nodeid
         self._met.clear()
         self._heard = 0
         self._places = self._watched()
 
     def mark(self, before: Snapshot, after: Snapshot) -> None:
-        """The workspace was just scanned. Where no directory and no file changed, nothing came and went: then that was all."""
+        """Call this right after the scan behind a step. If no file and no directory changed, nothing came and went."""
         info = os.fstat(self._root_fd)
         root_key = (info.st_mtime_ns, info.st_ctime_ns)
         root_changed, self._root_key = root_key != self._root_key, root_key
@@ -117,7 +124,7 @@ class LiveWatch:
             self._put_cookie()
 
     def collect(self) -> Traces:
-        """What the step left in no scan. Waits for what the kernel still has to tell, for `BOUND_S` at most."""
+        """Return what the step did that no scan shows. Waits at most `BOUND_S` for the kernel's last events."""
         mark, self._mark, self._nodeid = self._mark, None, None
         if mark is None:
             return Traces()
@@ -125,7 +132,7 @@ class LiveWatch:
             self._is_mixed = True
             return Traces(notes=("the watcher was busy: transient paths may be missing",))
         try:
-            if self._put != self._cookie:  # a new watcher took it
+            if self._put != self._cookie:  # `_replace` consumed the cookie of `mark`
                 self._put_cookie()
             heard = self._hear()
             trouble, self._trouble = dict.fromkeys(self._trouble), []
@@ -136,7 +143,7 @@ class LiveWatch:
         return Traces(found.transient, (*trouble, *found.notes))
 
     def forget(self) -> None:
-        """What was marked last was nobody's doing."""
+        """Discard the last mark: the host made those changes."""
         self.collect()
 
     def _hear(self) -> Heard:
@@ -153,7 +160,7 @@ class LiveWatch:
         return Heard(touches, places, dict(self._met))
 
     def _take(self, watcher: Watcher, deadline: float) -> bool:
-        """Take over what a watcher heard up to the cookie; whether it said everything."""
+        """Take over what a watcher heard up to the cookie. Returns whether that is surely everything."""
         try:
             touches, exact = watcher.drain_to(self._cookie, deadline)
         except WatchFailed as error:
@@ -171,10 +178,10 @@ class LiveWatch:
             self._exact.remove(watcher)
         watcher.close()
         self._is_deaf = True
-        self._wake.set()  # not in vain too often: `RETRY_S`
+        self._wake.set()  # the thread replaces it; after a failure to do so it waits `RETRY_S`
 
     def _follow(self, after: Snapshot) -> None:
-        """Watch the directories that a step has made before the next one begins."""
+        """Watch the directories that the step made, before the next step begins."""
         wanted = {path: entry.key[4] for path, entry in after.entries.items() if entry.type is FileType.DIR}
         wanted[""] = self._wanted[""]
         self._wanted = wanted
@@ -186,7 +193,7 @@ class LiveWatch:
         try:
             self._exact.append(Watcher(self._root_fd, new, self._cookie_dir, patience_s=BOUND_S))
         except WatchFailed:
-            return  # the thread tries it again, and says so
+            return  # the thread tries again, and reports a failure
 
     def _watched(self) -> dict[str, int]:
         places: dict[str, int] = {}
@@ -199,10 +206,10 @@ class LiveWatch:
         try:
             os.utime(self._cookie, dir_fd=self._cookie_dir)
         except OSError:
-            return  # then it does not come, which is noted
+            return  # then the cookie's event does not come, and `_take` notes that
 
     def _next_cookie(self) -> None:
-        """Another file, so that a cookie that comes late, or twice, is not taken for the next."""
+        """Use another file, so that a late or repeated event of the old cookie is not taken for the next one."""
         self._cookie = str((int(self._cookie) + 1) % _COOKIES)
 
     # On the watch's own thread
@@ -217,7 +224,7 @@ class LiveWatch:
             self._mend()
 
     def _look(self) -> None:
-        """Pass on what was touched since the last look, and see what new names are while they are there."""
+        """Send hints for the paths touched since the last look, and look at new paths while they exist."""
         if self._live is None:
             return
         try:
@@ -242,7 +249,7 @@ class LiveWatch:
                 self._wanted = {**self._wanted, **new}
 
     def _give_up(self, why: str) -> None:
-        """Drop what was heard in this step: it is more than can be kept."""
+        """Drop everything heard in this step: it is too much to keep."""
         self._heard = 0
         with self._lock:
             self._is_deaf = True
@@ -255,7 +262,7 @@ class LiveWatch:
                     self._failed(watcher, error)
 
     def _mend(self) -> None:
-        """Make one watcher over everything when there is none, or when directories are not in it yet."""
+        """Replace the watchers by one over everything if one is missing or a directory is not watched."""
         wanted = set(self._wanted.items())
         is_whole = len(self._exact) == 1 and self._live is not None and wanted <= self._exact[0].places.items() | self._tried
         if not is_whole and time.monotonic() >= self._retry_at:
@@ -270,7 +277,7 @@ class LiveWatch:
             self._retry_at = time.monotonic() + RETRY_S
             with self._lock:
                 self._trouble = [error.message]
-                if self._live is None:  # nobody would notice when the others hear more than can be kept
+                if self._live is None:  # only the live watcher notices when the exact ones hear too much
                     for watcher in list(self._exact):
                         self._failed(watcher, error)
             return
@@ -279,7 +286,7 @@ class LiveWatch:
             retired = [*self._exact, *filter(None, (self._live,))]
             self._put_cookie()
             deadline = time.monotonic() + BOUND_S
-            # the new one as well, so that what both heard is told once
+            # read the new one too, so that an event that old and new both heard counts once
             for watcher in [*self._exact, exact]:
                 self._take(watcher, deadline)
             self._next_cookie()
@@ -290,7 +297,7 @@ class LiveWatch:
 
 
 def _look_at(root_fd: int, path: str, directories: dict[str, int]) -> dict[str, bool]:
-    """Whether a path is a directory, and so for all below it, for `directories` too; nothing for one that is gone."""
+    """Return whether the path, and each directory below it, is a directory; nothing if it is gone. Fills `directories`."""
     try:
         fd = open_below(root_fd, path)
     except NotADirectoryError:

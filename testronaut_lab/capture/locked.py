@@ -1,8 +1,8 @@
-"""Lets the owner read what a step locked: files and directories of the caller that lack the owner's own permission bits.
+"""Reads files and directories that a step made unreadable for their own owner.
 
-Root reads everything. An ordinary user is refused a file of mode 000, and may give the permission back as its owner. So the
-missing bits are lent for as long as the file is opened or the directory is walked. The mode ends as it was; the time of the
-last status change (ctime) does not. Nothing is lent where the caller is not the owner: that stays unread, and is told.
+Root reads everything. An ordinary user cannot read a file of mode 000, but may change the mode as its owner. So this module
+*lends* the missing permission bits while a file is opened or a directory is walked, and takes them back. The mode ends as it
+was; the ctime does not. A file of another user stays unread, and gets a note.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def is_locked(mode: int, uid: int, bits: int) -> bool:
-    """Whether only these missing permission bits keep us out, as the owner."""
+    """Whether we own the file, are not root, and some of these permission bits are missing."""
     return mode & bits != bits and uid == os.geteuid() != 0
 
 
 @contextmanager
 def lent(name: str, dir_fd: int, bits: int) -> Iterator[None]:
-    """Give the owner these bits of `name` in an open directory while in the `with`; links are not followed.
+    """Give the owner these bits of `name` in an open directory during the `with`. Links are not followed.
 
-    No-op where they are not missing, and where there is no such name any more: opening it says so.
+    No-op if no bit is missing, or if the name is gone (the later open then fails).
     """
     try:
         fd = os.open(name, _LOOK, dir_fd=dir_fd)
@@ -41,7 +41,7 @@ def lent(name: str, dir_fd: int, bits: int) -> Iterator[None]:
 
 @contextmanager
 def lent_by_fd(fd: int, bits: int) -> Iterator[None]:
-    """The same for what is open. What changes the mode meanwhile has the last word."""
+    """The same for an open file or directory. If another process changes the mode during the `with`, that mode stays."""
     info = os.fstat(fd)
     before = stat.S_IMODE(info.st_mode)
     if stat.S_ISLNK(info.st_mode) or not is_locked(before, info.st_uid, bits):
@@ -56,7 +56,7 @@ def lent_by_fd(fd: int, bits: int) -> Iterator[None]:
 
 
 def open_anyhow(name: str, flags: int, dir_fd: int) -> int:
-    """os.open, also of the caller's own file or directory that is locked. Raises what os.open raises."""
+    """Like os.open, but also opens our own files and directories that lack permission bits. Raises what os.open raises."""
     try:
         return os.open(name, flags, dir_fd=dir_fd)
     except PermissionError:
@@ -66,5 +66,5 @@ def open_anyhow(name: str, flags: int, dir_fd: int) -> int:
 
 
 def _chmod(fd: int, mode: int) -> None:
-    # By its name in /proc, since fchmod refuses a descriptor that is only a path.
+    # Through /proc, because fchmod refuses a descriptor opened with O_PATH.
     os.chmod(f"/proc/self/fd/{fd}", mode)

@@ -1,4 +1,4 @@
-"""How much a directory tree holds, counted while a tool may still be writing to it; no more than up to a bound."""
+"""Counts the entries and bytes of a directory tree up to a bound, while a tool may still write to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import stat
 
 DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_MAX_WAITING = 200  # directories held open by `measure`; what is beyond is left to the scan after the step
+_MAX_WAITING = 200  # directories that `measure` holds open; it leaves the rest to the scan after the step
 
 
 def measure(root_fd: int, device: int, max_entries: int, max_bytes: int) -> tuple[int, int]:
-    """How many entries there are and how many bytes they take on the disk; counting ends where a maximum is reached."""
+    """Return the number of entries and their bytes on the disk. Counting stops at a maximum."""
     entries = size_bytes = 0
     waiting = [os.open(".", DIR_FLAGS, dir_fd=root_fd)]
     try:
@@ -37,7 +37,7 @@ def _measure_one(fd: int, device: int) -> tuple[list[str], int, int]:
             try:
                 info = found.stat(follow_symlinks=False)
             except (FileNotFoundError, PermissionError):
-                continue  # the scan after the step looks into what its owner locked; a running tool is left alone
+                continue  # do not lend permissions under a running tool; the scan after the step does
             count += 1
             taken += info.st_blocks * 512
             if stat.S_ISDIR(info.st_mode) and info.st_dev == device:
@@ -49,4 +49,4 @@ def _open_below(name: str, fd: int) -> int | None:
     try:
         return os.open(name, DIR_FLAGS, dir_fd=fd)
     except OSError:
-        return None  # gone, replaced or unreadable: the scan after the step says so
+        return None  # gone, replaced or unreadable: the scan after the step notes it

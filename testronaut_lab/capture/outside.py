@@ -1,7 +1,7 @@
-"""What a step changes outside the workspace: in /tmp and home, and in the root file system where that can be written to.
+"""Finds what a step changes outside the workspace: in /tmp, in home, and in a writable root file system.
 
-/tmp and home are directories of the host and are scanned like the workspace. The root is an image with something over it,
-seen by `overlay.py` or `engine_diff.py`. Temporary file systems (/run, /var/tmp, /dev/shm) are in memory and not seen at all.
+/tmp and home are directories of the host and are scanned like the workspace. The root file system is an image with changes over
+it, which `overlay.py` or `engine_diff.py` reads. Temporary file systems (/run, /var/tmp, /dev/shm) are in memory and not seen.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from testronaut_lab.model.files import FileChange, path_bytes
 from testronaut_lab.model.globs import is_glob
 from testronaut_lab.model.result import OutsideChange
 
-# In memory, in the kernel, or mounted there by the engine: nothing below is the root file system's.
+# These are in memory, in the kernel, or mounted by the engine: nothing below them belongs to the root file system.
 _NOT_THE_ROOTS = ("proc", "sys", "dev", "run", "var/tmp", "workspace", "tmp")
-# Mounted there by the engine, each a file of its own.
+# Files that the engine mounts one by one.
 ENGINE_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
-# Ours, or the engine's own.
+# Files that we or the engine write.
 _SKIPPED = frozenset({".dockerenv", "etc/passwd", "etc/group"})
 
 
@@ -43,18 +43,18 @@ _Look = Mapping[str, Entry | None]
 
 
 class Image(Protocol):
-    """What a root file system held before anything changed; paths are `os.fsdecode`d and relative to the root."""
+    """A root file system before any change. Paths are `os.fsdecode`d and relative to the root."""
 
     def entry(self, path: str) -> Entry | None: ...
     def bare(self, path: str) -> Entry | None:
-        """The same without content, for what only its type is wanted of."""
+        """The entry without its content, if only its type is needed."""
         ...
 
     def close(self) -> None: ...
 
 
 class Above(Protocol):
-    """What lies over an image. `look` has the paths that may differ from it, None for what is gone, and notes."""
+    """The changes over an image. `look` returns the paths that may differ from it (None if deleted), and notes."""
 
     @property
     def method(self) -> str: ...
@@ -68,13 +68,13 @@ class _Skip(Protocol):
 
 
 class Root:
-    """A writable root file system. Each look tells what changed since the one before, the first one nothing."""
+    """A writable root file system. Each look returns the changes since the last look; the first look returns none."""
 
     def __init__(self, above: Above, image: Image, home: str, mounted: Mapping[str, Path | None] | None = None) -> None:
-        """`home` is mounted, like the workspace and /tmp, and is not the root's.
+        """`home` is a mount, like the workspace and /tmp, and does not belong to the root.
 
-        `mounted` are the host's files that the engine mounts there, None where we cannot read them. Without, all of ENGINE_FILES
-        are taken for mounted, and are not looked at.
+        `mounted` are the host's files that the engine mounts, by path in the container; None for one that we cannot read.
+        Without `mounted`, all ENGINE_FILES count as mounted and are not looked at.
         """
         self._above = above
         self._image = image
@@ -86,7 +86,7 @@ class Root:
 
     @property
     def method(self) -> str:
-        """In words, how the changes are come by."""
+        """How the changes are found, in words."""
         return self._above.method
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Root:
         self._image.close()
 
     def look(self) -> tuple[tuple[FileChange, ...], tuple[str, ...]]:
-        """What changed, and what could not be seen. Raises CaptureError, EngineError."""
+        """Return the changes since the last look, and notes on what could not be seen. Raises CaptureError, EngineError."""
         above, notes = self._above.look(self._skip)
         now = {**above, **self._look_at_mounted()}
         before, self._seen = self._seen, now
@@ -116,18 +116,18 @@ class Root:
         return found
 
     def changed(self) -> Mapping[str, Entry]:
-        """What lies over the image and is there, by path."""
+        """The entries over the image that exist, by path."""
         return {path: entry for path, entry in (self._seen or {}).items() if entry is not None}
 
     def entry(self, path: str) -> Entry | None:
-        """What was there at the last look, also of the image. Raises CaptureError for what is on a file system of its own."""
+        """The entry at the last look, of the image too. Raises CaptureError for a path on another file system."""
         if self._is_elsewhere(path):
             raise CaptureError(f"looking at /{path}: it is no part of the root file system, and is not captured")
         seen = self._seen or {}
         return seen[path] if path in seen else self._image.entry(path)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """Like `Scanner.read`. Raises FileNotFoundError for what is on a file system of its own."""
+        """Like `Scanner.read`. Raises FileNotFoundError for a path on another file system."""
         if self._is_elsewhere(path):
             raise FileNotFoundError(errno.ENOENT, "it is no part of the root file system, and is not captured", path)
         if (file := self._mounted.get(path)) is not None:
@@ -158,7 +158,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class OutsideLook:
-    """`entries` and `bytes_total` are those of /tmp and home together, for the session's limits."""
+    """`entries` and `bytes_total` are the totals of /tmp and home together, for the session's limits."""
 
     changes: tuple[OutsideChange, ...]
     notes: tuple[str, ...]
@@ -172,19 +172,19 @@ class Outside:
     def __init__(
         self, places: Mapping[str, Path], limits: ScanLimits, root: Root | None = None, blobs: BlobSink | None = None
     ) -> None:
-        """`places` are the host's directories by where they are mounted. With `blobs` the content of their files is stored."""
+        """`places` maps mount points to directories of the host. With `blobs`, the content of their files is stored."""
         self._scanners = {target: Scanner(path, blobs, limits) for target, path in places.items()}
         self._seen: dict[str, Snapshot] = {}
         self._root = root
 
     @property
     def scanners(self) -> Iterable[Scanner]:
-        """Those of the places that count for the limits."""
+        """The scanners of the places; these count for the limits."""
         return self._scanners.values()
 
     @property
     def seen(self) -> Mapping[str, Snapshot]:
-        """What the last look saw of the places, by where they are mounted."""
+        """The snapshots of the last look, by mount point."""
         return dict(self._seen)
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ class Outside:
             self._root.close()
 
     def look(self) -> OutsideLook:
-        """What changed since the look before. Raises CaptureError, EngineError."""
+        """Return the changes since the last look. Raises CaptureError, EngineError."""
         changes: list[OutsideChange] = []
         notes: list[str] = []
         entries = size_bytes = 0
@@ -216,10 +216,10 @@ class Outside:
         return OutsideLook(tuple(changes), tuple(notes), entries, size_bytes)
 
     def entries(self, pattern: str) -> Mapping[str, Entry]:
-        """What the last look saw where an absolute pattern in text form looks, by absolute paths as the host has them.
+        """Return the entries of the last look that an absolute pattern in text form may match, by `os.fsdecode`d absolute path.
 
-        In the root file system that is the path itself, or for a pattern what lies over the image. Raises CaptureError for what
-        is not captured.
+        For /tmp and home: all their entries. For the root file system: the entry of a path, or for a glob the entries over the
+        image. Raises CaptureError for a place that is not captured.
         """
         for target, seen in self._seen.items():
             if pattern.startswith(f"{target}/"):
@@ -235,9 +235,9 @@ class Outside:
         return {f"/{path}": entry for path, entry in self._root.changed().items()}
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """A regular file by its absolute path in text form, as it is now; no link is followed.
+        """Return the content of a regular file by its absolute path in text form, as it is now. Links are not followed.
 
-        Raises FileNotFoundError for anything else and for what is not captured, CaptureError when it is larger.
+        Raises FileNotFoundError for anything else and for a place that is not captured, CaptureError above the limit.
         """
         absolute = posixpath.normpath(os.fsdecode(path_bytes(path)))
         for target, scanner in self._scanners.items():

@@ -1,7 +1,8 @@
-"""A container's root file system as its overlay keeps it on this host: the image's layers, and the directory of what changed.
+"""Finds changes of a container's root file system in its overlay on this host: the image's layers and the upper directory.
 
-For who may read them (root, on a kernel that copies whole files up). Every look goes by directory fd and follows no link;
-what a deletion or a replaced directory hides is looked up in the layers. Where this cannot be read there is `engine_diff.py`.
+Only root can read them, and only if the kernel copies whole files up (`readable`). Every look goes by directory descriptors and
+follows no link. The paths that a deletion or a replaced directory hides are looked up in the layers. `engine_diff.py` does the
+same where the overlay cannot be read.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NO_CONTENT = ScanLimits(file_bytes=-1)
 
 
 def readable(upper: Path, parameters: Path = _PARAMETERS) -> bool:
-    """Whether an upper directory tells everything here: we see its files and trusted attributes, and they are whole."""
+    """Whether we can read the files and trusted attributes of the upper directory, and the kernel stores whole files in it."""
     try:
         status = Path("/proc/self/status").read_text()
         held = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
@@ -48,7 +49,7 @@ def readable(upper: Path, parameters: Path = _PARAMETERS) -> bool:
 
 
 class ImageLayers:
-    """What the root file system held before anything changed: the lower layers, topmost first. Close it when done."""
+    """The unchanged root file system: the lower layers, topmost first. Close it when done."""
 
     def __init__(self, layers: Sequence[Path], limits: ScanLimits) -> None:
         self._limits = limits
@@ -64,11 +65,11 @@ class ImageLayers:
             os.close(self._fds.pop())
 
     def entry(self, path: str) -> Entry | None:
-        """What the image has there, a regular file hashed; None for nothing."""
+        """The image's entry for a path, a regular file hashed; None if there is none."""
         return self._topmost(path, lambda fd, name, info: look_at(fd, name, info, self._limits))
 
     def bare(self, path: str) -> Entry | None:
-        """The same without content."""
+        """The entry without its content."""
         return self._topmost(path, lambda fd, name, info: look_at(fd, name, info, _NO_CONTENT))
 
     def read(self, path: str, limit_bytes: int) -> bytes:
@@ -79,7 +80,7 @@ class ImageLayers:
         return content
 
     def below(self, path: str) -> Mapping[str, Entry]:
-        """Everything below a directory of the image, without content; empty for what is no directory."""
+        """Everything below a directory of the image, without content; empty if the path is not a directory."""
         found: dict[str, Entry] = {}
         waiting = [path]
         while waiting:
@@ -91,7 +92,7 @@ class ImageLayers:
         return found
 
     def _topmost(self, path: str, look: Callable[[int, str, os.stat_result], _T]) -> _T | None:
-        """What `look` makes of the topmost thing of that name, which it is given in its open directory."""
+        """Call `look` on the topmost layer's entry for the path, with its open parent directory; None if there is none."""
         *parents, name = path.split("/")
         for layer in self._fds:
             fd, is_last = _descend(layer, parents)
@@ -132,7 +133,7 @@ class ImageLayers:
 
 
 class UpperDirectory:
-    """What lies over the image, from the directory in which the overlay keeps it. Close it when done."""
+    """The changes over the image, from the overlay's upper directory. Close it when done."""
 
     method = "the overlay's upper directory"
 
@@ -150,7 +151,7 @@ class UpperDirectory:
             self._root_fd = -1
 
     def look(self, skip: Callable[[str], bool]) -> tuple[Mapping[str, Entry | None], tuple[str, ...]]:
-        """What is there in place of what the image has (None: nothing any more), and what could not be seen."""
+        """Return the entries that replace the image's (None if deleted), and notes on what could not be seen."""
         self._seen = self._scanner.scan(self._seen)
         before, self._known = self._known, {}
         found: dict[str, Entry | None] = {}
@@ -182,7 +183,7 @@ class UpperDirectory:
                 is_gone = hides = self._is_whiteout(path)
             else:
                 is_gone, hides = False, entry.type is not FileType.DIR or self._is_opaque(path)
-        except FileNotFoundError:  # it was replaced meanwhile: the next look sees by what
+        except FileNotFoundError:  # it was replaced after the scan: the next look sees what it is now
             is_gone = hides = False
         return _Known(entry, is_gone, frozenset(self._image.below(path)) if hides else frozenset())
 
@@ -205,7 +206,7 @@ class UpperDirectory:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What an entry of an upper directory means; `hides` are the paths of the image that it takes away."""
+    """What an entry of the upper directory means; `hides` are the paths of the image that it hides."""
 
     entry: Entry
     is_gone: bool
@@ -213,7 +214,7 @@ class _Known:
 
 
 def _descend(layer: int, parents: Sequence[str]) -> tuple[int | None, bool]:
-    """The directory of that path in one layer, and whether nothing below this layer shows through there."""
+    """Open the directory of that path in one layer. Also returns whether this layer hides all layers below it there."""
     fd = os.dup(layer)
     is_last = False
     for name in parents:

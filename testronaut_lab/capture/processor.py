@@ -1,7 +1,7 @@
-"""What a terminal would make of a stream: line ends, control sequences, lines that are written over.
+"""Rewrites text as a terminal would show it: line ends, control sequences, lines that are written over.
 
-Pure functions from text to text, each with a count of what it did; the bytes that were captured are never touched. Which of
-them is applied, and when, is decided in `golden/normalize.py`.
+Pure functions from text to text, each with a count of what it did. Captured bytes are never changed. `golden/normalize.py`
+decides which function is applied, and in which order.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# A sequence that is cut short or malformed is dropped by a terminal, and so here: else what is left could make a new one, and a
-# label behind `ESC [` did.
+# A terminal drops a cut or malformed sequence, and so do we. Otherwise its rest could begin a new sequence: a label such as
+# `[TMP#1]` behind `ESC` did.
 _SEQUENCE = re.compile(
     r"""\x1b(?:
         \[ [ -?]* [@-~]?                                    # CSI: colours, cursor
@@ -27,20 +27,20 @@ _TAB = 8
 
 
 def without_sequences(text: str) -> tuple[str, int]:
-    """Without control sequences, and how many there were. An ESC that begins none stays."""
+    """Return the text without control sequences, and their number. An ESC that begins no sequence stays."""
     return _SEQUENCE.subn("", text)
 
 
 def with_newlines(text: str) -> tuple[str, int]:
-    """Every CR LF (also CR CR LF, as a terminal makes of it) as LF. Other carriage returns stay."""
+    """Replace every CR LF by LF, and CR CR LF too, which a terminal makes of CR LF. Other carriage returns stay."""
     return _CRLF.subn("\n", text)
 
 
 def as_shown(text: str) -> tuple[str, int]:
-    """Lines that were written over by carriage returns or backspaces as they looked in the end, and how many those are.
+    """Replace lines written over by carriage returns or backspaces by their final look; return the text and their number.
 
-    Erasing within a line is heeded, blanks at the end of such a line are dropped. Moving to other lines is not heeded, and
-    a CR LF stays one.
+    Sequences that erase within a line take effect, and blanks at the end of such a line are dropped. Moves to other lines have
+    no effect. A CR LF stays.
     """
     if not _WRITTEN_OVER.search(text):
         return text, 0
@@ -75,7 +75,7 @@ def _shown(line: str) -> str:
 
 
 class _Row:
-    """One line of a terminal that never ends. A wide character takes two cells, the second one empty."""
+    """One line of a terminal, without a right margin. A wide character takes two cells, the second one empty."""
 
     def __init__(self) -> None:
         self._cells: list[str] = []

@@ -1,4 +1,4 @@
-"""Files with holes: copied and stored so that a hole stays one and takes no room."""
+"""Copies sparse files so that their holes stay holes and take no space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_sparse(info: os.stat_result) -> bool:
 
 
 def pieces(file: int, size: int) -> Iterator[tuple[bytes, bool]]:
-    """At most `size` bytes in small pieces, and whether each is nothing but zeros."""
+    """Yield at most `size` bytes in small pieces, each with whether it is all zeros."""
     left = size
     while left > 0 and (data := os.read(file, min(left, _PIECE_BYTES))):
         yield data, data == _ZEROS[: len(data)]
@@ -23,7 +23,7 @@ def pieces(file: int, size: int) -> Iterator[tuple[bytes, bool]]:
 
 
 def copy(source: int, target: int) -> None:
-    """Copy a whole file, its holes as holes."""
+    """Copy a whole file and keep its holes."""
     size, at = os.fstat(source).st_size, 0
     while at < size:
         try:
@@ -31,12 +31,12 @@ def copy(source: int, target: int) -> None:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            break  # nothing but a hole up to the end
+            break  # only a hole is left
         end = os.lseek(source, at, os.SEEK_HOLE)
         os.lseek(target, at, os.SEEK_SET)
         while at < end:
             sent = os.sendfile(target, source, at, end - at)
             if not sent:
-                break  # it became shorter meanwhile
+                break  # the file became shorter during the copy
             at += sent
     os.ftruncate(target, size)

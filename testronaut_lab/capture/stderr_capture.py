@@ -1,6 +1,6 @@
-"""What is particular to a step's stderr: its name. All else is a stream's (`stream.py`), its limit too.
+"""The stderr of a step. It differs from any other stream (`stream.py`) only by its name.
 
-Of a step with `merge`, and of one with a terminal, nothing comes here: what it writes is on stdout.
+It stays empty for a step with `merge` or a terminal: such a step's stderr goes to its stdout.
 """
 
 from __future__ import annotations

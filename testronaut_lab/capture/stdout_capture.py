@@ -1,6 +1,6 @@
-"""What is particular to a step's stdout: its name. All else is a stream's (`stream.py`).
+"""The stdout of a step. It differs from any other stream (`stream.py`) only by its name.
 
-Of a step with `merge`, and of one with a terminal, it holds all that was written, stderr in its place.
+For a step with `merge` or a terminal it also holds the stderr, in the order of writing.
 """
 
 from __future__ import annotations

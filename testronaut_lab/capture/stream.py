@@ -1,7 +1,7 @@
-"""One stream of one step: bounded memory, exact bytes, the last ones kept when there are too many.
+"""Captures one stream of one step: exact bytes in bounded memory. If there are too many, the start and the end are kept.
 
-Feeding is on the session's thread; what is done about too much output is `execution/`'s business. When its bytes came, and how
-it is told while it comes, is in `chunks.py`.
+Small streams stay in memory; large ones go to a spool file, which becomes a blob. The session's thread feeds it. `execution/`
+decides what happens to a step with too much output; `chunks.py` records times and passes output on live.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from testronaut_lab.model.result import Captured
 
 INLINE_BYTES = 16 * 1024
 _SPILL_BYTES = 1024 * 1024
-_DIRECT_BYTES = 64 * 1024  # from here on copying pieces together costs more than writing them one by one
+_DIRECT_BYTES = 64 * 1024  # from this size on, joining pieces costs more than writing each of them
 _TAIL_BYTES = 64 * 1024
 _POUR_BYTES = 1024 * 1024
 
 
 class BlobSink(Protocol):
-    """Where large content goes. `adopt` takes a finished spool file over and returns where it is now."""
+    """Stores large content. `adopt` takes over a finished spool file and returns its new path."""
 
     def new_spool(self) -> Path: ...
 
@@ -33,17 +33,17 @@ class BlobSink(Protocol):
 
 
 class Blobs(BlobSink, Protocol):
-    """A sink that has its content again."""
+    """A sink that can also return its content."""
 
     def read(self, sha256: str) -> bytes:
-        """Raises CaptureError for what is gone or damaged."""
+        """Raises CaptureError if the content is gone or damaged."""
         ...
 
 
 class StreamCapture:
-    """Takes the bytes of a stream in pieces. `limit_bytes` are kept from the start, then the last 64 KiB before the end.
+    """Takes the bytes of a stream in pieces. It keeps the first `limit_bytes`, and the last 64 KiB of the rest.
 
-    `started` is when its step began, on the monotonic clock; now, where it is not given. `tell` hears of what comes.
+    `started` is the start of the step on the monotonic clock; the default is now. `tell` gets the output live.
     """
 
     def __init__(self, blobs: BlobSink, limit_bytes: int, tell: Tell | None = None, started: float | None = None) -> None:
@@ -67,11 +67,11 @@ class StreamCapture:
 
     @property
     def seen_bytes(self) -> int:
-        """All that was fed, kept or not."""
+        """The number of bytes fed, kept or not."""
         return self._seen
 
     def feed(self, data: bytes) -> None:
-        """Raises CaptureError when a large stream cannot be written to disk."""
+        """Take the next bytes. Raises CaptureError if a large stream cannot be written to disk."""
         elapsed_s = time.monotonic() - self._started
         if self._seen == self._kept:
             self._times.add(elapsed_s, self._seen)
@@ -86,10 +86,10 @@ class StreamCapture:
             del self._tail[:-_TAIL_BYTES]
 
     def pour(self, pipe: int) -> int | None:
-        """Move what a pipe holds, up to 1 MiB, into the file without a copy in our memory; how much, 0 at the pipe's end.
+        """Move up to 1 MiB from a pipe into the spool file without a copy in our memory. Returns the size, 0 at the pipe's end.
 
-        None while it has to be read and fed: there is no file yet, or the limit is near. Raises BlockingIOError while the pipe is
-        empty, CaptureError when the disk takes no more.
+        Returns None if the caller must read the pipe and `feed`: there is no file yet, or the limit is near. Raises
+        BlockingIOError if the pipe is empty, CaptureError if the disk is full.
         """
         if not self._can_pour():
             return None
@@ -103,7 +103,7 @@ class StreamCapture:
         except BlockingIOError:
             raise
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a file system that cannot
+            if error.errno == errno.EINVAL:  # the file system does not support splice
                 self._pours = False
                 return None
             raise self._unwritten(error) from error
@@ -129,7 +129,7 @@ class StreamCapture:
         return os.pread(self._file.fileno(), size_bytes, self._kept - size_bytes)
 
     def finish(self, *, open_: bool) -> Captured:
-        """The stream as captured; `open_` says that a process still holds it. Call once."""
+        """Return the captured stream. `open_`: a process still holds its other end. Call once."""
         if not self._seen:
             return Captured(open=open_)
         if self._teller is not None:
@@ -155,7 +155,7 @@ class StreamCapture:
             self._write_out(full)
 
     def _write_out(self, data: bytes | bytearray) -> None:
-        """To the file, in large pieces: a small one costs as much as a large one."""
+        """Write to the spool file. Callers collect large pieces first, because a small write costs as much as a large one."""
         if self._file is None:
             try:
                 self._spool = self._blobs.new_spool()

@@ -1,7 +1,7 @@
-"""What a step did that two scans cannot show: paths that came and went within it, and content that was written again.
+"""Finds what a step did that two scans cannot show: paths that came and went, and content that was written again unchanged.
 
-A pure comparison of what a watcher heard with the scans before and after. It decides no verdict: what cannot be known from
-it is said in notes, and nothing is guessed.
+Pure: it compares the events that a watcher heard with the scans before and after the step. It guesses nothing: notes say what
+may be missing. It decides no verdict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """`transient` in the text form of paths, sorted."""
+    """`transient` are the paths that came and went, in text form, sorted."""
 
     transient: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -28,8 +28,10 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard during a step. `places` are the directories (inode by path) that were watched from its start to its end,
-    `met` the new paths that were looked at while they were there, and whether each was a directory.
+    """The events heard during a step.
+
+    `places` are the directories (inode by path) that were watched during the whole step. `met` are the new paths that we looked
+    at while they existed, each with whether it was a directory.
     """
 
     touches: frozenset[Touch] = frozenset()
@@ -38,7 +40,7 @@ class Heard:
 
 
 def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: bool) -> Traces:
-    """What `heard` adds to what the scans show."""
+    """Return what the events show and the scans do not."""
     names = _Names(before, after)
     kinds: dict[str, set[str]] = {}
     for touch in heard.touches:
@@ -59,7 +61,10 @@ def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: boo
 
 
 class _Names:
-    """A directory that was renamed meanwhile has two names; what was in it under either is no transient path."""
+    """Finds the paths of a touched name: two in a directory that was renamed during the step.
+
+    A path that a scan shows under either name is not transient.
+    """
 
     def __init__(self, before: Snapshot, after: Snapshot) -> None:
         self._before = before.entries
@@ -85,15 +90,17 @@ class _Names:
 
 
 def _unseen_notes(gone: list[str], met: Mapping[str, bool]) -> list[str]:
-    """What came and went in a new directory is heard only once that is watched. A name that nobody met alive may have been one
-    too; saying so of every temporary file would be noise, so that is said in the documentation.
+    """Name the transient directories: events in a new directory are heard only after it is watched, so some may be missing.
+
+    A transient path that was never looked at may have been a directory, too. A note on every temporary file would be noise, so
+    only the documentation says so.
     """
     tops = [path for path in gone if met.get(path) and path.rpartition("/")[0] not in gone]
     return [f"transient, perhaps with more in it (gone before that could be seen): {_listed(tops)}"] if tops else []
 
 
 def _unwatched_notes(before: Snapshot, after: Snapshot, places: Mapping[str, int], *, root_changed: bool) -> list[str]:
-    """Directories in which something came or went that nobody listened to."""
+    """Name the directories that changed and were not watched."""
     deaf = ["."] if root_changed and "" not in places else []
     for path, entry in after.entries.items():
         if entry.type is not FileType.DIR:
@@ -105,11 +112,11 @@ def _unwatched_notes(before: Snapshot, after: Snapshot, places: Mapping[str, int
 
 
 def _is_lost(before: Snapshot, after: Snapshot, places: Mapping[str, int], kinds: Mapping[str, set[str]]) -> bool:
-    """Whether the scans show a name that came or went in a watched directory, of which nothing was heard."""
+    """Whether the scans show that a name came or went in a watched directory without any event."""
 
     def listened(path: str) -> bool:
         parent = above = path.rpartition("/")[0]
-        while above:  # one that went and came back may have its inode again
+        while above:  # a directory that was deleted and made again may get its old inode
             old, new = before.entries.get(above), after.entries.get(above)
             if old is None or new is None or old.key[4] != new.key[4] or "deleted" in kinds.get(above, ()):
                 return False

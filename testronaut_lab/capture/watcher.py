@@ -1,8 +1,8 @@
-"""The only user of watchfiles: hears which names come, change and go in a set of directories, and loses nothing that it can keep.
+"""Reports created, modified and deleted names in a set of directories, best effort. The only user of watchfiles.
 
 Each directory is watched by itself, through a descriptor that was opened without following a link. watchfiles' recursive mode
-follows links, so that one `ln -s / x` in a new directory had the whole host watched. What the names mean for a step is told
-by `transient.py`; when to watch what, and what to do when it fails, by `live_watch.py`.
+follows links: one `ln -s / x` in a new directory made it watch the whole host. `live_watch.py` decides what to watch and handles
+failures; `transient.py` finds what the names mean for a step.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from testronaut_lab.errors import CaptureError
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-_HAND_OVER_S = 100e-6  # from reading the kernel's queue to having it in the list, if nobody else wants the processor
+_HAND_OVER_S = 100e-6  # watchfiles needs this from reading the kernel's queue to filling its list, on an idle processor
 MAX_DIRECTORIES = 256
 DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BY_FD = "/proc/self/fd/"
 _WORDS: Mapping[int, Literal["added", "modified", "deleted"]] = {1: "added", 2: "modified", 3: "deleted"}
 
-# Held while directories are opened for watching: for a moment that takes many descriptors, and our inotify's must be found.
+# Held while directories are opened for watching: that takes many descriptors for a moment, and we must find our new inotify
+# instance among them.
 _ATTACHING = threading.Lock()
 
 
 class Place(NamedTuple):
-    """A directory: where it was, relative to the root (itself is ""), when it began to be watched, and its inode."""
+    """A watched directory: its path relative to the root ("" for the root) when the watch began, and its inode."""
 
     path: str
     inode: int
 
 
 class Touch(NamedTuple):
-    """Something happened to a name in a directory. `modified` is content or anything else about it, its times too."""
+    """An event on a name in a directory. `modified` means its content or anything else about it, times included."""
 
     what: Literal["added", "modified", "deleted"]
     where: Place
@@ -53,14 +54,14 @@ class Touch(NamedTuple):
 
 
 class WatchFailed(CaptureError):
-    """Nothing more, or nothing at all, can be heard from a watcher; another one may fare better."""
+    """A watcher cannot be made, or hears nothing any more. A new watcher may work."""
 
 
 class Watcher:
-    """Watches those of `directories` (paths relative to `root_fd`, itself is "") that can be opened; `places` are these.
+    """Watches `directories` (paths relative to `root_fd`; "" is the root). `places` are those that could be opened.
 
-    `cookie_fd` is a directory that nobody else writes to: `drain_to` waits for a name that was made there. The directories
-    are watched when the constructor returns. It waits for `patience_s` at most while others of this process begin to watch.
+    `cookie_fd` is a directory that only we write to: `drain_to` waits for the event of a file in it. The watch is active when
+    the constructor returns. The constructor waits at most `patience_s` for other watchers of this process that start.
     Raises WatchFailed.
     """
 
@@ -88,7 +89,7 @@ class Watcher:
         self._notify.close()
 
     def backlog_bytes(self) -> int:
-        """What the kernel has queued for it and it has not read yet."""
+        """The size of the kernel's queue that watchfiles has not read yet."""
         if self._queue_fd is None:
             return 0
         try:
@@ -97,14 +98,14 @@ class Watcher:
             return 0
 
     def drain(self) -> set[Touch]:
-        """What has been heard so far, without waiting. What comes at that very moment may be lost. Raises WatchFailed."""
+        """Return the events heard so far, without waiting. An event at that very moment may be lost. Raises WatchFailed."""
         return self._touches(self._watch(_AfterTwoLooks()))
 
     def drain_to(self, cookie: str, deadline: float) -> tuple[set[Touch], bool]:
-        """All that was heard before `cookie` was made, and whether that is surely all; until `deadline` (monotonic) at most.
+        """Return the events before `cookie` was touched, and whether they are surely complete. Blocks until `deadline` at most.
 
-        watchfiles forgets what comes between copying and clearing its list, so that the list must be taken once, when nothing
-        comes any more: after the kernel's queue was read to its end. Raises WatchFailed.
+        watchfiles loses an event that comes between copying and clearing its list. So we take the list only once, after
+        watchfiles has read the kernel's queue to its end. `deadline` is on the monotonic clock. Raises WatchFailed.
         """
         while self.backlog_bytes() > 0 and time.monotonic() < deadline:
             time.sleep(20e-6)
@@ -139,7 +140,7 @@ class Watcher:
 
 
 class _AfterTwoLooks:
-    """Ends a wait in watchfiles that found nothing at once: it takes what it saw twice, and asks before each look."""
+    """Ends a wait in watchfiles after two looks: watchfiles asks before each look, and returns a list that it saw twice."""
 
     def __init__(self) -> None:
         self._asked = 0
@@ -150,7 +151,7 @@ class _AfterTwoLooks:
 
 
 class _At:
-    """Ends a wait in watchfiles at a time."""
+    """Ends a wait in watchfiles at a deadline."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -170,7 +171,7 @@ def _one_at_a_time(patience_s: float) -> Iterator[None]:
 
 
 def open_below(root_fd: int, path: str) -> int:
-    """A directory by its relative path, through no link. Raises OSError."""
+    """Open a directory by its relative path, never through a link. Raises OSError."""
     fd = os.dup(root_fd)
     try:
         for name in path.split("/") if path else ():
@@ -184,7 +185,7 @@ def open_below(root_fd: int, path: str) -> int:
 
 
 def _open_all(root_fd: int, directories: Iterable[str]) -> dict[str, int]:
-    """Descriptors by path, the shallowest first. What is gone, replaced or forbidden is left out."""
+    """Open the directories, the shallowest first; return descriptors by path. One that cannot be opened is left out."""
     limit = min(MAX_DIRECTORIES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
     opened: dict[str, int] = {}
     for path in sorted(directories, key=lambda path: (path.count("/"), path)):
@@ -211,7 +212,7 @@ def _inotify_fds() -> set[int]:
 
 
 def _with_mark(fds: Iterable[int], inode: int) -> int | None:
-    """Which of these inotify instances watches that inode."""
+    """Find the inotify instance that watches that inode."""
     for fd in fds:
         try:
             with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:

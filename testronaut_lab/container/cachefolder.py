@@ -1,6 +1,6 @@
-"""Where sessions, locks and logs of this user are kept: the cache folder, or another place where that cannot be written to.
+"""Finds the folder for this user's sessions, locks and logs: the usual cache folder, or one below /var/tmp.
 
-A service, a container or a CI job may have no home, or one that is read-only. The other place is this user's, below /var/tmp.
+A service, a container or a CI job may have no home, or a read-only one; the folder below /var/tmp is for them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ELSEWHERE = Path("/var/tmp")
 
 
 def cache_folder(elsewhere: Path = _ELSEWHERE) -> Path:
-    """The folder, which need not be there yet. What XDG_CACHE_HOME names is taken as it is.
+    """Return the folder; it may not exist yet. A folder named by XDG_CACHE_HOME is returned without a check.
 
-    Raises EngineError where the other place is somebody else's.
+    Raises EngineError if the folder below /var/tmp belongs to another user or cannot be made.
     """
     usual = user_cache_path("testronaut-lab")
     if os.environ.get("XDG_CACHE_HOME") or _can_be_written(usual):
@@ -37,10 +37,10 @@ def cache_folder(elsewhere: Path = _ELSEWHERE) -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether it, or the nearest folder above that is there, takes something new."""
+    """Whether we can create files in the folder, or in the nearest folder above it that exists."""
     try:
         there = next(each for each in (folder, *folder.parents) if each.exists())
     except OSError:
         return False
-    on_proc = there == Path("/proc") or there.is_relative_to("/proc")  # which takes nothing, from root either
+    on_proc = there == Path("/proc") or there.is_relative_to("/proc")  # nobody can create a file there, not even root
     return there.is_dir() and not on_proc and os.access(there, os.W_OK | os.X_OK)

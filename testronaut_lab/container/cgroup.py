@@ -1,7 +1,7 @@
-"""A running container's counters, read from its own control groups mostly with fds that stay open: some microseconds each.
+"""Reads the counters of a running container from its own control groups: some microseconds each, through open descriptors.
 
-Works for cgroup v1 and v2 where `cgroup_lookup.py` finds groups that are the container's own and the files are readable; a
-counter that is not there is None, and whoever asked says so. Sampling and judging are `execution/`'s business.
+It works for cgroup v1 and v2 if `cgroup_lookup.py` finds the container's own groups and their files are readable. A counter that
+is missing is None. `execution/` samples the counters, and says which are missing.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _NUMBER = re.compile(rb"^(\d+)")
 
 
 class CgroupMeter:
-    """Counters of the container that has these groups on `host`. Close it with `close`."""
+    """The counters of the container with these groups. `host` is the root for /proc. Close it when done."""
 
     def __init__(self, groups: OwnGroups, host: Path = HOST) -> None:
         self._proc = host / "proc"
         self._kill = None if groups.unified is None else groups.unified.whole / "cgroup.kill"
-        self._inner: dict[bytes, int | None] = {}  # by number on the host; 0 for one that has gone
+        self._inner: dict[bytes, int | None] = {}  # pid in the container by pid on the host; 0 if the process is gone
         pids, memory = groups.of("pids"), groups.of("memory")
         cpu = groups.of("cpuacct")
         self._groups = () if pids is None else _distinct(pids)
-        # as engines show a container its own group; what it says is believed only where it can prove something
+        # where the container sees its own group; readers check the contents before they trust them
         self.inner_procs = "/dev/null" if pids is None else f"/sys/fs/cgroup{'' if pids.version == 2 else '/pids'}/cgroup.procs"
-        # Linux 6.11 counts a refusal where the limit is, older ones where the process is
+        # Linux 6.11 counts a refusal in the group with the limit, older kernels in the group of the process
         self._refusals = [fd for group in self._groups if (fd := _open(group / "pids.events")) is not None]
         self._tasks = _open_of(pids, "pids.current", "pids.current")
         self._counts: dict[int, tuple[bytes | None, int | None]] = {}
@@ -46,7 +46,7 @@ class CgroupMeter:
         peak = ("memory.max_usage_in_bytes", "memory.peak")
         self._peak = _open_of(memory, *peak, os.O_RDWR)
         self._peak_resets = self._peak is not None
-        if self._peak is None:  # not ours to write, or version 2 before Linux 6.12
+        if self._peak is None:  # we may not write it, or it is version 2 before Linux 6.12
             self._peak = _open_of(memory, *peak)
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class CgroupMeter:
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """What of a step's usage and of its end cannot be known here, in words."""
+        """The names of the counters that cannot be read here."""
         counters = {
             "CPU time": self.cpu_s(),
             "memory": self.own_memory_bytes(),
@@ -68,21 +68,21 @@ class CgroupMeter:
         return tuple(name for name, value in counters.items() if value is None)
 
     def kill_all(self) -> bool:
-        """Kill everything in the container at once, its first process too, without the engine: for when that does not answer.
+        """Kill every process in the container at once, the first one too, without the engine, which may not answer.
 
-        Works with a group of version 2, also beside version 1, since Linux 5.14, for root and for the owner of the group. False
-        where it does not, and where the container is gone. May be called after `close`.
+        Needs a group of version 2 (also beside version 1), Linux 5.14, and root or the owner of the group. Returns False if it
+        does not work or the container is gone. May be called after `close`.
         """
         try:
             if self._kill is None:
                 return False
-            with self._kill.open("r+") as file:  # never make one
+            with self._kill.open("r+") as file:  # r+ never creates the file
                 return file.write("1") == 1
         except OSError:
             return False
 
     def processes(self) -> int | None:
-        """How many processes are alive in the container, zombies not counted."""
+        """The number of live processes in the container, without zombies."""
         found = self._members()
         return None if found is None else len(found)
 
@@ -91,7 +91,7 @@ class CgroupMeter:
         return _field(_read(self._tasks), _NUMBER)
 
     def pids(self) -> frozenset[int] | None:
-        """Their numbers inside the container; None where ours cannot be translated. Costs 20 µs for each that is new."""
+        """The pids of the processes inside the container; None if they cannot be found. Costs 20 µs for each new process."""
         found = self._members()
         if found is None:
             return None
@@ -99,12 +99,12 @@ class CgroupMeter:
         return None if None in self._inner.values() else frozenset(pid for pid in self._inner.values() if pid)
 
     def host_pids(self) -> frozenset[int] | None:
-        """Their numbers on the host."""
+        """The pids of the processes on the host."""
         found = self._members()
         return None if found is None else frozenset(map(int, found))
 
     def _members(self) -> list[bytes] | None:
-        """Their numbers as we see them; None where there is no list, or the container is gone, and its group with it."""
+        """The pids of the processes on the host, as bytes; None if there is no group or the container is gone."""
         try:
             return [pid for group in self._groups for pid in _listed(group)] if self._groups else None
         except OSError:
@@ -119,17 +119,17 @@ class CgroupMeter:
         return before[1]
 
     def refused_forks(self) -> int | None:
-        """How often the pids limit refused a new process, since the container started."""
+        """How often the pids limit refused a new process since the container started."""
         counted = [self._counted(fd, _REFUSED_FORKS) for fd in self._refusals]
         known = [count for count in counted if count is not None]
         return sum(known) if known else None
 
     def oom_kills(self) -> int | None:
-        """How many processes were killed for memory, since the container started."""
+        """How many processes were killed for lack of memory since the container started."""
         return None if self._oom is None else self._counted(self._oom, _OOM_KILLS)
 
     def cpu_s(self) -> float | None:
-        """CPU time of everything in the container, since it started, in seconds."""
+        """The CPU time of all processes of the container since it started, in seconds."""
         text = _read(self._cpu)
         if text is None:
             return None
@@ -137,14 +137,14 @@ class CgroupMeter:
         return microseconds / 1e6 if microseconds is not None else int(text) / 1e9
 
     def own_memory_bytes(self) -> int | None:
-        """What the container's processes hold in memory of their own now; neither page cache nor what lies in a tmpfs.
+        """The anonymous memory of the container's processes now, without page cache and tmpfs.
 
         Costs 13 µs on cgroup v1, ten times as much as the other counters. The kernel may lag behind by half a MiB.
         """
         return _field(_read(self._memory), self._anon)
 
     def reset_peak(self) -> bool:
-        """Let `peak_bytes` count from now on; False where it can only be had since the container started. Costs 1 µs."""
+        """Let `peak_bytes` count from now on. Returns False if it only counts from the container's start. Costs 1 µs."""
         if self._peak is None or not self._peak_resets:
             return False
         try:
@@ -154,7 +154,7 @@ class CgroupMeter:
         return self._peak_resets
 
     def peak_bytes(self) -> int | None:
-        """The most memory that the container had, page cache and tmpfs included: a `cat` of a large file fills it."""
+        """The container's peak of memory, page cache and tmpfs included: `cat` of a large file raises it."""
         return _field(_read(self._peak), _NUMBER)
 
 
@@ -163,7 +163,7 @@ def _distinct(group: OwnGroup) -> tuple[Path, ...]:
 
 
 def _listed(group: Path) -> list[bytes]:
-    # cgroup v1 gives a file that stays open the list of the first time again and again, while it is asked for every second
+    # Open it each time: on cgroup v1 a file that stays open repeats its first list if it is read every second.
     fd = os.open(group / "cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = b""
@@ -175,7 +175,7 @@ def _listed(group: Path) -> list[bytes]:
 
 
 def _inner_pid(proc: Path, pid: bytes) -> int | None:
-    """The process's number in its innermost namespace, 0 if it has gone, None where that cannot be seen."""
+    """The pid in the process's innermost namespace; 0 if the process is gone, None if we cannot see it."""
     try:
         with open(proc / pid.decode() / "status", "rb") as status:
             found = _NSPID.search(status.read())

@@ -1,9 +1,9 @@
 """Finds the control groups that an engine made for a container, and proves that they are the container's own.
 
-An engine that may make no groups leaves the container in one that is shared: rootless on cgroup v1 it is the engine's, or the
-root of the whole machine. Its counters are somebody else's and its limits nobody's, so such a group is never read. A group is
-the container's own if the id of the container is in its path as the kernel tells it for the container's first process, if a
-mount of ours leads to it, and if it lists that process. Reading counters is `cgroup.py`, reading limits `limits.py`.
+An engine that may not make groups leaves the container in a shared one: a rootless engine on cgroup v1 uses its own group, or the
+root of the whole machine. Such a group is never read, because it also counts other processes. A group is the container's own if
+the kernel shows the container's id in the group's path for the container's first process, if one of our mounts leads to the
+group, and if the group lists that process. `cgroup.py` reads counters, `limits.py` reads limits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = Path("/")
-_UNIFIED = ""  # as /proc/PID/cgroup names the one hierarchy of version 2
+_UNIFIED = ""  # the name of the one hierarchy of version 2 in /proc/PID/cgroup
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnGroup:
-    """A container's group in one hierarchy. `whole` is what the engine made, with the limits; `inner` has the first process.
+    """A container's group in one hierarchy. `whole` is the engine's group, with the limits; `inner` has the first process.
 
-    They are the same but where the runtime makes one more group inside (crun's `container`).
+    Both are the same, except if the runtime makes one more group inside (crun's `container`).
     """
 
     version: int
@@ -32,7 +32,7 @@ class OwnGroup:
 
 @dataclass(frozen=True, slots=True)
 class OwnGroups:
-    """A container's groups by controller of version 1, and the one of version 2; empty where none is its own."""
+    """A container's own groups: by controller for version 1, and the one of version 2. Empty if it has none."""
 
     by_controller: Mapping[str, OwnGroup]
     unified: OwnGroup | None = None
@@ -41,7 +41,7 @@ class OwnGroups:
         return bool(self.by_controller) or self.unified is not None
 
     def of(self, controller: str) -> OwnGroup | None:
-        """The group whose files this controller keeps, if it keeps any for the container."""
+        """The group with the files of this controller; None if the container has none."""
         return self.by_controller.get(controller, self.unified)
 
 
@@ -53,9 +53,9 @@ class _Mount:
 
 
 def own_groups(container_id: str, pid: int, host: Path = HOST) -> OwnGroups:
-    """The groups of the container whose first process is `pid`, as the engine says, below `host`.
+    """Find the groups of the container whose first process is `pid`, as the engine says. `host` is the root for /proc.
 
-    That process may be another one of ours, if the engine counts processes in another namespace: then nothing is found.
+    Finds nothing if the engine has another pid namespace, where `pid` is another process.
     """
     mounts = list(_mounts(host))
     found: dict[str, OwnGroup] = {}
@@ -70,11 +70,11 @@ def own_groups(container_id: str, pid: int, host: Path = HOST) -> OwnGroups:
 
 
 def _own_group(version: int, mount: _Mount, path: str, container_id: str) -> OwnGroup | None:
-    """Where the group at `path` is to be seen through the mount, if the container's id is in its path."""
+    """The group at `path` as seen through the mount; None if the container's id is not in the path."""
     names = path.strip("/").split("/")
     own = next((i for i, name in enumerate(names, 1) if container_id in name and "conmon" not in name), None)
     root = [name for name in mount.root.split("/") if name]
-    # `..` leads out of our own cgroup namespace, where no mount of ours leads
+    # `..` leads out of our own cgroup namespace, and no mount of ours does
     if own is None or not container_id or ".." in (*names, *root) or names[: len(root)] != root or own < len(root):
         return None
     return OwnGroup(version, mount.place.joinpath(*names[len(root) : own]), mount.place.joinpath(*names[len(root) :]))

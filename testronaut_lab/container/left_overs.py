@@ -1,6 +1,6 @@
-"""What sessions left on the engine: containers and networks with a session's name, listed and removed.
+"""Lists and removes the containers and networks on the engine that have a session's name.
 
-Which of them are dead is decided in `execution/reap.py`.
+`execution/reap.py` decides which of them are dead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testronaut_lab.container.network import remove_network
 from testronaut_lab.container.owner import NAME_PREFIX, Label, session_in
 from testronaut_lab.errors import SessionLost
 
-# `security.keeper` ends with this; a container that somebody stops or kills ends with 137.
+# The exit status of `security.keeper`. A container that somebody stops or kills ends with 137.
 _KEEPER_ENDED = 0
 
 
@@ -28,7 +28,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
-    """Something on the engine that is named as a session's. `label` is None for what an older version made."""
+    """A container or network with a session's name. `label` is None if an older version made it.
+
+    `keeper_ended`: the container's keeper ended by itself, because its owner was gone.
+    """
 
     kind: Kind
     id: str
@@ -43,7 +46,7 @@ class LeftOver:
 
     @property
     def reason(self) -> str:
-        """Why nobody but its owner removes it, and what can be done."""
+        """Why only its owner removes it, and what the user can do."""
         remove = f"docker rm -f {self.name}" if self.kind is Kind.CONTAINER else f"docker network rm {self.name}"
         if self.label is None:
             return f"made by an older version, which did not say whose it is; if it is nobody's: {remove}"
@@ -56,13 +59,13 @@ class LeftOver:
 
 
 def left_overs(engine: Engine) -> list[LeftOver]:
-    """All of them, containers first. Raises EngineError where the engine does not tell what there is."""
+    """List them, containers first. Raises EngineError if the engine does not list them."""
     with translated("looking for what was left behind"):
         return _left_overs(engine)
 
 
 def remove(engine: Engine, found: LeftOver) -> None:
-    """Remove it, running or not; one that is gone is fine. Raises EngineError."""
+    """Remove it, running or not. No-op if it is gone. Raises EngineError."""
     if found.kind is Kind.CONTAINER:
         remove_by_name(engine, found.id)
         return
@@ -81,7 +84,7 @@ def _left_overs(engine: Engine) -> list[LeftOver]:
     for each in api.containers(all=True, filters={"name": NAME_PREFIX}):
         for name in (name.removeprefix("/") for name in each["Names"]):
             if session_in(name):
-                # an install container has no labels, which would go into the image made of it: its network has them
+                # an install container has no labels, because they would get into its image; its network has them
                 label = Label.read(each.get("Labels")) or by_name.get(name)
                 runs = each["State"] not in ("exited", "created", "dead")
                 ended = each["State"] == "exited" and label is not None and _keeper_ended(engine, each["Id"])
@@ -98,6 +101,6 @@ def _keeper_ended(engine: Engine, container_id: str) -> bool:
         state = engine.client.api.inspect_container(container_id)["State"]
     except docker.errors.APIError as error:
         if isinstance(translate(error, "looking for what was left behind"), SessionLost):
-            return False  # its owner has removed it meanwhile, which Podman may tell with the status 500
+            return False  # its owner has just removed it; Podman may report that as status 500
         raise
     return bool(state["Status"] == "exited" and state["ExitCode"] == _KEEPER_ENDED and not state.get("Error"))

@@ -1,8 +1,8 @@
-"""Which of a session's limits hold: read back from the container's own control group, never taken from the engine's word.
+"""Checks which of a session's limits hold, by reading them back from the container's own control group.
 
-An engine that cannot set a limit says so in a warning that no API client sees, or not at all. Where the group cannot be
-reached from here (the engine runs in another machine or namespace), the container is asked what it sees of it. A limit holds
-if it is there as it was asked for: a lower one belongs to a group that is shared with others.
+An engine that cannot set a limit says so in a warning that no API client sees, or not at all. If the group cannot be reached from
+here (the engine runs in another machine or namespace), a command in the container reads it. A limit holds if the group has the
+value that we asked for: a lower value belongs to a group that is shared with others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from testronaut_lab.container.security import PIDS_RESERVE
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.events import Problem
 
-_PAGE_BYTES = 64 * 1024  # the largest that Linux has; a limit of memory is rounded down to whole pages
+_PAGE_BYTES = 64 * 1024  # the largest page of Linux; a memory limit is rounded down to whole pages
 _CPUS_ROUNDED_UP = 0.01  # systemd rounds a quota up to whole hundredths of a CPU
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of a limit in both versions of control groups."""
+    """The file of one limit, in both versions of control groups."""
 
     controller: str
     v1: str
@@ -43,7 +43,8 @@ _PIDS = _File("pids", "pids.max", "pids.max")
 _ENGINES_WORDS = {"limits.memory": "MemoryLimit", "limits.cpus": "CpuCfsQuota", "limits.pids": "PidsLimit"}
 _FILES = (_QUOTA, _PERIOD, _MEMORY, _SWAP, _PIDS)
 
-# What the container itself sees: of version 1 a folder for each controller, of version 2 its group at the top or by its path.
+# Prints the limits that the container sees: version 1 has a folder for each controller, version 2 its group at the top or at the
+# group's path.
 _SHOW = """
 while IFS=: read -r n c p; do case $n$c in 0) own=$p ;; esac; done </proc/self/cgroup
 show() { [ -r "$1" ] && while read -r line; do echo "$2 $line"; done <"$1"; }
@@ -56,7 +57,7 @@ show /proc/swaps swaps
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen of a container's limits: `read` gives a file's text, None for one that is not there."""
+    """A view of a container's limits. `read` returns a file's text, None if the file is missing."""
 
     read: Callable[[_File], str | None]
     has_swap: bool
@@ -64,7 +65,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """`unenforced` are the limits that do not hold, by their keys in a plan; `unmeasured` is what cannot be known, in words."""
+    """`unenforced` are the limits that do not hold, by their keys in a plan; `unmeasured` are the counters that are missing."""
 
     unenforced: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
@@ -78,7 +79,7 @@ class Enforcement:
 
 
 class LimitCheck:
-    """Of one run: says once what does not hold in its containers, or refuses them if limits are `required`."""
+    """Checks the containers of one run. Reports once what does not hold, or refuses the container if limits are `required`."""
 
     def __init__(self, tell: Callable[[Problem], object], *, required: bool) -> None:
         self._tell = tell
@@ -88,7 +89,7 @@ class LimitCheck:
     def container(
         self, engine: Engine, container: Container, spec: StepContainerSpec, groups: OwnGroups, meter: CgroupMeter
     ) -> None:
-        """Look at a container that has just been started. Raises EngineError where limits are required and do not hold."""
+        """Check a container that was just started. Raises EngineError if limits are required and do not hold."""
         found = Enforcement(_unenforced_anyhow(container, spec, groups), meter.unmeasured, bool(groups))
         if not found.unenforced and not found.unmeasured:
             return
@@ -101,9 +102,9 @@ class LimitCheck:
 
 
 def lacking_limits(engine: Engine) -> tuple[str, ...]:
-    """The limits that the engine itself says it cannot set. Raises EngineError.
+    """The limits that the engine says it cannot set. Raises EngineError.
 
-    It proves nothing for a container that did start: a rootless Podman 5.4 on cgroup v2 says that of CPUs, and holds them.
+    It proves nothing about a started container: a rootless Podman 5.4 on cgroup v2 says so of CPUs, and enforces them.
     """
     with translated("asking the engine for its limits"):
         said = engine.client.info()
@@ -111,7 +112,7 @@ def lacking_limits(engine: Engine) -> tuple[str, ...]:
 
 
 def unenforced(spec: StepContainerSpec, seen: Sight) -> tuple[str, ...]:
-    """The limits of `spec` that are not there as it asks for them."""
+    """The limits of `spec` that the control group does not have."""
     held = {
         "limits.memory": _holds_memory(seen, spec.memory_bytes),
         "limits.cpus": _holds_cpus(seen, spec.cpus),
@@ -121,13 +122,13 @@ def unenforced(spec: StepContainerSpec, seen: Sight) -> tuple[str, ...]:
 
 
 def _unenforced_anyhow(container: Container, spec: StepContainerSpec, groups: OwnGroups) -> tuple[str, ...]:
-    """Those that neither we nor the container itself can see."""
+    """The limits that neither we nor the container can see."""
     lacking = unenforced(spec, from_outside(groups))
     return () if not lacking else unenforced(spec, from_inside(container))
 
 
 def from_outside(groups: OwnGroups, host: Path = HOST) -> Sight:
-    """Reads the files of the container's own groups."""
+    """Read the files of the container's own groups from the host."""
 
     def read(file: _File) -> str | None:
         group = groups.of(file.controller)
@@ -138,7 +139,7 @@ def from_outside(groups: OwnGroups, host: Path = HOST) -> Sight:
 
 
 def from_inside(container: Container) -> Sight:
-    """Asks the container, by one command in it. Raises EngineError."""
+    """Read the files with one command in the container. Raises EngineError."""
     names_v1 = " ".join(f"{file.controller}/{file.v1}" for file in _FILES)
     names_v2 = " ".join(dict.fromkeys(file.v2 for file in _FILES))
     script = _SHOW.replace("{v1}", names_v1).replace("{v2}", names_v2)
@@ -153,7 +154,7 @@ def from_inside(container: Container) -> Sight:
 
 
 def _said(attached: Attached, name: str) -> str:
-    """All that the command writes to stdout, waited for as long as for any call of an engine."""
+    """Everything that the command writes to stdout. Blocks for at most the timeout of an engine call."""
     said = b""
     poll = select.poll()
     poll.register(attached.fileno(), select.POLLIN)
@@ -168,7 +169,7 @@ def _said(attached: Attached, name: str) -> str:
 
 
 def _holds_memory(seen: Sight, asked: int) -> bool:
-    """With swap: its file limits memory and swap together in version 1, swap alone in version 2."""
+    """Check memory and swap. The swap file limits memory and swap together in version 1, swap alone in version 2."""
     memory, swap = _number(seen.read(_MEMORY)), _number(seen.read(_SWAP))
     if memory is None or not asked - _PAGE_BYTES < memory <= asked:
         return False
@@ -176,7 +177,7 @@ def _holds_memory(seen: Sight, asked: int) -> bool:
 
 
 def _holds_cpus(seen: Sight, asked: float) -> bool:
-    """Version 2 has quota and period in one file."""
+    """Check the CPU quota. Version 2 has quota and period in one file."""
     words = f"{seen.read(_QUOTA)} {seen.read(_PERIOD)}".split()[:2]
     if not all(word.isdecimal() for word in words):
         return False
@@ -190,7 +191,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    """None for a file that is not there, and for `max`, which is no limit."""
+    """The number in a file; None for a missing file, and for `max`, which means no limit."""
     word = "" if text is None else text.strip()
     return int(word) if word.isdecimal() else None
 

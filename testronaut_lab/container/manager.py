@@ -1,7 +1,7 @@
-"""Containers on a real engine: create, start, attach, look at, kill, remove.
+"""Creates, starts, attaches to, inspects, kills and removes containers on a real engine.
 
-The profile is data in `security.py`. The host's directories are made in `execution/directory.py`, and what dead owners left is
-removed by `execution/reap.py`. Anything of docker's stays in here.
+No name of docker's client leaves this package. `security.py` has the profile as data, `execution/directory.py` makes the host's
+directories, `execution/reap.py` removes what dead owners left.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class StepContainer:
     def favour(self, attached: Attached) -> None:
         pid = self._exec_pid(attached)
         try:
-            # an engine with another kernel than ours, or a pid that is somebody else's by now, must not lead us to a stranger
+            # the engine may run on another kernel, or the pid may have been reused: check that the process is the container's
             if pid and self.id in Path(f"/proc/{pid}/cgroup").read_text():
                 os.setpriority(os.PRIO_PROCESS, pid, _FIRST)
         except OSError:
             return
 
     def _exec_pid(self, attached: Attached) -> int:
-        """On the host; 0 if the engine does not tell. A command may speak before a busy engine knows its number."""
+        """The command's pid on the host; 0 if the engine does not know it. A busy engine may learn it only after a while."""
         deadline = time.monotonic() + _PID_WAIT_S
         while True:
             with translated(f"looking for a command of container {self.name}"):
@@ -127,16 +127,16 @@ class StepContainer:
 
 
 def start_step_container(engine: Engine, spec: StepContainerSpec) -> StepContainer:
-    """Create and start a container under the step profile. Raises EngineError, leaving nothing behind.
+    """Create and start a container under the step profile. Raises EngineError, and then leaves nothing behind.
 
-    An engine that refuses it and says that it lacks some limits, as a rootless one to which systemd delegates no `cpu`, is asked
-    again without those. That they do not hold, `limits.py` sees and says.
+    If the engine refuses and says that it lacks some limits (such as a rootless engine to which systemd delegates no `cpu`), this
+    tries again without those limits. `limits.py` reports that they do not hold.
     """
     try:
         return _started(engine, spec)
     except EngineError:
         bare = replace(spec, capabilities=tuple(each for each in spec.capabilities if each not in security.LOOK_CAPABILITIES))
-        if bare != spec:  # an engine in a container may not have that itself
+        if bare != spec:  # an engine in a container may lack these capabilities itself
             return start_step_container(engine, bare)
         lacking = lacking_limits(engine)
         if not lacking:
@@ -178,7 +178,7 @@ def _create(engine: Engine, spec: StepContainerSpec, without: Collection[str]) -
         init=False,
         log_config=docker.types.LogConfig(type="none"),
     )
-    if spec.user_namespace:  # docker's client knows no other than the host's
+    if spec.user_namespace:  # docker's client accepts only the host's user namespace
         host_config["UsernsMode"] = spec.user_namespace
     created = api.create_container(
         spec.image,
@@ -189,14 +189,14 @@ def _create(engine: Engine, spec: StepContainerSpec, without: Collection[str]) -
         hostname=spec.hostname,
         working_dir="/",
         labels=dict(spec.labels),
-        stop_signal="SIGKILL",  # the keeper ignores TERM; so does nobody who stops it by hand have to wait
-        healthcheck={"test": ["NONE"]},  # it would run beside the steps, as one of their processes
+        stop_signal="SIGKILL",  # the keeper ignores TERM, so a stop by hand would wait for its timeout
+        healthcheck={"test": ["NONE"]},  # the image's health check would count as a process of a step
         host_config=host_config,
     )
     return str(created["Id"])
 
 
 def remove_by_name(engine: Engine, name: str) -> None:
-    """Remove a container if there is one of that name or id."""
+    """Remove a container by its name or id. No-op if there is none."""
     with translated(f"removing container {name}"):
         remove_container(engine, name)

@@ -1,6 +1,6 @@
-"""What an ordinary user needs to make a root file system: a user namespace with many ids of its own, and a folder they reach.
+"""Finds why an ordinary user cannot make a root file system: that needs a user namespace with many ids of its own.
 
-Nothing is probed here: a program that needs the namespace tries it. When it has failed, `missing` looks for the reason.
+Nothing is probed here. A program that needs the namespace tries to make it; if that fails, `missing` looks for the reason.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 
 IDS = 65536
 _FIRST_ID = 100_000
-# 0: no ordinary user may make a user namespace. The second is Debian's own; the third stands for apparmor's wish to allow it.
+# (setting, its value that forbids user namespaces, the value to set). The second is Debian's; `_CONFINED` is AppArmor's.
 _SWITCHES = (("user/max_user_namespaces", "0", "15000"), ("kernel/unprivileged_userns_clone", "0", "1"))
 _CONFINED = ("kernel/apparmor_restrict_unprivileged_userns", "1", "0")
 
 
 def missing(user: str | None = None, root: Path = Path("/")) -> tuple[str, str] | None:
-    """Why this user gets no namespace with ids of its own, and the command that mends it; None where no reason is seen."""
+    """Why this user gets no namespace with ids of its own, and the command that repairs it; None if no reason is found."""
     user = user or _name()
     for name, off, on in (*_SWITCHES, _CONFINED):
         if _read(root / "proc/sys" / name).strip() == off:
@@ -38,7 +38,7 @@ def missing(user: str | None = None, root: Path = Path("/")) -> tuple[str, str] 
 
 
 def folder_for_all() -> str:
-    """A folder for temporary files that other ids reach too: those of the namespace may not enter a private home."""
+    """A folder for temporary files that every id can reach: the namespace's other ids may not enter a private home."""
     candidates = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
     return next((path for path in candidates if _is_open(Path(path).resolve())), candidates[0])
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> str:
 
 
 def _ranges(text: str) -> list[tuple[str, int, int]]:
-    """The lines of /etc/subuid or /etc/subgid: whose, the first id, how many."""
+    """The lines of /etc/subuid or /etc/subgid as (owner, first id, count)."""
     found = []
     for line in text.splitlines():
         owner, _, rest = line.partition(":")

@@ -1,8 +1,8 @@
-"""Whose a session is, told by things that no two owners share by chance, and kept as labels on what the engine holds for it.
+"""Identifies the owner of a session, and writes it as labels on the session's containers and networks.
 
-An owner is a folder of sessions (by an id made once in it), a boot of a machine, a pid namespace of it, and a process there.
-Two job containers have the same path and may have the same process number, and still differ in the other three. What follows
-for removing is in `execution/reap.py`; the directories and the lease are in `execution/directory.py`.
+An owner is a sessions folder (by a random id in it), a boot of a machine, a pid namespace, and a process in that namespace. Two
+containers of CI jobs may have the same path and the same pid, but they differ in the other parts. `execution/reap.py` decides
+what to remove; `execution/directory.py` has the directories and the lease.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAMESPACE_LABEL = "org.testronaut.owner.pidns"
 _PROCESS_LABEL = "org.testronaut.owner.process"
 
 NAME_PREFIX = "tlab-"
-# What an installation or a session's network adds to its session's name.
+# The name of a session's container; networks and install containers add a suffix.
 _NAME = re.compile(rf"{NAME_PREFIX}[0-9a-f]{{8}}-([0-9a-f]{{8}})(?:-net|-install)?")
 _FOLDER_FILE = ".folder"
 _FOLDER_ID = re.compile(r"[0-9a-f]{32}\n")
@@ -31,8 +31,9 @@ _FOLDER_ID = re.compile(r"[0-9a-f]{32}\n")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """`folder` is the id of a sessions folder. `namespace` is INODE:START, `process` PID:START, START in ticks since the boot:
-    the kernel uses inodes and process numbers again.
+    """`folder` is the id of a sessions folder. `namespace` is INODE:START, `process` is PID:START.
+
+    START is a start time in clock ticks since boot. It is needed because the kernel reuses inodes and pids.
     """
 
     folder: str
@@ -42,7 +43,7 @@ class Owner:
 
     @classmethod
     def here(cls, root: Path) -> Owner:
-        """This process, with its sessions in `root`. Raises OSError if the folder cannot be written."""
+        """Return this process as the owner of the sessions in `root`. Raises OSError if the folder cannot be written."""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         inode = os.stat("/proc/self/ns/pid").st_ino
         return cls(folder_id(root), boot, f"{inode}:{start_ticks(1)}", f"{os.getpid()}:{start_ticks(os.getpid())}")
@@ -52,25 +53,25 @@ class Owner:
         return int(self.process.partition(":")[0])
 
     def shares_processes_with(self, other: Owner) -> bool:
-        """Whether the process number of one means the same to the other."""
+        """Whether both see the same processes under the same pids."""
         return (self.boot, self.namespace) == (other.boot, other.namespace)
 
     def is_running(self) -> bool:
-        """Whether the process lives; ask only an owner that shares processes with this process."""
+        """Whether the process lives. Valid only if `shares_processes_with` this process."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        except PermissionError:  # another user's, which may be hidden from us in /proc
+        except PermissionError:  # a process of another user, which /proc may hide from us
             return True
         return self.process == f"{self.pid}:{start_ticks(self.pid)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the engine is told of whose something is: the `name` that all names begin with, labels, and the keeper's FIFO.
+    """How an owner claims containers and networks on the engine: the start of their names, labels, and the keeper's FIFO.
 
-    `fifo` is None for what nobody owns: it lives until it is removed. Else it ends when the FIFO's last writer, its owner, has
+    A container without a `fifo` lives until it is removed. A container with one ends when its owner, the FIFO's last writer, has
     been gone for `orphan_timeout_s`.
     """
 
@@ -82,7 +83,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is told of a session by the labels of its container or network. `lease` is the inode of its lease file."""
+    """A session as the labels of its container or network describe it. `lease` is the inode of its lease file."""
 
     owner: Owner
     session: str
@@ -100,7 +101,7 @@ class Label:
 
     @classmethod
     def read(cls, labels: Mapping[str, str] | None) -> Label | None:
-        """None where they do not say all of it, as those of older versions and of other programs."""
+        """Read the labels; None if one is missing, as with older versions and other programs."""
         labels = labels or {}
         try:
             owner = Owner(*(labels[key] for key in (_FOLDER_LABEL, _BOOT_LABEL, _NAMESPACE_LABEL, _PROCESS_LABEL)))
@@ -112,25 +113,25 @@ class Label:
 
 
 def container_name(session: str, folder: str) -> str:
-    """`tlab-FOLDER-SESSION`, for people: whose it is the labels tell. `folder` is a folder's id."""
+    """`tlab-FOLDER-SESSION`, for people to read; the owner is in the labels. `folder` is a folder's id."""
     return f"{NAME_PREFIX}{folder[:8]}-{session}"
 
 
 def session_in(name: str) -> str | None:
-    """The session that a container or network of this name is for, by the name alone; None for another program's."""
+    """The session in the name of a container or network; None for a name of another program."""
     match = _NAME.fullmatch(name)
     return match[1] if match else None
 
 
 def folder_id(root: Path) -> str:
-    """The id of a sessions folder, made the first time. Raises OSError if that cannot be written."""
+    """The id of a sessions folder, created on first use. Raises OSError if it cannot be written."""
     found = known_folder_id(root)
     if found is not None:
         return found
     root.mkdir(parents=True, exist_ok=True)
     fd = os.open(root / _FOLDER_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # of two processes that come at once, one writes and both read the same
+        fcntl.flock(fd, fcntl.LOCK_EX)  # if two processes come at once, one writes and both read the same id
         if known_folder_id(root) is None:
             os.pwrite(fd, f"{secrets.token_hex(16)}\n".encode(), 0)
     finally:
@@ -142,7 +143,7 @@ def folder_id(root: Path) -> str:
 
 
 def known_folder_id(root: Path) -> str | None:
-    """The id of a sessions folder; None where none was made yet. A copy of the folder has another one, by the file's inode."""
+    """The id of a sessions folder; None if it has none yet. The inode in the id makes a copied folder differ."""
     try:
         with (root / _FOLDER_FILE).open(errors="replace") as file:
             text, inode = file.read(), os.fstat(file.fileno()).st_ino
@@ -152,9 +153,9 @@ def known_folder_id(root: Path) -> str | None:
 
 
 def start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot: field 22 of proc(5)'s stat. 0 for one that is gone or hidden."""
+    """The start of a process in clock ticks since boot: field 22 of proc(5)'s stat. 0 if it is gone or hidden."""
     try:
-        # PID (COMM) STATE …, and COMM may have blanks and parentheses in it
+        # PID (COMM) STATE …: COMM may contain blanks and parentheses
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0

@@ -1,6 +1,6 @@
-"""What the rest of the package sees of a container: no name of docker's, no dictionary of its API.
+"""The types by which the rest of the package uses containers, without docker's client or its dictionaries.
 
-`manager.py` implements these on a real engine. Mounts are bind mounts of host directories.
+`manager.py` implements them on a real engine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True)
 class StepContainerSpec:
-    """A container for steps. `name` is unique on the engine; `user` is UID:GID, `memory_bytes` counts swap too.
+    """A container for steps. `name` is unique on the engine, `user` is UID:GID, `memory_bytes` includes swap.
 
-    `capabilities` are those of root in it; `user_namespace` is the engine's word for the container's, "" for what it does anyway.
+    `capabilities` are those of the container's root. `user_namespace` is the engine's option, "" for the engine's default.
     """
 
     name: str
@@ -43,7 +43,7 @@ class StepContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """`exit_code` and `oom_killed` mean something only when it does not run; `pid` is the keeper's on the engine's host."""
+    """`exit_code` and `oom_killed` are valid only if it does not run. `pid` is the keeper's pid on the engine's host."""
 
     exists: bool
     running: bool
@@ -69,41 +69,41 @@ class ContainerState:
 
 
 class Attached(Protocol):
-    """A running command with its streams; not thread safe. Closing it ends the command's stdin and nothing else."""
+    """A running command with its streams. Not thread safe. `close` only ends the command's stdin."""
 
     @property
     def id(self) -> str:
-        """The engine's name for it."""
+        """The engine's id of the command."""
         ...
 
     def fileno(self) -> int:
-        """For poll: readable when `read` has something or the command's streams ended."""
+        """A descriptor for poll: readable when `read` has data or the command's streams have ended."""
         ...
 
     def read(self) -> list[tuple[int, bytes]]:
-        """What has arrived, as (1 stdout | 2 stderr, bytes), without blocking; [] for nothing yet.
+        """Return the data that has arrived, as (1 stdout | 2 stderr, bytes), without blocking; [] if there is none yet.
 
-        Raises EOFError at the end of the streams, EngineError for a cut in the middle of a frame.
+        Raises EOFError at the end of the streams, EngineError if the connection ends in the middle of a frame.
         """
         ...
 
     def write(self, data: bytes) -> None:
-        """To the command's stdin, blocking."""
+        """Write to the command's stdin. Blocks until all is written."""
         ...
 
     def close(self) -> None: ...
 
 
 class AttachedTerminal(Attached, Protocol):
-    """A running command in a terminal. What it shows arrives as stream 1; what is written is typed."""
+    """A running command in a terminal. Its output arrives as stream 1; written bytes are typed into the terminal."""
 
     def write_some(self, data: bytes) -> int:
-        """Like `write`, without blocking: how many bytes were taken, 0 while nobody reads what was typed before."""
+        """Like `write`, but without blocking. Returns the number of bytes taken, 0 while the command does not read."""
         ...
 
 
 class Container(Protocol):
-    """One started container. Every method blocks for one engine call and raises EngineError when that fails."""
+    """One started container. Every method blocks for one engine call, and raises EngineError if the call fails."""
 
     @property
     def id(self) -> str: ...
@@ -116,37 +116,37 @@ class Container(Protocol):
         ...
 
     def attach_terminal(self, argv: Sequence[str], *, user: str, env: Mapping[str, str], cwd: str) -> AttachedTerminal:
-        """Start a command in the container with a terminal of its own, which has no size before `resize`."""
+        """Start a command in the container with a terminal of its own. The terminal has no size before `resize`."""
         ...
 
     def resize(self, attached: AttachedTerminal, cols: int, rows: int) -> None:
-        """Give a running command's terminal another size."""
+        """Set the size of a running command's terminal."""
         ...
 
     def exit_code(self, attached: Attached) -> int | None:
-        """How an attached command ended (128 and the signal's number for one that was killed); None while it runs."""
+        """The exit status of an attached command, 128 + N after signal N; None while it runs."""
         ...
 
     def favour(self, attached: Attached) -> None:
-        """Let the processor serve an attached command before all others of the container, where this machine lets us ask it."""
+        """Give an attached command priority over the container's other processes. No-op if this host does not allow it."""
         ...
 
     def state(self) -> ContainerState:
-        """Ask the engine; a container that is gone is a state, not an error."""
+        """Ask the engine for the state. A container that is gone is a state, not an error."""
         ...
 
     def hurry(self) -> None:
-        """From now on a step waits for each call but `remove`: raise EngineError after seconds, not after a minute."""
+        """From now on, time out each call but `remove` after seconds, not after a minute: a step waits for it."""
         ...
 
     def patience_s(self, usual_s: float) -> float:
-        """How many seconds to wait for what must be there after `usual_s` on an engine of the usual speed; asks nobody."""
+        """`usual_s`, scaled to the speed of this engine: how long to wait for something that usually takes so long."""
         ...
 
     def kill(self) -> None:
-        """Kill it and everything in it; one that does not run is left as it is."""
+        """Kill the container with everything in it. No-op if it does not run."""
         ...
 
     def remove(self) -> None:
-        """Remove it, running or not; one that is gone is fine."""
+        """Remove it, running or not. No-op if it is gone."""
         ...

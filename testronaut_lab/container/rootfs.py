@@ -1,6 +1,6 @@
-"""Where a container's root file system is kept, what the engine says changed in it, and files out of it by the engine's archive.
+"""Asks the engine about a container's root file system: where its layers are, what changed in it, and the content of files.
 
-What it means is told by `capture/overlay.py` and `capture/engine_diff.py`. Nothing here is written to, and nothing unpacked.
+This module only reads, and unpacks nothing on the host. `capture/overlay.py` and `capture/engine_diff.py` find the changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from testronaut_lab.model.files import path_text
 
 _DELETED = 2
 _OVERLAYS = ("overlay2", "overlay")
-# Go's os.FileMode, which is what the engine tells, to what lstat tells.
+# The engine tells Go's os.FileMode; these give the bits of lstat.
 _GO_TYPES = ((1 << 31, stat.S_IFDIR), (1 << 27, stat.S_IFLNK), (1 << 25, stat.S_IFIFO), (1 << 24, stat.S_IFSOCK))
 _GO_BITS = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20, stat.S_ISVTX))
 _GO_TIME = re.compile(r"([^.Z+]+?)(?:\.([0-9]+))?(Z|[+-][0-9]{2}:[0-9]{2})")
@@ -38,7 +38,7 @@ _GO_DEVICE, _GO_CHARACTER = 1 << 26, 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Directories on the engine's host: what was changed, and what the image has, topmost first."""
+    """Directories on the engine's host: `upper` has the changes, `lower` the layers of the image, topmost first."""
 
     upper: Path
     lower: tuple[Path, ...]
@@ -46,7 +46,7 @@ class Layers:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of one path in a container, links not followed."""
+    """Facts of one path in a container. Links are not followed."""
 
     mode: int
     size_bytes: int
@@ -54,7 +54,7 @@ class Facts:
 
 
 class ContainerFiles:
-    """The files of one container, running or not; see `capture.enginediff.Archive`."""
+    """The files of one container, running or not; see `capture.engine_diff.Archive`."""
 
     def __init__(self, engine: Engine, container_id: str) -> None:
         self._api = engine.client.api
@@ -131,9 +131,9 @@ class ContainerFiles:
 
 
 def check_seen(engine: Engine, container_id: str, fifo: str, source: Path) -> None:
-    """Raise FilesUnseen if what is at `fifo` in the container is not our FIFO `source`.
+    """Raise FilesUnseen if `fifo` in the container is not our FIFO `source`.
 
-    For a container that did not do what it should: Podman mounts an empty directory where it cannot see what we named.
+    Call it to find out why a container failed: Podman mounts an empty directory if it cannot see the host's path.
     """
     facts = ContainerFiles(engine, container_id).facts(fifo)
     if facts is None or not stat.S_ISFIFO(facts.mode):
@@ -141,7 +141,7 @@ def check_seen(engine: Engine, container_id: str, fifo: str, source: Path) -> No
 
 
 class ContainerRoot:
-    """The root file system of a container for steps. `close` removes what was made to look at its image."""
+    """The root file system of a container for steps. `close` removes the container made for `image_files`."""
 
     def __init__(self, engine: Engine, container_id: str, name: str) -> None:
         self._engine = engine
@@ -150,7 +150,7 @@ class ContainerRoot:
         self._pristine: str | None = None
 
     def layers(self) -> Layers | None:
-        """None where the engine keeps it in another way."""
+        """The overlay's directories; None if the engine does not use an overlay."""
         with translated("asking where a container's root file system is kept"):
             driver = self._engine.client.api.inspect_container(self._id).get("GraphDriver") or {}
         data = driver.get("Data") or {}
@@ -159,16 +159,13 @@ class ContainerRoot:
         return Layers(Path(data["UpperDir"]), tuple(Path(lower) for lower in data["LowerDir"].split(":")))
 
     def changed(self) -> tuple[tuple[bool, str], ...]:
-        """What differs from the image: (is it gone, absolute path). Takes the engine half a second for a Debian."""
+        """(is it deleted, absolute path) for each path that differs from the image. Takes half a second for a Debian image."""
         with translated("asking what changed in a container's root file system"):
             told = self._engine.client.api.diff(self._id) or []
         return tuple((change["Kind"] == _DELETED, change["Path"]) for change in told)
 
     def mounted(self) -> Mapping[str, Path | None]:
-        """The files that the engine mounts into a container, by their path in it without the first slash, and where they are.
-
-        None for one that we cannot read.
-        """
+        """The host's files that the engine mounts, by path in the container without the first slash; None if unreadable."""
         with translated("asking for the files that the engine mounts into a container"):
             told = self._engine.client.api.inspect_container(self._id)
         named = {"etc/hosts": "HostsPath", "etc/hostname": "HostnamePath", "etc/resolv.conf": "ResolvConfPath"}
@@ -181,7 +178,7 @@ class ContainerRoot:
 
     @property
     def image_files(self) -> ContainerFiles:
-        """Those of a container of the same image that never runs, made when it is first asked for."""
+        """The files of a container of the same image that never runs. It is made on first use."""
         if self._pristine is None:
             api = self._engine.client.api
             with translated(f"creating container {self._name}"):
@@ -197,7 +194,7 @@ class ContainerRoot:
 
 
 class _Pieces(io.RawIOBase):
-    """A file to read from what arrives in pieces."""
+    """A readable file over an iterator of pieces."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -233,7 +230,7 @@ def _tar_mode(member: tarfile.TarInfo) -> int:
 
 
 def _nanoseconds(text: str) -> int:
-    """Of a time as Go writes it: RFC 3339 with up to nine digits of a second."""
+    """Convert a time as Go writes it: RFC 3339 with up to nine digits of a second."""
     found = _GO_TIME.fullmatch(text)
     if found is None:
         raise EngineError(f"the engine told a time that is none: {text!r}")

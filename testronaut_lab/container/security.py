@@ -1,8 +1,8 @@
-"""What a container for steps may do, as data; `manager.py` turns it into the engine's terms.
+"""The profile of a container for steps, as data; `manager.py` passes it to the engine.
 
-Why each line: PID 1 and the watchdog are root with CAP_KILL so that they can end any process of a step; a step's own user
-has no capability at all and, with no-new-privileges, gets none. The temporary file systems together stay below half of the
-memory limit, because they count as memory and one that can fill it kills every later process of the session.
+PID 1 and the watchdog are root with CAP_KILL, so that they can end any process of a step. A step's own user has no capability,
+and cannot get one because of no-new-privileges. The temporary file systems together stay below half of the memory limit: they
+count as memory, and a full one would kill every later process of the session.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 NO_CAPABILITIES = ("ALL",)
 STEP_CAPABILITIES = ("KILL",)
-# For root, to look at the folders and open files of a step's processes where the host has another process table than the engine.
+# With these, root in the container can see the folders and open files of a step's processes. Needed if this process has another
+# pid namespace than the engine.
 LOOK_CAPABILITIES = ("DAC_READ_SEARCH", "SYS_PTRACE")
 SECURITY_OPTIONS = ("no-new-privileges",)
 
-# Root file system is read-only by default; these are writable, small, not captured, and said so.
+# Writable, small and not captured. The root file system itself is read-only by default.
 STEP_TMPFS = {
     "/run": "rw,nosuid,nodev,size={share},mode=755",
     "/var/tmp": "rw,nosuid,nodev,size={share},mode=1777",
 }
-TMPFS_SHARE = 1 / 8  # of the memory limit, each of /run, /var/tmp and /dev/shm
+TMPFS_SHARE = 1 / 8  # of the memory limit, for each of /run, /var/tmp and /dev/shm
 MAX_TMPFS_BYTES = 64 * 1024 * 1024
 
 # Room in the pids limit for the keeper, the watchdog, the shells and a forked copy of one.
@@ -37,19 +38,20 @@ class Ulimit:
 
 STEP_ULIMITS = (Ulimit("core", 0, 0), Ulimit("nofile", 1024, 4096))
 
-# The FIFO of `execution/directory.py` in a container for steps, and the file that says that the session was left for a look.
+# The FIFO of `execution/directory.py` in the container, and the file that says that the user keeps the session for inspection.
 KEEPER_FIFO = "/run/lab/keeper"
 _KEPT = "/run/lab/kept"
 
-# Reaps orphans, and no signal that a step may send ends it. `read` waits on a FIFO, so that it costs nothing, and SIGCHLD
-# interrupts it. A plain `sleep` would leave zombies (which count against the pids limit); an init with a child dies with that
-# child when a step runs `kill -9 -1`. After the line `lazy` it reaps with each line that it reads and not before, so that the
-# owner can look how a child of its own has ended.
+# The keeper is PID 1. It reaps orphans, and no signal of a step ends it. `read` waits on a FIFO, which costs nothing, and SIGCHLD
+# interrupts the read. A plain `sleep` would leave zombies (which count against the pids limit); an init with a child would end
+# with that child when a step runs `kill -9 -1`. After it reads the line `lazy`, it reaps only with each line that it reads, so
+# that the owner can see how a child has ended.
 #
-# It is also a dead-man's switch. The owner holds the FIFO open and has put a line into it. Who can read the line shares the FIFO
-# with the owner, and opens it anew, for reading only: the end of file then says that the owner's process is gone, asleep or
-# stopped it still holds the FIFO. Three such ends in a row, without a SIGCHLD that may have cut the read short, are believed. The
-# keeper then becomes a `sleep`, which needs no fork that a full pids table could refuse, and with it the container ends.
+# The keeper is also a dead-man's switch. The owner holds the FIFO open and has written a line into it. When the keeper reads the
+# line, it knows that it shares the FIFO with the owner, and opens the FIFO again, for reading only. From then on, end of file
+# means that the owner's process is gone; a process that sleeps or is stopped still holds the FIFO. The keeper believes three
+# ends of file in a row, without a SIGCHLD that may have cut a read short. It then execs a `sleep` of the orphan timeout, because a
+# full pids table could refuse a fork. When the sleep ends, the container ends.
 _SCRIPT = (
     "trap '' TERM HUP INT QUIT USR1 USR2; trap c=1 CHLD; exec 3<>{fifo}; until read x <&3; do wait; done; exec 3<{fifo}; n=0; "
     'while [ $n -lt 3 ]; do c=; if read x <&3 || [ "$c" ]; then n=0; else n=$((n + 1)); fi; '
@@ -60,7 +62,7 @@ _SCRIPT = (
 
 
 def keeper(fifo: str = KEEPER_FIFO, orphan_timeout_s: float = 3600.0) -> tuple[str, ...]:
-    """The first process of a container, which it ends when the owner has been gone for so long, with exit status 0."""
+    """The command of the first process. It ends with exit status 0 after the owner has been gone for `orphan_timeout_s`."""
     return ("/bin/sh", "-c", _SCRIPT.format(fifo=fifo, kept=_KEPT, seconds=math.ceil(orphan_timeout_s)))
 
 
@@ -70,6 +72,6 @@ def tmpfs_bytes(memory_bytes: int) -> int:
 
 
 def step_tmpfs(memory_bytes: int) -> dict[str, str]:
-    """Mount options by path."""
+    """The mount options of the temporary file systems, by path."""
     share = str(tmpfs_bytes(memory_bytes))
     return {path: options.format(share=share) for path, options in STEP_TMPFS.items()}

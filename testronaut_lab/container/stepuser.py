@@ -1,11 +1,11 @@
-"""Who a step is: never root unless asked for, and one whose files the caller can read and remove afterwards.
+"""Chooses the user of a step: not root unless the plan asks for it, and a user whose files the caller can read and remove.
 
-An engine that runs as root gives a container the ids of the machine, so a step is the caller, or `lab` (1000) where that is
-root. A rootless engine puts the caller's processes and containers in a user namespace, where the caller is root:
+With an engine that runs as root, container ids are the machine's ids. So a step runs as the caller, or as `lab` (1000) if the
+caller is root. A rootless engine puts its containers in a user namespace, where the caller is root:
 
-- One that can keep the caller's id in a container (Podman's `keep-id`) is asked to. Root in the container is a sub-id then.
-- With others (Docker) a step is uid 0 of the container without any capability: every other id of the container is one of the
-  caller's sub-ids, whose files the caller could neither read nor remove. What that is weaker in is in docs/engines.md.
+- Podman can keep the caller's id in a container (`keep-id`), so a step runs with that id. Root in the container is then a sub-id.
+- Docker cannot. A step runs as uid 0 of the container, without any capability: every other id is a sub-id of the caller, whose
+  files the caller could neither read nor remove. docs/engines.md says in what this is weaker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIRST_PROCESS_TABLE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel
 
 
 class CallerInside(Enum):
-    """Who the caller is in the engine's containers."""
+    """Which ids the caller has in the engine's containers."""
 
     ITSELF = "ids inside are those of the machine"
     ANY_ID = "rootless, and a container can be told under which id it has the caller"
@@ -37,8 +37,11 @@ class CallerInside(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StepUser:
-    """Ids are those inside. `user_namespace` is what the engine is told of the container's, "" for its own way; `owner` is whom
-    files that are put into a session are given to by a caller that is root, None where they are the step's as they are made."""
+    """The user of a step, with ids inside the container.
+
+    `user_namespace` is the engine's option for the container's namespace, "" for the engine's default. `owner` are the ids to
+    which a caller that is root gives the files that it puts into a session; None if such files belong to the step anyway.
+    """
 
     uid: int
     gid: int
@@ -50,7 +53,7 @@ class StepUser:
 
     @classmethod
     def choose(cls, kind: str, inside: CallerInside = CallerInside.ITSELF) -> StepUser:
-        """`kind` is lab or root, as in a plan. Raises UsageError for a root whose files the caller could not remove."""
+        """`kind` is lab or root, as in a plan. Raises UsageError for root if the caller could not remove root's files."""
         caller = os.getuid()
         if kind == "root":
             if inside is CallerInside.ITSELF and caller != 0:
@@ -68,7 +71,7 @@ class StepUser:
                 keep = f"keep-id:uid={uid},gid={gid}"
                 return cls(uid, gid, "lab", "/home/lab", user_namespace=keep, capabilities=_of_root_inside())
             case CallerInside.ROOT:
-                # no CAP_KILL for the watchdog: it is the same user
+                # the watchdog needs no CAP_KILL, because it has the same user
                 return cls(0, 0, "lab", "/home/lab", capabilities=())
 
     @property
@@ -77,7 +80,7 @@ class StepUser:
 
 
 def _of_root_inside() -> tuple[str, ...]:
-    """Where this process is in a container itself, the watchdog has to look at the session's processes for it."""
+    """If this process is in a container itself, the watchdog must look at the session's processes, and needs more."""
     return STEP_CAPABILITIES if _sees_all_processes() else STEP_CAPABILITIES + LOOK_CAPABILITIES
 
 
@@ -89,9 +92,9 @@ def _sees_all_processes() -> bool:
 
 
 def caller_inside(engine: Engine) -> CallerInside:
-    """Ask the engine, which takes it up to 0.2 s, unless its socket shows that it runs as root.
+    """Ask the engine, which takes up to 0.2 s, unless its socket shows that the engine runs as root.
 
-    Raises EngineError for a rootless engine of another user, whose containers cannot see our files.
+    Raises EngineError for a rootless engine of another user: its containers cannot see our files.
     """
     owner = os.stat(engine.socket_path).st_uid
     if owner == 0 and _in_initial_namespace():

@@ -50,8 +50,8 @@ _KEPT = "/run/lab/kept"
 # The keeper is also a dead-man's switch. The owner holds the FIFO open and has written a line into it. When the keeper reads the
 # line, it knows that it shares the FIFO with the owner, and opens the FIFO again, for reading only. From then on, end of file
 # means that the owner's process is gone; a process that sleeps or is stopped still holds the FIFO. The keeper believes three
-# ends of file in a row, without a SIGCHLD that may have cut a read short. It then execs a `sleep` of the orphan timeout, because a
-# full pids table could refuse a fork. When the sleep ends, the container ends.
+# ends of file in a row, without a SIGCHLD that may have cut a read short. It then execs a `sleep` of the orphan timeout; a fork
+# could be refused by a full pids table. When the sleep ends, the container ends.
 _SCRIPT = (
     "trap '' TERM HUP INT QUIT USR1 USR2; trap c=1 CHLD; exec 3<>{fifo}; until read x <&3; do wait; done; exec 3<{fifo}; n=0; "
     'while [ $n -lt 3 ]; do c=; if read x <&3 || [ "$c" ]; then n=0; else n=$((n + 1)); fi; '

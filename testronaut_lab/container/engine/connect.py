@@ -1,7 +1,7 @@
 """Finds an engine, connects to it and agrees on a version of its API.
 
-Only local engines over a unix socket: steps share directories with the host. Bringing one up is `setup.py`; what is done
-with one is in `container/manager.py`, `container/image/resolve.py` and `container/image/builder.py`.
+Only local engines over a unix socket are supported, because steps share directories with the host. `setup.py` brings an engine
+up; `container/manager.py`, `container/image/resolve.py` and `container/image/builder.py` use it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ UP_HINT = "testronaut-lab engine up"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an engine may be. `origin` says in words where this address comes from; one that was `named` by the user
-    (DOCKER_HOST, a docker context) has to answer, the others are places to look at."""
+    """Where an engine may be. `origin` says in words where the address comes from.
+
+    An address that the user `named` (DOCKER_HOST, a docker context) must answer; other addresses may be dead.
+    """
 
     url: str
     origin: str
@@ -52,7 +54,7 @@ class Endpoint:
 
     @property
     def socket_path(self) -> str:
-        """Raises EngineError for anything but a unix socket."""
+        """The path of the unix socket. Raises EngineError for any other kind of address."""
         scheme, _, path = self.url.partition("://")
         if scheme == "unix" and path.startswith("/"):
             return path
@@ -61,7 +63,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An endpoint that was tried and what came back; `denied`: something is there and we may not talk to it."""
+    """An endpoint that was tried, and the answer in words. `denied`: a socket exists, but we may not open it."""
 
     endpoint: Endpoint
     said: str
@@ -72,7 +74,7 @@ class Attempt:
 
 
 class NoEngine(EngineError):
-    """No engine answered; `attempts` has what was tried, in order."""
+    """No engine answered. `attempts` are the endpoints that were tried, in order."""
 
     def __init__(self, attempts: tuple[Attempt, ...]) -> None:
         tried = "; ".join(str(attempt) for attempt in attempts)
@@ -81,15 +83,15 @@ class NoEngine(EngineError):
 
     @property
     def denied(self) -> bool:
-        """Whether one is there and we may not talk to it."""
+        """Whether a socket exists that we may not open."""
         return any(attempt.denied for attempt in self.attempts)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A connected engine. Make one in a process and pass it on; it may be used from several threads, not across a fork.
+    """A connected engine. Make one for a process and pass it on. Several threads may use it, but not a forked process.
 
-    `pace` is what this engine has been measured to take.
+    `pace` has the measured speed of this engine.
     """
 
     client: docker.DockerClient
@@ -103,9 +105,9 @@ class Engine:
 
     @cached_property
     def hurried(self) -> Engine:
-        """The same engine for calls that a step waits for.
+        """The same engine, with a short timeout, for calls that a step waits for.
 
-        One that does not answer within 10 s, or within 20 times the longest that it has taken so far, counts as lost.
+        The timeout is 10 s, or 20 times the slowest answer so far if that is longer.
         """
         base_url, timeout_s = f"unix://{self.socket_path}", self.pace.deadline_s(HURRIED_CALL_TIMEOUT_S)
         client = docker.DockerClient(base_url=base_url, version=self.info.api, timeout=timeout_s)
@@ -113,7 +115,7 @@ class Engine:
 
     @cached_property
     def kernel(self) -> str:
-        """What `uname -r` says in its containers; empty where the engine does not say."""
+        """The kernel's release, as `uname -r` prints it in containers; empty if the engine does not tell."""
         with translated("asking the engine for its kernel"):
             return str(self.client.info().get("KernelVersion") or "")
 
@@ -129,9 +131,9 @@ class Engine:
 
 
 def find_endpoints(environ: Mapping[str, str] | None = None, home: Path | None = None) -> list[Endpoint]:
-    """Where to look for an engine, in order: DOCKER_HOST, docker's current context, the default and the rootless sockets.
+    """Return where to look for an engine, in order: DOCKER_HOST, docker's current context, the default and rootless sockets.
 
-    When the user named one, it is the only one. Raises EngineError for a docker context that cannot be read.
+    If the user named an engine, it is the only one. Raises EngineError for a docker context that cannot be read.
     """
     environ = os.environ if environ is None else environ
     home = home or Path(environ.get("HOME") or Path.home())
@@ -143,9 +145,9 @@ def find_endpoints(environ: Mapping[str, str] | None = None, home: Path | None =
 
 
 def connect(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Engine:
-    """Connect to the first endpoint that answers. Raises NoEngine naming each that was tried and what it said.
+    """Connect to the first endpoint that answers. Raises NoEngine, with every endpoint that was tried and its answer.
 
-    An engine that answers and cannot be used (its API is too old or too new) is an EngineError at once.
+    Raises EngineError at once for an engine that answers but cannot be used (its API is too old or too new).
     """
     attempts: list[Attempt] = []
     for endpoint in find_endpoints(environ, home):
@@ -177,9 +179,9 @@ def open_engine(endpoint: Endpoint) -> Engine:
 
 
 def negotiate(oldest: str, newest: str, endpoint: Endpoint) -> str:
-    """The newest version of the API that both sides speak, for an engine that speaks `oldest` to `newest`.
+    """The newest version of the API that we share with an engine that speaks `oldest` to `newest`.
 
-    Raises EngineError when there is none.
+    Raises EngineError if there is none.
     """
     agreed = min(newest, NEWEST_API, key=_number)
     if _number(agreed) < _number(OLDEST_API):
@@ -196,9 +198,9 @@ def negotiate(oldest: str, newest: str, endpoint: Endpoint) -> str:
 
 
 def _greeting(endpoint: Endpoint) -> Mapping[str, str]:
-    """The headers of a ping's answer, which name the engine, its version and the newest API that it speaks.
+    """The headers of the answer to a ping: they name the engine, its version and its newest API.
 
-    Asked for its version in full an engine asks its parts for theirs, which takes it 9 ms, a ping one.
+    A ping takes 1 ms. The full version takes 9 ms, because the engine asks all its parts.
     """
     client = docker.APIClient(base_url=endpoint.url, version=OLDEST_API, timeout=_PROBE_TIMEOUT_S)
     try:
@@ -214,7 +216,7 @@ def _version(endpoint: Endpoint) -> Mapping[str, object]:
     client = docker.APIClient(base_url=endpoint.url, version=OLDEST_API, timeout=_PROBE_TIMEOUT_S)
     try:
         said: object = client.version(api_version=False)
-    except (*CLIENT_ERRORS, LookupError, TypeError) as error:  # docker's client looks for a message in any JSON of an error
+    except (*CLIENT_ERRORS, LookupError, TypeError) as error:  # docker's client fails so on unexpected JSON of an error
         raise _no_engine_there(error) from error
     finally:
         client.close()
@@ -230,8 +232,8 @@ def _no_engine_there(error: Exception) -> OSError:
 
 
 def _knock(path: str) -> None:
-    # A plain connect tells ENOENT, EACCES and ECONNREFUSED apart; docker's client buries them three exceptions deep, and
-    # leaves its socket open when it cannot connect.
+    # A plain connect tells ENOENT, EACCES and ECONNREFUSED apart. Docker's client hides them three exceptions deep, and leaves
+    # its socket open if it cannot connect.
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(_PROBE_TIMEOUT_S)
         sock.connect(path)
@@ -249,7 +251,7 @@ def _sockets(environ: Mapping[str, str], home: Path) -> list[tuple[Path, str]]:
 
 
 def _context(environ: Mapping[str, str], home: Path) -> Endpoint | None:
-    """The endpoint of docker's current context; None for the default one."""
+    """The endpoint of docker's current context; None for the default context."""
     folder = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
     name, origin = environ.get("DOCKER_CONTEXT"), "DOCKER_CONTEXT"
     if not name:

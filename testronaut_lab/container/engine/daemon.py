@@ -1,7 +1,6 @@
-"""One dockerd of this machine: starts it detached, without an init system, and stops it if it is the one we started.
+"""Starts a dockerd on this machine, detached and without an init system, and stops it if we started it.
 
-A marker file says which process that is, by number and start time, so that a number used again is never mistaken for it.
-Installing the program is `setup.py`.
+A marker file has the pid and start time of the dockerd that we started: a pid alone may be reused. `setup.py` installs dockerd.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _LOG_LINES = 15
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """Where a dockerd lives and how it is started; `exec_root` is where its containerd lives.
+    """The paths and the command line of one dockerd. `exec_root` has its containerd.
 
-    Two on one machine share its network interfaces too: a second one belongs into a namespace of its own (`program`), or it
-    changes or deletes the bridge of the first.
+    Two dockerds on one machine share the network interfaces. Run a second one in a network namespace of its own (`program`), or
+    it changes or deletes the bridge of the first.
     """
 
     socket: Path
@@ -50,7 +49,7 @@ class Daemon:
         return self.exec_root / "containerd/containerd.pid"
 
     def start(self, report: Callable[[str], None]) -> None:
-        """Start it and wait until it answers. Raises EngineError with the last lines of its log if it does not in 60 s."""
+        """Start dockerd and wait for its answer. Raises EngineError with the last lines of its log after 60 s."""
         root = _root(f"starting dockerd on {self.socket}", "sudo dockerd")
         if (pid := running(self.pid_file, "dockerd")) is not None:
             raise EngineError(
@@ -61,7 +60,7 @@ class Daemon:
             clear_stale(pid_file, program, report)
         report(f"starting dockerd on {self.socket}; its log is {self.log}")
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        # setsid forks, so that the daemon is nobody's child here and does not end with the terminal.
+        # setsid forks, so that the daemon is not our child and does not end with the terminal.
         with self.log.open("ab") as log:
             start_of_log = log.tell()
             _run([*root, "setsid", "--fork", *self._command()], log=log.fileno())
@@ -74,14 +73,14 @@ class Daemon:
         self.adopt()
 
     def adopt(self) -> None:
-        """Note the running daemon down as started by us."""
+        """Record in the marker file that we started the running daemon."""
         pid = running(self.pid_file, "dockerd")
         if pid is not None:
             self.marker.parent.mkdir(parents=True, exist_ok=True)
             self.marker.write_text(json.dumps({"version": 1, "pid": pid, "start_ticks": _start_ticks(pid)}) + "\n")
 
     def our_pid(self) -> int | None:
-        """The process that we started, if it still runs."""
+        """The pid of the daemon that we started; None if it does not run."""
         try:
             noted = json.loads(self.marker.read_text())
         except (FileNotFoundError, ValueError):
@@ -90,7 +89,7 @@ class Daemon:
         return pid if pid is not None and (pid, _start_ticks(pid)) == (noted.get("pid"), noted.get("start_ticks")) else None
 
     def stop(self, report: Callable[[str], None]) -> None:
-        """End the daemon that we started, by KILL if it does not go in 25 s. Nothing happens if there is none."""
+        """End the daemon that we started: TERM, then KILL after 25 s. No-op if it does not run."""
         pid = self.our_pid()
         if pid is None:
             return
@@ -114,7 +113,7 @@ class Daemon:
         report("dockerd has stopped")
 
     def _command(self) -> list[str]:
-        # The group of the socket, so that a caller who got root by sudo can use the engine afterwards.
+        # The socket gets the caller's group, so that a caller who got root by sudo can use the engine afterwards.
         places = ["--host", f"unix://{self.socket}", "--pidfile", str(self.pid_file), "--exec-root", str(self.exec_root)]
         group = [] if os.getegid() == 0 else ["--group", str(os.getegid())]
         return [*self.program, *places, *group, *self.options]
@@ -135,7 +134,7 @@ class Daemon:
 
 
 def default_daemon() -> Daemon:
-    """The machine's own: Debian's places for it, its log in /var/log for root, else in the state directory."""
+    """The machine's own dockerd, with Debian's paths. Its log is in /var/log for root, else in the state directory."""
     state = user_state_path("testronaut-lab")
     log = Path("/var/log") if os.geteuid() == 0 else state
     return Daemon(
@@ -148,7 +147,7 @@ def default_daemon() -> Daemon:
 
 
 def running(pid_file: Path, program: str) -> int | None:
-    """The process that a pid file names, if it lives and is that program."""
+    """The pid in a pid file; None if no live process of that program has it."""
     try:
         pid = int(pid_file.read_text())
     except (FileNotFoundError, ValueError):
@@ -157,7 +156,7 @@ def running(pid_file: Path, program: str) -> int | None:
 
 
 def clear_stale(pid_file: Path, program: str, report: Callable[[str], None]) -> None:
-    """Remove a pid file that names a zombie, another program or nobody: the daemon would believe it and refuse to start."""
+    """Remove a pid file that names a zombie, another program or no process: because of it the daemon would not start."""
     if pid_file.exists() and running(pid_file, program) is None:
         report(f"removing {pid_file}: the process it names is no running {program}")
         try:
@@ -168,7 +167,7 @@ def clear_stale(pid_file: Path, program: str, report: Callable[[str], None]) -> 
 
 def _alive(pid: int, program: str) -> bool:
     try:
-        # PID (COMM) STATE …, and COMM may have blanks and parentheses in it
+        # PID (COMM) STATE …: COMM may contain blanks and parentheses
         name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     except (FileNotFoundError, ProcessLookupError):
         return False
@@ -176,7 +175,7 @@ def _alive(pid: int, program: str) -> bool:
 
 
 def _start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot: field 22 of proc(5)'s stat. 0 for one that is gone."""
+    """The start of a process in clock ticks since boot: field 22 of proc(5)'s stat. 0 if it is gone."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError):
@@ -211,7 +210,7 @@ def _signal(root: Sequence[str], pid: int, signum: signal.Signals) -> None:
 
 
 def _run(argv: Sequence[str], *, log: int | None = None, may_fail: bool = False) -> None:
-    """A short command of the host. Raises EngineError for one that is missing, fails, or does not end in 20 s."""
+    """Run a short command on the host. Raises EngineError if it is missing, fails, or does not end in 20 s."""
     out = subprocess.PIPE if log is None else log
     try:
         ended = subprocess.run(

@@ -1,6 +1,6 @@
-"""What docker's client raises, as our own errors: one table, used where this package calls the engine.
+"""Translates the exceptions of docker's client to our own errors, by one table. Use `translated` around every engine call.
 
-`translated` is the way in. What an error means for a running step is not decided here, only what is said about it.
+This module decides the text of an error, not what the error means for a running step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from testronaut_lab.errors import EngineError, FilesUnseen, LabError, SessionLos
 
 STATUS_HINT = "testronaut-lab engine status"
 
-# APIError is a requests.HTTPError too; urllib3's own reach us from streams, which requests does not wrap.
+# APIError is a requests.HTTPError too. The errors of urllib3 come from streams, where requests does not wrap them.
 CLIENT_ERRORS = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
@@ -27,13 +27,13 @@ CLIENT_ERRORS = (
 )
 
 
-# What is said of a mount whose source is not there. Docker looks for it; Podman makes a directory of its name.
+# The engine's words for a mount whose source does not exist on its host.
 _UNSEEN = ("bind source path does not exist", "no such file or directory", "not a directory")
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """An error of one of `types` whose text has `word` in it becomes `becomes(WHAT: meaning)`."""
+    """An error of one of `types` with `word` in its text becomes `becomes("WHAT: meaning")`."""
 
     types: tuple[type[Exception], ...]
     word: str
@@ -82,7 +82,7 @@ _FAULTS = (
 
 
 def translate(error: Exception, what: str) -> LabError:
-    """The error to raise for what docker's client raised while `what` ("starting container x") was attempted."""
+    """Return our error for an exception of docker's client. `what` names the attempt ("starting container x")."""
     said = explanation(error)
     for fault in _FAULTS:
         if isinstance(error, fault.types) and fault.word in said.lower():
@@ -92,7 +92,7 @@ def translate(error: Exception, what: str) -> LabError:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise LabError for whatever docker's client raises inside. Our own errors and plain bugs pass unchanged."""
+    """Raise LabError for every exception of docker's client in the block. Our own errors and plain bugs pass unchanged."""
     try:
         yield
     except CLIENT_ERRORS as error:
@@ -105,13 +105,13 @@ def is_timeout(error: Exception) -> bool:
 
 
 def is_refusal(error: LabError) -> bool:
-    """Whether the engine answered, and refused. One that does not even refuse is gone."""
+    """Whether the engine answered and refused. An engine that does not even refuse is gone."""
     return isinstance(error.__cause__, docker.errors.APIError)
 
 
 @contextmanager
 def mounting(what: str, sources: Iterable[Path]) -> Iterator[None]:
-    """Like `translated`, for a container with these of our files in it. Raises FilesUnseen for one that is only here."""
+    """Like `translated`, for a container that mounts these files. Raises FilesUnseen if the engine cannot see one of them."""
     try:
         yield
     except CLIENT_ERRORS as error:
@@ -124,6 +124,6 @@ def mounting(what: str, sources: Iterable[Path]) -> Iterator[None]:
 
 
 def explanation(error: Exception) -> str:
-    """The engine's own words where it answered, else the error's, on one line."""
+    """The engine's own words if it answered, else the text of the error, on one line."""
     said = error.explanation if isinstance(error, docker.errors.APIError) and error.explanation else str(error)
     return " ".join(str(said).split()) or type(error).__name__

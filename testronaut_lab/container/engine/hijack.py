@@ -1,8 +1,8 @@
-"""The raw stream of an exec, over our own connection to the engine's unix socket, read by our own frame reader.
+"""Reads and writes the raw stream of an exec over our own connection to the engine's unix socket.
 
-docker-py hands out the socket beneath its buffered reader and loses what arrived together with the upgrade's headers
-(docker-py#425, #3332), and takes a cut in the middle of a frame for a normal end (docker-py#3160). So the upgrade is
-spoken here by hand and a short frame is an error. A terminal's stream has no frames. TCP is not handled.
+docker-py returns the socket below its buffered reader, and loses data that arrived with the headers of the upgrade
+(docker-py#425, #3332). It also takes a cut in the middle of a frame for a normal end (docker-py#3160). So we send the HTTP
+upgrade ourselves, and a short frame is an error. A terminal's stream has no frames. TCP is not supported.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _READS = 8
 
 
 class FrameReader:
-    """Takes bytes of the engine's multiplexed stream in any pieces and gives (stream, payload) for what is complete.
+    """Takes the engine's multiplexed stream in any pieces, and returns (stream, payload) for each complete frame.
 
-    A frame is one byte stream number (0 stdin, 1 stdout, 2 stderr), three zero bytes, four bytes length, the payload.
+    A frame is one byte for the stream (0 stdin, 1 stdout, 2 stderr), three zero bytes, four bytes for the length, the payload.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Raises EngineError for bytes that cannot be a frame's head."""
+        """Take the next bytes; return the frames that they complete. Raises EngineError for bytes that cannot be a header."""
         self._buffer += data
         frames: list[tuple[int, bytes]] = []
         while len(self._buffer) >= _HEADER_BYTES:
@@ -48,15 +48,15 @@ class FrameReader:
 
     @property
     def mid_frame(self) -> bool:
-        """Whether an end now would lose something that was announced."""
+        """Whether a frame is incomplete, so that an end now loses data."""
         return bool(self._buffer)
 
 
 class _Hijacked:
-    """The connection of an exec: its stream comes out as the engine sends it, what is written is the exec's input."""
+    """The connection of an exec. Reads give the engine's bytes; writes are the exec's input."""
 
     def __init__(self, exec_id: str, sock: socket.socket, what: str, input_: str) -> None:
-        """`what` and `input_` name the stream and what it takes, for messages."""
+        """`what` names the stream, `input_` the writing, in messages."""
         self._id = exec_id
         self._sock = sock
         self._what = what
@@ -82,7 +82,7 @@ class _Hijacked:
         self._sock.close()
 
     def _receive(self, size: int) -> bytes | None:
-        """What has arrived, b"" at the end, None for nothing yet."""
+        """The data that has arrived, b"" at the end, None if there is none yet."""
         try:
             return self._sock.recv(size)
         except BlockingIOError:
@@ -107,7 +107,7 @@ class HijackedExec(_Hijacked):
 
     def read(self) -> list[tuple[int, bytes]]:
         frames: list[tuple[int, bytes]] = []
-        for _ in range(_READS):  # a command that never stops writing must not keep the caller from its clock
+        for _ in range(_READS):  # bounded: the caller must get back to its deadlines even if a command never stops writing
             data = self._receive(256 * 1024)
             if data is None:
                 return frames
@@ -125,13 +125,16 @@ class HijackedExec(_Hijacked):
 
 
 class HijackedTerminal(_Hijacked):
-    """An exec's terminal; see `protocol.AttachedTerminal`. Without frames a cut cannot be told from an end: ask for the exit."""
+    """An exec's terminal; see `protocol.AttachedTerminal`.
+
+    Without frames, a lost connection looks like a normal end. Ask for the exit status to tell them apart.
+    """
 
     def __init__(self, exec_id: str, sock: socket.socket) -> None:
         super().__init__(exec_id, sock, "terminal", "typing into an exec's terminal")
 
     def read(self) -> list[tuple[int, bytes]]:
-        """At most 64 KiB at a time, for a terminal that never falls silent."""
+        """Read at most 64 KiB, because a terminal may never stop writing."""
         data = self._receive(64 * 1024)
         if data is None:
             return []
@@ -144,7 +147,7 @@ class HijackedTerminal(_Hijacked):
             return super()._receive(size)
         except EngineError as error:
             if isinstance(error.__cause__, ConnectionResetError):
-                return b""  # the engine closed it with something typed that no program has read: an end like any other
+                return b""  # the engine resets the connection if typed input was never read: a normal end
             raise
 
     def write_some(self, data: bytes) -> int:
@@ -156,7 +159,7 @@ class HijackedTerminal(_Hijacked):
 
 
 def start_exec(socket_path: str, api: str, exec_id: str, pace: Pace) -> HijackedExec:
-    """Start a created exec and take its connection over. Raises EngineError when the engine refuses or cannot be reached."""
+    """Start a created exec and take over its connection. Raises EngineError if the engine refuses or cannot be reached."""
     return HijackedExec(exec_id, _started(socket_path, api, exec_id, pace, tty=False))
 
 
@@ -166,7 +169,7 @@ def start_terminal(socket_path: str, api: str, exec_id: str, pace: Pace) -> Hija
 
 
 def _started(socket_path: str, api: str, exec_id: str, pace: Pace, *, tty: bool) -> socket.socket:
-    """The connection; all of the stream is still to be read from it."""
+    """Start the exec; return the connection, with the whole stream still unread."""
     what = f"starting exec {exec_id[:12]} on {socket_path}"
     timeout_s = pace.deadline_s(_UPGRADE_TIMEOUT_S)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -202,9 +205,9 @@ def _request(api: str, exec_id: str, *, tty: bool) -> bytes:
 
 
 def _response(sock: socket.socket, what: str) -> int:
-    """The status of the answer; nothing behind its headers is taken off the socket.
+    """Read the HTTP answer up to the end of its headers, and not one byte more; return its status.
 
-    Output may arrive together with the headers. Taken with them, no poll would ever tell of it.
+    Output may arrive together with the headers. If we read it here, poll would never report it.
     """
     head = b""
     while not head.endswith(b"\r\n\r\n"):

@@ -1,6 +1,6 @@
-"""Runs a program of the host with its lines shown as they come and a deadline: package managers, mmdebstrap.
+"""Runs a program of the host with a deadline, and passes on its lines as they come: package managers, mmdebstrap.
 
-Never through a shell. What needs root gets it by `privilege`; asking for a password is not attempted.
+No shell is involved. `privilege` gives root without a password, or says that there is none.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Finished:
         return self.code == 0 and not self.timed_out
 
     def describe(self, timeout_s: float) -> str:
-        """What came back, for an error message."""
+        """How it ended, with its last lines, for an error message."""
         how = f"it took longer than {timeout_s:.0f} s" if self.timed_out else f"it exited with status {self.code}"
         return with_last_words(how, self.last_lines)
 
 
 class LineSplitter:
-    """Gives whole lines out of bytes that arrive in any pieces; a carriage return ends a line as well."""
+    """Passes on whole lines from bytes that arrive in any pieces. A carriage return ends a line, too."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -59,7 +59,7 @@ class LineSplitter:
 
 
 def privilege() -> tuple[str, ...] | None:
-    """What to put before a command that needs root: nothing for root, sudo where it asks no password, None if neither."""
+    """The prefix for a command that needs root: empty for root, sudo if it asks for no password, else None."""
     if os.geteuid() == 0:
         return ()
     if shutil.which("sudo") is None:
@@ -72,7 +72,7 @@ def privilege() -> tuple[str, ...] | None:
 
 
 def as_root(command: str) -> str:
-    """What this user types for a command that needs root; root may have no sudo."""
+    """The command as this user types it to run it as root. Root may have no sudo."""
     return command if os.geteuid() == 0 else f"sudo {command}"
 
 
@@ -85,9 +85,9 @@ def run_logged(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Finished:
-    """Run a program and hand over each line it writes; with `stdout` only its errors are lines, the rest goes there.
+    """Run a program and pass on each line that it writes. With `stdout`, only stderr is passed on, and stdout goes there.
 
-    At the deadline its process group gets TERM, and KILL 10 s later. Raises FileNotFoundError if there is no such program.
+    At the deadline its process group gets TERM, and KILL 10 s later. Raises FileNotFoundError if the program does not exist.
     """
     last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
@@ -110,7 +110,7 @@ def run_logged(
         try:
             ended = _read_lines(pipe, LineSplitter(on_each), time.monotonic() + timeout_s)
         finally:
-            # also on an interrupt: nobody is left to read, and Popen's exit waits for the program
+            # on an interrupt, too: nobody reads any more, and Popen's exit would wait for the program
             if not ended:
                 _end_group(process)
         return Finished(process.wait(), tuple(last_lines), timed_out=not ended)
@@ -139,6 +139,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
             process.wait(_TERM_GRACE_S)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
-        except PermissionError:  # it runs under sudo; that one passes a TERM on, and ends with its command
+        except PermissionError:  # it runs under sudo, which passes on TERM and ends with its command
             process.wait(_TERM_GRACE_S)
         return

@@ -1,4 +1,4 @@
-"""Why an engine is out of reach, and what to type: addresses of other machines, and a socket that this user may not open."""
+"""Says why an engine cannot be reached, and what to type: addresses of other machines, sockets that this user may not open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEFAULT_HINT = "sudo usermod -aG docker $USER && newgrp docker"
 
 
 def refused(url: str, origin: str) -> EngineError:
-    """The error for an address that is no unix socket; `origin` says in words where it comes from."""
+    """The error for an address that is not a unix socket. `origin` says in words where the address comes from."""
     scheme, _, host = url.partition("://")
     instead = "unset DOCKER_HOST" if origin == "DOCKER_HOST" else "docker context use default"
     where = f"connecting to {url} ({origin})"
@@ -39,7 +39,7 @@ def refused(url: str, origin: str) -> EngineError:
 
 
 def denied_hint(socket: Path) -> str:
-    """What lets this user talk to an engine behind a socket that may not be opened."""
+    """The command that lets this user open the socket of an engine."""
     try:
         info = socket.stat()
         group = grp.getgrgid(info.st_gid)

@@ -1,7 +1,7 @@
-"""Brings an engine up on a machine that has none, says how things are, and stops what it started.
+"""Brings up an engine on a machine that has none, reports its state, and stops it if we started it.
 
-Installing is done on Debian and Ubuntu only; how the daemon itself is started and stopped is `daemon.py`. Running plans
-never installs anything: only `up` does, because somebody asked for it.
+Only `up` installs packages, on Debian and Ubuntu, because the user asked for it; a run of a plan never does. `daemon.py` starts
+and stops the daemon itself.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _ENGINE_PACKAGES = {"dockerd": ("docker.io", "iptables"), "mmdebstrap": ("mmdebs
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """How things are. `problem` is why there is no `engine`; `missing` names programs that `up` would install.
+    """The state of the engine. `problem` says why there is no `engine`; `missing` names programs that `up` would install.
 
-    `started_by_us` is about the engine that was found. `other` is one that we started, which runs and is another one.
+    `started_by_us` is about `engine`. `other` is a running engine that we started and that is not `engine`.
     """
 
     engine: EngineInfo | None
@@ -39,7 +39,7 @@ class EngineReport:
 
 
 def status(daemon: Daemon | None = None) -> EngineReport:
-    """Look for an engine; an absent one is in the report, not raised."""
+    """Look for an engine. A missing engine is a `problem` in the report, not an error."""
     daemon = daemon or default_daemon()
     pid = daemon.our_pid()
     running = None if pid is None else f"unix://{daemon.socket} (process {pid})"
@@ -61,10 +61,10 @@ def _is_same(socket: Path, other: Path) -> bool:
 
 
 def up(report: Report, daemon: Daemon | None = None) -> None:
-    """Make an engine answer, and see to it that base images can be made without a registry.
+    """Make an engine answer, and install mmdebstrap, so that base images can be made without a registry.
 
-    Where one answers, only mmdebstrap is seen to. Else Debian's engine is installed if absent, and started, detached.
-    Takes half a minute with an installation, a few seconds without. Raises EngineError with the command to type.
+    If no engine answers, Debian's engine is installed if it is missing, and started, detached. Takes half a minute with an
+    installation, a few seconds without. Raises EngineError with the command to type.
     """
     daemon = daemon or default_daemon()
     engine = _answering(report)
@@ -82,7 +82,7 @@ def up(report: Report, daemon: Daemon | None = None) -> None:
 
 
 def down(report: Report, daemon: Daemon | None = None) -> None:
-    """Stop the engine that `up` started, with its containers; any other one is left alone, and that is said.
+    """Stop the engine that `up` started, with its containers. Any other engine is left alone, and the report says so.
 
     Blocks for at most half a minute. Raises EngineError if it cannot be stopped.
     """
@@ -94,7 +94,10 @@ def down(report: Report, daemon: Daemon | None = None) -> None:
 
 
 def _answering(report: Report) -> Engine | None:
-    """The engine that answers, told of, closed. An engine that is there and unusable, or named and dead, is raised."""
+    """Report and return the engine that answers, closed; None if there is none.
+
+    Raises EngineError for an engine that cannot be used, and for one that the user named and that does not answer.
+    """
     try:
         engine = connect()
     except NoEngine as error:
@@ -107,13 +110,13 @@ def _answering(report: Report) -> Engine | None:
 
 
 def _missing() -> tuple[str, ...]:
-    # Debian keeps daemons in sbin, which is not on the PATH of everybody.
+    # Debian keeps daemons in sbin, which may not be on the user's PATH.
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return tuple(tool for tool in _ENGINE_PACKAGES if shutil.which(tool) is None and shutil.which(tool, path=path) is None)
 
 
 def _install(tools: Sequence[str], report: Report, *, needed: bool) -> None:
-    """Install the packages of these programs. Where that cannot be done it is an error only if they are `needed`."""
+    """Install the packages of these programs. If that is not possible, raise EngineError only if they are `needed`."""
     packages = [package for tool in tools for package in _ENGINE_PACKAGES[tool]]
     if not packages:
         return

@@ -1,7 +1,7 @@
-"""Images from tar files: what `docker save` wrote, and root file systems. Each is made once for each content of the file.
+"""Makes images from tar files: those of `docker save`, and root file systems. Each content of a file is made into an image once.
 
-That the file is a whole tar is seen to in `tar.py`. No name that it brings is believed: the engine is given one of ours,
-so that loading an image takes no name away from another one.
+The image gets a name of ours. The names in the tar are not used, because loading them could take a name from another image.
+`tar.py` checks that the file is a whole tar.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ T = TypeVar("T")
 LOAD_TIMEOUT_S = 900.0
 _MANIFEST: Final = "manifest.json"
 _MAX_JSON_BYTES: Final = 8 * 2**20
-# Other places where such a tar says how its images are called.
+# Other members of such a tar that name its images.
 _NAMING: Final = frozenset({"repositories", "index.json", "oci-layout"})
 _CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """The one image in a tar: the manifest that names its parts, and what it is for."""
+    """The one image in a tar: the entry of the manifest that names its parts, and its architecture."""
 
     entry: Mapping[str, object]
     architecture: str
 
 
 def loaded(engine: Engine, named: str, path: Path, report: Report) -> ResolvedImage:
-    """The image in a tar that `docker save` wrote. Raises UsageError for a tar that is broken or holds another number of images.
+    """Return the image in a tar that `docker save` wrote.
 
-    Also for an image of another architecture; EngineError when the engine does not take it.
+    Raises UsageError for a broken tar, one without exactly one image, or an image of another architecture. Raises EngineError if
+    the engine refuses the image.
     """
     with open_tar(path, f"loading the image {named}") as tar:
         tag = f"{LOAD_REPOSITORY}:{tar.sha256[:24]}"
@@ -62,8 +63,10 @@ def loaded(engine: Engine, named: str, path: Path, report: Report) -> ResolvedIm
 
 
 def imported(engine: Engine, named: str, path: Path, report: Report) -> ResolvedImage:
-    """The image of a tar of a root file system, compressed or not. Raises UsageError for a tar that is broken or for another
-    architecture, EngineError when the engine does not take it."""
+    """Return the image of a tar of a root file system, compressed or not.
+
+    Raises UsageError for a broken tar or another architecture, EngineError if the engine refuses it.
+    """
     with open_tar(path, f"importing the root file system {named}") as tar:
         tag = f"{ROOTFS_REPOSITORY}:{tar.sha256[:24]}"
         return _made_once(engine, tag, named, "rootfs", lambda: _import(engine, tar, tag, named, report), report)
@@ -126,11 +129,11 @@ def _send(engine: Engine, named: str, pieces: Iterator[bytes]) -> None:
 
 @contextmanager
 def _unchanged(engine: Engine, tar: OpenTar, tag: str) -> Iterator[None]:
-    """Raises UsageError if the file is another one after it was read: then nothing may be found under the hash of what it was."""
+    """Raise UsageError, and remove the image, if the file changed while it was read: the tag has the hash of the old content."""
     try:
         yield
     except EngineError:
-        tar.check_unchanged()  # which then is why
+        tar.check_unchanged()  # a change is the better reason
         raise
     try:
         tar.check_unchanged()
@@ -164,7 +167,7 @@ def _the_image(tar: OpenTar) -> _Saved:
 
 
 def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The text of a small member; of a layer, which is not JSON, only so much as shows that."""
+    """The text of a small JSON member; empty for a layer, of which only the first byte is read."""
     content = archive.extractfile(member)
     if content is None:
         return b""
@@ -188,7 +191,7 @@ def _name(entry: object) -> str:
 
 
 def _renamed(tar: OpenTar, manifest: bytes) -> Iterator[bytes]:
-    """The same tar with another manifest, and without what else names its images."""
+    """The same tar with another manifest, and without the other members that name its images."""
     for archive, member in tar.members():
         name = member.name.removeprefix("./")
         if name in _NAMING:
@@ -198,7 +201,7 @@ def _renamed(tar: OpenTar, manifest: bytes) -> Iterator[bytes]:
             yield member.tobuf(tarfile.PAX_FORMAT) + _padded(manifest)
             continue
         if member.issparse():
-            member.type, member.pax_headers = tarfile.REGTYPE, {}  # it is read with its holes filled
+            member.type, member.pax_headers = tarfile.REGTYPE, {}  # tarfile reads it with its holes filled
         yield member.tobuf(tarfile.PAX_FORMAT)
         content = archive.extractfile(member) if member.isreg() else None
         if content is not None:

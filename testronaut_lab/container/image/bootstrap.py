@@ -1,6 +1,6 @@
-"""Builds a base image of a Debian or Ubuntu release from the distribution's own package archive, without a registry.
+"""Builds the root file system of a Debian or Ubuntu release from the distribution's package archive, without a registry.
 
-Which mirrors: those that this machine's own apt is configured with. When this is resorted to is decided in `resolve.py`.
+It uses the mirrors that this machine's apt is configured with. `resolve.py` decides when an image is bootstrapped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CODENAMES = {
     "debian": {"11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky", "unstable": "sid"},
     "ubuntu": {"20.04": "focal", "22.04": "jammy", "24.04": "noble", "25.04": "plucky", "25.10": "questing", "26.04": "resolute"},
 }
-# What the official -slim images leave out, in dpkg's own terms, so that packages installed later leave it out too.
+# dpkg options that leave out what the official -slim images leave out; packages installed later follow them, too.
 _SLIM_OPTIONS = tuple(
     f"--dpkgopt={option}"
     for option in (
@@ -75,7 +75,7 @@ class AptSource:
 
 
 def release_of(ref: str) -> Release | None:
-    """The release that an image reference names: debian:bookworm[-slim], debian:12, ubuntu:24.04, ubuntu:noble …"""
+    """The release in an image reference: debian:bookworm[-slim], debian:12, ubuntu:24.04, ubuntu:noble …; else None."""
     match = re.fullmatch(r"(?:docker\.io/)?(?:library/)?(debian|ubuntu):([a-z0-9.]+?)(-slim)?", ref)
     if match is None or (match[3] and match[1] == "ubuntu"):
         return None
@@ -87,7 +87,7 @@ def release_of(ref: str) -> Release | None:
 def release_called(codename: str) -> str:
     """The reference of the release with that codename, for instance debian:bookworm-slim for bookworm-slim.
 
-    Raises ValueError for one that cannot be bootstrapped.
+    Raises ValueError for a codename that cannot be bootstrapped.
     """
     for distribution, codenames in _CODENAMES.items():
         ref = f"{distribution}:{codename}"
@@ -98,10 +98,10 @@ def release_called(codename: str) -> str:
 
 
 def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:
-    """The root file system of a release as an open temporary tar file, at its start; the caller closes it.
+    """Return the root file system of a release as an open temporary tar file, at its start. The caller closes it.
 
-    Takes about half a minute and 200 MB. A caller who is not root and has no sudo gets it made in a user namespace.
-    Raises EngineError when mmdebstrap is missing or fails, with its last words.
+    Takes about half a minute and 200 MB. Without root and sudo, this uses a user namespace. Raises EngineError if mmdebstrap is
+    missing or fails, with its last lines.
     """
     sources = archive_sources(release, read_sources(), *_host_release())
     with ExitStack() as undo:
@@ -115,7 +115,7 @@ def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:
 def archive_sources(
     release: Release, sources: Sequence[AptSource], host_distribution: str, host_codename: str
 ) -> tuple[AptSource, ...]:
-    """The apt sources for `release`: this machine's own mirror with the suite put in, plus updates and security as it has them.
+    """The apt sources for `release`: this machine's mirror with the release's suite, plus updates and security if it has them.
 
     Raises EngineError if this machine's apt knows no archive of that distribution.
     """
@@ -125,7 +125,8 @@ def archive_sources(
     found = []
     for suffix in ("", "-updates", "-security"):
         candidates = [s for name in known for s in sources if s.suite == name + suffix and "main" in s.components]
-        # Third parties use the distribution's suite names for their own archives; by custom a mirror's path ends like this.
+        # Third parties use the distribution's suite names for their own archives; a mirror's path usually ends with the
+        # distribution's name.
         candidates.sort(key=lambda s: not re.search(rf"/{release.distribution}[a-z-]*/?$", s.uri))
         if candidates and not (suffix and release.codename == "sid"):
             found.append(replace(candidates[0], suite=release.codename + suffix))
@@ -168,7 +169,7 @@ def _deb822_sources(text: str) -> Iterator[AptSource]:
         fields = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in unfolded.splitlines())}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
             continue
-        # A key may also be written out in the file itself; then apt's global keys have to do.
+        # A key may be written out in the file itself; then we use apt's global keys.
         signed_by = fields.get("signed-by")
         key_file = signed_by if signed_by and signed_by.startswith("/") and " " not in signed_by else None
         for uri in fields.get("uris", "").split():
@@ -181,7 +182,7 @@ def _command(release: Release, sources: Iterable[AptSource]) -> list[str]:
     """mmdebstrap's command line: the smallest variant that has apt, plus CA certificates, as a tar on stdout."""
     keys = sorted({s.signed_by for s in sources if s.signed_by and not s.signed_by.startswith(_SHIPPED_KEYS)})
     hooks = []
-    for key in keys:  # a key that no package ships: apt inside the image has to find it at the same place
+    for key in keys:  # no package ships these keys: apt in the image must find them at the same path
         folder = shlex.quote(str(Path(key).parent))
         hooks += [f'--setup-hook=mkdir -p "$1"{folder}', f"--setup-hook=copy-in {shlex.quote(key)} {folder}"]
     return [
@@ -212,15 +213,15 @@ def _mmdebstrap(command: Sequence[str], release: Release, tar: IO[bytes], report
 
 
 def _own_mounts() -> tuple[str, ...]:
-    """What root puts before mmdebstrap.
+    """The prefix that runs mmdebstrap in a mount namespace, for root.
 
-    It mounts /proc, /sys and /dev/pts below its folder, and what is killed in the middle would leave them to this machine.
+    mmdebstrap mounts /proc, /sys and /dev/pts below its folder. Without the namespace, a kill would leave these mounts behind.
     """
     return () if shutil.which("unshare") is None else ("unshare", "--mount", "--propagation", "private")
 
 
 def _unprivileged(command: Sequence[str], what: str, tar: IO[bytes], report: Callable[[str], None]) -> None:
-    """Let mmdebstrap be root in a user namespace. Raises EngineError with the command that gives this user one."""
+    """Run mmdebstrap as root of a user namespace. Raises EngineError with the command that gives this user a namespace."""
     argv = [command[0], "--mode=unshare", *command[1:]]
     env = os.environ | {"TMPDIR": folder_for_all()}
     ended = run_logged(argv, report, timeout_s=BOOTSTRAP_TIMEOUT_S, stdout=tar, env=env)

@@ -1,8 +1,8 @@
-"""The container in which tools are installed: started from a base, given commands, committed as a new image, removed.
+"""Runs the container in which tools are installed: starts it from a base, runs commands, commits it as an image, removes it.
 
-It has root and a network of its own, and capabilities for what package managers do. Which commands are run is decided in
-`installation/`. The commit is the delicate part: the engine merges the container's own settings into the image, so nothing
-may be set on the container that the base does not have; environment goes to each command, CA bundles to a mount.
+Commands run as root, with a network of their own and the capabilities that package managers need. `installation/` decides which
+commands. The engine merges the container's settings into the committed image. So the container has no setting that the base does
+not have: environment goes to each command, CA bundles to a mount.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from testronaut_lab.container.removal import remove_container
 from testronaut_lab.container.rootfs import check_seen
 from testronaut_lab.errors import EngineError, SessionLost
 
-# /dev is a file system of the container's own, so the mount points that the engine makes there are not in the commit.
+# /dev is a file system of its own in the container, so mount points in it do not get into the commit.
 HOST_FILES = "/dev/testronaut-"
 CA_BUNDLE_TARGET = f"{HOST_FILES}ca.pem"
 
-# What dpkg and maintainer scripts need: unpack files of any owner and mode, and become other users (apt fetches as _apt).
+# dpkg and maintainer scripts unpack files of any owner and mode, and become other users (apt fetches as _apt).
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID")
 _MEMORY_BYTES = 2 * 1024**3
 _PIDS = 512
 _EXIT_STATUS_WAIT_S = 5.0
 _KEPT_LINES = 40
 
-# Where the keeper finds its owner's FIFO, or, where nobody owns it, one that it makes itself: no directory of ours is mounted.
+# The owner's FIFO in the container; without an owner, the keeper makes a FIFO of its own.
 _KEEPER_FIFO = f"{HOST_FILES}keeper"
 _OWN_FIFO = "/dev/shm/.keeper"
 
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """How a command in the container ended. `code` is None when the deadline passed; the container is dead then.
+    """How a command in the container ended. `code` is None after the deadline; the container is dead then.
 
-    `last_lines` are the last of both streams, in the order in which they came.
+    `last_lines` are the last lines of both streams, in the order in which they came.
     """
 
     code: int | None
@@ -69,7 +69,7 @@ Mask = Callable[[str], str]
 
 
 class InstallContainer:
-    """A started container for one installation; made by `install_container`, used from one thread."""
+    """A started container for one installation, made by `install_container`. Use it from one thread."""
 
     def __init__(self, engine: Engine, container_id: str, base: ResolvedImage, mask: Mask = str) -> None:
         self._engine = engine
@@ -85,7 +85,7 @@ class InstallContainer:
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Executed:
-        """Run an exact argv as root and hand over each line it writes. A command that fails is a result.
+        """Run an exact argv as root and pass on each line that it writes. A command that fails is a result, not an error.
 
         At the deadline the whole container is killed. Raises EngineError if the stream or the exit status is lost.
         """
@@ -113,20 +113,20 @@ class InstallContainer:
         return Executed(self._exit_status(created["Id"], what), tuple(last_lines))
 
     def put(self, folder: str, tar: IO[bytes]) -> None:
-        """Unpack a tar into a folder that is there. Owners and modes are as it says."""
+        """Unpack a tar into an existing folder, with the owners and modes of the tar."""
         what = f"copying files to {folder} in the install container"
         with translated(what):
             if not self._engine.client.api.put_archive(self._id, folder, tar):
                 raise EngineError(f"{what}: the engine refused them")
 
     def commit(self, tag: str, labels: Mapping[str, str]) -> str:
-        """Make an image of what is in the container, with the base's configuration and these labels; gives its id.
+        """Make an image of the container, with the base's configuration and these labels; return its id.
 
-        The tag exists only when the image is whole.
+        The tag exists only once the image is complete.
         """
         config = self._base.config
         conf = {
-            # An empty list, unlike a missing one, keeps the keeper from being taken over.
+            # An empty list is needed: without it the image would get the keeper as its entrypoint.
             "Entrypoint": list(config.entrypoint),
             "Cmd": list(config.cmd) or None,
             "User": config.user,
@@ -137,7 +137,7 @@ class InstallContainer:
             return str(self._engine.client.api.commit(self._id, repository=repository, tag=name, conf=conf)["Id"])
 
     def _exit_status(self, exec_id: str, what: str) -> int:
-        """The engine may tell it a moment after the streams ended."""
+        """The command's exit status. The engine may know it only a moment after the streams ended."""
         deadline = time.monotonic() + _EXIT_STATUS_WAIT_S
         while True:
             with translated(what):
@@ -153,14 +153,14 @@ class InstallContainer:
 def install_container(
     engine: Engine, base: ResolvedImage, claim: Claim, files: Mapping[str, Path] | None = None, mask: Mask = str
 ) -> Iterator[InstallContainer]:
-    """A container to install in, on a bridge of its own; both are named `NAME-install` for the claim's and gone at the end.
+    """Yield a container to install in, on a bridge of its own. Both are called `NAME-install`, and are removed at the end.
 
-    `files` of the host can be read in it at their keys, which have to be in HOST_FILES to stay out of a commit. `mask` is
-    applied to every line that a command writes, before anybody sees it.
+    NAME is the claim's. `files` maps paths in the container to files of the host; the paths must begin with HOST_FILES, to stay
+    out of a commit. `mask` is applied to every line of a command before it is passed on.
     """
     name = f"{claim.name}-install"
-    # Whose both are the network's labels say: the container's would be in every image that is made of it, and a container that
-    # somebody starts from such an image would be taken for what this process left behind.
+    # Only the network has the labels of the owner. Labels of the container would get into the image, and a container that a user
+    # starts from the image would look as if this process had left it behind.
     with install_network(engine, name, claim.labels):
         mounted = dict(files or {})
         if claim.fifo is not None:
@@ -181,7 +181,7 @@ def install_container(
 
 
 def find_tool_image(engine: Engine, key: str) -> ResolvedImage | None:
-    """The image that was committed under `tool_tag(key)`, or None."""
+    """The image committed under `tool_tag(key)`; None if there is none."""
     return inspect(engine, tool_tag(key))
 
 
@@ -204,7 +204,7 @@ def _create(engine: Engine, base: ResolvedImage, name: str, keeper: Sequence[str
         base.info.id,
         name=name,
         entrypoint=list(keeper),
-        # A user of the container that the base does not set would be committed; commands name theirs anyway.
+        # A user that the base does not set would get into the commit. Each command names its user anyway.
         user="0:0" if config.user else None,
         working_dir=config.working_dir or None,
         network=name,
@@ -223,7 +223,7 @@ def _create(engine: Engine, base: ResolvedImage, name: str, keeper: Sequence[str
 
 
 def _follow(stream: HijackedExec, on_line: Callable[[str], None], deadline: float) -> bool:
-    """Whether the command's streams ended before the deadline."""
+    """Pass on the lines of both streams. Returns whether the streams ended before the deadline."""
     streams = {1: LineSplitter(on_line), 2: LineSplitter(on_line)}
     poll = select.poll()
     poll.register(stream, select.POLLIN)

@@ -1,6 +1,6 @@
-"""The images that were made here: listed with what they take and when they were last used, removed, evicted to a size.
+"""Lists the images that this package made, with their size and last use, removes them, and chooses which ones to evict.
 
-Nothing else on the engine is touched: what counts is the name that was given here, not a label, which others inherit.
+Other images are never touched. An image is ours by its name, not by a label, because derived images inherit labels.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _A_RUN: Final = "a run that is going on"
 
 @dataclass(frozen=True, slots=True)
 class ManagedImage:
-    """An image that this package made. `key` is empty for all but those with tools; `spec` says what it was made of.
+    """An image that this package made. `key` is empty except for images with tools; `spec` says what it was made of.
 
-    `size_bytes` is all of it, `own_bytes` what it has beyond the largest image that it stands on. `created` and `last_used` are
-    ISO 8601 in UTC. `used_by` says in words who uses it now, containers by their names; `labels` are pairs.
+    `size_bytes` is its whole size, `own_bytes` its size without the largest image that it is based on. `created` and `last_used`
+    are ISO 8601 in UTC. `used_by` says in words who uses it now, containers by their names. `labels` are pairs.
     """
 
     id: str
@@ -47,7 +47,7 @@ class ManagedImage:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What the engine tells of one image, whoever made it."""
+    """What the engine tells about one image, ours or not."""
 
     id: str
     tags: tuple[str, ...]
@@ -58,7 +58,7 @@ class _Told:
 
 
 def list_images(engine: Engine) -> list[ManagedImage]:
-    """The images this package made on this engine, bases first, then by tag."""
+    """The images that this package made on this engine, sorted by kind (bases first), then by tag."""
     with translated("listing the images"):
         told = [_told(engine, entry) for entry in engine.client.api.images()]
         users = _users(engine)
@@ -70,10 +70,10 @@ def list_images(engine: Engine) -> list[ManagedImage]:
 
 
 def remove_images(engine: Engine, images: Iterable[ManagedImage]) -> list[tuple[ManagedImage, str]]:
-    """Remove these images; gives those that stay, each with the reason (a container or a run uses it)."""
+    """Remove these images. Returns those that stay, each with the reason (a container or a run uses it)."""
     kept: list[tuple[ManagedImage, str]] = []
     uses = image_uses(engine)
-    # What stands on another image goes first.
+    # An image that is based on another one is removed first.
     for image in sorted(images, key=lambda image: (image.kind == "tool", len(image.diff_ids), image.created), reverse=True):
         with uses.unused(image.tag) as is_unused:
             reason = _remove(engine, image) if is_unused else f"in use by {_A_RUN}"
@@ -83,17 +83,17 @@ def remove_images(engine: Engine, images: Iterable[ManagedImage]) -> list[tuple[
 
 
 def taken_bytes(images: Sequence[ManagedImage]) -> int:
-    """What these images take on the engine's disk beyond what others have there; what several of them share counts once."""
+    """The space of these images on the engine's disk, without the images that they are based on. Equal layers count once."""
     return sum({image.diff_ids or (image.id,): image.own_bytes for image in images}.values())
 
 
 def evictions(
     images: Sequence[ManagedImage], *, keep_bytes: int | None = None, unused_since: str | None = None
 ) -> list[ManagedImage]:
-    """Which of these to remove, in this order: those last used before `unused_since` (as `last_used` is), then, the one that
-    was not used for longest first, until no more than `keep_bytes` is taken.
+    """Return which images to remove, the least recently used first.
 
-    Those that containers use stay, and what an image that stays stands on: removing it would give nothing back.
+    These are the images last used before `unused_since` (ISO 8601 in UTC), and then more until the rest takes at most
+    `keep_bytes`. Images in use stay, and so do images that a remaining image is based on: removing those frees nothing.
     """
     left, gone = list(images), []
     while (image := _next(left)) is not None:
@@ -120,7 +120,7 @@ def _is_below(lower: tuple[str, ...], upper: tuple[str, ...]) -> bool:
 
 
 def _told(engine: Engine, entry: Mapping[str, object]) -> _Told | None:
-    """None for an image that went away meanwhile."""
+    """Ask the engine about an image; None if it has just been removed."""
     try:
         said = engine.client.api.inspect_image(entry["Id"])
     except docker.errors.NotFound:
@@ -172,10 +172,10 @@ def _users(engine: Engine) -> dict[str, tuple[str, ...]]:
 
 
 def _remove(engine: Engine, image: ManagedImage) -> str | None:
-    """Why it stays, or None."""
+    """Remove the image; return why it stays, or None."""
     with translated(f"removing image {image.tag}"):
         try:
-            # What has no name and lies under a tool was there before it; what lies under a build is the build's.
+            # Remove the unnamed parents of a build with it: the build made them. Those of other images were there before.
             engine.client.api.remove_image(image.tag, noprune=image.kind != "build")
         except docker.errors.NotFound:
             return None
@@ -187,7 +187,7 @@ def _remove(engine: Engine, image: ManagedImage) -> str | None:
 
 
 def _unix_s(iso: str) -> float:
-    """0 for no time, and for the year 1, which is how the engine tells that there was none."""
+    """Unix time; 0 for text that is not a time, and for the year 1, by which the engine means no time."""
     try:
         return max(datetime.fromisoformat(iso[:19] + "+00:00").timestamp(), 0.0)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Images built from a folder with a Dockerfile, by the engine: no program beside it is needed.
+"""Builds images from a folder with a Dockerfile, by the engine alone, without the docker program.
 
-What has been built before is the engine's own build cache to know, by the content of the folder and of what it stands on; so a
-build is asked for each time, and one that changes nothing takes a moment. Files in `.dockerignore` are left out.
+We ask for a build each time. The engine's build cache knows what was built before, so a build without changes takes a moment.
+Files in `.dockerignore` are left out.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class _Failed(Exception):
 
 
 def built(engine: Engine, named: str, folder: Path, report: Report) -> ResolvedImage:
-    """The image of `folder/Dockerfile`; each line of the build is reported.
+    """Build and return the image of `folder/Dockerfile`. `report` gets each line of the build.
 
-    Raises UsageError for a folder that cannot be sent or a Dockerfile that cannot be read, EngineError with the last lines of a
-    build that failed or took longer than half an hour.
+    Raises UsageError for a folder that cannot be sent or a Dockerfile that cannot be read. Raises EngineError, with the last
+    lines of the build, if the build fails or takes longer than half an hour.
     """
     what = f"building the image {named}"
     _check_folder(folder, what)
@@ -68,7 +68,7 @@ def built(engine: Engine, named: str, folder: Path, report: Report) -> ResolvedI
 
 
 def _check_folder(folder: Path, what: str) -> None:
-    """Raises UsageError unless there is a Dockerfile to read; what is no file would be waited for."""
+    """Raise UsageError unless the Dockerfile is a regular file: reading a FIFO, for example, would block."""
     for name, needed in (("Dockerfile", True), (".dockerignore", False)):
         path = folder / name
         try:
@@ -84,7 +84,7 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _build(engine: Engine, folder: Path, what: str, report: Report) -> str:
-    """The id of what was built."""
+    """Build; return the id of the image."""
     last_lines: deque[str] = deque(maxlen=_SHOWN_LINES)
 
     def tell(line: str) -> None:
@@ -103,7 +103,7 @@ def _build(engine: Engine, folder: Path, what: str, report: Report) -> str:
         except _Failed as failed:
             said = "; its last lines:\n  " + "\n  ".join(last_lines) if last_lines else ""
             raise EngineError(f"{what}: {failed}{said}", hint=_hint(str(failed), folder)) from failed
-        except (OSError, UnicodeError) as error:  # what docker's client finds in the folder
+        except (OSError, UnicodeError) as error:  # docker's client could not read a file of the folder
             raise UsageError(f"{what}: cannot send {_shown(folder)} to the engine: {error}", hint=_look_at(folder)) from error
 
 
@@ -117,7 +117,7 @@ def _ignored(folder: Path) -> list[str]:
 
 
 def _messages(engine: Engine, context: IO[bytes]) -> Generator[Mapping[str, object]]:
-    """What docker's own `build` does, which does not let go of a connection whose end it has not read."""
+    """Like `build` of docker's client, but this also closes a connection that was not read to its end."""
     api = engine.client.api
     headers = {"Content-Type": "application/tar"}
     api._set_auth_headers(headers)

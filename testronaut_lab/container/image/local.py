@@ -1,6 +1,6 @@
-"""An image as it is on the engine: what it holds and what it tells its containers; and a root file system made one.
+"""Looks up an image on the engine, and imports a root file system as an image.
 
-How an image gets there is decided in `resolve.py`; which of those that are there were made here is in `cache.py`.
+`resolve.py` decides how an image gets onto the engine; `cache.py` lists the images that this package made.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ KEY_LABEL: Final = "org.testronaut.key"
 SPEC_LABEL: Final = "org.testronaut.spec"
 SOURCE_LABEL: Final = "org.testronaut.source"
 
-# A root file system brings no configuration, and a shell without a PATH finds nothing.
+# An imported root file system has no configuration, and a shell without a PATH finds no program.
 PATH_CHANGE: Final = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an image tells its containers; `labels` are pairs."""
+    """The defaults that an image gives to its containers. `labels` are pairs."""
 
     env: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -44,9 +44,9 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """A local image. `note` says in words that it is a substitute; `diff_ids` name the contents of its layers.
+    """A local image. `note` says in words that it is a substitute. `diff_ids` are the digests of its layers.
 
-    `tag` is the name that it has among those that were made here, empty for all others.
+    `tag` is its name if this package made it, else empty.
     """
 
     info: ImageInfo
@@ -58,12 +58,12 @@ class ResolvedImage:
 
 
 def inspect(engine: Engine, ref: str) -> ResolvedImage | None:
-    """A local image by tag or id, or None."""
+    """The local image with this tag or id; None if there is none."""
     return look_up(engine, ref, ref, "local")
 
 
 def look_up(engine: Engine, ref: str, named: str, source: str, *, note: str | None = None, tag: str = "") -> ResolvedImage | None:
-    """The local image `ref`, to be told as `named`, from `source`; None if the engine has none."""
+    """The local image `ref`, to be shown as `named`, with its `source`; None if the engine has none."""
     with translated(f"looking for image {ref}"):
         try:
             said = engine.client.api.inspect_image(ref)
@@ -88,11 +88,11 @@ def look_up(engine: Engine, ref: str, named: str, source: str, *, note: str | No
 
 
 def import_root(engine: Engine, tar: IO[bytes], tag: str, changes: Sequence[str], named: str) -> None:
-    """Make an image of a tar of a root file system; the tag exists only when it is whole. Raises EngineError."""
+    """Make an image of a tar of a root file system. The tag exists only once the image is complete. Raises EngineError."""
     repository, _, name = tag.partition(":")
     with translated(f"importing {named}"):
         said = str(engine.client.api.import_image(src=tar, repository=repository, tag=name, changes=list(changes)))
-    # The engine answers 200 before it has read the tar; a failure after that is a line of the answer.
+    # The engine answers 200 before it has read the tar. It reports a later failure as a line of the answer.
     for line in said.splitlines():
         if '"error"' in line:
             raise EngineError(f"importing {named}: the engine refused: {line}", hint="testronaut-lab engine status")

@@ -1,4 +1,4 @@
-"""One builder at a time: two processes that need the same image wait for each other instead of building it twice."""
+"""Makes two processes that need the same image wait for each other, instead of building it twice."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from testronaut_lab.errors import EngineError
 
 @contextmanager
 def exclusive(name: str, on_wait: Callable[[], None], folder: Path | None = None) -> Iterator[None]:
-    """Hold the lock `name`, over all processes of this user, inside the `with`; `on_wait` is called once if it is taken.
+    """Hold the lock `name` among all processes of this user during the `with`. `on_wait` is called once if it is taken.
 
-    The kernel frees it when its owner dies, so there is no deadline. Look again for what you wanted to make once you hold it.
+    There is no deadline, because the kernel frees the lock when its holder dies. When you hold it, look again whether the image
+    exists by now.
     """
     folder = folder or cache_folder() / "locks"
     try:

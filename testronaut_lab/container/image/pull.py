@@ -1,4 +1,4 @@
-"""Pulling an image from a registry: what the engine says of it, line by line, and an end to it whatever the registry does."""
+"""Pulls an image from a registry, reports the engine's lines, and gives up at a deadline whatever the registry does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PULL_TIMEOUT_S = 900.0
 STALL_TIMEOUT_S = 60.0
 _PROGRESS_EVERY_S = 2.0
 
-# What the engine says when no registry was reached at all; anything else is a registry's answer.
+# The engine's words if it reached no registry at all; anything else is a registry's answer.
 UNREACHABLE = re.compile(
     r"no such host|connection refused|i/o timeout|timeout exceeded|timed out|handshake|x509|certificate|unreachable|"
     r"no route to host|name resolution|server misbehaving|connection reset|proxyconnect|deadline exceeded|\bEOF\b",
@@ -26,7 +26,7 @@ UNREACHABLE = re.compile(
 
 
 class PullRefused(Exception):
-    """A pull that failed; `unreachable` says that no registry answered."""
+    """The pull failed. `unreachable`: no registry answered."""
 
     def __init__(self, said: str) -> None:
         super().__init__(said)
@@ -34,7 +34,7 @@ class PullRefused(Exception):
 
 
 def pull(engine: Engine, ref: str, report: Callable[[str], None]) -> None:
-    """Raises PullRefused with the engine's words, also after 60 s without any progress, which counts as unreachable."""
+    """Pull an image. Raises PullRefused with the engine's words; 60 s without progress count as unreachable."""
     report(f"pulling {ref}")
     deadline = time.monotonic() + PULL_TIMEOUT_S
     try:
@@ -51,7 +51,7 @@ def pull(engine: Engine, ref: str, report: Callable[[str], None]) -> None:
 
 
 def progress(messages: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Each thing that a pull says, but how far a download is only now and then. Raises PullRefused for the error it ends with."""
+    """Yield the lines of a pull, the progress of downloads only every 2 s. Raises PullRefused if the pull ends with an error."""
     shown = 0.0
     for message in messages:
         if "error" in message:
@@ -65,7 +65,7 @@ def progress(messages: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def _messages(engine: Engine, ref: str) -> Generator[Mapping[str, object]]:
-    """What docker's own `pull` does, which waits for ever for an engine whose registry says nothing."""
+    """Like `pull` of docker's client, but with a timeout: the client waits for ever if the registry is silent."""
     api = engine.client.api
     repository, tag = parse_repository_tag(ref)
     registry, _ = docker.auth.resolve_repository_name(repository)

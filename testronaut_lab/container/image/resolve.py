@@ -1,7 +1,7 @@
-"""From what a plan says of its image to a local image: by its name, from a file, a folder with a Dockerfile, or a bootstrap.
+"""Finds or makes the local image for the `image` of a plan: a name, a tar file, a folder with a Dockerfile, or a bootstrap.
 
-A name is the engine's own, an earlier bootstrap, a pull, a bootstrap, in this order. How each works is in `pull.py`,
-`bootstrap.py`, `archive.py` and `dockerfile.py`; images with tools in them are made by `builder.py` and `installation/`.
+For a name it tries, in this order: an image on the engine, an earlier bootstrap, a pull, a bootstrap. `pull.py`, `bootstrap.py`,
+`archive.py` and `dockerfile.py` do the work; `builder.py` and `installation/` make images with tools.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Report = Callable[[str], None]
 
 
 def resolve(engine: Engine, spec: ImageSpec, report: Report) -> ResolvedImage:
-    """The local image for a spec, made or fetched if need be; `report` gets a line for each thing that happens.
+    """Return the local image for a spec; make or fetch it if needed. `report` gets a line for each thing that happens.
 
-    Blocks for at most the 15 minutes of a pull and those of a bootstrap, or the half hour of a build. Raises EngineError that
-    says what was tried in order and what each said, UsageError for a file or folder that no image can be made of.
+    Blocks for at most 15 minutes for a pull and 15 for a bootstrap, or half an hour for a build. Raises EngineError that lists
+    every attempt with its answer, UsageError for a file or folder that cannot become an image.
     """
     found = _resolved(engine, spec, report)
     ours = architecture.of_engine(engine)
@@ -70,7 +70,7 @@ def _resolved(engine: Engine, spec: ImageSpec, report: Report) -> ResolvedImage:
 
 
 def origin_of(spec: ImageSpec) -> str:
-    """The file or folder of this machine that the image is made of, empty where it is made of none."""
+    """The file or folder of this machine from which the image is made; empty if there is none."""
     match spec.source:
         case Build(path) | Load(path) | Rootfs(path):
             return path_text(os.fsencode(path))
@@ -81,7 +81,7 @@ def origin_of(spec: ImageSpec) -> str:
 
 
 def _by_name(engine: Engine, spec: ImageSpec, report: Report) -> ResolvedImage:
-    """A bootstrap stands in only where no registry could be reached, and `note` says so."""
+    """Find an image by its name. A bootstrap replaces it only if no registry can be reached; the image's `note` says so."""
     tried: list[str] = []
     release = release_of(spec.ref)
     if spec.pull != "always":
@@ -110,7 +110,7 @@ def _by_name(engine: Engine, spec: ImageSpec, report: Report) -> ResolvedImage:
 
 
 def _own_tag(ref: str) -> str:
-    """Of a reference to one that was made here, as `images` lists them."""
+    """The reference itself if this package made the image, else empty."""
     return ref if ref.startswith("testronaut-lab/") else ""
 
 

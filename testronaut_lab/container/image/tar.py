@@ -1,6 +1,6 @@
-"""A tar file that somebody hands over as an image: opened safely, hashed, looked through to its end before an engine gets it.
+"""Opens a tar file that a user gives as an image: safely, with its hash, and read to its end before the engine gets it.
 
-What is in it is not unpacked here, nor believed. What becomes of it is in `archive.py`.
+Nothing is unpacked here, and no name in the tar is trusted. `archive.py` makes the image.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from testronaut_lab.errors import UsageError
 from testronaut_lab.model.files import path_text
 
 _CHUNK_BYTES = 1 << 20
-# What reading a broken tar, or a broken compression around it, can raise. gzip's own is an OSError.
+# The errors of a broken tar, or of a broken compression around it. gzip raises OSError.
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError, OverflowError)
 
 
 class _Header(tarfile.TarInfo):
-    """One member's header. Python takes any block that is none for the end of a tar, so that one that was cut off would pass."""
+    """One member's header. Raises for a bad header, which Python takes for the end of the tar: a cut tar would pass."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
@@ -54,14 +54,14 @@ def _read_error(text: str) -> tarfile.ReadError:
 
 @dataclass(frozen=True, slots=True)
 class OpenTar:
-    """A tar file. `what` says which and what it is for, to begin a message with."""
+    """An open tar file. `what` begins its messages: which file it is, and what it is for."""
 
     file: IO[bytes]
     sha256: str
     what: str
 
     def members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-        """All that is in it, in order. Raises UsageError for a file that is no tar, is broken, or ends too early."""
+        """Yield every member, in order. Raises UsageError if the file is not a tar, is broken, or ends too early."""
         self.file.seek(0)
         began = False
         try:
@@ -83,7 +83,7 @@ class OpenTar:
         return self.file
 
     def check_unchanged(self) -> None:
-        """Raises UsageError if the file is not what it was when it was opened."""
+        """Raise UsageError if the content of the file has changed since it was opened."""
         if _sha256(self.file) != self.sha256:
             raise self.refused("it was changed while it was read")
 
@@ -98,7 +98,7 @@ class OpenTar:
 
 @contextmanager
 def open_tar(path: Path, what: str) -> Iterator[OpenTar]:
-    """Raises UsageError for anything but a regular file that can be read; never waits for the other end of a pipe."""
+    """Open a tar file. Raises UsageError for anything but a readable regular file; never blocks on a FIFO."""
     shown = path_text(os.fsencode(path))
     hint = f"ls -ld {shlex.quote(shown)}"
     try:

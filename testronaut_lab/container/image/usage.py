@@ -1,7 +1,8 @@
-"""When each image that was made here was last used, and by whom it is used now: files in the cache, one set for each engine.
+"""Records when each image that this package made was last used, and whether a run uses it now.
 
-The time is that of an empty file; who uses the image holds a shared lock on it, which the kernel frees when its owner dies.
-An image whose lock is held is not removed, also between two cases when no container of it is there.
+Each image of each engine has an empty file in the cache folder. The file's time is the last use. A run that uses the image holds
+a shared lock on the file; the kernel frees the lock when the run dies. An image with a held lock is not removed, even between two
+cases, when it has no container.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ _MAX_NOTE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ImageUses:
-    """What is known of one engine's images, by their tags."""
+    """The uses of one engine's images, by their tags."""
 
     folder: Path
 
     def hold(self, tag: str, origin: str = "") -> int | None:
-        """An open file: until it is closed the image is in use, and it was last used now. `origin` is what it was made of.
+        """Mark the image as used now, and as in use until the returned file descriptor is closed.
 
-        None where nothing can be written: that the engine keeps images of containers has to do then.
+        `origin` is what it was made of. Returns None if the cache folder cannot be written; then only the engine protects the
+        image, while it has a container.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ class ImageUses:
             return None
         try:
             os.utime(fd)
-            # whoever holds it alone is removing the image, which takes a moment
+            # waits only while another process holds it alone to remove the image, which takes a moment
             fcntl.flock(fd, fcntl.LOCK_SH)
             if origin and self.origin(tag) != origin:
                 self._write_origin(tag, origin)
@@ -52,14 +54,14 @@ class ImageUses:
         return fd
 
     def last_used_s(self, tag: str) -> float | None:
-        """Unix time; None where it is not known."""
+        """The last use as Unix time; None if it is not known."""
         try:
             return self._path(tag).stat(follow_symlinks=False).st_mtime
         except OSError:
             return None
 
     def origin(self, tag: str) -> str:
-        """What the image was made of when it was last used, empty where that is not known."""
+        """What the image was made of when it was last used; empty if it is not known."""
         try:
             with self._path(tag, ".json").open("rb") as file:
                 said = json.loads(file.read(_MAX_NOTE_BYTES))
@@ -70,7 +72,7 @@ class ImageUses:
 
     @contextmanager
     def unused(self, tag: str) -> Iterator[bool]:
-        """Whether nobody uses the image; inside the `with` nobody begins to."""
+        """Yield whether no run uses the image. If so, no run starts to use it during the `with`."""
         try:
             fd = os.open(self._path(tag), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
@@ -96,6 +98,6 @@ class ImageUses:
 
 
 def image_uses(engine: Engine) -> ImageUses:
-    """Those of an engine, which is told apart by this machine's name and the engine's socket."""
+    """The uses on this engine. Engines are told apart by the machine's name and the engine's socket."""
     place = sha256(f"{platform.node()}:{engine.socket_path}".encode()).hexdigest()[:16]
     return ImageUses(cache_folder() / "images" / place)

@@ -1,6 +1,6 @@
-"""Why an installation failed, where what the package manager wrote tells it: what does not fit, and what to type about it. Pure.
+"""Finds from a package manager's output why a package does not fit the image, and what the user can type about it. Pure.
 
-Which kind of a failure it is, is in `faults.py`; why a program that was installed does not start, in `startable.py`.
+`faults.py` classifies a failure; `startable.py` finds why an installed program does not start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`text` is a sentence for the message, `hint` what to do about it."""
+    """Why it failed: `text` is a sentence for the message, `hint` says what to do."""
 
     text: str
     hint: str
@@ -21,7 +21,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A Debian that there is for images, and what comes with it."""
+    """A Debian release for images, and the versions in it."""
 
     image: str
     python: tuple[int, int]
@@ -31,7 +31,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The image's python: its version, the processor as `uname -m` says it, and the version of its glibc, () for another libc."""
+    """The image's python: its version, the processor as `uname -m` prints it, and the version of glibc, () for another libc."""
 
     python: tuple[int, ...]
     machine: str
@@ -53,20 +53,20 @@ NO_COMPILER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for: `tool` as STRATEGY:SPEC, `python` the version that the image has, empty where that is not known."""
+    """The requested `tool` as STRATEGY:SPEC, and the version of the image's `python`, empty if it is not known."""
 
     tool: str
     python: str = ""
 
 
 def of_package(said: str, asked: Asked) -> Cause | None:
-    """What apt, pip or npm said of a package that does not fit."""
+    """Find in the output of apt, pip or npm why a package does not fit; None if it does not say."""
     found = ((pattern.search(said), tell) for pattern, tell in _TELLING)
     return next((tell(match, asked) for match, tell in found if match is not None), None)
 
 
 def of_wheel(name: str, runtime: Runtime) -> Cause | None:
-    """Why a wheel of this file name is none for the image's python. Later names of a kind are taken for all of it."""
+    """Say why a wheel of this file name does not fit the image's python. Of several platform tags, the last one counts."""
     named = _WHEEL.fullmatch(name)
     if named is None:
         return None
@@ -93,7 +93,7 @@ def of_wheel(name: str, runtime: Runtime) -> Cause | None:
 
 
 def of_node(wanted: str, there: str) -> Cause | None:
-    """A program that wants a newer node than there is, both as npm writes them: `>=22`, `v18.20.4`; None if it does not."""
+    """Say that a program needs a newer node; None if it does not. Versions are as npm writes them: `>=22`, `v18.20.4`."""
     numbers = [re.search(r"\d+", text) for text in (wanted, there)]
     least, ours = (int(number[0]) if number else 0 for number in numbers)
     if least <= ours:
@@ -103,7 +103,7 @@ def of_node(wanted: str, there: str) -> Cause | None:
 
 
 def newer(fits: Callable[[Release], bool]) -> str:
-    """The option that runs it in the first Debian that fits; empty if none does."""
+    """The option for the first Debian release that fits; empty if none does."""
     return next((f"--image {release.image}" for release in RELEASES if fits(release)), "")
 
 
@@ -124,7 +124,7 @@ def _of_python(match: re.Match[str], _asked: Asked) -> Cause:
 
 
 def _of_ignored(match: re.Match[str], asked: Asked) -> Cause | None:
-    """pip lists `VERSION Requires-Python >=3.12; …` of those that it left out: is the one that was asked for among them?"""
+    """Find the requested version in pip's list of the versions that it ignored: `VERSION Requires-Python >=3.12; …`."""
     version = re.search(r"==\s*([A-Za-z0-9.]+)$", asked.tool)
     wanted = dict(re.findall(r"(\S+) Requires-Python ([^;\n]+)", match["list"]))
     if version is None or version[1] not in wanted:

@@ -1,6 +1,6 @@
-"""Looks in the install container for why a package manager, or a script, failed: what of the package does not fit the image.
+"""Asks the install container why a package manager or a script failed: the versions in the image, the first bytes of a file.
 
-What it finds is told by `causes.py` and `startable.py`, from what was said and from the first bytes of a file.
+`causes.py` and `startable.py` turn these facts and the output of the command into a cause.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOT_FOUND = (126, 127)
 
 
 def diagnosed(container: InstallContainer, strategy: Strategy, spec: InstallSpec, words: Words, ended: Executed) -> Cause | None:
-    """Why this command of the row failed; None where that cannot be told, as after a deadline, which ends the container."""
+    """Say why this command failed; None if that is unknown, as after a deadline, which kills the container."""
     if ended.code is None:
         return None
     if strategy.name == "script":
@@ -34,7 +34,7 @@ def diagnosed(container: InstallContainer, strategy: Strategy, spec: InstallSpec
 
 
 def way_of(spec: InstallSpec) -> Came:
-    """With the path of a program or script of this machine as it is typed where one stands."""
+    """How the tool came. The path of a program or script of this machine is relative to the working directory if possible."""
     tool, source = f"{spec.strategy}:{spec.spec}", spec.source
     if source is None or spec.strategy not in ("copy", "script") or not source.is_file():
         return Came(tool)
@@ -42,7 +42,7 @@ def way_of(spec: InstallSpec) -> Came:
 
 
 def read_head(container: InstallContainer, path: str) -> Head:
-    """The first bytes of a file; none where the image has no program to read them with."""
+    """Read the first bytes of a file; none if the image has no program to read them."""
     lines: list[str] = []
     container.run(["sh", "-c", scripts.HEAD, "sh", path], timeout_s=_TIMEOUT_S, on_line=lines.append)
     try:
@@ -52,7 +52,7 @@ def read_head(container: InstallContainer, path: str) -> Head:
 
 
 def has(container: InstallContainer, program: str) -> bool:
-    """Whether the image has it, by its path or on the PATH."""
+    """Whether the image has the program, by its path or on the PATH."""
     return container.run(["sh", "-c", scripts.WHICH, "sh", program], timeout_s=_TIMEOUT_S).ok
 
 
@@ -64,7 +64,7 @@ def _of_script(container: InstallContainer, spec: InstallSpec, words: Words, end
 
 
 def _runtime(container: InstallContainer, strategy: Strategy, words: Words) -> Runtime | None:
-    """The image's python."""
+    """Ask the image's python for its version, processor and glibc; None if it does not answer."""
     asked = container.run(fill(strategy.runtime, words), timeout_s=_TIMEOUT_S)
     found = re.search(r"^runtime ([0-9.]+)\S* (\S+) ?([0-9.]*)$", asked.text, re.MULTILINE)
     return None if found is None else Runtime(_numbers(found[1]), found[2], _numbers(found[3]))

@@ -1,7 +1,7 @@
-"""What went wrong with an installation, told from what the package manager wrote: which kind it is, and what to do about it.
+"""Classifies a failed installation by the package manager's output, and says what to do about each kind.
 
-Patterns that only one manager has are in its row of `strategies.py`; here are those of them all, which are looked at first: a
-manager that cannot reach its index may well end by saying that there is no such package.
+The patterns here hold for all managers. `strategies.py` has the patterns of one manager. The patterns here are tried first,
+because a manager that cannot reach its index may report that there is no such package.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """In the words of a message."""
+    """The kind of a failure. Each value is the text for messages."""
 
     NO_PACKAGE = "no such package"
     NO_VERSION = "no such version"
@@ -30,7 +30,7 @@ class Fault(StrEnum):
 
 Rules = Sequence[tuple[Fault, re.Pattern[str]]]
 
-# In this order: what a certificate or a full disk breaks is often told as an error of the network, too.
+# The order matters: the output about a certificate or a full disk often speaks of the network, too.
 COMMON: Rules = (
     (Fault.DISK_FULL, re.compile(r"No space left on device|not enough free space|don't have enough free space|ENOSPC|Errno 28")),
     (
@@ -69,5 +69,5 @@ HINTS: dict[Fault, str] = {
 
 
 def classify(text: str, rules: Rules) -> Fault:
-    """The kind that the first rule tells which matches; `rules` are those of the manager."""
+    """Return the kind of the first pattern that matches. `rules` are the manager's own; they come after `COMMON`."""
     return next((fault for fault, pattern in (*COMMON, *rules) if pattern.search(text)), Fault.OTHER)

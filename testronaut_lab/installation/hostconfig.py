@@ -1,7 +1,7 @@
-"""How this machine's pip, npm and apt reach their indexes, as far as that holds in a container too.
+"""Reads how this machine's pip, npm and apt reach their indexes, so that a container can reach them, too.
 
-Only settings about where an index is and how it is reached are taken; paths of this machine, constraints and tastes are not. What
-is read here goes into files that a container can read for the time of an installation, see `trust.py`.
+It reads only settings of where an index is and how it is reached. Paths of this machine, constraints and preferences are left
+out. `trust.py` writes the settings to files that a container can read during an installation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _APT_TIMEOUT_S = 10.0
 
 
 def pip_settings(environ: Mapping[str, str], system: Path = Path("/etc")) -> dict[str, str]:
-    """Its settings from its files, in the order in which it reads them itself, and from the environment."""
+    """The settings of pip, from its files, in the order in which pip reads them, and from the environment."""
     home = Path(environ.get("HOME") or "/")
     files = [system / "xdg/pip/pip.conf", system / "pip.conf", home / ".pip/pip.conf"]
     files.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf")
@@ -45,7 +45,7 @@ def pip_settings(environ: Mapping[str, str], system: Path = Path("/etc")) -> dic
 
 
 def npm_settings(environ: Mapping[str, str], system: Path = Path("/etc")) -> dict[str, str]:
-    """Those about registries, and what they want to know of us; `${NAME}` is filled in as npm would do here."""
+    """The settings of npm for registries, with their credentials. `${NAME}` is replaced as npm does on this machine."""
     files = [system / "npmrc", Path(environ.get("NPM_CONFIG_USERCONFIG") or Path(environ.get("HOME") or "/") / ".npmrc")]
     found: dict[str, str] = {}
     for line in (line for file in files for line in _lines(file)):
@@ -58,7 +58,7 @@ def npm_settings(environ: Mapping[str, str], system: Path = Path("/etc")) -> dic
 
 
 def apt_settings() -> dict[str, str]:
-    """The proxies of apt, as it tells them itself; none where there is no apt here."""
+    """The proxies of apt, as `apt-config` prints them; none if this machine has no apt."""
     try:
         said = subprocess.run(
             ["apt-config", "dump", "--format", '%F "%v";%n', "Acquire"],
@@ -78,7 +78,7 @@ def _ini(file: Path) -> dict[str, str]:
     try:
         parser.read_string("\n".join(_lines(file)))
     except configparser.Error:
-        return {}  # pip would refuse it on this machine; what it says in the container is about the container
+        return {}  # pip refuses such a file on this machine; the container must not fail because of it
     sections = [section for section in ("global", "install") if parser.has_section(section)]
     return {key: value for section in sections for key, value in parser.items(section) if key in _PIP_KEYS}
 

@@ -1,6 +1,7 @@
-"""One installation under way in one container: the rows of `strategies.py` carried out, tool by tool, alternative by alternative.
+"""Carries out one installation in one container, tool by tool, by the rows of `strategies.py`.
 
-What becomes of the container is for `installer.py` to decide: a failure that may have left something behind asks for a new one.
+For each tool it tries the alternatives of the plan in order. An alternative that failed and may have changed the container raises
+`StartOver`; a missing package manager raises `ManagerMissing`. `installer.py` then starts again in a new container.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from testronaut_lab.model.plan import InstallSpec, ToolSpec
 from testronaut_lab.model.result import Package, ToolInfo
 
 INSTALL_TIMEOUT_S = 900.0
-# Tools without a package of the system are put below it, each in a folder of its own.
+# Tools that are not packages of the system go below this folder, each into a folder of its own.
 TOOLS_FOLDER = "/opt/testronaut-lab"
 _WORK = f"{TOOLS_FOLDER}/.work"
-# The folder of the tools goes too, where none of them needed it.
+# Removes the work folder, and the folder of the tools if it is empty.
 _CLEAN_WORK = ("sh", "-c", 'rm -rf "$1" && { rmdir "$2" 2>/dev/null || true; }', "sh", _WORK, TOOLS_FOLDER)
 _QUERY_TIMEOUT_S = 60.0
 _ATTEMPTS = 3
 _SHOWN_VERSIONS = 10
 _LAST_LINES = 8
-# What managers write beside what went wrong: of a log in a container that is gone, of lines above that are not shown.
+# Lines that do not help: they point to a log in a container that is gone, or to lines that are not shown.
 _NOISE = re.compile(
     r"npm http fetch |A complete log of this run|/_logs/|\[end of output\]|issue with the package mentioned above|"
     r"See above for output|originates from a subprocess|^debconf: delaying package"
@@ -49,18 +50,18 @@ Report = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Who hears (tool, text): each `line` that is written, and now and then, for people who wait, what the `progress` is."""
+    """Callbacks that get (tool, text): `line` for each line of output, `progress` now and then for people who wait."""
 
     line: Report
     progress: Report = lambda _tool, _text: None
 
 
 class StartOver(Exception):
-    """An alternative failed after it may have changed something; there are others, to be tried in a new container."""
+    """An alternative failed and may have changed the container. Try the next one in a new container."""
 
 
 class ManagerMissing(Exception):
-    """For `spec`, `tools` have to be in the image first; they can be installed by its own package manager."""
+    """`spec` needs a package manager that the image lacks. The image's own package manager can install it as `tools`."""
 
     def __init__(self, spec: InstallSpec, tools: tuple[ToolSpec, ...]) -> None:
         super().__init__()
@@ -70,7 +71,11 @@ class ManagerMissing(Exception):
 
 @dataclass(slots=True)
 class Tried:
-    """What outlives a container: the alternatives that did not work, and what was put into the image for others."""
+    """What is known across containers.
+
+    `failures` are the alternatives that failed. `prepared` are the tools that were put into the base because a `ManagerMissing`
+    asked for them. `came_first` are the packages that came with them.
+    """
 
     failures: dict[InstallSpec, InstallError] = field(default_factory=dict)
     prepared: set[tuple[ToolSpec, ...]] = field(default_factory=set)
@@ -103,7 +108,10 @@ class Installation:
         self._work_is_there = False
 
     def install(self, tool: ToolSpec) -> ToolInfo:
-        """By the first of its alternatives that works. Raises InstallError that says of each why it did not."""
+        """Install a tool by the first alternative that works. Raises InstallError with the reason of each that did not.
+
+        Raises StartOver or ManagerMissing if the installation must go on in a new container.
+        """
         for spec in tool.install:
             if spec in self._failures:
                 continue
@@ -125,7 +133,7 @@ class Installation:
         raise InstallError(message, hint=errors[-1].hint, fault=errors[-1].fault)
 
     def clean(self) -> None:
-        """Take indexes and caches out again. Raises InstallError if that fails: they would be in the image."""
+        """Remove indexes and caches. Raises InstallError if that fails, because they would get into the image."""
         commands = dict.fromkeys(argv for strategy in self._used for argv in strategy.clean)
         for argv in [*commands, *([_CLEAN_WORK] if self._work_is_there else [])]:
             ended = self._container.run(argv, timeout_s=INSTALL_TIMEOUT_S)
@@ -161,13 +169,13 @@ class Installation:
         return ToolInfo(tool.name, verified.version, strategy.name, spec.wanted, verified.program, tuple(packages))
 
     def _version_of(self, spec: InstallSpec, strategy: Strategy) -> str:
-        """Of what no manager knows and no program tells: the version in the file's name, else its hash."""
+        """The version if neither a manager nor the program tells one: from the file's name, else the file's hash."""
         match, payload = matched(strategy, spec.spec), self._payloads.get(spec)
         named = (match.groupdict().get("version") if match else None) or ""
         return named or (f"sha256:{payload.sha256[:12]}" if payload else "unknown")
 
     def _require(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy) -> None:
-        """Raises ManagerMissing where it can be installed, InstallError where it cannot."""
+        """Check that the image has the package manager. Raises ManagerMissing if it can be installed, else InstallError."""
         if strategy.manager in self._there:
             return
         asked = self._container.run(strategy.manager, timeout_s=_QUERY_TIMEOUT_S)
@@ -195,7 +203,7 @@ class Installation:
         return Words(name, spec.spec, home, work=_WORK, options=tuple(options), more=spec.more)
 
     def _hand_over(self, tool: ToolSpec, spec: InstallSpec, strategy: Strategy, words: Words) -> Words:
-        """Puts files where they are needed, and finds out which package they hold."""
+        """Copy the tool's files into the container, and ask which package they contain."""
         if strategy.linked or spec in self._payloads:
             incoming = f"{_WORK}/in/{words.home.rpartition('/')[2]}"
             self._must(["mkdir", "-p", words.home, _WORK, incoming], f"making the folder of {tool.name}")
@@ -225,21 +233,21 @@ class Installation:
             raise InstallError(f"{what}: {fault}: {linked.text}", hint=HINTS[fault], fault=fault)
 
     def _import(self, strategy: Strategy, words: Words, what: str) -> None:
-        """Let the image's own python find what is in the environment, and see that it does."""
+        """Let the image's own python find the packages of the tool's environment, and check that it does."""
         ended = self._container.run(fill(strategy.importing, words), timeout_s=_QUERY_TIMEOUT_S)
         if not ended.ok:
             raise InstallError(f"{what}: the image's python does not find it: {in_words(ended)}", fault=Fault.NOT_RUNNING)
 
     def _env(self, strategy: Strategy, words: Words) -> dict[str, str]:
         own = {name: fill((value,), words)[0] for name, value in strategy.env}
-        # What is kept in a home directory would be in the image. The system's packages have root's own.
+        # Files in a home directory would get into the image. Packages of the system use root's own home.
         home = {"HOME": _WORK} if strategy.linked else {}
         return {**dict(self._trust.env), **home, **own}
 
     def _run(
         self, tool: ToolSpec, strategy: Strategy, argv: Argv, words: Words, what: str, spec: InstallSpec | None = None
     ) -> None:  # fmt: skip
-        """Run a command of the package manager, again while it fails for reasons of the network."""
+        """Run a command of the package manager; repeat it, a bounded number of times, if the network fails."""
         delays, reader = retry_delays(random.Random()), ProgressReader(strategy)
 
         def heard(line: str) -> None:
@@ -268,8 +276,11 @@ class Installation:
             time.sleep(delay_s)
 
     def _told(self, strategy: Strategy, words: Words, ended: Executed) -> tuple[Fault, str]:
-        """The kind of a failure; and, of a manager that takes an index which does not answer for an empty one, what it says of
-        that when it is asked to say more."""
+        """Return the kind of a failure, and evidence for it.
+
+        Some managers report an index that does not answer as one without the package. Such a manager is asked again with more
+        output (`outspoken`), and its line about the index is the evidence.
+        """
         if ended.code is None:
             return Fault.TIMEOUT, ""
         fault = classify(ended.text, strategy.rules)
@@ -295,8 +306,9 @@ class Installation:
         return InstallError(message, hint=hint if cause is None else cause.hint, fault=fault)
 
     def _versions(self, strategy: Strategy, words: Words) -> list[str]:
-        """Those that the package manager lists, the newest first; none where it cannot tell. Pre-releases are left out unless
-        there are no others.
+        """The versions that the package manager lists, the newest first; none if it cannot list them.
+
+        Pre-releases are left out, unless there are only pre-releases.
         """
         if not strategy.available:
             return []
@@ -309,7 +321,7 @@ class Installation:
 
 
 def retry_delays(rng: random.Random) -> list[float]:
-    """Seconds to wait before each further attempt, doubling, with jitter so that many machines do not come back at once."""
+    """The seconds to wait before each further attempt: doubling, with jitter so that many machines do not retry at once."""
     return [2**n * rng.uniform(0.5, 1.5) for n in range(_ATTEMPTS - 1)]
 
 

@@ -1,7 +1,12 @@
-"""Puts tools into a base image, once: the outcome is an image under a key of what went in, and the next time it is there.
+"""Installs tools into a base image, once: the result is an image under a key, and the next run takes it from the cache.
 
-Which commands that takes is data in `strategies.py`, running them is `installation.py`, the container is
-`container/image/builder.py`, the proof is `verifier.py`.
+1. `image_key` hashes everything that the result depends on. If an image with this key exists, it is returned.
+2. Under a lock for the key, a container is started from the base, and `Installation` installs the tools in it.
+3. `StartOver` begins again in a new container from the base, without the alternatives that failed.
+4. `ManagerMissing` installs the package manager into an image of its own first, and begins again from that image.
+5. On success the container is cleaned and committed, with its provenance in labels. A failure commits nothing.
+`strategies.py` has the commands as data, `installation.py` runs them, `container/image/builder.py` has the container,
+`verifier.py` checks the result.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ Failures = Mapping[InstallSpec, InstallError]
 
 @dataclass(frozen=True, slots=True)
 class InstalledImage:
-    """The image to start steps from, with its tools in the order of the plan. `cached`: it was there already."""
+    """The image for steps, with its tools in the order of the plan. `cached`: it existed before."""
 
     id: str
     tools: tuple[ToolInfo, ...]
@@ -45,14 +50,14 @@ class InstalledImage:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What all of one installation has in common."""
+    """The engine, callbacks and claim of one installation."""
 
     engine: Engine
     telling: Telling
     claim: Claim
 
     def recorded(self, log: keptlog.Recorder) -> _Job:
-        """The same, with each line written down too."""
+        """The same job, but each line is also recorded in `log`."""
         said = self.telling.line
 
         def line(tool: str, text: str) -> None:
@@ -71,13 +76,11 @@ def install(
     claim: Claim,
     on_progress: Report = lambda _tool, _text: None,
 ) -> InstalledImage:
-    """The image of `base` with `tools`, from the cache or newly made; `report` gets (tool, line) as things happen.
+    """Return the image of `base` with `tools`, from the cache or newly made; without tools, the base.
 
-    `on_progress` gets (tool, what goes on) for people who wait.
-
-    Without tools it is the base. The container and network of the installation are called NAME-install, by the claim's name.
-    Raises UsageError for a spec that cannot be one, InstallError with the package manager's own words when a tool cannot be
-    had or does not start.
+    `report` gets (tool, line) for each line of output, `on_progress` gets (tool, text) for people who wait. The container and
+    network of the installation are called NAME-install, by the claim's name. Raises UsageError for an invalid spec. Raises
+    InstallError, with the package manager's own words, if a tool cannot be installed or does not start.
     """
     for tool in tools:
         for spec in tool.install:
@@ -89,9 +92,9 @@ def install(
 
 
 def image_key(base: ResolvedImage, tools: Sequence[ToolSpec], payloads: Payloads | None = None) -> str:
-    """What the outcome depends on, in one hash: the base's contents (not its id or name), the tools, how they are installed.
+    """Hash everything that the result depends on: the base's contents (not its id or name), the tools, how they are installed.
 
-    A file or folder counts by its content, wherever it is.
+    A file or folder counts by its content, not by its path.
     """
     strategies = {spec.strategy: strategy_for(spec.strategy).version for tool in tools for spec in tool.install}
     material = {
@@ -114,13 +117,13 @@ def _spec_material(spec: InstallSpec, payload: Payload | None) -> list[str]:
 def _tool_material(tool: ToolSpec, payloads: Payloads) -> dict[str, object]:
     material = {**asdict(tool), "install": [_spec_material(spec, payloads.get(spec)) for spec in tool.install]}
     if not tool.importable:
-        del material["importable"]  # as it was before there was such a thing
+        del material["importable"]  # keys of images from before this option stay valid
     return material
 
 
 @contextmanager
 def _payloads(tools: Sequence[ToolSpec]) -> Iterator[tuple[Payloads, Failures]]:
-    """The files that are handed over, and why one that cannot be is no way to install its tool."""
+    """Yield the packed files of the tools, and an error for each file that cannot be packed."""
     found: dict[InstallSpec, Payload] = {}
     failures: dict[InstallSpec, InstallError] = {}
     programs = {spec: tool.command or tool.name for tool in tools for spec in tool.install}
@@ -168,8 +171,11 @@ def _cached(engine: Engine, key: str) -> InstalledImage | None:
 def _build(
     job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...], payloads: Payloads, tried: Tried, key: str
 ) -> InstalledImage:
-    """Starts over, from the base, after an alternative that failed and may have left something, and from a base with the
-    package manager in it, where that was missing. That base is an image of its own, so that the next tool has it at once."""
+    """Install the tools in new containers until one succeeds; commit it.
+
+    After `StartOver` the next container starts from the base; after `ManagerMissing`, from the base with the package manager. The
+    base with the package manager is an image of its own, so that other tools find it in the cache.
+    """
     for tool in tools:
         for failure in (tried.failures[spec] for spec in tool.install[:-1] if spec in tried.failures):
             job.telling.line(tool.name, failure.message)
@@ -180,7 +186,7 @@ def _build(
             try:
                 infos = tuple(installation.install(tool) for tool in tools)
             except StartOver:
-                # what came first for a way that failed is not to be in the image of another one
+                # packages that the failed alternative needed must not get into the image of the next one
                 ground, tried.prepared, tried.came_first = base, set(), {}
                 continue
             except ManagerMissing as error:
@@ -204,12 +210,12 @@ def _container(
 
 
 def _with_prerequisites(job: _Job, base: ResolvedImage, tools: tuple[ToolSpec, ...]) -> tuple[ResolvedImage, tuple[Package, ...]]:
-    """The image with them, and all the packages that they brought."""
+    """Return an image with these tools, and all packages that came with them."""
     installed = _install(job, base, tools, {}, {})
     found = find_tool_image(job.engine, installed.key)
     if found is None:
         raise InstallError(f"installing {', '.join(tool.name for tool in tools)}: the image with it is gone again")
-    # What is built on it is to tell its containers what the base does.
+    # An image built on it must have the base's configuration.
     packages = tuple(package for tool in installed.tools for package in tool.packages)
     return replace(found, info=replace(base.info, id=found.info.id), config=base.config), packages
 

@@ -1,7 +1,7 @@
-"""Which packages an installation added: the difference between what is in its container before and after each tool.
+"""Finds the packages that an installation added, by comparing the packages in the container before and after each tool.
 
-The system's packages are asked of whichever manager has a database in the image, those in a tool's own folder by the row of
-`strategies.py`. A package of another version than before counts as added.
+The package manager of the image lists the system's packages; a command of `strategies.py` lists those in a tool's own folder. A
+package whose version changed counts as added.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _LINE = re.compile(r"(\S+) (\S+) (\S+)")
 
 
 class Inventory:
-    """Of one container, from the moment of the first look."""
+    """The packages of one container since the first look."""
 
     def __init__(self, container: InstallContainer) -> None:
         self._container = container
         self._known: frozenset[Package] | None = None
 
     def begin(self) -> None:
-        """Look, unless that was done: what is there from now on was added. Raises InstallError."""
+        """Take the first look; no-op after that. Raises InstallError."""
         if self._known is None:
             self._known = frozenset(self._system())
 
     def added(self, strategy: Strategy, words: Words, env: dict[str, str]) -> tuple[Package, ...]:
-        """What came since the last look, sorted. Raises InstallError when the container cannot tell."""
+        """Return the packages added since the last look, sorted. Raises InstallError if the container cannot list them."""
         system = frozenset(self._system())
         before, self._known = self._known or frozenset(), system
         own = self._asked(fill(strategy.packages, words), env) if strategy.packages else []
-        # `package` is what a row says of its own
+        # rows print `package NAME VERSION`; the manager is the row's ecosystem
         found = {Package(strategy.ecosystem, package.name, package.version) for package in own}
         return tuple(sorted(found | (system - before), key=lambda each: (each.manager, each.name, each.version)))
 

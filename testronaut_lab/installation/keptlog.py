@@ -1,7 +1,7 @@
-"""What package managers wrote while an image was made, kept for as long as the image is likely to be asked about.
+"""Keeps the package managers' output from the making of an image, for later runs that take the image from the cache.
 
-A run stores its own log; a run that takes its image from the cache has none, and is shown this one. Kept apart from the
-image, since it may be large and nothing hangs on it: the newest of them, each up to its last so many lines.
+The run that made the image stores the log itself. The copy here is in the cache folder, not in the image, because it may be large
+and may be lost. It keeps the newest KEPT_LOGS logs, and the last KEPT_LINES lines of each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEPT_LINES = 20_000
 
 
 class Recorder:
-    """Hands each (tool, line) on, and remembers the last of them."""
+    """Remembers the last KEPT_LINES pairs of (tool, line)."""
 
     def __init__(self) -> None:
         self.lines: deque[tuple[str, str]] = deque(maxlen=KEPT_LINES)
@@ -31,7 +31,7 @@ class Recorder:
 
 
 def keep(key: str, lines: Iterable[tuple[str, str]], folder: Path | None = None) -> None:
-    """Keep the log of the image with this key. That it cannot be written is no reason to lose the image: nothing is kept then."""
+    """Keep the log of the image with this key. No-op if it cannot be written: the image is more important."""
     folder = folder or _folder()
     draft = folder / f".{key}.{secrets.token_hex(4)}"
     try:
@@ -45,7 +45,7 @@ def keep(key: str, lines: Iterable[tuple[str, str]], folder: Path | None = None)
 
 
 def kept(key: str, folder: Path | None = None) -> list[tuple[str, str]] | None:
-    """The (tool, line) pairs of the log of this key, in order; None where it is not there any more, or is none."""
+    """The (tool, line) pairs of the log of this key, in order; None if the log is gone or damaged."""
     try:
         text = ((folder or _folder()) / f"{key}.jsonl").read_text(encoding="utf-8")
         return [(str(tool), str(line)) for tool, line in map(json.loads, text.rstrip("\n").split("\n") if text else [])]

@@ -1,7 +1,7 @@
-"""A file or folder of this machine on its way into an installation: one tar, made once, hashed and handed over as it was read.
+"""Packs a file or folder of this machine into one tar for an installation. The tar is hashed, and copied exactly as hashed.
 
-The hash goes into the key of the image, so a change of the content, a name or a mode makes another image; times and owners do
-not. Archives are unpacked here, so that the image needs no program for that.
+The hash is part of the image's key: a new content, name or mode makes another image; times and owners do not count. Archives are
+unpacked here, so that the image needs no program for that.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from testronaut_lab.model.plan import InstallSpec
 
 _CHUNK = 1 << 20
 _IN_MEMORY = 16 << 20
-# More than any tool: an archive that is a few kilobytes may well be meant to fill a disk.
+# More than any tool needs: a hostile archive of some kilobytes can unpack to a full disk.
 MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """`tar` holds names relative to the folder it is for; `file` is the one that a manager is given, empty for others."""
+    """`tar` has names relative to its target folder. `file` is the name of a package file for a manager, else empty."""
 
     tar: IO[bytes]
     sha256: str
@@ -40,9 +40,9 @@ class Payload:
 
 @contextmanager
 def packed(spec: InstallSpec, strategy: Strategy, program: str) -> Iterator[Payload]:
-    """What `spec.source` is now; a single file that is copied is called `program`.
+    """Pack `spec.source` as it is now. A single file of the strategy `copy` gets the name `program`.
 
-    Raises UsageError where it cannot be read, InstallError for a wrong sha256 or archive.
+    Raises UsageError if it cannot be read, InstallError for a wrong sha256 or archive.
     """
     source = spec.source
     if source is None:
@@ -106,7 +106,7 @@ def _add_other(tar: tarfile.TarFile, name: str, kind: bytes, mode: int, target: 
 
 
 def _add_folder(tar: tarfile.TarFile, folder: Path) -> None:
-    """All below it but what is neither file, folder nor link; a link that leads out is refused."""
+    """Add all files, folders and links below the folder. Raises InstallError for a link that leads out of it."""
     for base, names, files in os.walk(folder, onerror=_raise):
         names.sort()
         for entry in sorted([*names, *files]):
@@ -173,18 +173,18 @@ def _add_zip(tar: tarfile.TarFile, source: Path, strip: int) -> None:
                 target = archive.read(member).decode("utf-8", "surrogateescape")
                 _add_other(tar, name, tarfile.SYMTYPE, 0o777, _inner_link(name, target))
             else:
-                # An archive made elsewhere has no modes of ours; whatever is meant to be run has to be.
+                # An archive from another system has no Unix modes; then every file is executable.
                 with archive.open(member) as content:
                     _add(tar, name, _mode(mode) if stat.S_ISREG(mode) else 0o755, content, member.file_size)
 
 
 def _mode(mode: int) -> int:
-    """Readable for everybody, as an installed program is, and without bits that give rights away."""
+    """A mode that everybody can read, as for installed programs, without setuid, setgid and sticky bits."""
     return 0o755 if mode & 0o111 else 0o644
 
 
 def _stripped(name: str, strip: int) -> str | None:
-    """Without its first `strip` parts; None where nothing is left."""
+    """The name without its first `strip` parts; None if nothing is left."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
         raise tarfile.TarError(f"{name!r} leads out of it")

@@ -1,4 +1,4 @@
-"""How far a package manager is, from what it writes: `setting up libjq1 (2 of 3)`, where its row says how to read that."""
+"""Reads the progress of a package manager from its output: `setting up libjq1 (2 of 3)`. The row has the pattern."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from testronaut_lab.installation.strategies import Strategy
 
 
 class ProgressReader:
-    """Of one command of a manager; give it each line."""
+    """The progress of one command. Give it each line of output."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._pattern = strategy.progress
@@ -14,7 +14,7 @@ class ProgressReader:
         self._done: dict[str, set[str]] = {}
 
     def heard(self, line: str) -> str | None:
-        """What goes on now, in words; None for a line that says nothing of that."""
+        """Return the progress in words; None if the line does not tell it."""
         match = self._pattern.match(line.strip())
         if match is None:
             return None

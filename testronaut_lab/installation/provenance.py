@@ -1,6 +1,6 @@
-"""What an image with tools says of its making, in labels: the base, the packages, the ways they were installed, the time.
+"""Writes into the labels of an image how it was made: the base, the packages, how they were installed, the time.
 
-`labels` and `of_labels` are each other's inverse. Long lists of packages are compressed: an image with npm has hundreds.
+`of_labels` reads what `labels` writes. Long lists of packages are compressed, because an image with npm has hundreds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from testronaut_lab.model.result import ImageInfo, ToolInfo
 TOOLS_LABEL = "org.testronaut.tools"
 BUILT_LABEL = "org.testronaut.built"
 PROVENANCE_LABEL = "org.testronaut.provenance"
-# Part of the key of an image: one with other labels is not one that can be believed.
+# Part of an image's key, so that an image with labels of another version is made again.
 VERSION = 1
 
 _READABLE_CHARACTERS = 4096
@@ -29,7 +29,7 @@ _UNPACKED_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """`base` is what the tools were put into."""
+    """The base image, and the tools that were installed into it."""
 
     base: ImageInfo
     tools: tuple[ToolInfo, ...]
@@ -39,7 +39,7 @@ _PROVENANCE: TypeAdapter[Provenance] = TypeAdapter(Provenance)
 
 
 def labels(base: ImageInfo, tools: Sequence[ToolInfo], built: str) -> dict[str, str]:
-    """By name: all of it for programs, and for people the tools alone and the time."""
+    """Return the labels by name: one with everything for programs, and the tools and the time for people."""
     text = json.dumps(asdict(Provenance(base, tuple(tools))), sort_keys=True, separators=(",", ":"))
     short = [{"name": tool.name, "version": tool.version, "strategy": tool.strategy} for tool in tools]
     return {
@@ -50,7 +50,7 @@ def labels(base: ImageInfo, tools: Sequence[ToolInfo], built: str) -> dict[str, 
 
 
 def of_labels(found: Mapping[str, str]) -> Provenance | None:
-    """None where there is none, or none that can be read: whoever made that image, it was not this version."""
+    """Read the provenance from labels; None if there is none or another version wrote it."""
     text = found.get(PROVENANCE_LABEL, "")
     try:
         if text.startswith(_PACKED):

@@ -1,11 +1,11 @@
-"""The constant scripts that rows of `strategies.py` run in the install container. Names come to them as arguments."""
+"""The constant scripts that the rows of `strategies.py` run in the install container. They get names as arguments."""
 
 from __future__ import annotations
 
-# The version of an installed Python package, in its environment.
+# Prints the version of an installed Python package, in its environment.
 PYTHON_VERSION = "import importlib.metadata as m, sys; print('installed', m.version(sys.argv[1]))"
 
-# The executables that it brought itself, not those of what it needs.
+# Prints the programs that the package itself brought, not those of its dependencies.
 PYTHON_FILES = """
 import importlib.metadata, os, sys
 folder = os.path.join(sys.prefix, "bin")
@@ -15,14 +15,14 @@ for file in importlib.metadata.distribution(sys.argv[1]).files or ():
         print(path)
 """
 
-# All that is in its environment.
+# Prints all packages in its environment.
 PYTHON_PACKAGES = """
 import importlib.metadata
 for found in importlib.metadata.distributions():
     print("package", found.metadata["Name"], found.version)
 """
 
-# For the image's own python: a line in its site folder that names the environment's, and a look whether it finds the package.
+# Adds the environment's packages to the image's own python by a .pth file, and checks that it finds the package.
 PYTHON_IMPORTING = """
 import glob, os, site, subprocess, sys
 home, name = sys.argv[1:]
@@ -34,14 +34,14 @@ with open(os.path.join(folder, "testronaut-lab-" + os.path.basename(home) + ".pt
 sys.exit(subprocess.call([sys.executable, "-c", "import importlib.metadata as m, sys; m.version(sys.argv[1])", name]))
 """
 
-# What runs the programs of an environment.
+# Prints the version of the image's python, the processor and the version of glibc.
 PYTHON_RUNTIME = """
 import platform, sys
 name, version = platform.libc_ver()
 print("runtime", platform.python_version(), platform.machine(), version if name == "glibc" else "")
 """
 
-# The files of the packages that one of Debian's depends on and whose names begin as its own does.
+# Prints the files of those dependencies of a Debian package whose names begin like its own name.
 DEB_FAMILY = """
 stem() { printf '%s' "$1" | sed 's/[-.0-9].*//'; }
 needs() {
@@ -62,7 +62,7 @@ while [ -n "$todo" ]; do
 done
 """
 
-# The only package at the top of a folder of its own: npm's prefix holds what was asked for, all else is below it.
+# Prints the version of the one package at the top of the tool's folder: npm puts dependencies below the requested package.
 NODE_VERSION = """
 const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");
 const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
@@ -70,7 +70,7 @@ const all = below(top).flatMap((each) => path.basename(each).startsWith("@") ? b
 for (const each of all) console.log("installed " + JSON.parse(fs.readFileSync(path.join(each, "package.json"))).version);
 """
 
-# The node that there is, and which one that package asks for.
+# Prints the version of the image's node, and the version that the package asks for.
 NODE_RUNTIME = """
 const fs = require("fs"), path = require("path"), top = path.join(process.argv[1], "lib", "node_modules");
 const below = (folder) => fs.readdirSync(folder).filter((name) => !name.startsWith(".")).map((name) => path.join(folder, name));
@@ -81,7 +81,7 @@ for (const each of all) {
 }
 """
 
-# That one and all below it, each as its own manifest names it.
+# Prints the package and all packages below it, with the names in their manifests.
 NODE_PACKAGES = """
 const fs = require("fs"), path = require("path");
 const names = (folder) => { try { return fs.readdirSync(folder); } catch (error) { return []; } };
@@ -99,7 +99,7 @@ const walk = (folder) => {
 walk(path.join(process.argv[1], "lib", "node_modules"));
 """
 
-# The system's packages, by whichever manager has a database here.
+# Prints the packages of the system, from the package database that the image has.
 SYSTEM_PACKAGES = """
 if command -v dpkg-query >/dev/null; then
     dpkg-query -W -f '${db:Status-Status} dpkg ${binary:Package} ${Version}\\n' | while read -r status line; do
@@ -115,7 +115,7 @@ fi
 true
 """
 
-# For programs without a package manager: what can be executed, at the top of their folder and in bin.
+# Prints the executable files at the top of a folder and in its bin, for tools without a package manager.
 EXECUTABLES = """
 for path in "$1"/* "$1"/bin/*; do
     [ -f "$path" ] && [ -x "$path" ] && printf '%s\\n' "$path"
@@ -123,22 +123,22 @@ done
 true
 """
 
-# Programs further down, where none is at the top.
+# Prints executable files further down, if none is at the top.
 NESTED = 'find "$1" -mindepth 2 -maxdepth 6 -type f -perm -100'
 
-# The image's processor, and the first bytes of a file in hex.
+# Prints the image's processor, and the first bytes of a file in hex.
 HEAD = """
 uname -m
 head -c 4096 "$1" | od -An -v -tx1
 """
 
-# A script without a first line that names its interpreter is one for sh.
+# Runs a script; sh runs a script whose first line names no interpreter.
 RUN_SCRIPT = """
 read -r first <"$1"
 case $first in '#!'*) exec "$1" "$2" ;; *) exec sh "$1" "$2" ;; esac
 """
 
-# `command -v` would find the shell's own kill, time or printf.
+# Finds a program on the PATH. `command -v` would find the shell's builtin kill, time or printf.
 WHICH = """
 case $1 in /*) [ -f "$1" ] && [ -x "$1" ] && printf '%s\\n' "$1"; exit ;; esac
 IFS=:
@@ -148,7 +148,7 @@ done
 exit 1
 """
 
-# Puts programs on the PATH, and nothing in the place of what is there.
+# Links programs into a folder of the PATH. Never replaces an existing file.
 LINK = """
 folder=/usr/local/bin
 case :$PATH: in *:"$folder":*) ;; *) folder=${PATH%%:*} ;; esac
@@ -161,7 +161,7 @@ for program do
 done
 """
 
-# Which shared libraries a program asks for and does not get; nothing where there is no ldd.
+# Prints the shared libraries that a program needs and does not find; nothing if the image has no ldd.
 MISSING_LIBRARIES = """
 command -v ldd >/dev/null || exit 0
 ldd "$1" 2>/dev/null | while read -r name arrow what rest; do

@@ -1,7 +1,7 @@
-"""Why an installed program does not start, told by its own first bytes: what it was built for, what its first line asks for.
+"""Finds in a program's first bytes why it does not start: the system that it was built for, the interpreter in its first line.
 
-A look, not a trial: a program for another processor is handed to a shell by some callers, which takes it for a script, and so
-it seems to have started.
+The bytes are read because a trial can mislead: some callers pass a program for another processor to a shell. The shell takes
+it for a script, and so the program seems to have started.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOREIGN: Final = {
 }  # fmt: skip
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armv7l": "arm", "ppc64le": "ppc64le"}
 _NAMES: Final = {"amd64": "amd64 or x86_64", "arm64": "arm64 or aarch64", "386": "386 or i686"}
-# The packages of Debian that bring what a first line asks for.
+# The Debian packages that bring the interpreters of a first line.
 _BRINGS: Final = {
     "python": "python-is-python3", "python3": "python3", "node": "nodejs", "nodejs": "nodejs", "ruby": "ruby", "perl": "perl",
     "bash": "bash", "zsh": "zsh", "fish": "fish", "php": "php-cli", "lua": "lua5.4", "Rscript": "r-base-core", "tclsh": "tcl",
@@ -35,19 +35,19 @@ _GLIBC: Final = re.compile(r"version `GLIBC_(\d+)\.(\d+)' not found")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a program's file, and the processor of the image as `uname -m` says it."""
+    """The first bytes of a program's file, and the image's processor as `uname -m` prints it."""
 
     data: bytes
     machine: str
 
     @property
     def first_line(self) -> bytes | None:
-        """What stands behind `#!`, with what ends it but for LF; None for no script."""
+        """The first line behind `#!`, without LF but with a CR; None if there is no `#!`."""
         return self.data.split(b"\n")[0][2:] if self.data.startswith(b"#!") else None
 
 
 def foreign(head: Head) -> Cause | None:
-    """What no Linux of this processor runs, whoever starts it."""
+    """Say why no Linux on this processor runs the program; None if it may run."""
     ours = _MACHINES.get(head.machine, head.machine)
     take = f"take the build of it for Linux on {_NAMES.get(ours, ours)}"
     system = next((name for magic, name in _FOREIGN.items() if head.data.startswith(magic)), None)
@@ -61,14 +61,14 @@ def foreign(head: Head) -> Cause | None:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """How the program came: by `tool`, STRATEGY:SPEC, from `source` on this machine, empty where it did not come as one file."""
+    """How the program came: by `tool`, as STRATEGY:SPEC, from the file `source` of this machine, empty if there is none."""
 
     tool: str
     source: str = ""
 
 
 def unstarted(head: Head, said: str, came: Came, there: Callable[[str], bool]) -> Cause | None:
-    """Why it did not start, having said this; `there` is whether the image has a program, by its path or on the PATH."""
+    """Say why a program did not start. `said` is its output; `there` tells whether the image has a program."""
     if (cause := foreign(head)) is not None:
         return cause
     if (line := head.first_line) is not None:
@@ -85,7 +85,7 @@ def unstarted(head: Head, said: str, came: Came, there: Callable[[str], bool]) -
 
 
 def crlf(source: str) -> Cause:
-    """The lines of a script end as on Windows."""
+    """The cause for a script with Windows line ends."""
     hint = f"sed -i 's/\\r$//' {shlex.quote(source) if source else 'FILE'}"
     return Cause("its lines end with CR LF, as on Windows, and the CR is taken for a part of each line", hint)
 
@@ -116,7 +116,7 @@ def _of_loader(loader: str, came: Came) -> Cause:
 
 
 def _loader(data: bytes) -> str:
-    """What a dynamic ELF program of 64 bits, lowest byte first, names as its loader; empty for any other file."""
+    """The loader of a dynamic 64-bit little-endian ELF program; empty for any other file."""
     if data[:6] != b"\x7fELF\x02\x01" or len(data) < 64:
         return ""
     (offset,) = struct.unpack_from("<Q", data, 32)

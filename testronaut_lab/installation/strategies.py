@@ -1,8 +1,8 @@
-"""How each package manager is driven, as data: to support another one, add a row to STRATEGIES.
+"""The commands of each package manager, as data. To support another manager, add a row to STRATEGIES.
 
-A command is an argv. In its words `{name}`, `{spec}`, `{home}`, `{file}`, `{work}` and `{ca}` are filled in (see
-`Words`), `{options}` stands for the options that hand the manager the host's CA bundle, if there is one. No word of it is ever
-read by a shell: the scripts in `scripts.py` are constant and get names as arguments.
+A command is an argv. `{name}`, `{spec}`, `{home}`, `{file}`, `{work}` and `{ca}` in its words are replaced (see `Words`).
+`{options}` stands for the options that give the manager the host's CA bundle, if there is one. No shell ever reads these words:
+the scripts in `scripts.py` are constant and get names as arguments. `installation.py` runs the commands.
 """
 
 from __future__ import annotations
@@ -19,34 +19,31 @@ from testronaut_lab.installation.causes import NO_COMPILER
 from testronaut_lab.installation.faults import Fault, Rules
 
 Argv = tuple[str, ...]
-# What follows the colon: a package of a registry; or a path on this machine, of one file that is handed to the manager, of an
-# archive that is unpacked, or of a file or folder that is copied.
+# What SPEC in STRATEGY:SPEC is: a package of a registry; or a path on this machine: a file for the manager, an archive that is
+# unpacked, or a file or folder that is copied.
 Takes = Literal["package", "file", "archive", "tree"]
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One row. `version` goes into the key of the image: raise it when a change here changes what comes out.
+    """One row of the table.
 
-    `spec` has the group `name`, may have `version`, and allows nothing that the manager could take for an option, a file, a
-    pattern or a removal; for paths it is about the file's own name, and `accepts` says it to people.
-
-    `manager` ends well where the manager is there; where it is not, `needs` are packages that bring it, by the image's own
-    manager. `refresh` is done once for each `index`. `installed` prints a line `installed VERSION` (a row without it tells the
-    version by the program's own `--version`), `files` the paths of what came along, `packages` a line `package NAME VERSION` for
-    each that is in the tool's own folder (those of the system are found by other means), of an `ecosystem`. `available` holds the
-    versions there are, as `listed` finds them (oldest first where `ascending`); `unfinished` finds the pre-releases among them,
-    `pin` is how one is asked for. In an environment that is `outspoken` that command also tells why an index could not be asked,
-    where others do not.
-
-    `progress` finds in what the manager writes which package it is at: groups `doing` and `package`; or `total`, how many there
-    will be.
-
-    `beside` is the folder of programs that come with what it needs. `importing` lets the image's own python find it.
-
-    `runtime` tells what runs its programs: of Python `runtime VERSION MACHINE [GLIBC]`, of node `runtime VERSION WANTED`.
-
-    `linked`: it is put into a folder of its own, `{home}`, and its programs are linked into the PATH. `rules` tell its errors.
+    version: part of the image's key. Raise it when a change of the row changes the resulting image.
+    spec: matches a valid SPEC (for paths, the file's name), with the group `name` and maybe `version`. It must refuse anything
+        that the manager could take for an option, a file, a pattern or a removal. `accepts` says the same to people.
+    manager: exits with 0 if the image has the manager. `needs` are the packages that bring it, by a manager of the system.
+    install: the commands that install. `refresh` runs before, once for each `index`; `clean` runs at the end.
+    identify: prints the package's name, for a package that is a file.
+    installed: prints `installed VERSION`. Without it, the program's own `--version` gives the version.
+    files: prints the paths that came with the tool. `beside` is the folder with the programs of its dependencies.
+    packages: prints `package NAME VERSION` for each package in the tool's own folder; `ecosystem` names their manager.
+    available: prints the available versions, which `listed` finds, oldest first if `ascending`. `unfinished` finds pre-releases,
+        `pin` formats NAME and VERSION as a SPEC. With the environment `outspoken` it also tells why an index did not answer.
+    progress: matches a line of output, with the groups `doing` and `package`, or `total` for the number of packages.
+    importing: lets the image's own python find the package.
+    runtime: prints `runtime VERSION MACHINE [GLIBC]` for Python, `runtime VERSION WANTED` for node.
+    linked: the tool gets a folder of its own, `{home}`, and its programs are linked into the PATH.
+    rules: classify the manager's errors.
     """
 
     name: str
@@ -84,8 +81,11 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What is filled into a row. `name` is the package's, `spec` what was asked for of the manager; `home` is the tool's own
-    folder, `file` the path of what was handed in, `work` a folder that is gone in the end, `more` packages beside `spec`."""
+    """The values for the placeholders of a row.
+
+    `name` is the package's name, `spec` the SPEC for the manager, `home` the tool's own folder, `file` the path of the tool's
+    file in the container, `work` a folder that is removed at the end, `more` are further packages beside `spec`.
+    """
 
     name: str = ""
     spec: str = ""
@@ -98,7 +98,7 @@ class Words:
 
 
 def _of_file(row: Strategy, name: str, spec: str, accepts: str) -> Strategy:
-    """The row for a package that is a file of this machine: its manager is given the path, and knows no other versions of it."""
+    """The row for a package that is a file of this machine. The manager gets its path, and knows no other version of it."""
     install = tuple(tuple("{file}" if word == "{spec}" else word for word in argv) for argv in row.install)
     return replace(
         row, name=name, takes="file", spec=re.compile(spec), accepts=accepts, install=install, available=(), hint=""
@@ -107,11 +107,11 @@ def _of_file(row: Strategy, name: str, spec: str, accepts: str) -> Strategy:
 
 # --- Debian's packages ---------------------------------------------------------------------------------------------------
 
-# Without the error mode an index that cannot be fetched is only a warning, and the package then looks unknown.
+# Without the error mode, an index that cannot be fetched is only a warning, and then the package looks unknown.
 _APT_REFRESH: Argv = ("apt-get", "{options}", "-o", "APT::Update::Error-Mode=any", "update")
-# Without a pty dpkg writes no percentages, which would be a line each; the image is made from a whole container, so that
-# nothing is gained by an fsync for each of thousands of files. A name with a dot that is no package's would otherwise be taken
-# for a regular expression, and all that match it be installed.
+# Use-Pty=0: dpkg writes no percentages, each of which would be a line. force-unsafe-io: an fsync for each of thousands of files
+# gains nothing, because only a finished container becomes an image. Pattern-Only: apt takes an unknown name with a dot for a
+# regular expression, and would install every package that matches.
 _APT_INSTALL: Argv = (
     "apt-get", "{options}", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-unsafe-io",
     "-o", "APT::Cmd::Pattern-Only=true", "install", "-y", "--no-install-recommends", "--",
@@ -164,7 +164,7 @@ _PIP_VERSION = r"(?:===?|[<>~!]=|[<>])[A-Za-z0-9][A-Za-z0-9.+!*_-]*"
 
 
 def _in_environment(row: Strategy, python: str, pip: str) -> Strategy:
-    """The questions about a package in an environment, to its `python`; about the index to one that has `pip`."""
+    """Fill in the commands that ask the environment's `python` about a package, and `pip` about the index."""
     return replace(
         row,
         installed=(python, "-c", scripts.PYTHON_VERSION, "{name}"),
@@ -181,7 +181,7 @@ _PIP = _in_environment(
     Strategy(
         name="pip",
         version=1,
-        # What looks like a file would be taken for one.
+        # pip would take a name that looks like a file for a file.
         spec=re.compile(
             rf"(?!.*\.(?:whl|zip|tar|gz|bz2|xz|tgz|tbz|txz|lzma)\Z){_PYTHON_NAME}(?:\[[A-Za-z0-9._,-]+\])?"
             rf"(?P<version>{_PIP_VERSION}(?:,{_PIP_VERSION})*)?"
@@ -189,7 +189,8 @@ _PIP = _in_environment(
         accepts="NAME, NAME[EXTRA] or NAME==3.2.*, with one of == >= <= ~= != < > before each version",
         manager=("python3", "-c", "import ensurepip, venv"),
         needs=_PYTHON_NEEDS,
-        # An environment of the tool's own: the system's Python is not to be changed (PEP 668), and tools may need two versions.
+        # Each tool gets an environment of its own: the system's Python must not be changed (PEP 668), and two tools may need
+        # different versions of a package.
         install=(
             ("python3", "-m", "venv", "{home}"),
             (
@@ -208,7 +209,7 @@ _PIP = _in_environment(
         ),
         env=(("LC_ALL", "C.UTF-8"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_ROOT_USER_ACTION", "ignore")),
         rules=(
-            # then it asked nobody, and says itself what to do
+            # pip then asked no index; its own message says what to do
             (Fault.OTHER, re.compile(r"is not a trusted or secure host and is being ignored")),
             (Fault.NO_PACKAGE, re.compile(r"from versions: none\)")),
             (Fault.NO_VERSION, re.compile(r"from versions: ")),
@@ -254,7 +255,7 @@ _NPM_NAME = r"[a-z0-9][a-z0-9._-]*"
 _NPM = Strategy(
     name="npm",
     version=1,
-    # A slash outside a scope would name a repository, a colon after the @ another source, such an ending a file.
+    # npm takes a slash outside a scope for a repository, a colon after the @ for another source, these endings for a file.
     spec=re.compile(
         rf"(?!.*\.(?:tgz|tar|gz)\Z)(?P<name>(?:@{_NPM_NAME}/)?{_NPM_NAME})(?:@(?P<version>(?:[~^]|[<>]=?|=)?[A-Za-z0-9*][A-Za-z0-9.*+-]*))?"
     ),
@@ -278,7 +279,7 @@ _NPM = Strategy(
     ascending=True,
     unfinished=re.compile("-"),
     pin="{}@{}",
-    # What it fetches is all that it says before its end, and that only when asked for it.
+    # npm writes nothing but its fetches before its end, and those only with loglevel=http.
     progress=re.compile(
         r"npm http (?P<doing>fetch) GET \d+ \S+?//[^/\s]+/(?:\S*/)??(?P<package>(?:@[^/\s]+(?:/|%2f))?[^/\s]+)(?:/-/\S*)? "
     ),
@@ -329,7 +330,7 @@ _SCRIPT = replace(
     takes="file",
     spec=re.compile(r"(?P<name>[^/\0]+?)(?:\.[a-z0-9]+)?"),
     accepts="the PATH of a script that puts it on the PATH, run as root with network; $1 is a folder of the tool's own",
-    files=(),  # what it brought, and where, only the script knows
+    files=(),  # only the script knows which files it installed
     install=(("sh", "-c", scripts.RUN_SCRIPT, "sh", "{file}", "{home}"),),
     env=(("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8")),
 )
@@ -340,14 +341,14 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def strategy_for(name: str) -> Strategy:
-    """Raises UsageError, naming those there are."""
+    """Return the row of a strategy. Raises UsageError, which names all strategies, if there is none."""
     if name not in STRATEGIES:
         raise UsageError(f"the install strategy {name!r} is not supported yet", hint=f"use one of: {', '.join(STRATEGIES)}")
     return STRATEGIES[name]
 
 
 def package_name(strategy: Strategy, spec: str) -> str:
-    """The name in a spec like `jq=1.6-2.1`, or in that of a file. Raises UsageError for what the allow-list refuses."""
+    """The package's name in a SPEC like `jq=1.6-2.1` or in a file's name. Raises UsageError for a SPEC that is not allowed."""
     match = matched(strategy, spec)
     if match is None:
         raise UsageError(f"installing {strategy.name}:{spec}: this is no package of {strategy.name}: {strategy.accepts}")
@@ -359,9 +360,9 @@ def matched(strategy: Strategy, spec: str) -> re.Match[str] | None:
 
 
 def fill(argv: Sequence[str], words: Words) -> list[str]:
-    """An argv of the table with its placeholders filled in, each once: what was filled in is not looked at again."""
+    """Replace the placeholders in an argv of the table, once: placeholders in the values are not replaced."""
     values = {field.name: getattr(words, field.name) for field in fields(words)}
-    # As installers of Python packages spell a name where it becomes a folder.
+    # The spelling of a Python package's name in a folder's name.
     values["canonical"] = re.sub(r"[-_.]+", "-", words.name).lower()
     several = {"{options}": words.options, "{spec}": ("{spec}", *words.more)}
     filled = [word for part in argv for word in several.get(part, (part,))]

@@ -1,7 +1,7 @@
-"""What an installation needs of this machine to reach the outside: the CA bundle, the proxies, where its indexes are.
+"""Collects what an installation needs to reach the network of this machine: the CA bundle, the proxies, the indexes.
 
-Behind a network that re-signs TLS or keeps mirrors of its own nothing can be downloaded without them. They go into the
-environment of commands and into mounts, never into an image, and their secrets into no log.
+A network that re-signs TLS, or has mirrors of its own, refuses downloads without them. They go into the environment of commands
+and into mounts, never into an image. Their secrets never go into a log. `hostconfig.py` reads the settings.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _GIVEN_VARIABLES = (*_BUNDLE_VARIABLES, "GIT_SSL_CAINFO")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-# Shorter ones would blot out half of what is said.
+# Masking shorter secrets would mask half of the output.
 _SECRET_LENGTH = 4
 _MASKED = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class HostTrust:
-    """`ca_bundle` is a file of the host, to be mounted at CA_BUNDLE_TARGET, or None; `env` is for the commands.
+    """`ca_bundle` is a file of the host, to mount at CA_BUNDLE_TARGET, or None. `env` is for the commands.
 
-    `files` are texts to be there under a path that is in no image; `secrets` is what no log may hold.
+    `files` are pairs of a path in the container, outside any image, and its text. `secrets` must not get into a log.
     """
 
     ca_bundle: Path | None
@@ -40,7 +40,7 @@ class HostTrust:
     secrets: tuple[str, ...] = ()
 
     def mask(self, line: str) -> str:
-        """The line without the secrets, and without who we are in any URL."""
+        """Mask the secrets in the line, and user and password in every URL."""
         line = _USER_IN_URL.sub(_MASKED, line)
         for secret in self.secrets:
             line = line.replace(secret, _MASKED)
@@ -48,7 +48,7 @@ class HostTrust:
 
     @contextmanager
     def mounts(self) -> Iterator[dict[str, Path]]:
-        """What to mount: path in the container → file of the host, there for as long as the `with`."""
+        """Yield the mounts, path in the container → file of the host. The files exist during the `with`."""
         with tempfile.TemporaryDirectory(prefix="testronaut-lab-") as folder:
             found = {CA_BUNDLE_TARGET: self.ca_bundle} if self.ca_bundle else {}
             for target, text in self.files:
@@ -60,8 +60,10 @@ class HostTrust:
 
 
 def host_trust(environ: Mapping[str, str], system_bundle: Path = _SYSTEM_BUNDLE, system: Path = Path("/etc")) -> HostTrust:
-    """What this machine is configured with: the first CA bundle that is named and exists, else the system's; its proxies;
-    the indexes of pip and npm and the proxies of apt."""
+    """Read the configuration of this machine: CA bundle, proxies, indexes of pip and npm, proxies of apt.
+
+    The CA bundle is the first one that a variable names and that exists, else the system's.
+    """
     named = [Path(environ[name]) for name in _BUNDLE_VARIABLES if environ.get(name)]
     bundle = next((path.resolve() for path in (*named, system_bundle) if path.is_file()), None)
     env = dict.fromkeys(_GIVEN_VARIABLES, CA_BUNDLE_TARGET) if bundle else {}
@@ -83,7 +85,7 @@ def host_trust(environ: Mapping[str, str], system_bundle: Path = _SYSTEM_BUNDLE,
 
 
 def _secrets(values: Sequence[str], tokens: Sequence[str]) -> tuple[str, ...]:
-    """Tokens, and of the users in URLs their passwords; the longest first, since one may hold another."""
+    """Tokens, and passwords in URLs. The longest comes first, because one may contain another."""
     users = [user.partition(":") for value in values for user in _USER_IN_URL.findall(value)]
     passwords = [password for _, _, password in users]
     found = {*tokens, *passwords, *map(unquote, passwords)}

@@ -1,6 +1,6 @@
-"""Proves that a tool was installed: the package manager knows its version, its program is there and starts.
+"""Proves that a tool was installed: the package manager knows its version, and its program exists and starts.
 
-A package that brings no program at all (data, a library) is proved by its version alone.
+For a package without a program (data, a library), the version alone is the proof.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from testronaut_lab.model.plan import ToolSpec, Verify
 _QUERY_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 20
 _PROGRAM = re.compile(r"/(?:usr/(?:local/)?)?(?:bin|sbin|games)/[^/]+")
-# What loaders say, of programs and of scripts: there is something that this program needs and that was not installed.
+# The words of loaders, for programs and for scripts, if something that the program needs is not installed.
 _LOADER_ERROR = re.compile(
     r"error while loading shared libraries|symbol lookup error|Error relocating|version `[^']*' not found|"
     r"^(?:ModuleNotFoundError|ImportError|SyntaxError|importlib\.metadata\.PackageNotFoundError): |"
@@ -30,7 +30,7 @@ _LOADER_ERROR = re.compile(
     re.MULTILINE,
 )
 _VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)+[\w.+~-]*)")
-# What a program leaves in its home directory while it is tried must not be in the image: /dev/shm is not committed.
+# Files that a tried program writes to its home must not get into the image: /dev/shm is not committed.
 _ENV = {"LC_ALL": "C.UTF-8", "HOME": "/dev/shm"}
 _NOT_FOUND, _SIGNALLED = (126, 127), 128
 _PLAIN = re.compile(r"[A-Za-z0-9_.\[][A-Za-z0-9+._\[-]*")
@@ -39,7 +39,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is to be proved, of a tool that a row says is installed. `otherwise` is its version where nobody tells one."""
+    """A tool to verify, and how it was installed. `otherwise` is its version if neither manager nor program tells one."""
 
     container: InstallContainer
     tool: ToolSpec
@@ -54,7 +54,7 @@ class Proof:
         return self.words.name or self.tool.name
 
     def from_beside(self) -> list[str]:
-        """The program that is wanted, where only what the tool needs brings it: of an environment, on no PATH yet."""
+        """The path of the wanted program, if only a dependency of the tool brings it; it is on no PATH yet. At most one."""
         if not self.strategy.beside:
             return []
         own = {PurePosixPath(path).name for path in self.brought()}
@@ -63,7 +63,7 @@ class Proof:
         return [path] if wanted not in own and _PLAIN.fullmatch(wanted) and _which(self, path) else []
 
     def of_family(self) -> list[str]:
-        """Programs of packages that it depends on, of its name's first part: one of Debian's may only stand for others."""
+        """Programs of dependencies whose names begin like the package's: a Debian package may only pull in others."""
         if self.strategy.linked or not self.strategy.installed:
             return []
         lines: list[str] = []
@@ -72,7 +72,7 @@ class Proof:
         return sorted(line for line in lines if _PROGRAM.fullmatch(line))
 
     def nested(self) -> list[str]:
-        """Programs that came with an archive and lie too deep in it, by their names in it."""
+        """Programs that lie too deep in an archive, by their names in the archive."""
         if self.strategy.takes != "archive":
             return []
         lines: list[str] = []
@@ -81,7 +81,7 @@ class Proof:
         return sorted(line.removeprefix(f"{self.words.home}/") for line in lines if line.startswith(f"{self.words.home}/"))
 
     def brought(self) -> list[str]:
-        """The paths of the programs that came with it, sorted; none where the row cannot tell."""
+        """The paths of the programs that came with the tool, sorted; none if the row cannot list them."""
         if not self.strategy.files:
             return []
         lines: list[str] = []
@@ -94,15 +94,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """`program` is the path of what was started, None for a package that brings none."""
+    """`program` is the path of the program that started, None for a package without a program."""
 
     version: str
     program: str | None
 
 
 def verify(proof: Proof) -> Verified:
-    """Raises InstallError with the evidence if the manager knows no version, the tool's program is missing or does not start, or
-    its `verify` fails."""
+    """Verify a tool: its version, its program, its `verify` command.
+
+    Raises InstallError, with the evidence, if the manager knows no version, the program is missing or does not start, or the
+    `verify` command fails.
+    """
     version = installed_version(proof) if proof.strategy.installed else ""
     program = _program(proof)
     if program is not None:
@@ -130,9 +133,9 @@ def installed_version(proof: Proof) -> str:
 
 
 def _program(proof: Proof) -> str | None:
-    """Its path: the command that the plan names, or the tool's name, or the first program of the package on the PATH.
+    """The path of the tool's program: the plan's `command`, or the tool's name, or the package's first program on the PATH.
 
-    Of a tool with a folder of its own it has to be one from there: another of that name would prove nothing.
+    For a tool with a folder of its own, it must come from there: another program of that name would prove nothing.
     """
     brought = proof.brought()
     brought += proof.from_beside() or ([] if brought else proof.of_family())
@@ -166,7 +169,7 @@ def _program(proof: Proof) -> str | None:
 
 
 def _nearest(nested: list[str], wanted: str) -> str | None:
-    """The one that is wanted, else one of a bin, else the one that lies highest."""
+    """The wanted program, else one in a bin folder, else the one nearest to the top."""
     paths = [PurePosixPath(each) for each in nested]
     ranked = sorted(paths, key=lambda path: (path.name != wanted, path.parent.name != "bin", len(path.parts), path))
     return str(ranked[0]) if ranked and len(ranked[0].parts) > 1 else None
@@ -183,7 +186,7 @@ def _which(proof: Proof, command: str) -> str | None:
 
 
 def _start(proof: Proof, program: str) -> str:
-    """The version that it tells, if it does. A program that takes neither option may complain: it has started."""
+    """Start the program; return the version that it prints, or "". A program that rejects both options has still started."""
     head = read_head(proof.container, program)
     if (cause := foreign(head)) is not None:
         raise _unstarted(proof, f" {cause.text}", cause.hint)
@@ -213,7 +216,7 @@ def _unstarted(proof: Proof, why: str, hint: str) -> InstallError:
 
 
 def _of_runtime(proof: Proof) -> Cause | None:
-    """Whether the package asks for a newer node than there is; pip itself refuses what asks for another python."""
+    """Say whether the package needs a newer node. For Python no check is needed: pip refuses such a package."""
     if proof.strategy.ecosystem != "npm":
         return None
     asked = proof.container.run(fill(proof.strategy.runtime, proof.words), timeout_s=_QUERY_TIMEOUT_S, env=proof.env)
@@ -237,6 +240,6 @@ def _check(proof: Proof, wanted: Verify) -> None:
 
 
 def _run_briefly(proof: Proof, argv: list[str]) -> Executed:
-    """Ends a program that goes on (124: it has started), long before the deadline that would cost the container."""
+    """Run a program for at most 20 s (status 124: it has started): the deadline of `run` would kill the container."""
     limited = ["timeout", "-k", "2", str(_START_TIMEOUT_S), *argv]
     return proof.container.run(limited, timeout_s=_QUERY_TIMEOUT_S, env=_ENV)

@@ -187,7 +187,7 @@ class Session:
         self._facts = self._live.facts
         self._tools, self._image_id = tools, image_id
         self.journal.add(Restarted())
-        self.log.emit(Problem("the session was started anew to install tools: files are kept, shell state and jobs are gone"))
+        self.log.emit(Problem("the session was restarted to install tools: files are kept, shell state and jobs are gone"))
 
     def run(
         self,
@@ -376,7 +376,7 @@ def _bytes(content: str | bytes, what: str) -> bytes:
     try:
         return content.encode() if isinstance(content, str) else content
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what}: half a surrogate pair is no text") from error
+        raise UsageError(f"{what}: half a surrogate pair is not valid text") from error
 
 
 def session_of(result: StepResult) -> Session | None:

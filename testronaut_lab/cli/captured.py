@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from testronaut_lab.model.result import Captured, RunResult, StepResult
 
 _SHOWN = 10
-ONE_STEP = "`--stdout`, `--stderr`, `--changes`, `--files` and `--normalized` are about one step, and go with no form of a run"
+ONE_STEP = (
+    "`--stdout`, `--stderr`, `--changes`, `--files` and `--normalized` print one step and cannot be combined with a form of a run"
+)
 
 
 def step_of(run: RunResult, nodeid: str, again: str) -> StepResult:

@@ -53,7 +53,7 @@ def dispatch(arguments: list[str]) -> int:
         return ExitStatus.FAILED
     except OSError as error:
         if not _is_somewhere():
-            complain(UsageError("the folder that you stand in is not there any more", hint="cd"))
+            complain(UsageError("the current folder no longer exists", hint="cd"))
             return ExitStatus.USAGE
         if error.filename is not None or error.errno not in NO_ROOM:
             return _bug()

@@ -89,7 +89,7 @@ def reject(globs: Annotated[list[str], _TO_REJECT]) -> None:
     for choice in chosen:
         if choice.files is not None:
             raise UsageError(
-                f"rejecting {', '.join(sorted(choice.files))} of {name_of(choice.entry)}: what is pending is rejected as a whole",
+                f"rejecting {', '.join(sorted(choice.files))} of {name_of(choice.entry)}: a pending golden is rejected whole",
                 hint=f"testronaut-lab reject {shlex.quote(name_of(choice.entry))}",
             )
     store.reject([choice.entry for choice in chosen])

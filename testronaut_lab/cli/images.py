@@ -64,7 +64,7 @@ def clean(
 ) -> None:
     """Remove what killed runs left behind, or old stored runs. Sessions of living or unknown owners are named and stay."""
     if artifacts and (kept or images):
-        raise UsageError("`clean --artifacts` is about what is stored, --kept and --images about the engine: one at a time")
+        raise UsageError("`clean --artifacts` cleans the store, --kept and --images the engine: use one at a time")
     if artifacts:
         from testronaut_lab.maintenance.runs import clean_artifacts
 

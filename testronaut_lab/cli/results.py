@@ -70,7 +70,7 @@ def show(
     if len(alone) + wanted.any > 1:
         form, *others = [*alone, *wanted.options]
         raise UsageError(
-            f"`show {form}` goes with no other form, and there is {' and '.join(others)}",
+            f"`show {form}` cannot be combined with {' and '.join(others)}",
             hint=f"testronaut-lab show {shlex.quote(run_id)} {form}{of_store(store)}",
         )
     wanted.check()

@@ -23,7 +23,7 @@ def tui(
     if plans:
         raise UsageError("watching plans in the dashboard is not supported yet", hint=f"testronaut-lab run {shlex.join(plans)}")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):  # without one, it would wait for keys for ever at full CPU load
-        raise UsageError("the dashboard needs a terminal to be drawn on", hint="testronaut-lab run; testronaut-lab record --help")
+        raise UsageError("the dashboard needs a terminal", hint="testronaut-lab run; testronaut-lab record --help")
     try:
         from testronaut_lab.ui.tui.app import run_tui
     except ModuleNotFoundError as error:

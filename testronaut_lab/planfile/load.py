@@ -262,7 +262,7 @@ def _origin_of(file: Path, root: Path) -> Origin:
         raise UsageError(f"the plan {file} is not below the project's folder {root}")
     path = file.relative_to(root).as_posix()
     if "::" in path:
-        raise UsageError(f"the path {path} holds '::', which parts a plan from its cases; rename it")
+        raise UsageError(f"the path {path} holds '::', which separates a plan from its cases; rename it")
     return Origin(root, _stem(file.name), file, path)
 
 

@@ -119,7 +119,9 @@ class GoldenAssertion(SnapshotAssertion):
         """
         if name is not None:
             if not name or name.isdigit():
-                raise UsageError(f"golden(name={name!r}): a name is not empty and not a number; those without one are numbered")
+                raise UsageError(
+                    f"golden(name={name!r}): a name must not be empty or a number; goldens without a name are numbered"
+                )
             super().__call__(name=name)
         kept = (streams,) if isinstance(streams, str) else tuple(streams)
         if unknown := sorted(set(kept) - {"stdout", "stderr"}):
@@ -174,7 +176,7 @@ class GoldenAssertion(SnapshotAssertion):
             data.check()
         session = session_of(data)
         if session is None:
-            raise UsageError(f"comparing {data.id} with a golden: it is no result of a session of this process")
+            raise UsageError(f"comparing {data.id} with a golden: it is not a result of a session in this process")
         return session.golden(data, self._spec)
 
     def _settle(self, item: pytest.Item, key: GoldenKey) -> None:

@@ -275,7 +275,7 @@ def _not_in_a_plan(result: StepResult) -> str | None:
     if result.error is not None:
         return f"it went wrong: {result.error.message}"
     if result.mismatches:
-        return f"it did not go as it was told to: {result.mismatches[0].expected}, but {result.mismatches[0].actual}"
+        return f"it did not do what it was told: {result.mismatches[0].expected}, but {result.mismatches[0].actual}"
     if result.exit.kind not in _EXPECTABLE:
         return f"it ended by {result.exit.describe()}, which no plan can expect"
     return None

@@ -210,7 +210,7 @@ class PlanRun:
         finally:
             self._preparing = False
         if plan.rootfs == "writable":
-            what = "the root file system is writable, but for /run, /var/tmp and /dev/shm: they are in memory and not captured"
+            what = "the root file system is writable, except /run, /var/tmp and /dev/shm, which are in memory and not captured"
             self.log.emit(Problem(f"{plan.name}: {what}"))
         return _Studio(self._bench, image_id, SessionSettings.of(plan), self._options.keep, self._say_kept)
 

@@ -183,7 +183,7 @@ def test_installing_in_a_live_session_keeps_files_and_says_that_state_is_gone(se
     assert result.out == "kept\nhome\ntmp\nno state\n/workspace\n1\n"
     assert result.changes == ()
     said = [event.body.message for event in session.log.subscribe().drain() if event.body.kind == "problem"]
-    assert said == ["the session was started anew to install tools: files are kept, shell state and jobs are gone"]
+    assert said == ["the session was restarted to install tools: files are kept, shell state and jobs are gone"]
 
 
 def test_a_session_goes_on_when_a_tool_cannot_be_installed(session: Session) -> None:

@@ -243,9 +243,9 @@ def test_what_is_stored_can_be_read_where_nothing_can_be_written(base_image: str
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--json", "--markdown", "x"], "`show --json` goes with no other form, and there is --markdown"),
-        (["--events", "--html=-", "--github"], "`show --events` goes with no other form, and there is --html and --github"),
-        (["--install-log", "--json"], "`show --json` goes with no other form, and there is --install-log"),
+        (["--json", "--markdown", "x"], "`show --json` cannot be combined with --markdown"),
+        (["--events", "--html=-", "--github"], "`show --events` cannot be combined with --html and --github"),
+        (["--install-log", "--json"], "`show --json` cannot be combined with --install-log"),
     ],
 )
 def test_forms_of_a_stored_run_that_do_not_go_together_are_named(words: list[str], named: str, project: Project) -> None:
@@ -331,7 +331,7 @@ def test_output_that_a_full_disk_does_not_take_is_told(words: list[str], project
 def test_a_folder_that_is_gone_is_told(words: list[str], tmp_path: Path) -> None:
     gone = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && "$@"', "sh", *ARGV, *words]
     ended = subprocess.run(gone, cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    said = b"error: the folder that you stand in is not there any more\nhint: cd\n"
+    said = b"error: the current folder no longer exists\nhint: cd\n"
     assert (ended.returncode, ended.stderr) == (ExitStatus.USAGE, said)
 
 

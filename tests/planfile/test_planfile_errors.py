@@ -93,7 +93,7 @@ def test_a_wrong_key_of_the_plan_is_named(tree: dict[str, object], message: str)
                           "NAME-VERSION-PYTHON-ABI-PLATFORM.whl"),
         ([{"install": {"apt": "jq", "pip": "jq"}}], "tools[0].install: 'apt' and 'pip' exclude each other"),
         ([{"install": {"apt": "jq", "sha256": "0" * 64}}],
-         "tools[0].install: 'sha256' is that of a file, and apt is given none here"),
+         "tools[0].install: 'sha256' is that of a file, and apt has no file here"),
         ([{"install": {"npm": "jq", "strip": 1}}], "tools[0].install: 'strip' is for an archive, not for npm"),
         ([{"install": {"npm": "jq", "sha256": "abc"}}],
          "tools[0].install.sha256: expected a sha256 of 64 hexadecimal digits, found 'abc'"),

@@ -50,7 +50,7 @@ def test_yaml_means_what_yaml_1_2_says(text: str, value: object) -> None:
         ("a: " + "9" * 500, "x:1: a: a number of more than 400 digits"),
         ("1: a", "x:1: a key must be text; write it in quotes"),
         ("? [a]\n: b", "x:1: a key must be text"),
-        ('a: "\\ud800"', "x:1: a: half a surrogate pair is no text"),
+        ('a: "\\ud800"', "x:1: a: half a surrogate pair is not valid text"),
         ("%YAML 1.1\n---\na: 1", "x:2: a plan is YAML 1.2; leave the %YAML line out"),
         ("a: 1\n---\nb: 1", "x:2: a plan is one document; there is a second one here"),
         ("a: [1", "x:1: a[1]: this is not YAML: expected ',' or ']', but got '<stream end>'"),
@@ -83,7 +83,7 @@ def test_yaml_that_means_two_things_or_nothing_is_refused(text: str, message: st
         ('{"a": Infinity}', "x:1: a: a number that is not finite"),
         ('{"a": 1\n"b": 2}', "x:2: this is not JSON: "),
         ("{'a': 1}", "x:1: this is not JSON: "),
-        ('{"a": "\\ud800"}', "x:1: a: half a surrogate pair is no text"),
+        ('{"a": "\\ud800"}', "x:1: a: half a surrogate pair is not valid text"),
         ('{"a": ' + "9" * 5000 + "}", "x: a number of more than 400 digits"),
     ],
 )

@@ -204,7 +204,7 @@ def test_a_golden_directory_that_is_a_link_is_refused(pytester: pytest.Pytester)
 REFUSED = {
     "assert run('true') == golden('a/b')": "*UsageError: looking for a golden under the name 'a/b'*",
     "assert run('true') == golden('../x')": "*UsageError: looking for a golden under the name '../x'*",
-    "assert run('true') == golden('2')": "*UsageError: golden(name='2'): a name is not empty and not a number*",
+    "assert run('true') == golden('2')": "*UsageError: golden(name='2'): a name must not be empty or a number*",
     "r = run('true'); r == golden('a'); assert r == golden('a')": "*this test has a golden of that name already",
     "assert run('true').out == golden": "*TypeError: a golden is of what a step did*not str",
     "assert run('true') == golden(normalize='clock')": "*UsageError: normalize 'clock': there is no normaliser*",

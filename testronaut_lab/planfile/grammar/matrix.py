@@ -46,7 +46,7 @@ class Scalar:
             raise reading.refuse(node, at, f"expected {self.words}, found {found(node)}")
         text = _written(node)
         if any(references(text)):
-            raise reading.refuse(node, at, "a value of the matrix is a value, and no reference to one")
+            raise reading.refuse(node, at, "a value of the matrix cannot be a reference")
         if "\0" in text:
             raise reading.refuse(node, at, "a NUL byte cannot stand here")
         return CellValue(text, node.value)
@@ -229,7 +229,7 @@ class _Expansion:
         cells = self._with_included(left)
         self._check_count(len(cells))
         if not cells:
-            raise self._refuse(self._node, "matrix", "no cell is left of it")
+            raise self._refuse(self._node, "matrix", "no cell is left")
         return tuple(cells)
 
     def _without_excluded(self, product: list[dict[str, CellValue]]) -> list[dict[str, CellValue]]:

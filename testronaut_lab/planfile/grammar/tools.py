@@ -99,7 +99,7 @@ def _install(sha256: str | None = None, strip: int = 0, **one: InstallSpec) -> I
     [spec] = one.values()
     takes = STRATEGIES[spec.strategy].takes
     if sha256 is not None and (takes == "package" or (spec.source is not None and spec.source.is_dir())):
-        raise ValueError(f"'sha256' is that of a file, and {spec.strategy} is given none here")
+        raise ValueError(f"'sha256' is that of a file, and {spec.strategy} has no file here")
     if strip and takes != "archive":
         raise ValueError(f"'strip' is for an archive, not for {spec.strategy}")
     return replace(spec, sha256=sha256, strip=strip)

@@ -140,7 +140,7 @@ class TreeBuilder:
             self.problem(line, f"a number of more than {MAX_DIGITS} digits")
             return None
         if isinstance(value, str) and not _is_unicode(value):
-            self.problem(line, "half a surrogate pair is no text")
+            self.problem(line, "half a surrogate pair is not valid text")
             return ""
         return value
 

@@ -55,7 +55,7 @@ def run_tui(image: str, tools: tuple[str, ...]) -> None:
     if failure is not None:
         raise failure
     if app.return_code:
-        raise LabError("the dashboard ended by a fault of its own; please report what is printed above")
+        raise LabError("the dashboard crashed; please report the lines above")
 
 
 class Happened(Message):

@@ -29,6 +29,21 @@ def test_a_section_names_the_machine_the_tests_and_the_figures() -> None:
     assert "Failed: `test_limits::test_x`." in text
 
 
+def test_the_ends_of_tests_are_counted_by_what_they_are_about(tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").write_text(
+        """<testsuites><testsuite name="pytest">
+        <testcase classname="tests.container.test_limits" name="test_nothing_is_said_where_all_holds" time="1"/>
+        <testcase classname="tests.execution.test_watchdog" name="test_x" time="1"><failure message="no"/></testcase>
+        </testsuite></testsuites>"""
+    )
+    (tmp_path / "figures.json").write_text("{}")
+    (tmp_path / "machine").write_text("6.1\n")
+    outcome = v2section.read_outcome(tmp_path)
+    ends = {what: counts for what, *counts in outcome.cells if any(counts)}
+    assert ends == {"limits": [1, 0, 0], "limits that end steps, and the watchdog": [0, 1, 0]}
+    assert outcome.failed == ["execution/test_watchdog::test_x"]
+
+
 def test_a_section_takes_the_place_of_the_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = tmp_path / "engines.md"
     monkeypatch.setattr(v2section, "DOCS", docs)

@@ -79,7 +79,7 @@ def read_outcome(share: Path) -> Outcome:
     failed: list[str] = []
     for suite in JUnitXml.fromfile(str(share / "junit.xml")):
         for test in suite:
-            module = str(test.classname).rpartition(".")[2]
+            module = str(test.classname).removeprefix("tests.").replace(".", "/")
             kinds = {type(each) for each in test.result}
             how = "failed" if kinds & {Failure, Broken} else "skipped" if Skipped in kinds else "passed"
             ended.setdefault(module, []).append(how)

@@ -11,16 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
 
 import testronaut_lab
 from testronaut_lab.cli import dispatch  # noqa: F401 - hangs the verbs on the app
 from testronaut_lab.cli.app import app
 from testronaut_lab.errors import EXIT_STATUS_MEANING
 from testronaut_lab.store.tables import metadata
+
+if TYPE_CHECKING:
+    from typer._click import Command
 
 Schema = Mapping[str, Any]
 
@@ -185,7 +187,7 @@ def command_line_page() -> str:
     return "\n".join([opening, _table(("status", "meaning"), statuses), "", *(_verb(name, verb) for name, verb in verbs)])
 
 
-def _verb(name: str, command: TyperCommand) -> str:
+def _verb(name: str, command: Command) -> str:
     """A heading and the verb's own help, with that of the verbs that it has itself."""
     parts = [f"## {name}", "", *_help(name, command)]
     for inner, its_command in getattr(command, "commands", {}).items():
@@ -193,7 +195,7 @@ def _verb(name: str, command: TyperCommand) -> str:
     return "\n".join(parts)
 
 
-def _help(name: str, command: TyperCommand) -> list[str]:
+def _help(name: str, command: Command) -> list[str]:
     with command.make_context(
         f"testronaut-lab {name}", [], resilient_parsing=True, max_content_width=100, terminal_width=100
     ) as context:

@@ -49,7 +49,16 @@ def test_a_source_archive_has_what_the_tests_and_the_demo_need_and_nothing_that_
 def test_the_wheel_runs_the_demo_in_an_empty_environment(dist: Path, tmp_path: Path, base_image: str) -> None:
     (wheel,) = dist.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "--quiet", "-c", CHECKOUT / "constraints.txt", wheel]
+    pip = [
+        str(tmp_path / "venv/bin/python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        str(CHECKOUT / "constraints.txt"),
+        str(wheel),
+    ]
     subprocess.run(pip, check=True, cwd=tmp_path, capture_output=True)
     (archive,) = dist.glob("*.tar.gz")
     subprocess.run(["tar", "--extract", "--file", archive, "--directory", tmp_path], check=True)
@@ -59,7 +68,7 @@ def test_the_wheel_runs_the_demo_in_an_empty_environment(dist: Path, tmp_path: P
         shutil.copytree(unpacked / folder, project / folder)
     (project / ".git").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV_", "COVERAGE"))}
-    demo = [tmp_path / "venv/bin/testronaut-lab", "run", "examples/jq.lab.yaml", "--json", "-"]
+    demo = [str(tmp_path / "venv/bin/testronaut-lab"), "run", "examples/jq.lab.yaml", "--json", "-"]
     done = subprocess.run(demo, cwd=project, env=kept, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["totals"]["passed"] == 3

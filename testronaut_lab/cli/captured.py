@@ -91,7 +91,7 @@ def _show_whole(step: StepResult) -> None:
     from testronaut_lab.report.state.findings import command_lines, details
     from testronaut_lab.safetext import safe_text
 
-    for line in [*command_lines(step), f"{step.status.value}: {step.exit.describe()}", *details(step)]:
+    for line in [*command_lines(step), f"{step.status.value}: {_how_it_ended(step)}", *details(step)]:
         write_line(safe_text(line) + "\n")
     for name in ("stdout", "stderr"):
         text = _stream(step, name).text.rstrip("\n")
@@ -102,6 +102,12 @@ def _show_whole(step: StepResult) -> None:
         write_line("--- changes\n")
         for line in sorted_changes(step.changes):
             write_line(safe_text(line) + "\n")
+
+
+def _how_it_ended(step: StepResult) -> str:
+    from testronaut_lab.model.result import Status
+
+    return step.exit.describe() if step.status is not Status.SKIPPED else "; ".join(step.notes) or "it was not run"
 
 
 def _content(step: StepResult, name: str, pen: Normalizing, *, keep: bool) -> bytes:

@@ -14,6 +14,7 @@ cases:
   - id: lint
     steps:
       - {id: l, run: "echo 'a.py:1: bad'; echo oops >&2; echo x >f; exit 1"}
+      - {id: after, run: echo after}
   - id: time
     steps:
       - id: t
@@ -57,6 +58,11 @@ def test_a_timeout_and_a_background_program_that_died_show_their_output(
     _, _, after = ran.out.partition(f"{case} ")
     block = after.partition("::")[0]
     assert all(text in block for text in texts)
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_step_that_was_skipped_says_why_and_no_exit_status(project: Project) -> None:
+    assert project.here("show", "last", "a.lab.yaml::lint::after").out == "$ echo after\nskipped: an earlier step failed\n"
 
 
 @pytest.mark.usefixtures("ran")

@@ -1,14 +1,14 @@
 """Every error that leaves this package, and the exit statuses they map to.
 
     LabError              70  (only when raised bare: our own bug)
-    ├── StepFailed         1  a step whose success was demanded did not succeed (`check=True`)
+    ├── StepFailed         1  a step with `check=True` did not succeed
     ├── UsageError         2  the plan or the command line is wrong
     ├── EngineError        3  the engine could not be reached or failed
     │   ├── SessionLost    3  the container went away underneath a session
-    │   └── FilesUnseen    3  the engine answers, and has other files than this process
+    │   └── FilesUnseen    3  the engine answers, but sees other files than this process
     ├── InstallError       4  a tool could not be installed or verified
     ├── CaptureError       5  what happened could not be captured or stored faithfully
-    └── Cancelled          0  somebody said stop; that has a status of its own, 130 or 143
+    └── Cancelled          0  somebody stopped the run; its exit status is 130 or 143
 
 A failing command, a timeout, an OOM kill and a mismatch are data in a result, never one of these.
 """

@@ -30,7 +30,7 @@ def engine_status() -> None:
 
 @engine_app.command("up", cls=Verb)
 def engine_up() -> None:
-    """Make an engine answer. One is installed and started where that is possible."""
+    """Start an engine. Install one first if that is needed and possible."""
     from testronaut_lab.container.engine.setup import up
 
     up(say)

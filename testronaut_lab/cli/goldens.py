@@ -37,7 +37,7 @@ _TO_REJECT = typer.Argument(metavar="GLOB", help=f"{_NAMES}, with * and ?.", aut
 
 @app.command(cls=Verb)
 def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List what steps did that their goldens do not say."""
+    """List pending goldens. A golden is pending if a step's output differs from it or if it is new."""
     from testronaut_lab.report.text.tables import pending_table
 
     found = open_pending().pending()
@@ -51,7 +51,7 @@ def pending(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 @app.command(cls=Verb)
 def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
-    """Show what differs from goldens. Their lines have -, what the step did now has +."""
+    """Show how pending goldens differ. Lines of the golden have -, lines of the new output have +."""
     chosen = _chosen(globs or [])
     if not chosen:
         say("nothing is pending")
@@ -61,7 +61,7 @@ def diff(globs: Annotated[list[str] | None, _GLOBS] = None) -> None:
 
 @app.command(cls=Verb)
 def accept(globs: Annotated[list[str], _TO_ACCEPT]) -> None:
-    """Make what is pending the golden."""
+    """Accept pending goldens. They replace the goldens."""
     from testronaut_lab.golden.pending import Pending
 
     refuse_in_ci("accepting goldens")
@@ -81,7 +81,7 @@ def accept(globs: Annotated[list[str], _TO_ACCEPT]) -> None:
 
 @app.command(cls=Verb)
 def reject(globs: Annotated[list[str], _TO_REJECT]) -> None:
-    """Drop what is pending; the golden stays as it is."""
+    """Drop pending goldens. The goldens stay as they are."""
     from testronaut_lab.cli.goldentext import name_of
 
     refuse_in_ci("rejecting what is pending")

@@ -22,7 +22,7 @@ app.add_typer(images_app, name="images", invoke_without_command=True)
 def images(
     context: typer.Context, json: Annotated[bool, typer.Option("--json", help="As JSON, with every package in them.")] = False
 ) -> None:
-    """List the images that were made here. What they take and when they were last used; `prune` removes some."""
+    """List cached images with their sizes and last use. `prune` removes some."""
     if context.invoked_subcommand is not None:
         if json:
             raise UsageError(f"`images {context.invoked_subcommand}` has no --json", hint="testronaut-lab images --json")
@@ -45,7 +45,7 @@ def images_prune(
     older_than: Annotated[str | None, typer.Option(metavar="AGE", help="Those not used for 30d, 12h …")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
 ) -> None:
-    """Remove images that were made here. The one not used for longest goes first, those in use stay, others' are not touched."""
+    """Remove cached images. The least recently used ones go first; images in use and images of others stay."""
     from testronaut_lab.container.engine.connect import connect
     from testronaut_lab.maintenance.images import prune_images
 
@@ -62,7 +62,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --artifacts: say what would be removed.")] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Remove what killed runs left behind, or old stored runs. Sessions of living or unknown owners are named and stay."""
+    """Remove what killed runs left behind, or old stored runs. Sessions whose owner is alive or unknown are listed and stay."""
     if artifacts and (kept or images):
         raise UsageError("`clean --artifacts` cleans the store, --kept and --images the engine: use one at a time")
     if artifacts:

@@ -27,7 +27,7 @@ def install(
     events: Annotated[Path | None, reports.EVENTS] = None,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Install tools into an image and verify them. It is kept for the runs that want the same."""
+    """Install tools into an image and verify them. The image is cached for runs that want the same tools."""
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.maintenance.runs import keep_to_policy
     from testronaut_lab.report.text.installing import InstallNarrator

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 
 from testronaut_lab.errors import ExitStatus
 
-TYPE_CHECKING = False  # as in the package's `__init__`
+TYPE_CHECKING = False  # type checkers take it for true; see the package's `__init__`
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType

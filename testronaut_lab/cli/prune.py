@@ -26,7 +26,7 @@ def prune(
     dry_run: Annotated[bool, _DRY_RUN] = False,
     store: Annotated[str | None, STORE] = None,
 ) -> None:
-    """Remove goldens that no step has any more. Only after a complete run of all plans."""
+    """Remove goldens that no step has any more. This needs a complete run of all plans."""
     from testronaut_lab.config import project_root
     from testronaut_lab.maintenance.goldens import leftovers, remove
 

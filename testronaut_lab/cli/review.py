@@ -33,7 +33,7 @@ _LEAVES = ("q", "escape", "end")
 
 @app.command(cls=Verb)
 def review() -> None:
-    """Look at what is pending and decide. One after the other, each accepted or rejected with a key."""
+    """Review pending goldens one by one. A key accepts or rejects each."""
     store = open_pending()
     entries = store.pending()
     if not entries:

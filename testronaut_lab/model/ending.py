@@ -1,4 +1,4 @@
-"""How a step can end."""
+"""The ways in which a step can end."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _without_colours(text: str) -> str:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[LabFactory]:
-    """Sessions in containers: call it with an image and tools."""
+    """Start sessions in containers: call it with an image and tools."""
     with ExitStack() as closing:
         yield LabFactory(request.config.rootpath, closing)
 

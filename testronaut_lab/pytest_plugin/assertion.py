@@ -164,7 +164,8 @@ class GoldenAssertion(SnapshotAssertion):
     def _claimed(self, item: pytest.Item, key: GoldenKey, data: object) -> GoldenTree:
         """Return what the step did as a golden.
 
-        Raises if the step has none, or if this test has already used the golden's name.
+        Raises if this test has already used the golden's name, and for `data` that is no good result of a session in this
+        process.
         """
         used = item.stash[USED_GOLDENS]
         if key.place in used:

@@ -1,11 +1,11 @@
-"""Goldens that no test and no plan uses any more. They are listed at the end and fail the session; `--snapshot-update` removes
-them.
+"""Finds goldens that no test and no plan uses any more. They fail the session; `--snapshot-update` removes them instead.
 
-Options and words are syrupy's. Unlike syrupy, we keep the goldens of a test that failed, was skipped or never began, and look
-for none if only some tests were selected.
+Options and words are syrupy's. Unlike syrupy, this keeps the goldens of a test that failed, was skipped or never began. If only
+some tests were selected, it looks for nothing.
 
-The order: each test notes its goldens in its report; `pytest_runtest_logreport` gathers them, in the main process also from
-xdist workers. A worker sends what it collected at its end. The main process then compares both with the folders on disk.
+The order: each test notes its goldens in its report. `pytest_runtest_logreport` gathers the notes, in the main process also
+those of xdist workers. A worker sends at its end what it collected. The main process then compares both with the folders on
+disk.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def _writers(plans: Sequence[Plan], options: RunOptions) -> Iterator[tuple[str, 
 
 
 class _Studio:
-    """Sessions of one plan."""
+    """Opens the sessions of one plan."""
 
     def __init__(
         self, bench: Workbench, image_id: str, settings: SessionSettings, keep: bool, on_kept: Callable[[LiveSession], None]

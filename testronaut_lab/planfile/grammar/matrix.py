@@ -117,7 +117,7 @@ WHEN: Final = When()
 
 @dataclass(frozen=True, slots=True)
 class Per:
-    """Keys of the matrix."""
+    """A list of keys of the matrix."""
 
     words: str = "a list of keys of the matrix"
 

@@ -14,7 +14,7 @@ from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, Tabl
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """Read as a tuple."""
+    """A list of one kind; read as a tuple."""
 
     item: Kind
     at_least: int = 0

@@ -40,7 +40,7 @@ class Reading:
         """Like `kind.read`, but reads a node that does not vary only once. Raises Refused."""
         if self.filler.cell is None or isinstance(node, ScalarNode) or id(node) in self.varying:
             return kind.read(node, at, self)
-        key = (id(node), id(kind))  # both live as long as the plan is read
+        key = (id(node), id(kind))  # both objects live while the plan is read, so no id is reused
         if key not in self.known:
             self.known[key] = kind.read(node, at, self)
         return self.known[key]
@@ -114,7 +114,7 @@ class Text:
 
 
 def choice(*names: str) -> Text:
-    """One of a few words."""
+    """Make the kind of text that is one of a few words."""
     words = f"{', '.join(names[:-1])} or {names[-1]}" if names[1:] else names[0]
 
     def convert(value: str) -> str:

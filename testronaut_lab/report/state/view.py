@@ -61,7 +61,7 @@ class RunView:
         self.last_mono = 0.0
 
     def apply(self, event: Event) -> None:
-        """Take in the next event. Hints may be missing; facts must come in order."""
+        """Apply the next event. Hints may be missing; facts must come in order."""
         self.first_mono = event.mono if self.first_mono is None else self.first_mono
         self.last_mono = event.mono
         match event.body:

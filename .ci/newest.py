@@ -15,11 +15,11 @@ from pathlib import Path
 
 from docker.types import Mount
 
-from testronaut_lab.container.image.bootstrap import release_called
 from testronaut_lab.errors import LabError
 from testronaut_lab.execution.factory import Workbench
 from testronaut_lab.installation.trust import host_trust
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
+from testronaut_lab.model.releases import release_called
 from testronaut_lab.store.blobs import BlobStore
 
 CHECKOUT = Path(__file__).resolve().parent.parent

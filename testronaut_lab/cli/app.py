@@ -15,6 +15,7 @@ from testronaut_lab.errors import EXIT_STATUS_MEANING
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter, Parameter
 
+    from testronaut_lab.golden.pending import PendingStore
     from testronaut_lab.store.database import Store
 
 _EPILOG = "\b\nExit status:\n" + "\n".join(f"  {status.value:<4} {meaning}" for status, meaning in EXIT_STATUS_MEANING.items())
@@ -120,3 +121,13 @@ def open_store(location: str | None) -> Store:
     from testronaut_lab.store.database import Store
 
     return Store.to_read(location or load_config(project_root(Path.cwd())).store_location)
+
+
+def open_pending(root: Path | None = None) -> PendingStore:
+    """Open the pending goldens of the project at `root`; None means the project of the current directory."""
+    from testronaut_lab.config import project_root
+    from testronaut_lab.golden.names import SNAPSHOTS
+    from testronaut_lab.golden.pending import PendingStore
+    from testronaut_lab.golden.store import GoldenStore
+
+    return PendingStore(GoldenStore((root or project_root(Path.cwd())) / SNAPSHOTS))

@@ -178,7 +178,7 @@ def _nodeids(incomplete: str) -> Iterator[str]:
 
 
 def _pending() -> list[Pending | Broken]:
-    from testronaut_lab.cli.goldens import open_pending
+    from testronaut_lab.cli.app import open_pending
 
     return open_pending().pending()
 

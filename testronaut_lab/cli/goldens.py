@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testronaut_lab.cli import completion
-from testronaut_lab.cli.app import Verb, app
+from testronaut_lab.cli.app import Verb, app, open_pending
 from testronaut_lab.cli.console import Printer, complain, print_json, print_table, say, write_line
 from testronaut_lab.errors import LabError, UsageError
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -96,15 +96,6 @@ def reject(globs: Annotated[list[str], _TO_REJECT]) -> None:
     for choice in chosen:
         say(f"rejected {name_of(choice.entry)}")
     _say_left(store)
-
-
-def open_pending(root: Path | None = None) -> PendingStore:
-    """Open the pending goldens of the project at `root`; None means the project of the current directory."""
-    from testronaut_lab.config import project_root
-    from testronaut_lab.golden.pending import PendingStore
-    from testronaut_lab.golden.store import GoldenStore
-
-    return PendingStore(GoldenStore((root or project_root(Path.cwd())) / SNAPSHOTS))
 
 
 def tell_pending(root: Path, run: str, printer: Printer) -> None:

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from testronaut_lab.cli.app import Verb, app
+from testronaut_lab.cli.app import Verb, app, open_pending
 from testronaut_lab.cli.console import print_table, say
-from testronaut_lab.cli.goldens import open_pending, refuse_in_ci
+from testronaut_lab.cli.goldens import refuse_in_ci
 from testronaut_lab.cli.run import ended_by_signals
 from testronaut_lab.errors import LabError, UsageError
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
+from functools import singledispatch
+from typing import TYPE_CHECKING
 
 from testronaut_lab.model.cells import Cell
-from testronaut_lab.model.result import Status
+from testronaut_lab.model.display import html
+
+if TYPE_CHECKING:
+    from testronaut_lab.model.result import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,16 @@ class SideBySide:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
-        parts: list[str] = import_module("testronaut_lab.report.html.cell_tables").beside_html(self)
-        return "".join(parts)
+        return html(self)
 
     @property
     def telling_keys(self) -> tuple[str, ...]:
         """Return the keys whose values tell the cells apart."""
         keys = dict.fromkeys(key for cell in self.cells for key, _ in cell)
         return tuple(key for key in keys if len({dict(cell).get(key) for cell in self.cells}) > 1)
+
+
+@singledispatch
+def side_by_side(run: object) -> tuple[SideBySide, ...]:
+    """Return a comparison for each plan that ran in more than one cell of its matrix. `report/sidebyside.py` makes it."""
+    raise TypeError(f"nobody compares the cells of a {type(run).__name__}: `report/sidebyside.py` is not imported")

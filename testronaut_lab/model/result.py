@@ -11,20 +11,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from testronaut_lab.errors import ExitStatus, StepFailed
+from testronaut_lab.model.comparison import SideBySide, side_by_side
+from testronaut_lab.model.display import html
 from testronaut_lab.model.ending import ExitKind as ExitKind
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.normalizing import Normalized
-
-if TYPE_CHECKING:
-    from testronaut_lab.model.comparison import SideBySide
-
 
 StreamName = Literal["stdout", "stderr"]
 
@@ -246,9 +243,8 @@ class StepResult:
         return self.run if self.run is not None else shlex.join(self.argv or ())
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it. Imported on demand: reports know results, not the other way round."""
-        html: str = import_module("testronaut_lab.report.html.results").step_html(self)
-        return html
+        """How a notebook shows it."""
+        return html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,13 +395,11 @@ class RunResult:
 
         Reads the output of steps and compares it normalized, as goldens are. Empty without a matrix.
         """
-        beside: tuple[SideBySide, ...] = import_module("testronaut_lab.report.sidebyside").side_by_side(self)
-        return beside
+        return side_by_side(self)
 
     def _repr_html_(self) -> str:
         """How a notebook shows it, as for a step."""
-        html: str = import_module("testronaut_lab.report.html.results").run_html(self)
-        return html
+        return html(self)
 
 
 def combine(statuses: Iterable[Status]) -> Status:

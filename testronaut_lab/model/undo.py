@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import import_module
+
+from testronaut_lab.model.display import html
 
 MAX_UNDO = 4
 
@@ -29,6 +30,5 @@ class UndoResult:
         return f"undone: {', '.join(self.steps)} ({self.how})"
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it. Imported on demand: reports know results, not the other way round."""
-        html: str = import_module("testronaut_lab.report.html.results").undo_html(self)
-        return html
+        """How a notebook shows it."""
+        return html(self)

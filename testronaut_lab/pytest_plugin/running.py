@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -22,7 +22,7 @@ from testronaut_lab.errors import LabError
 from testronaut_lab.golden.places import golden_key
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.maintenance.runs import keep_to_policy
-from testronaut_lab.model.plan import Plan, all_steps
+from testronaut_lab.model.plan import Case, Plan, all_steps
 from testronaut_lab.model.result import CaseResult
 from testronaut_lab.pytest_plugin.failure_text import CaseLines
 from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_new_only, wants_update
@@ -32,7 +32,12 @@ from testronaut_lab.run.plan_run import RunOptions
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from testronaut_lab.pytest_plugin.plans import CaseItem
+
+class AskedCase(Protocol):
+    """A case that pytest asks for, with the plan that it is of."""
+
+    plan: Plan
+    case: Case
 
 
 PLAN_RUNS = pytest.StashKey["PlanRuns"]()
@@ -53,7 +58,7 @@ class _Project:
 class PlanRuns:
     """Runs the selected items. Made when the selection is known; the caller calls `close` after the last item."""
 
-    def __init__(self, config: pytest.Config, items: Iterable[CaseItem]) -> None:
+    def __init__(self, config: pytest.Config, items: Iterable[AskedCase]) -> None:
         self._config = config
         self._places: dict[int, tuple[_Project, int]] = {}  # by the plan's identity
         roots: dict[Path, dict[int, Plan]] = {}
@@ -65,18 +70,18 @@ class PlanRuns:
             project = self._project(root, [self._narrowed(plan, chosen[id_]) for id_, plan in plans.items()])
             self._places |= {id_: (project, number) for number, id_ in enumerate(plans)}
 
-    def begin(self, item: CaseItem) -> None:
+    def begin(self, item: AskedCase) -> None:
         """Prepare the item's plan. Raises LabError if that fails."""
         project, number = self._places[id(item.plan)]
         with _stopping(project.run):
             project.run.begin(number)
 
-    def install_log(self, item: CaseItem) -> Sequence[str]:
+    def install_log(self, item: AskedCase) -> Sequence[str]:
         """Return the last lines of the installation log, for a plan that could not be prepared."""
         project, number = self._places[id(item.plan)]
         return project.lines.install_log(number)
 
-    def run(self, item: CaseItem) -> CaseResult:
+    def run(self, item: AskedCase) -> CaseResult:
         """Run the item's case. Raises LabError if no session can start or nothing can be stored."""
         project, number = self._places[id(item.plan)]
         with _stopping(project.run):
@@ -89,10 +94,10 @@ class PlanRuns:
                 project.run.end(number)
         return result
 
-    def lines(self, item: CaseItem) -> Sequence[Text]:
+    def lines(self, item: AskedCase) -> Sequence[Text]:
         return self._places[id(item.plan)][0].lines.of_case(item.case.nodeid)
 
-    def run_id(self, item: CaseItem) -> str:
+    def run_id(self, item: AskedCase) -> str:
         return self._places[id(item.plan)][0].run.id
 
     def close(self) -> None:
@@ -126,7 +131,7 @@ class PlanRuns:
         cases = tuple(case for case in plan.cases if case.id in ids)
         return replace(plan, cases=cases, partial=plan.partial or cases != plan.cases or is_worker(self._config))
 
-    def _of_shared(self, project: _Project, number: int, item: CaseItem) -> CaseResult:
+    def _of_shared(self, project: _Project, number: int, item: AskedCase) -> CaseResult:
         """Return the result of the case. If pytest asks for a case a second time, all cases run again."""
         results = project.shared.setdefault(number, {})
         if item.case.id not in results:

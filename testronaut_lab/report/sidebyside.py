@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from testronaut_lab.errors import LabError
 from testronaut_lab.golden.normalize import Normalizing
 from testronaut_lab.golden.render import sorted_changes
+from testronaut_lab.model import comparison
 from testronaut_lab.model.comparison import SideBySide
 from testronaut_lab.model.ignoring import without_ignored_of_run
 from testronaut_lab.model.normalizing import Facts
@@ -20,6 +21,7 @@ from testronaut_lab.report.cells import Seen, compare_cells
 _MAX_BYTES = 1 << 20  # larger streams are compared by their sha256 only
 
 
+@comparison.side_by_side.register
 def side_by_side(result: RunResult) -> tuple[SideBySide, ...]:
     """Return a comparison for each plan that ran in more than one cell of its matrix."""
     return compare_cells(without_ignored_of_run(result), _seen)

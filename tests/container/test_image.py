@@ -15,13 +15,14 @@ from testronaut_lab.container.engine.connect import Engine, connect
 from testronaut_lab.container.image import bootstrap as bootstrap_module
 from testronaut_lab.container.image import pull as pull_module
 from testronaut_lab.container.image import resolve as image_module
-from testronaut_lab.container.image.bootstrap import AptSource, Release, archive_sources, read_sources, release_of
+from testronaut_lab.container.image.bootstrap import AptSource, archive_sources, read_sources
 from testronaut_lab.container.image.cache import list_images, remove_images
 from testronaut_lab.container.image.local import ResolvedImage, inspect
 from testronaut_lab.container.image.lock import exclusive
 from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.errors import EngineError, UsageError
 from testronaut_lab.model.plan import ImageSpec
+from testronaut_lab.model.releases import Release, release_of
 
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 MIRROR = AptSource("http://mirror.test/debian", "bookworm", ("main", "contrib"), KEY)

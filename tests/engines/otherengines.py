@@ -24,9 +24,10 @@ from docker.types import Mount
 from testronaut_lab.container.engine.connect import Endpoint, Engine, open_engine
 from testronaut_lab.container.engine.process import privilege, run_logged
 from testronaut_lab.container.image import local
-from testronaut_lab.container.image.bootstrap import Release, archive_sources, read_sources
+from testronaut_lab.container.image.bootstrap import archive_sources, read_sources
 from testronaut_lab.container.image.lock import exclusive
 from testronaut_lab.container.removal import remove_container
+from testronaut_lab.model.releases import Release
 
 Report = Callable[[str], None]
 

@@ -25,9 +25,10 @@ from platformdirs import user_cache_path
 from v2section import chosen, read_outcome, section, write_section
 
 from testronaut_lab.container.engine.connect import connect
-from testronaut_lab.container.image.bootstrap import Release, archive_sources, read_sources
+from testronaut_lab.container.image.bootstrap import archive_sources, read_sources
 from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import ImageSpec
+from testronaut_lab.model.releases import Release
 
 ROOT = Path(__file__).parents[2]
 CODENAME = "trixie"

@@ -20,13 +20,10 @@ from typing import IO
 from testronaut_lab.container.engine.process import as_root, privilege, run_logged
 from testronaut_lab.container.namespaces import folder_for_all, missing
 from testronaut_lab.errors import EngineError
+from testronaut_lab.model.releases import Release
 
 BOOTSTRAP_TIMEOUT_S = 900.0
 
-_CODENAMES = {
-    "debian": {"11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky", "unstable": "sid"},
-    "ubuntu": {"20.04": "focal", "22.04": "jammy", "24.04": "noble", "25.04": "plucky", "25.10": "questing", "26.04": "resolute"},
-}
 # dpkg options that leave out what the official -slim images leave out; packages installed later follow them, too.
 _SLIM_OPTIONS = tuple(
     f"--dpkgopt={option}"
@@ -46,19 +43,6 @@ _SHIPPED_KEYS = "/usr/share/keyrings/"
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """A release that can be bootstrapped, for instance debian bookworm."""
-
-    distribution: str
-    codename: str
-    slim: bool = False
-
-    @property
-    def archive(self) -> str:
-        return f"the {self.distribution.capitalize()} archive"
-
-
-@dataclass(frozen=True, slots=True)
 class AptSource:
     """One line of apt's sources: binary packages of one suite. `signed_by` is a key file of this machine or None."""
 
@@ -72,29 +56,6 @@ class AptSource:
         options = [f"signed-by={self.signed_by}"] if self.signed_by else []
         options += ["trusted=yes"] if self.trusted else []
         return " ".join(["deb", *([f"[{' '.join(options)}]"] if options else []), self.uri, self.suite, *self.components])
-
-
-def release_of(ref: str) -> Release | None:
-    """The release in an image reference: debian:bookworm[-slim], debian:12, ubuntu:24.04, ubuntu:noble …; else None."""
-    match = re.fullmatch(r"(?:docker\.io/)?(?:library/)?(debian|ubuntu):([a-z0-9.]+?)(-slim)?", ref)
-    if match is None or (match[3] and match[1] == "ubuntu"):
-        return None
-    codenames = _CODENAMES[match[1]]
-    codename = codenames.get(match[2], match[2])
-    return Release(match[1], codename, slim=bool(match[3])) if codename in codenames.values() else None
-
-
-def release_called(codename: str) -> str:
-    """The reference of the release with that codename, for instance debian:bookworm-slim for bookworm-slim.
-
-    Raises ValueError for a codename that cannot be bootstrapped.
-    """
-    for distribution, codenames in _CODENAMES.items():
-        ref = f"{distribution}:{codename}"
-        if codename.removesuffix("-slim") in codenames.values() and release_of(ref) is not None:
-            return ref
-    known = ", ".join(name for codenames in _CODENAMES.values() for name in codenames.values())
-    raise ValueError(f"expected the codename of a release that can be bootstrapped ({known}), found {codename!r}")
 
 
 def bootstrap(release: Release, report: Callable[[str], None]) -> IO[bytes]:

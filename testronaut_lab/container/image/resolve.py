@@ -16,7 +16,7 @@ from typing import assert_never
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.image import architecture
 from testronaut_lab.container.image.archive import imported, loaded
-from testronaut_lab.container.image.bootstrap import Release, bootstrap, release_of
+from testronaut_lab.container.image.bootstrap import bootstrap
 from testronaut_lab.container.image.dockerfile import built
 from testronaut_lab.container.image.local import (
     BASE_REPOSITORY,
@@ -33,6 +33,7 @@ from testronaut_lab.container.image.pull import PullRefused, pull
 from testronaut_lab.errors import EngineError
 from testronaut_lab.model.files import path_text
 from testronaut_lab.model.plan import Bootstrap, Build, ImageSpec, Load, Rootfs
+from testronaut_lab.model.releases import Release, release_of
 
 Report = Callable[[str], None]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from testronaut_lab.container.image.bootstrap import release_called
 from testronaut_lab.model.plan import Bootstrap, Build, FileSpec, ImageSource, ImageSpec, Limits, Load, Rootfs
+from testronaut_lab.model.releases import release_called
 from testronaut_lab.planfile.grammar import types, values
 from testronaut_lab.planfile.schema.containers import Either, MapOf
 from testronaut_lab.planfile.schema.fields import Number, PlanPath, Reading, Schema, Text, choice

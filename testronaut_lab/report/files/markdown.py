@@ -12,6 +12,7 @@ from datetime import datetime
 
 from testronaut_lab.errors import ExitStatus
 from testronaut_lab.model.result import Captured, CaseResult, Mismatch, PlanResult, RunResult, Status, StepResult
+from testronaut_lab.report.sidebyside import side_by_side
 from testronaut_lab.report.state.findings import Finding, command_lines, findings, skipped_because, took_s
 from testronaut_lab.report.text.cell_lines import side_by_side_lines
 from testronaut_lab.report.text.lines import duration_text, untold_streams
@@ -144,7 +145,7 @@ def _end(name: str, stream: Captured) -> Iterator[str]:
 
 def _cells(run: RunResult) -> Iterator[str]:
     """Yield, for each matrix, the status of each case in each cell and where cells differ."""
-    for beside in run.side_by_side():
+    for beside in side_by_side(run):
         yield ""
         yield f"### Cells of {_code(beside.name)} side by side"
         yield ""

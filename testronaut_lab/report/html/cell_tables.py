@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from testronaut_lab.model import display
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.comparison import Difference, SideBySide
 from testronaut_lab.model.result import Status
@@ -64,3 +65,8 @@ def _dim(text: str) -> str:
 
 def _text(text: str) -> str:
     return escape(safe_text(text))
+
+
+@display.html.register
+def _comparison_html(beside: SideBySide) -> str:
+    return "".join(beside_html(beside))

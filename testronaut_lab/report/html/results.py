@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from testronaut_lab.model import display
 from testronaut_lab.model.cells import bracketed
 from testronaut_lab.model.files import FileChange
 from testronaut_lab.model.ignoring import without_ignored_of_run
@@ -26,6 +27,7 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.model.undo import UndoResult
 from testronaut_lab.report.html.cell_tables import beside_html
+from testronaut_lab.report.sidebyside import side_by_side
 from testronaut_lab.report.text.interleaved import interleaved
 from testronaut_lab.report.text.lines import WORDS, diff_heads, duration_text, fired_text, late_title
 from testronaut_lab.report.text.styled import PLAIN, Look, styled
@@ -55,11 +57,13 @@ _SCREEN = _PRE.replace("pre-wrap", "pre")  # a screen keeps its columns; a wide 
 _MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
 
 
+@display.html.register
 def step_html(result: StepResult) -> str:
     """Show the command, how it ended, its output, its changes, and its mismatches."""
     return _box([_heading(result), *_details(result)])
 
 
+@display.html.register
 def run_html(result: RunResult) -> str:
     """Show the totals, then each plan with its cases. Cases that did not pass are unfolded."""
     counts = ", ".join(f"{count} {status}" for status, count in result.totals.items() if count) or "no cases"
@@ -68,7 +72,7 @@ def run_html(result: RunResult) -> str:
     for plan in without_ignored_of_run(result).plans:
         parts += _plan(plan)
     if any(plan.cell for plan in result.plans):
-        parts += [part for beside in result.side_by_side() for part in beside_html(beside)]
+        parts += [part for beside in side_by_side(result) for part in beside_html(beside)]
     return _box(parts)
 
 
@@ -80,6 +84,7 @@ def session_html(image: str, tools: Sequence[str], state: str, results: Sequence
     return _box([*parts, *(_heading(result) for result in results[-_SESSION_STEPS:])])
 
 
+@display.html.register
 def undo_html(result: UndoResult) -> str:
     """Show which steps were undone and how, then what could not be undone."""
     notes = [_line(_coloured("note:", _AMBER), _text(note)) for note in result.notes]

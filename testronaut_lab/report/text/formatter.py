@@ -33,6 +33,7 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import EngineInfo, ErrorInfo, Status
+from testronaut_lab.report.sidebyside import side_by_side
 from testronaut_lab.report.state.outcome import plan_notes
 from testronaut_lab.report.state.records import CaseView, PlanView, Stage, StepView
 from testronaut_lab.report.state.view import RunView
@@ -246,7 +247,7 @@ def _sum(view: RunView) -> Text:
 
 def _side_by_side(view: RunView, width: int) -> list[Text]:
     """Return the comparison of the cells of each matrix."""
-    cells = view.result().side_by_side() if view.has_cells else ()
+    cells = side_by_side(view.result()) if view.has_cells else ()
     return [line for beside in cells for line in (*side_by_side_lines(beside, width), Text(""))]
 
 

@@ -10,6 +10,8 @@
 
 .DELETE_ON_ERROR:
 .PHONY: demo test user newest docs dist bench soak engines lint engine clean
+# Tests start the program and pytest hundreds of times: compiled once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
 # Two pips in one environment would get in each other's way.
 .NOTPARALLEL:
 

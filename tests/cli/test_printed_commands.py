@@ -48,11 +48,20 @@ def texts(node: ast.expr) -> Iterator[str]:
             return
 
 
+def parsed() -> dict[str, list[ast.AST]]:
+    """Every node of every file of the source, by the file's path in the package."""
+    files = sorted(SOURCE.rglob("*.py"))
+    return {file.relative_to(SOURCE).as_posix(): list(ast.walk(ast.parse(file.read_text()))) for file in files}
+
+
+NODES = parsed()
+
+
 def hints() -> list[tuple[str, str]]:
     """Each text in the source that is a hint, with where it stands: `hint=…`, and what is kept in a name with `hint` in it."""
     found = []
-    for file in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for file, nodes in NODES.items():
+        for node in nodes:
             match node:
                 case ast.keyword(arg=str(name), value=value) if "hint" in name.lower():
                     pass
@@ -62,7 +71,7 @@ def hints() -> list[tuple[str, str]]:
                     pass
                 case _:
                     continue
-            found += [(f"{file.relative_to(SOURCE)}:{value.lineno}", text) for text in texts(value)]
+            found += [(f"{file}:{value.lineno}", text) for text in texts(value)]
     return sorted(set(found))
 
 
@@ -74,14 +83,16 @@ WORDS = [(where, text) for where, text in HINTS if not printed_commands.is_comma
 def quoted_commands() -> list[tuple[str, str]]:
     """What stands between backticks in texts of the source, which are printed, and not in docstrings and comments."""
     found = []
-    for file in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(file.read_text())
-        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+    for file, nodes in NODES.items():
+        docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
             if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docs:
                 commands = (each for text in texts(node) for each in re.findall(r"`(testronaut-lab [^`]*)`", text))
-                found += [(f"{file.relative_to(SOURCE)}:{node.lineno}", command) for command in commands]
+                found += [(f"{file}:{node.lineno}", command) for command in commands]
     return sorted(set(found))
+
+
+QUOTED = quoted_commands()
 
 
 @pytest.fixture
@@ -119,7 +130,7 @@ def test_a_hint_in_words_has_commands_of_ours_between_backticks_only(where: str,
     assert "testronaut-lab " not in re.sub(r"`[^`]*`", "", hint), hint
 
 
-@pytest.mark.parametrize(("where", "command"), quoted_commands(), ids=[where for where, _ in quoted_commands()])
+@pytest.mark.parametrize(("where", "command"), QUOTED, ids=[where for where, _ in QUOTED])
 def test_a_command_of_ours_between_backticks_is_understood(where: str, command: str) -> None:
     assert printed_commands.parsed(shlex.split(command)[1:]) is None, command
 

@@ -281,7 +281,7 @@ class Session:
         """Write the steps so far as a plan (`*.lab.yaml`, `.lab.yml` or `.lab.json`), and its goldens into the project's
         `snapshots/`.
 
-        The plan is first replayed in a fresh session. What differs from run to run is normalized or left out; the notes of the
+        The plan is first replayed in a fresh session. What differs from run to run is normalised or left out; the notes of the
         returned value say so. A plan that is not `green` in the end is still written. Without `verify` it is not replayed.
         `tell` gets a line for each replay. The session goes on.
 

@@ -1,4 +1,4 @@
-"""`show RUN NODEID`: prints what was captured of one step of a stored run, raw or normalized."""
+"""`show RUN NODEID`: prints what was captured of one step of a stored run, raw or normalised."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _how_it_ended(step: StepResult) -> str:
 
 
 def _content(step: StepResult, name: str, pen: Normalizing, *, keep: bool) -> bytes:
-    """Return the normalized content of a stream. `keep` reads it only to number its values; if that fails, they have no
+    """Return the normalised content of a stream. `keep` reads it only to number its values; if that fails, they have no
     numbers.
     """
     try:

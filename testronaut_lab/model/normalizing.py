@@ -1,4 +1,4 @@
-"""What is needed to normalize a step's output, live or from a stored run: the rules, and the facts of its session.
+"""What is needed to normalise a step's output, live or from a stored run: the rules, and the facts of its session.
 
 `golden/patterns.py` has the named rules; `golden/normalize.py` applies rules.
 """
@@ -43,7 +43,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """How a step is normalized. `fired` counts what each rule replaced in the step's golden, 0 included, by `rule_name`.
+    """How a step is normalised. `fired` counts what each rule replaced in the step's golden, 0 included, by `rule_name`.
 
     It is empty for a step without a golden: then the rules are the plan's, and nothing was compared.
     """

@@ -393,7 +393,7 @@ class RunResult:
     def side_by_side(self) -> tuple[SideBySide, ...]:
         """Compare the cells of each plan with a matrix: their statuses, and where the same step did something different.
 
-        Reads the output of steps and compares it normalized, as goldens are. Empty without a matrix.
+        Reads the output of steps and compares it normalised, as goldens are. Empty without a matrix.
         """
         return side_by_side(self)
 

@@ -1,6 +1,6 @@
 """Decides what the golden of a step can hold, by comparing its output in the session with its output in the replay.
 
-Values that differ from run to run are replaced by named normalizers. A stream that no normalizer makes equal is left out.
+Values that differ from run to run are replaced by named normalisers. A stream that no normaliser makes equal is left out.
 Nothing runs here.
 """
 

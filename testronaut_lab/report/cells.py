@@ -1,6 +1,6 @@
 """Compares the cells of a matrix: the status of each case in each cell, and where the same step did something different.
 
-Pure: it reads a finished result. The `Reading` (in `sidebyside.py`) decides what of a step is compared, raw or normalized.
+Pure: it reads a finished result. The `Reading` (in `sidebyside.py`) decides what of a step is compared, raw or normalised.
 `text/cell_lines.py` and `html/cell_tables.py` show it. A difference is not a failure by itself.
 """
 

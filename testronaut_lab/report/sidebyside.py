@@ -1,6 +1,6 @@
-"""Compares a run's cells as their goldens would be compared: with the normalizing rules of each step.
+"""Compares a run's cells as their goldens would be compared: with the normalising rules of each step.
 
-This module joins the normalizing of `golden/` with the comparison of `cells.py`.
+This module joins the normalising of `golden/` with the comparison of `cells.py`.
 """
 
 from __future__ import annotations

@@ -29,40 +29,40 @@ class Said:
 
 _SCRIPT: Final = "jq .x a.json"
 _ENV: Final[JsonValue] = {"LC_ALL": "C.UTF-8"}
-_WHEN: Final = Said("cells of the matrix that it is for, by key", {"image": ["debian:bookworm-slim"]})
-_GOLDEN: Final = Said("whether what the step did is kept as its golden, and what of it", {"streams": ["stdout"]}, False)
-_EXPECT: Final = Said("what has to come out", {"exit": 0, "stdout": "1\n"})
+_WHEN: Final = Said("cells of the matrix in which it applies, by key", {"image": ["debian:bookworm-slim"]})
+_GOLDEN: Final = Said("whether the step has a golden, and what the golden holds", {"streams": ["stdout"]}, False)
+_EXPECT: Final = Said("what must come out", {"exit": 0, "stdout": "1\n"})
 _NORMALIZE: Final = Said("what differs from run to run and is replaced before a golden is compared", ["timestamp", "uuid"], [])
 _TEXT: Final[dict[str, Said]] = {
-    "equals": Said("the whole of it, to the byte", "1\n"),
-    "contains": Said("texts that are all in it", ["1.7"]),
-    "not_contains": Said("texts none of which is in it", ["Traceback"]),
+    "equals": Said("the whole text, byte for byte", "1\n"),
+    "contains": Said("texts that must all be in it", ["1.7"]),
+    "not_contains": Said("texts that must not be in it", ["Traceback"]),
     "matches": Said("a regex that is found in it (Python's; `(?m)` for lines)", "^v[0-9]+"),
     "lines": Said("how many lines it has; a last one without a newline counts", 3),
     "empty": Said("true: nothing is in it; false: something is", True),
 }
 _MATCHERS: Final[dict[str, Said]] = {
     **_TEXT,
-    "json": Said("the one JSON value that it is; numbers compare exactly, a key that is there twice is a mismatch", {"x": 1}),
+    "json": Said("the JSON value that it must be; numbers compare exactly, a repeated key is a mismatch", {"x": 1}),
     "json_path": Said("values at places in it, as jq writes them", {".a[0].b": 1}),
-    "file": Said("a file beside the plan that has the same bytes", "expected.txt"),
+    "file": Said("a file beside the plan with the expected bytes", "expected.txt"),
 }
 _KINDS: Final[dict[str, str]] = {
     "added": "that were not there before",
-    "modified": "whose content, mode, target or attributes are others",
+    "modified": "whose content, mode, target or attributes changed",
     "deleted": "that are gone",
-    "retyped": "that are of another type, a file that became a folder",
+    "retyped": "whose type changed, such as a file that became a folder",
 }
 
 DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     "plan": {
         "version": Said("version of the plan file format", 1, 1),
         "name": Said("what people call the plan; default: the file's name", "jq basics"),
-        "image": Said("what the sessions run in", "debian:bookworm-slim"),
+        "image": Said("the image that the sessions run in", "debian:bookworm-slim"),
         "tools": Said("installed into the image once, verified, and cached", ["apt:jq"], []),
         "isolation": Said("`case`: a new session for each case; `plan`: one for all of them", "case", "case"),
         "network": Said("network of the steps: loopback only, or the internet; installing always has network", "none", "none"),
-        "user": Said("who the steps are: without privileges, or root", "lab", "lab"),
+        "user": Said("the user of the steps: unprivileged, or root", "lab", "lab"),
         "rootfs": Said("whether steps can write outside of workspace, home and /tmp; root's default is writable", "read-only"),
         "shell": Said("what runs the scripts of `run`", "bash", "sh"),
         "env": Said("environment of all steps", _ENV, {}),
@@ -80,7 +80,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     },
     "image": {
         "ref": Said("the name of an image", "debian:bookworm-slim"),
-        "pull": Said("when it is asked for at its registry", "missing", "missing"),
+        "pull": Said("when it is pulled from its registry", "missing", "missing"),
         "build": Said("a folder beside the plan with a Dockerfile", "image"),
         "load": Said("a tar that `docker save` wrote", "image.tar"),
         "rootfs": Said("a tar of a root file system", "rootfs.tar"),
@@ -94,10 +94,10 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "verify": Said("a command that proves it", {"run": "rg --version", "matches": "^ripgrep 1"}),
     },
     "install": {
-        "apt": Said("a package of Debian's, or several", "jq=1.6*"),
-        "pip": Said("a package of Python's in an environment of its own, or several in one", ["flake8", "flake8-bugbear"]),
-        "pipx": Said("a package of Python's by pipx", "black"),
-        "npm": Said("a package of npm's", "prettier@3.x"),
+        "apt": Said("a Debian package, or several", "jq=1.6*"),
+        "pip": Said("a Python package in its own environment, or several in one", ["flake8", "flake8-bugbear"]),
+        "pipx": Said("a Python package, installed by pipx", "black"),
+        "npm": Said("an npm package", "prettier@3.x"),
         "deb": Said("the path of a Debian package", "dist/tool_1.2-1_amd64.deb"),
         "wheel": Said("the path of a wheel", "dist/tool-1.2-py3-none-any.whl"),
         "npm-pack": Said("the path of what `npm pack` wrote", "tool-1.2.0.tgz"),
@@ -137,10 +137,10 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "stdout": Said("what it writes to stdout; a text is the whole of it", "1\n"),
         "stderr": Said("what it writes to stderr", {"empty": True}),
         "files": Said(
-            "files there are afterwards, by path or glob, absolute ones outside the workspace", {"out.json": {"json": {}}}
+            "files after the step, by path or glob; absolute paths are outside the workspace", {"out.json": {"json": {}}}
         ),
         "changes": Said("exactly what it changes in the workspace, or `none`", {"added": ["out/*.json"]}),
-        "screen": Said("what its terminal shows in the end", {"contains": ["1/3"]}),
+        "screen": Said("what its terminal shows at the end", {"contains": ["1/3"]}),
         "max": Said("upper limits of what it takes", {"duration": "2s", "memory": "64MiB"}),
     },
     "matchers": _MATCHERS,
@@ -171,7 +171,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     "step": {
         "id": Said("its name in node ids; default: a slug of the command", "plain"),
         "run": Said("a script for the session's shell, whose state carries on", _SCRIPT),
-        "argv": Said("a program and its exact arguments, by no shell", ["jq", ".x", "a.json"]),
+        "argv": Said("a program and its exact arguments, without a shell", ["jq", ".x", "a.json"]),
         "stdin": Said("what it reads; default: nothing", '{"x": 2}', ""),
         "env": Said("environment of this step alone", {"NO_COLOR": "1"}, {}),
         "cwd": Said("its directory, for this step alone; default: the session's", "data"),
@@ -185,7 +185,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "retry": Said("run again until it holds", {"times": 3, "delay": "200ms"}),
         "tty": Said("a terminal of its own", {"cols": 80, "rows": 24}, False),
         "interact": Said("what is typed and waited for in its terminal", [{"screen": "$ "}, {"send": "exit"}, {"key": "enter"}]),
-        "background": Said("the name of a program that goes on", "web"),
+        "background": Said("the name of a program that keeps running", "web"),
         "ready": Said("when a background program counts as started", {"port": 8000, "timeout": "10s"}),
         "stop": Said("the background program to end, in place of a command", "web"),
         "signal": Said("signals to background programs, by name, in place of a command", {"web": "HUP"}),
@@ -211,8 +211,8 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
     },
     "interaction": {
         "screen": Said("wait until the screen holds this", "3/3"),
-        "settled": Said("wait until the screen has shown nothing new for so long", "300ms"),
-        "expect": Said("wait for a match of a regex in the bytes that came since the last one", "go> "),
+        "settled": Said("wait until the screen has shown nothing new for this long", "300ms"),
+        "expect": Said("wait for a match of a regex in the bytes since the last match", "go> "),
         "send": Said("type this text", "cher"),
         "key": Said("press a key", "enter"),
         "resize": Said("give the terminal another size", {"cols": 100, "rows": 30}),
@@ -230,7 +230,7 @@ DESCRIBED: Final[Mapping[str, Mapping[str, Said]]] = {
         "id": Said("its name in node ids", "select"),
         "tags": Said("words to choose cases by, with `-k`", ["smoke"], []),
         "when": _WHEN,
-        "expect_fail": Said("why its own steps are expected to fail; passing is the surprise then", "not in this version"),
+        "expect_fail": Said("why its own steps are expected to fail; if they pass, the run fails", "not in this version"),
         "env": Said("environment of its steps", _ENV, {}),
         "golden": _GOLDEN,
         "expect": Said("expectations of each of its steps; a step's own override them", {"exit": 0}),

@@ -42,7 +42,7 @@ _KEPT_AT = -336  # from the shell's stack: the number and the result
 _FIXED_PATH_AT, _PATH_AT, _TEXT_BYTES, _PATH_BYTES = 208, 272, 336, 64
 _MAPPED = re.compile(rb"^[0-9a-f]+-([0-9a-f]+) r-xp \S+ \S+ [1-9]\d* +/", re.MULTILINE)
 _SPARE_BYTES = 2 * _TEXT_BYTES  # that many zeros at a page's end are no program's text
-_SPINS = 400
+_SPINS = 60
 _LOOK_S = 0.0002
 _KEPT = struct.Struct("=Qq")
 

@@ -411,7 +411,8 @@ class LiveSession:
         entries = len(self._seen.entries) + outside.entries
         size_bytes = self._seen.bytes_total + outside.bytes_total
         is_over = entries > self._limits.files or size_bytes > self._limits.workspace_bytes
-        return diff(before, self._seen), outside.changes, [*self._seen.notes, *outside.notes], is_over
+        changes = () if self._seen is before else diff(before, self._seen)
+        return changes, outside.changes, [*self._seen.notes, *outside.notes], is_over
 
 
 def _rest(capture: StreamCapture) -> Captured:

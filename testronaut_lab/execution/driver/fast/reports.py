@@ -82,10 +82,11 @@ class Reports:
                 data = os.read(self._fd, _READ_BYTES)
             except BlockingIOError:
                 break
-            events = list(_fanotify_events(data) if self.tells_makers else _inotify_events(data))
-            found += [made for made in events if made.name]
-            if any(not made.name for made in events):
-                found += self._all()
+            for made in _fanotify_events(data) if self.tells_makers else _inotify_events(data):
+                if made.name:
+                    found.append(made)
+                else:
+                    found += self._all()
         for made in found:
             self._remove(made.name)
         return found

@@ -90,7 +90,11 @@ class Reach(Protocol):
     name: str
     sees_sleep: bool  # whether the host can see that it sleeps
 
-    def begin_copy(self, shell: Shell) -> Copying:
+    def halt(self, shell: Shell) -> Tracee | None:
+        """Stop it, so that a copy takes less time; None where that is not done. Only `begin_copy` or `forgo` may follow."""
+        ...
+
+    def begin_copy(self, shell: Shell, halted: Tracee | None = None) -> Copying:
         """Begin to make a copy of it. Nothing else may be done to the shell before the copy is collected. Raises NoCopy."""
         ...
 
@@ -123,15 +127,16 @@ class Cloned:
     """A copy that the host makes the shell clone; `program` is the write end of what it reads. See `Copying`."""
 
     def __init__(
-        self, cloning: Cloning, shell: Shell, program: int, asleep: Callable[[Shell, Callable[[int], None]], None]
-    ) -> None:
+        self, cloning: Cloning, shell: Shell, program: int, asleep: Callable[[Shell, Callable[[int], None]], None],
+        halted: Tracee | None = None,
+    ) -> None:  # fmt: skip
         self._cloning = cloning
         self._shell = shell
         self._program = program
         self._asleep = asleep
-        self._tracee: Tracee | None = None
+        self._tracee = halted
         try:
-            if shell.has_read_all:  # it stops while the host does something else
+            if halted is None and shell.has_read_all:  # it stops while the host does something else
                 self._tracee = Tracee(shell.pid, waits=False)
         except OSError as error:
             raise _no_copy(error) from error
@@ -174,8 +179,14 @@ class Traced:
         self._is_proven = False
         self._seen: frozenset[int] = frozenset()  # the keeper's children when the last clone was found
 
-    def begin_copy(self, shell: Shell) -> Cloned:
-        return Cloned(self._cloning(shell, None, own_group=True), shell, -1, self._asleep)
+    def halt(self, shell: Shell) -> Tracee | None:
+        try:
+            return Tracee(shell.pid, waits=False) if shell.has_read_all else None
+        except ProcessLookupError:
+            return None
+
+    def begin_copy(self, shell: Shell, halted: Tracee | None = None) -> Cloned:
+        return Cloned(self._cloning(shell, None, own_group=True), shell, -1, self._asleep, halted)
 
     def copy(self, shell: Shell) -> Shell:
         """A copy, made at once. Raises NoCopy."""

@@ -202,6 +202,8 @@ class FastDriver:
     def _finish(self, step: Step, end: End, before: ShellState, captures: tuple[StreamCapture, StreamCapture]) -> ShellEnd:
         duration_s = time.monotonic() - step.started
         self._drain(step.sinks)
+        if isinstance(end, Told) and not (step.was_entered or step.command.leaves_shell):
+            self.supervisor.halt()
         kind, code, gone = self._conclude(step, end)
         left_behind, is_open = self._others_of(step, gone, kind)
         for sink in step.sinks:
@@ -265,6 +267,7 @@ class FastDriver:
         """What the step has left behind, and whether that holds its streams."""
         if gone is None and self.others.are_none(self.supervisor):
             return (), False
+        self.supervisor.launch()
         if kind is ExitKind.PIDS_LIMIT:
             self.others.sweep(self.supervisor.inner_pids)  # there must be room for our own shells
         left_behind, is_open = self.others.left_behind(self.supervisor), self._is_still_held(step.sinks)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast.checkpoints import NoCopy
+from testronaut_lab.execution.driver.fast.ptrace import Tracee
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.shell import Identity, Shell, pending
 from testronaut_lab.execution.driver.fast.table import Table
@@ -69,7 +70,10 @@ class Forked:
         self._waiting: dict[int, _Waiting] = {}  # by the number of a copy
         self._quiet = quiet
 
-    def begin_copy(self, shell: Shell) -> Made:
+    def halt(self, _shell: Shell, /) -> None:
+        return None
+
+    def begin_copy(self, shell: Shell, _halted: Tracee | None = None) -> Made:
         return Made(self._copy(shell))
 
     def _copy(self, shell: Shell) -> Shell:

@@ -179,6 +179,15 @@ class Tracee(Held):
         self._is_there = True
         return self.call
 
+    def forgo(self) -> None:
+        """Let it go as it is stopped, as soon as it is."""
+        try:
+            self.await_stop()
+            self._let_go()
+        except ProcessLookupError:
+            if not self._is_gone:
+                self._bury()
+
     def leave(self) -> None:
         """Let it go as it was stopped."""
         self._is_there = False

@@ -22,6 +22,7 @@ from testronaut_lab.errors import EngineError, SessionLost
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, Copying, Known, NoCopy, Reach, State, held_in_doubt
+from testronaut_lab.execution.driver.fast.ptrace import Tracee
 from testronaut_lab.execution.driver.fast.reports import Reports
 from testronaut_lab.execution.driver.fast.shell import Shell
 from testronaut_lab.execution.driver.fast.steps import NODEID
@@ -70,6 +71,7 @@ class Supervisor:
         self.reports = Reports(channel.reports, knows_makers=table.is_the_hosts)
         self._newest: Copy | None = None
         self._copying: _Copying | None = None
+        self._halted: Tracee | None = None
         self.kept: dict[int, Copy] = {}
         self.why_no_copy = ""
         self._dropped: list[Shell] = []
@@ -153,12 +155,15 @@ class Supervisor:
         if before is not None:
             self._retire(before)
         self.why_no_copy = ""
+        halted, self._halted = self._halted, None
         fds = [] if is_plain else held_in_doubt(self.shell, self.pair.identities | self.former.keys())
         if fds:
             self.why_no_copy = f"the shell holds file descriptor {', '.join(map(str, fds))} open"
+            if halted is not None:
+                halted.forgo()
             return
         try:
-            copying = self.reach.begin_copy(self.shell)
+            copying = self.reach.begin_copy(self.shell, halted)
         except NoCopy as error:
             self.why_no_copy = str(error)
             return
@@ -170,8 +175,15 @@ class Supervisor:
     def is_copying(self) -> bool:
         return self._copying is not None
 
+    def halt(self) -> None:
+        """Stop the shell, which is to be copied: until `begin_park` or `launch` it may be looked at, and no more."""
+        self._halted = self.reach.halt(self.shell)
+
     def launch(self) -> None:
-        """Let the shell go on, if a copy of it is being made."""
+        """Let the shell go on, if it is stopped, or a copy of it is being made."""
+        halted, self._halted = self._halted, None
+        if halted is not None:
+            halted.forgo()
         copying = self._copying
         if copying is None or copying.is_launched:
             return

@@ -36,9 +36,7 @@ class Others:
         if self.guests.sessions:  # how many processes a guest has is not known
             return False
         if not self._table.is_the_hosts:  # whose counters are mostly not seen either
-            return not self.bystanders.known and not self._table.others(
-                supervisor.inner_pids | frozenset(supervisor.dropped_pids)
-            )
+            return not self.bystanders.known and not self._table.others(supervisor.inner_pids | supervisor.dropped_pids)
         # by their numbers: a count is right too where a copy has ended and a stranger has come
         if not self.bystanders.known and self._meter.host_pids() is not None and not self._table.others(supervisor.pids):
             return True
@@ -48,11 +46,11 @@ class Others:
         if not alive.issuperset(self.bystanders.known):
             self.bystanders.keep_only(alive)
         ours = supervisor.inner_pids
-        return ours <= alive <= ours | self.bystanders.known | frozenset(supervisor.dropped_pids) | {1, self.guard.pid}
+        return ours <= alive <= ours | self.bystanders.known | supervisor.dropped_pids | {1, self.guard.pid}
 
     def left_behind(self, supervisor: Supervisor, settle_s: float = SETTLE_S) -> tuple[str, ...]:
         """Names of processes that nobody has heard of, and that do not end meanwhile; they are background jobs from now on."""
-        ours = supervisor.inner_pids | frozenset(supervisor.dropped_pids)
+        ours = supervisor.inner_pids | supervisor.dropped_pids
         return self.bystanders.left_behind(lambda processes: self._strangers(processes, ours), settle_s)
 
     def sweep(self, keep: Iterable[int]) -> None:

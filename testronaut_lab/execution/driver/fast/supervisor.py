@@ -11,7 +11,6 @@ import os
 import secrets
 import select
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -75,7 +74,6 @@ class Supervisor:
         self.kept: dict[int, Copy] = {}
         self.why_no_copy = ""
         self._dropped: list[Shell] = []
-        self.dropped_pids: deque[int] = deque(maxlen=16)  # their numbers in the container: they take a while to end
         self.former: dict[Identity, str] = {}
         self.parted: list[Pair] = []  # pairs that our shells no longer write to, until somebody reads them to their end
         self.pair = self.new_pair()
@@ -117,6 +115,11 @@ class Supervisor:
     def pids(self) -> frozenset[int]:
         """The same out here."""
         return frozenset(shell.pid for shell in self._shells())
+
+    @property
+    def dropped_pids(self) -> frozenset[int]:
+        """The numbers in the container of shells that were ours and may not have ended yet: later they may be another's."""
+        return frozenset(shell.inner for shell in self._dropped)
 
     def new_pair(self) -> Pair:
         """Two FIFOs that anybody can write to who knows their names, until `hide`."""
@@ -212,7 +215,6 @@ class Supervisor:
         shell.kill()
         shell.end_program()
         self._dropped.append(shell)
-        self.dropped_pids.append(shell.inner)
 
     def want(self, number: int) -> None:
         """Keep this copy also when a newer one stands."""

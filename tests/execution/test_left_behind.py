@@ -23,3 +23,11 @@ def test_a_job_that_takes_the_place_of_one_that_ended_is_told(fresh: Lab) -> Non
 def test_a_job_is_told_once(fresh: Lab) -> None:
     fresh.run("sleep 300 >/dev/null 2>&1 &").check()
     assert [fresh.run(":").left_behind for _ in range(10)] == [()] * 10
+
+
+def test_a_job_that_has_the_number_of_a_copy_that_has_ended_is_told(fresh: Lab) -> None:
+    """Where the host may set the next number, numbers come round when the shell has its own back."""
+    for _ in range(12):
+        fresh.run(":").check()
+    assert fresh.run("exit 3").exit.code == 3
+    assert len(fresh.run("sleep 300 >/dev/null 2>&1 &").left_behind) == 1

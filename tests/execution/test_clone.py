@@ -13,13 +13,23 @@ from pathlib import Path
 import pytest
 
 from testronaut_lab.execution.driver.fast import ptrace
-from testronaut_lab.execution.driver.fast.checkpoints import Cloned, NoCopy, Traced
+from testronaut_lab.execution.driver.fast.checkpoints import Cloned, NoCopy
 from testronaut_lab.execution.driver.fast.clone import Cloning
 from testronaut_lab.execution.driver.fast.shell import Shell, children
 
 SHELLS = [["dash"], ["bash"], ["busybox", "sh"]]
 
 pytestmark = pytest.mark.skipif(not ptrace.is_supported() or os.geteuid() != 0, reason="this process may not trace a shell")
+
+
+def asleep(shell: Shell, work: Callable[[int], None]) -> None:
+    while not shell.has_ended:
+        try:
+            if (fd := shell.program_fd()) is not None:
+                return work(fd)
+        except ptrace.NotAsleep:
+            continue
+    raise NoCopy("the shell has ended")
 
 
 @dataclass
@@ -44,7 +54,7 @@ class Room:
         cloning = Cloning(
             self.shell.pid, self.shell.stub, "parked", path, lambda: children(os.getpid()), (), own_group=True
         )  # fmt: skip
-        return Cloned(cloning, self.shell, -1, Traced._asleep)
+        return Cloned(cloning, self.shell, -1, asleep)
 
     def kept(self, clone: Shell) -> Shell:
         self.clones.append(clone.pid)

@@ -330,10 +330,8 @@ class FastDriver:
             step.notes += self._why_no_copy()
 
     def _why_no_copy(self) -> tuple[str, ...]:
-        supervisor = self.supervisor
-        if supervisor.newest is not None or not supervisor.why_no_copy:
-            return ()
-        return (f"{supervisor.why_no_copy}: a later step that ends the shell loses its state",)
+        why = self.supervisor.why_no_copy if self.supervisor.newest is None else ""
+        return (f"{why}: a later step that ends the shell loses its state",) if why else ()
 
     def _settle(self, step: Step) -> ShellState:
         """See whether the shell still waits for commands, and make one do so if not."""

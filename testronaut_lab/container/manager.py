@@ -172,7 +172,7 @@ def _create(engine: Engine, spec: StepContainerSpec, without: Collection[str]) -
         cap_add=list(spec.capabilities),
         security_opt=list(security.SECURITY_OPTIONS),
         shm_size=security.tmpfs_bytes(spec.memory_bytes),
-        tmpfs=security.step_tmpfs(spec.memory_bytes),
+        tmpfs=security.step_tmpfs(spec.memory_bytes, is_podman=engine.speaks_libpod),
         ulimits=[DockerUlimit(name=u.name, soft=u.soft, hard=u.hard) for u in security.STEP_ULIMITS],
         mounts=[Mount(m.target, str(m.source), type="bind", read_only=m.read_only) for m in spec.mounts],
         init=False,

@@ -71,7 +71,8 @@ def tmpfs_bytes(memory_bytes: int) -> int:
     return max(1024 * 1024, min(MAX_TMPFS_BYTES, int(memory_bytes * TMPFS_SHARE)))
 
 
-def step_tmpfs(memory_bytes: int) -> dict[str, str]:
-    """The mount options of the temporary file systems, by path."""
+def step_tmpfs(memory_bytes: int, *, is_podman: bool = False) -> dict[str, str]:
+    """The mount options of the temporary file systems, by path. Podman copies what the image has there into them unless told."""
     share = str(tmpfs_bytes(memory_bytes))
-    return {path: options.format(share=share) for path, options in STEP_TMPFS.items()}
+    more = ",notmpcopyup" if is_podman else ""
+    return {path: options.format(share=share) + more for path, options in STEP_TMPFS.items()}

@@ -113,3 +113,8 @@ def test_only_the_workspace_can_be_read_through_the_session(dash: Lab) -> None:
     assert dash.session.read("f") == b"content"
     with pytest.raises(FileNotFoundError):
         dash.session.read("../etc/passwd")
+
+
+def test_what_is_in_memory_has_nothing_of_the_image(fresh: Lab) -> None:
+    found = set(fresh.out("ls -A /run /var/tmp /dev/shm | grep -v :").split())
+    assert found <= {"lab", ".containerenv"}  # ours, and Podman's own

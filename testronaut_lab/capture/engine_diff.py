@@ -136,7 +136,7 @@ class EngineDiff:
                 notes.append(f"more than {self._limits.entries} entries in /: not all of them were looked at")
                 break
             if "\ufffd" in path:
-                notes.append(f"/{path_text(path.encode())} has a name that the engine cannot tell: it was not looked at")
+                notes.append(f"/{path_text(path.encode())} has a name that the engine cannot show: it was not looked at")
                 continue
             facts = None if is_gone else self._now.facts(absolute)
             entry = None if facts is None else self._entry(path, facts, is_full=fetched >= MAX_FETCHED)

@@ -203,7 +203,7 @@ def open_inside(root_fd: int, path: str, flags: int = DIR_FLAGS) -> int:
             directory = below
         return open_anyhow(name, flags, directory)
     except NotADirectoryError as error:
-        raise FileNotFoundError(errno.ENOENT, "a parent is no directory", path) from error
+        raise FileNotFoundError(errno.ENOENT, "a parent is not a directory", path) from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise FileNotFoundError(errno.ENOENT, "a link or special file, not followed", path) from error

@@ -122,14 +122,14 @@ class Root:
     def entry(self, path: str) -> Entry | None:
         """The entry at the last look, of the image too. Raises CaptureError for a path on another file system."""
         if self._is_elsewhere(path):
-            raise CaptureError(f"looking at /{path}: it is no part of the root file system, and is not captured")
+            raise CaptureError(f"looking at /{path}: it is not part of the root file system, and is not captured")
         seen = self._seen or {}
         return seen[path] if path in seen else self._image.entry(path)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """Like `Scanner.read`. Raises FileNotFoundError for a path on another file system."""
         if self._is_elsewhere(path):
-            raise FileNotFoundError(errno.ENOENT, "it is no part of the root file system, and is not captured", path)
+            raise FileNotFoundError(errno.ENOENT, "it is not part of the root file system, and is not captured", path)
         if (file := self._mounted.get(path)) is not None:
             fd = os.open(file.parent, DIR_FLAGS)
             try:

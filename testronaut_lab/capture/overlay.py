@@ -243,5 +243,5 @@ def _is_whiteout(info: os.stat_result) -> bool:
 def _opaque(fd: int) -> bool:
     names = os.listxattr(fd)
     if any(name in _REDIRECT for name in names):
-        raise CaptureError("a directory of the container's overlay stands for another one: its changes cannot be told")
+        raise CaptureError("a directory of the container's overlay was renamed: its changes cannot be found")
     return any(name in _OPAQUE and os.getxattr(fd, name) == b"y" for name in names)

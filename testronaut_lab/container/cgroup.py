@@ -87,7 +87,7 @@ class CgroupMeter:
         return None if found is None else len(found)
 
     def tasks(self) -> int | None:
-        """How many processes and threads there are, with those that have ended and that nobody has waited for. Costs 1 µs."""
+        """The number of processes and threads in the container, zombies included. Costs 1 µs."""
         return _field(_read(self._tasks), _NUMBER)
 
     def pids(self) -> frozenset[int] | None:
@@ -111,7 +111,7 @@ class CgroupMeter:
             return None
 
     def _counted(self, fd: int, pattern: re.Pattern[bytes]) -> int | None:
-        """What a file says that mostly says what it said before."""
+        """The counter in an open file. Most reads give the same text as before, which is not searched again."""
         text = _read(fd)
         before = self._counts.get(fd)
         if before is None or before[0] != text:

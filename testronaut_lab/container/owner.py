@@ -138,7 +138,7 @@ def folder_id(root: Path) -> str:
         os.close(fd)
     found = known_folder_id(root)
     if found is None:
-        raise OSError(f"{root / _FOLDER_FILE} holds something else than the id of a folder")
+        raise OSError(f"{root / _FOLDER_FILE} does not hold the id of a folder")
     return found
 
 

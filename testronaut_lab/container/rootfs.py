@@ -233,7 +233,7 @@ def _nanoseconds(text: str) -> int:
     """Convert a time as Go writes it: RFC 3339 with up to nine digits of a second."""
     found = _GO_TIME.fullmatch(text)
     if found is None:
-        raise EngineError(f"the engine told a time that is none: {text!r}")
+        raise EngineError(f"the engine sent an invalid time: {text!r}")
     whole, fraction, zone = found.groups(default="")
     moment = datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone))
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))

@@ -51,7 +51,7 @@ def export(store: Store, blobs: BlobStore, run_id: str, target: Path) -> Exporte
     events = [with_paths(event, blobs) for event in store.events(run_id)]
     state = next((run.status for run in store.runs() if run.id == run_id), None)
     if state is None or state == "running":  # checked after the events were read, so that none can be missing
-        why = "it was removed meanwhile" if state is None else "it is still running"
+        why = "it has just been removed" if state is None else "it is still running"
         raise UsageError(f"exporting run {run_id}: {why}", hint="testronaut-lab runs")
     view = RunView()
     for event in events:

@@ -62,7 +62,7 @@ class NewFolder:
     def pour(self, path: str, pour: Callable[[BinaryIO], object]) -> str:
         """Create a file and let `pour` write its content; returns the file's path."""
         if not _NAME.fullmatch(path) or path in self._written:
-            raise CaptureError(f"adding {path!r} to a bundle: it is no name for a new file there")
+            raise CaptureError(f"adding {path!r} to a bundle: it is not a valid name for a new file")
         file = self._root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(file, _NEW_FILE, 0o644), "wb") as out:

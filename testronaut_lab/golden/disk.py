@@ -55,7 +55,7 @@ def refuse_neighbours(root: Path, place: str) -> None:
         if other := twin(part, names):
             raise UsageError(
                 f"writing the golden {root / place}: {str(here / other)!r} is there, and some file systems take both for one",
-                hint="rename the case or step, or remove what no step has any more: `testronaut-lab prune`",
+                hint="rename the case or step, or remove the goldens that have no step: `testronaut-lab prune`",
             )
         if here != root and "cmd.txt" in names:
             raise UsageError(f"writing the golden {root / place}: it would lie inside the golden {here}", hint="rename the case")
@@ -78,7 +78,7 @@ def read_tree(directory: Path, top_level: frozenset[str] = TOP_LEVEL) -> GoldenT
             name = path.relative_to(directory).as_posix()
             if name.split("/")[0] not in top_level:
                 raise UsageError(
-                    f"using the golden {directory}: {name!r} is no part of a golden",
+                    f"using the golden {directory}: {name!r} is not part of a golden",
                     hint=f"mv {shlex.quote(str(path))} ELSEWHERE",
                 )
             if not stat.S_ISREG(kind):

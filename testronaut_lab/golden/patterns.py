@@ -34,7 +34,7 @@ VALUES: Final[Mapping[str, str]] = MappingProxyType({
     "date": "a day without a time (2026-11-22, 2026/11/22, 22.11.2026, Nov 22, 2026, 22 November 2026) becomes [DATE]",
     "pid": "the number behind pid, ppid or process id, in `name[12]:`, and `$$` and `$!` of a script that names them: [PID#1]",
     "port": "the number behind port, and that of localhost:80, 127.0.0.1:80 or http://name:80, becomes [PORT#1]",
-    "version": "the version of an installed tool, and what stands behind its name like one, becomes [VERSION]",
+    "version": "the version of an installed tool, and a version number behind the tool's name, becomes [VERSION]",
     "hash": "MD5 and SHA digests in hex, and SHA digests in base64 behind their name, become [HASH#1]",
     "duration": "a number with a unit of time (350ms, 2.3 s, 0m0.004s, 1h 5m, 3 minutes) becomes [DURATION]",
     "size": "a number with a unit of bytes (12 bytes, 1.5 KiB, 3MB, 4.0K) becomes [SIZE]",

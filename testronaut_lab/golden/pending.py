@@ -264,13 +264,13 @@ class PendingStore:
         try:
             disk.replace_tree(directory, {**tree, _INDEX: _written(origin)}, _TOP_LEVEL)
         except OSError as error:
-            raise CaptureError(f"keeping what is pending in {directory}: {error}") from error
+            raise CaptureError(f"keeping a pending golden in {directory}: {error}") from error
 
     def _drop(self, place: str) -> None:
         try:
             disk.remove_tree(self.root / place, self.root)
         except OSError as error:
-            raise CaptureError(f"dropping what is pending in {self.root / place}: {error}") from error
+            raise CaptureError(f"dropping a pending golden in {self.root / place}: {error}") from error
 
     def _places(self) -> list[str]:
         try:
@@ -278,7 +278,7 @@ class PendingStore:
                 return []
             return list(disk.folders(self.root, lambda files: not files.isdisjoint(_TOP_LEVEL)))
         except OSError as error:
-            raise CaptureError(f"looking for what is pending in {self.root}: {error}") from error
+            raise CaptureError(f"looking for pending goldens in {self.root}: {error}") from error
 
 
 def _clashing(other: str) -> str:
@@ -303,7 +303,7 @@ def _origin(place: str, index: bytes | None, tree: GoldenTree) -> Origin:
     try:
         fields = json.loads(index)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"its {_INDEX} is no JSON: {error}") from error
+        raise UsageError(f"its {_INDEX} is not JSON: {error}") from error
     if not isinstance(fields, dict) or fields.pop("version", None) != _VERSION:
         raise UsageError(f"its {_INDEX} is not of version {_VERSION}")
     clash, also = fields.pop("clash", None), fields.pop("also", [])

@@ -174,4 +174,4 @@ def check_tree(place: str, tree: GoldenTree) -> None:
     """Raise CaptureError for names that no golden can have. Nothing is read or written."""
     check_names(tree)
     if strangers := sorted({name.split("/")[0] for name in tree} - disk.TOP_LEVEL):
-        raise CaptureError(f"writing the golden {place}: {strangers[0]!r} is no part of a golden")
+        raise CaptureError(f"writing the golden {place}: {strangers[0]!r} is not part of a golden")

@@ -46,7 +46,7 @@ def packed(spec: InstallSpec, strategy: Strategy, program: str) -> Iterator[Payl
     """
     source = spec.source
     if source is None:
-        raise UsageError(f"installing {spec.strategy}:{spec.spec}: this strategy takes a path, and none was given")
+        raise UsageError(f"installing {spec.strategy}:{spec.spec}: this strategy needs a path")
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
         try:
             if spec.sha256 is not None:

@@ -56,7 +56,7 @@ class BlobStore:
     def path(self, sha256: str) -> Path:
         """The blob's path, whether it exists or not. Raises CaptureError if `sha256` is not a SHA-256 in lower-case hex."""
         if not _SHA256.fullmatch(sha256):
-            raise CaptureError(f"looking a blob up: {sha256!r} is no SHA-256")
+            raise CaptureError(f"looking a blob up: {sha256!r} is not a SHA-256")
         return self.root / sha256[:2] / sha256[2:]
 
     def read(self, sha256: str) -> bytes:

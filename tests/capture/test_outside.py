@@ -1,4 +1,4 @@
-"""What a step changes outside its workspace: the root file system by its overlay and by the engine's diff, /tmp and home."""
+"""Changes outside the workspace: in the root file system, by its overlay and by the engine's diff, in /tmp and in home."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IMAGE = """
     do echo $f >/img/$f; done; chmod 755 /img/dir; ln -s opaque /img/link
     find /img -exec touch -h -d 2001-01-01 {} +
 """
-# Each is one step, and what it changes in the root file system.
+# Each entry is one step and its changes in the root file system.
 SCRIPTS = {
     "nothing": (":", []),
     "add": ("mkdir -p /opt/a/b; echo x >/opt/a/b/f; ln -s nowhere /opt/l; busybox mkfifo /opt/p", [
@@ -227,7 +227,7 @@ def test_a_directory_that_stands_for_another_one_is_an_error_and_not_a_guess(tmp
     (upper / "moved").mkdir()
     os.setxattr(upper / "moved", "trusted.overlay.redirect", b"d")
     root = overlay.UpperDirectory(upper, overlay.ImageLayers([lower], LIMITS), LIMITS)
-    with pytest.raises(CaptureError, match="stands for another one"):
+    with pytest.raises(CaptureError, match="was renamed"):
         root.look(lambda path: False)
 
 

@@ -21,7 +21,7 @@ from testronaut_lab.container.engine.daemon import DEFAULT_SOCKET, Daemon, clear
 from testronaut_lab.container.engine.process import LineSplitter, as_root, run_logged
 from testronaut_lab.errors import EngineError
 
-# dockerd deletes the machine's docker0 when it is told to have no bridge, and that is the other daemon's: a network
+# dockerd without a bridge deletes the machine's docker0, which belongs to the other daemon: a network
 # namespace of its own keeps it away from there. (A unix socket is a file, and in reach all the same.) With a mount namespace
 # of its own what it mounts is gone with it, even if it is killed.
 NAMESPACES = ("unshare", "--net", "--mount", "dockerd")
@@ -58,7 +58,7 @@ def private_daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
 
 @pytest.fixture
 def zombie() -> Iterator[int]:
-    """A process that has ended and that nobody has asked after yet."""
+    """A zombie: a process that has ended and that was not waited for."""
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         yield child.pid
@@ -131,7 +131,7 @@ def test_a_daemon_that_ignores_term_is_killed_with_its_containerd(
     private_daemon.stop(lines.append)
     assert "killing it" in lines[-2]
     assert running(private_daemon.pid_file, "dockerd") is None
-    # what it leaves, its pid file above all, does not keep the next one from starting
+    # the files that it leaves, above all its pid file, do not keep the next daemon from starting
     private_daemon.start(lines.append)
     assert private_daemon.our_pid() not in (None, pid)
 
@@ -245,7 +245,7 @@ def test_up_without_root_names_the_command_to_type(
     private_daemon: Daemon, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "privilege", lambda: None)
-    monkeypatch.setattr(setup, "as_root", lambda command: f"sudo {command}")  # as for whoever is not root
+    monkeypatch.setattr(setup, "as_root", lambda command: f"sudo {command}")  # as for a user who is not root
     with pytest.raises(EngineError, match="needs root") as caught:
         setup.up(lambda line: None, private_daemon)
     assert (caught.value.hint or "").startswith("sudo apt-get update && sudo apt-get install")
@@ -255,7 +255,7 @@ def test_up_on_another_kind_of_machine_is_refused(
     private_daemon: Daemon, bare_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "_is_debian_like", lambda: False)
-    with pytest.raises(EngineError, match="no Debian or Ubuntu"):
+    with pytest.raises(EngineError, match="not Debian or Ubuntu"):
         setup.up(lambda line: None, private_daemon)
 
 

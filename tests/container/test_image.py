@@ -91,7 +91,7 @@ def test_an_unreachable_registry_and_no_release_is_an_error_that_says_both(engin
 
 @pytest.mark.engine
 def test_a_reference_that_is_none_is_an_error_of_whoever_wrote_it(engine: Engine) -> None:
-    with pytest.raises(UsageError, match=r"that is no name of an image: .*invalid reference format"):
+    with pytest.raises(UsageError, match=r"that is not a name of an image: .*invalid reference format"):
         resolve(engine, ImageSpec("-Not a Ref-"), quiet)
 
 

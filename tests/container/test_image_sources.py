@@ -1,4 +1,4 @@
-"""Images that are no reference: a Dockerfile, a saved image, a root file system, a bootstrap; real ones, on a real engine."""
+"""Images from a Dockerfile, a saved image, a root file system or a bootstrap, on a real engine."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Folder:
         return found
 
     def root(self, name: str = "root.tar", salt: str = "", mode: str = "w") -> Path:
-        """A root file system that nobody else has, and so an image that nobody else has."""
+        """A root file system with unique content, so that its image is unique, too."""
         files = {"bin/busybox": self.busybox, "salt": f"{self.path} {salt}".encode()}
         return write_tar(self.path / name, files, LINKS, mode=mode)
 
@@ -78,7 +78,7 @@ class Folder:
         return folder
 
     def saved(self, *tags: str) -> Path:
-        """What `docker save` writes of a new image of each tag; the engine has none of them afterwards."""
+        """The output of `docker save` for a new image with each tag. The engine has none of the images afterwards."""
         for number, tag in enumerate(tags):
             with self.root(salt=f"{tag} {number}").open("rb") as root:
                 self.engine.client.api.import_image(src=root, repository=tag.partition(":")[0], tag=tag.partition(":")[2])
@@ -196,8 +196,8 @@ BROKEN = {
     "missing": "cannot open .*broken: No such file or directory",
     "empty": "it is empty",
     "zeros": "there is nothing in it|no manifest.json in it",
-    "text": "it is no tar file, or compressed by something else than gzip, bzip2 or xz",
-    "no gzip": "it is no tar file|it is broken or cut off",
+    "text": "it is not a tar file, or compressed by something else than gzip, bzip2 or xz",
+    "no gzip": "it is not a tar file|it is broken or cut off",
     "fifo": "broken is not a file",
     "folder": "broken is not a file",
     "device": "broken is not a file",
@@ -270,7 +270,7 @@ def test_several_images_in_one_file_are_refused_by_name(folder: Folder) -> None:
 def test_saved_images_and_root_file_systems_are_told_apart(folder: Folder) -> None:
     with pytest.raises(UsageError, match=r"there is no manifest.json in it") as no_image:
         folder.resolve(Load(folder.root()))
-    with pytest.raises(UsageError, match=r"it is no root file system, but an image that `docker save` wrote") as no_root:
+    with pytest.raises(UsageError, match=r"it is not a root file system, but an image that `docker save` wrote") as no_root:
         folder.resolve(Rootfs(folder.saved("tlabtest/saved:4")))
     assert (no_image.value.hint, no_root.value.hint) == ("{rootfs: FILE} is for a root file system", "{load: FILE} is for those")
 
@@ -379,7 +379,7 @@ def test_a_bootstrap_is_never_pulled_and_no_substitute(folder: Folder, monkeypat
 
 
 def step_uid(folder: Folder) -> int:
-    """Who `id -u` says a step is: the caller, where that is not root."""
+    """The uid of a step as `id -u` prints it: the caller's, if the caller is not root."""
     return StepUser.choose("lab", caller_inside(folder.engine)).uid
 
 
@@ -435,7 +435,7 @@ def test_a_plan_whose_file_is_broken_ends_with_2(folder: Folder) -> None:
     project.write("image: {rootfs: x.tar}\nsteps: ['true']\n")
     said = project.here("run")
     assert said.status == 2
-    assert "importing the root file system x.tar: it is no tar file" in said.out
+    assert "importing the root file system x.tar: it is not a tar file" in said.out
 
 
 def test_paths_are_resolved_from_the_plan(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whose a session is: what tells two owners apart, and that labels say all of it."""
+"""The owner of a session: differences between owners, and labels that describe an owner completely."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_those_who_ask_at_once_get_the_same_id(tmp_path: Path) -> None:
 
 def test_a_file_that_holds_something_else_is_named(tmp_path: Path) -> None:
     (tmp_path / ".folder").write_text("x" * 40)
-    with pytest.raises(OSError, match=r"\.folder holds something else"):
+    with pytest.raises(OSError, match=r"\.folder does not hold the id"):
         folder_id(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What is pending: kept in the shape of a golden, accepted at once or not at all, and only as it was looked at."""
+"""Pending goldens: kept as golden folders, accepted as a whole or not at all, and only in the state that the person saw."""
 
 from __future__ import annotations
 
@@ -311,12 +311,12 @@ def set_index(**fields: object) -> Callable[[Path], object]:
 TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited": (edit("stdout.txt", b"evil"), "its files are not those that the run wrote"),
     "added": (edit("stderr.txt", b"evil"), "its files are not those that the run wrote"),
-    "stranger": (edit("evil.sh", b""), "'evil.sh' is no part of a golden"),
+    "stranger": (edit("evil.sh", b""), "'evil.sh' is not part of a golden"),
     "removed": (lambda folder: (folder / "stdout.txt").unlink(), "its files are not those that the run wrote"),
     "link": (lambda folder: (folder / "stderr.txt").symlink_to("/etc/passwd"), "'stderr.txt' is a symbolic link"),
     "no index": (lambda folder: (folder / "pending.json").unlink(), "it has no pending.json"),
-    "no JSON": (edit("pending.json", b"{"), "its pending.json is no JSON"),
-    "deep": (edit("pending.json", b"[" * 200_000), "its pending.json is no JSON"),
+    "no JSON": (edit("pending.json", b"{"), "its pending.json is not JSON"),
+    "deep": (edit("pending.json", b"[" * 200_000), "its pending.json is not JSON"),
     "no object": (edit("pending.json", b"[]"), "its pending.json is not of version 1"),
     "newer": (set_index(version=2), "its pending.json is not of version 1"),
     "other id": (set_index(id="../../etc"), "its pending.json is of another golden"),

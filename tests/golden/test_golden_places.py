@@ -1,4 +1,4 @@
-"""Which folders goldens have: apart from each other, and known as orphans when nobody asks for them any more."""
+"""The folders of goldens: no two collide, and a golden that no step uses is an orphan."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_orphan_with_a_file_of_somebody_else_is_told_and_not_removed(store: Gold
     directory = store.write(KEY, TREE)
     (directory / "notes.md").write_text("mine")
     (orphan,) = store.orphans([])
-    assert orphan.strange is not None and "'notes.md' is no part of a golden" in orphan.strange
-    with pytest.raises(UsageError, match="no part of a golden"):
+    assert orphan.strange is not None and "'notes.md' is not part of a golden" in orphan.strange
+    with pytest.raises(UsageError, match="not part of a golden"):
         store.remove([orphan.place])
     assert (directory / "notes.md").read_text() == "mine"
 

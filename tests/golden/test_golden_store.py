@@ -120,7 +120,7 @@ def test_names_that_some_file_system_takes_for_one_are_refused(store: GoldenStor
 
 
 def test_file_that_is_no_part_of_a_golden_is_not_written(store: GoldenStore) -> None:
-    with pytest.raises(CaptureError, match=r"'other\.txt' is no part of a golden"):
+    with pytest.raises(CaptureError, match=r"'other\.txt' is not part of a golden"):
         store.write(KEY, {"other.txt": b""})
 
 
@@ -165,7 +165,7 @@ def test_fifo_in_a_golden_is_refused_and_not_opened(store: GoldenStore) -> None:
 def test_golden_that_holds_something_else_is_not_swept_away(store: GoldenStore) -> None:
     directory = store.write(KEY, TREE)
     (directory / "notes.md").write_text("mine")
-    with pytest.raises(UsageError, match=r"'notes\.md' is no part of a golden"):
+    with pytest.raises(UsageError, match=r"'notes\.md' is not part of a golden"):
         store.write(KEY, {"cmd.txt": b""})
     assert (directory / "notes.md").read_text() == "mine"
 

@@ -1,4 +1,4 @@
-"""Blobs: stored once, found by hash, verified when read, swept when nothing names them."""
+"""Blobs: stored once, found by hash, verified when read, removed when no row names them."""
 
 import hashlib
 import multiprocessing
@@ -97,7 +97,7 @@ def test_a_missing_blob_is_told(blobs):
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, SHA[:-1]])
 def test_what_is_no_hash_names_no_path(blobs, name):
-    with pytest.raises(CaptureError, match="is no SHA-256"):
+    with pytest.raises(CaptureError, match="is not a SHA-256"):
         blobs.path(name)
 
 

@@ -107,7 +107,7 @@ class Daemon:
                 _signal(root, containerd, signal.SIGTERM)
             if not _wait(lambda: not _alive(pid, "dockerd"), STOP_TIMEOUT_S):
                 raise EngineError(
-                    f"stopping dockerd: process {pid} does not go, not even by KILL", hint=as_root(f"kill -9 {pid}")
+                    f"stopping dockerd: process {pid} does not end, not even by KILL", hint=as_root(f"kill -9 {pid}")
                 )
         self.marker.unlink(missing_ok=True)
         report("dockerd has stopped")
@@ -158,7 +158,7 @@ def running(pid_file: Path, program: str) -> int | None:
 def clear_stale(pid_file: Path, program: str, report: Callable[[str], None]) -> None:
     """Remove a pid file that names a zombie, another program or no process: because of it the daemon would not start."""
     if pid_file.exists() and running(pid_file, program) is None:
-        report(f"removing {pid_file}: the process it names is no running {program}")
+        report(f"removing {pid_file}: no running {program} has its pid")
         try:
             pid_file.unlink(missing_ok=True)
         except PermissionError:
@@ -201,7 +201,7 @@ def _wait(holds: Callable[[], bool], timeout_s: float) -> bool:
 def _root(what: str, typed: str) -> tuple[str, ...]:
     prefix = privilege()
     if prefix is None:
-        raise EngineError(f"{what}: it needs root, and sudo without a password is not to be had", hint=typed)
+        raise EngineError(f"{what}: it needs root, and sudo is missing or asks for a password", hint=typed)
     return prefix
 
 

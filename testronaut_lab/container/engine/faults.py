@@ -50,7 +50,7 @@ _IMAGE_HINT = "a name such as debian:bookworm-slim"
 
 # First match wins.
 _FAULTS = (
-    _Fault(CLIENT_ERRORS, "invalid reference format", UsageError, "that is no name of an image", _IMAGE_HINT),
+    _Fault(CLIENT_ERRORS, "invalid reference format", UsageError, "that is not a name of an image", _IMAGE_HINT),
     _Fault(CLIENT_ERRORS, "resource id was not provided", UsageError, "it has no name", _IMAGE_HINT),  # docker's client itself
     _Fault(_API, 'exec: "xz"', EngineError, "the engine's machine cannot unpack xz", "sudo apt-get install xz-utils"),
     _Fault(_API, "invalid entry name", UsageError, "a name in the archive leads out of it", "tar -tf FILE"),  # Docker 28
@@ -66,7 +66,7 @@ _FAULTS = (
         _API,
         'exec: "/bin/sh"',
         EngineError,
-        "the image has no /bin/sh that starts, and what keeps a session alive is run by it",
+        "the image has no /bin/sh that starts, and the first process of a session needs it",
         "testronaut-lab images",
     ),
     _Fault(_API, "no space left", EngineError, "the engine's disk is full", "testronaut-lab clean"),

@@ -39,7 +39,9 @@ class FrameReader:
         while len(self._buffer) >= _HEADER_BYTES:
             stream, zeros, length = struct.unpack(">B3sI", self._buffer[:_HEADER_BYTES])
             if stream > 2 or zeros != b"\0\0\0":
-                raise EngineError(f"the engine's stream is out of step: {bytes(self._buffer[:_HEADER_BYTES])!r} is no frame head")
+                raise EngineError(
+                    f"the engine's stream is out of step: {bytes(self._buffer[:_HEADER_BYTES])!r} is not a frame header"
+                )
             if len(self._buffer) < _HEADER_BYTES + length:
                 break
             frames.append((stream, bytes(self._buffer[_HEADER_BYTES : _HEADER_BYTES + length])))

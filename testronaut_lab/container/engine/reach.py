@@ -27,8 +27,8 @@ def refused(url: str, origin: str) -> EngineError:
     if scheme in ("tcp", "http", "https"):
         return EngineError(
             f"{where}: an engine behind a network address is not supported yet, also where it runs on this machine: steps share "
-            "files and FIFOs with this program, and only a unix socket tells that they can. A job container can be given the "
-            "engine's socket: docs/job-container.md",
+            "files and FIFOs with this program, and only a unix socket shows that this is possible. A job container can be "
+            "given the engine's socket: docs/job-container.md",
             hint=instead,
         )
     return EngineError(

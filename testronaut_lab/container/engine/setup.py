@@ -127,10 +127,10 @@ def _install(tools: Sequence[str], report: Report, *, needed: bool) -> None:
     problem = None
     if not _is_debian_like():
         problem = EngineError(
-            f"{what}: this machine is no Debian or Ubuntu", hint="install Docker as its site says for this machine"
+            f"{what}: this machine is not Debian or Ubuntu", hint="install Docker as its site says for this machine"
         )
     elif root is None:
-        problem = EngineError(f"{what}: it needs root, and sudo without a password is not to be had", hint=typed)
+        problem = EngineError(f"{what}: it needs root, and sudo is missing or asks for a password", hint=typed)
     if problem is None:
         for argv in (["apt-get", "update"], command):
             _apt([*(root or ()), "env", "DEBIAN_FRONTEND=noninteractive", *argv], what, typed, report)

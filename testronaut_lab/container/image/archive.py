@@ -102,7 +102,7 @@ def _check_root(engine: Engine, tar: OpenTar) -> None:
     if not names:
         raise tar.refused("there is nothing in it")
     if _MANIFEST in names and "bin" not in names:
-        raise tar.refused("it is no root file system, but an image that `docker save` wrote", "{load: FILE} is for those")
+        raise tar.refused("it is not a root file system, but an image that `docker save` wrote", "{load: FILE} is for those")
     _check_architecture(engine, tar, found or "")
 
 
@@ -151,7 +151,8 @@ def _the_image(tar: OpenTar) -> _Saved:
             texts[name] = _head(archive, member)
     if _MANIFEST not in texts:
         raise tar.refused(
-            f"it is no image that `docker save` wrote: there is no {_MANIFEST} in it", "{rootfs: FILE} is for a root file system"
+            f"it is not an image that `docker save` wrote: there is no {_MANIFEST} in it",
+            "{rootfs: FILE} is for a root file system",
         )
     entries = _json(tar, texts[_MANIFEST], list)
     if len(entries) != 1:

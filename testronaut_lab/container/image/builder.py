@@ -145,7 +145,7 @@ class InstallContainer:
             if not said["Running"] and isinstance(said["ExitCode"], int):
                 return said["ExitCode"]
             if time.monotonic() > deadline:
-                raise EngineError(f"{what}: its streams ended and the engine does not tell its exit status")
+                raise EngineError(f"{what}: its streams ended, but the engine does not tell its exit status")
             time.sleep(0.02)
 
 

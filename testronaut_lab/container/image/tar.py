@@ -92,7 +92,7 @@ class OpenTar:
         if self.file.seek(0, os.SEEK_END) == 0:
             return self.refused("it is empty")
         if not began and isinstance(error, tarfile.ReadError) and "end of" not in said.lower():
-            return self.refused("it is no tar file, or compressed by something else than gzip, bzip2 or xz")
+            return self.refused("it is not a tar file, or compressed by something else than gzip, bzip2 or xz")
         return self.refused(f"it is broken or cut off: {said}")
 
 

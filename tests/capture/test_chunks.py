@@ -1,4 +1,4 @@
-"""When a stream's bytes came, how they are told live, and both streams as one text."""
+"""When a stream's bytes came, how they are passed on live, and both streams as one text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testronaut_lab.store.blobs import BlobStore
 
 
 class Told:
-    """What was told, and when."""
+    """Collects what was passed on, and when."""
 
     def __init__(self) -> None:
         self.chunks: list[tuple[int, bytes, float]] = []

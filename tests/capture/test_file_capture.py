@@ -1,4 +1,4 @@
-"""What two scans of a tree tell of what lies between, also when the tree is hostile."""
+"""The changes between two scans of a tree, even if the tree is hostile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CANARY = b"what a link leads to must never be read"
 
 
 class Tree:
-    """A directory and its last scan; `changes` scans again and tells what lies between."""
+    """A directory and its last scan; `changes` scans again and returns the changes."""
 
     def __init__(self, root: Path, blobs: Path, limits: ScanLimits | None = None) -> None:
         self.root = root
@@ -44,7 +44,7 @@ class Tree:
         return [f"{change.change.letter} {change.type.value} {change.path}" for change in self.changes()]
 
     def stored(self) -> bytes:
-        """Everything that was ever kept of it."""
+        """The content of every blob ever stored."""
         return b"\0".join(path.read_bytes() for path in self.blobs.root.rglob("*") if path.is_file())
 
 
@@ -310,7 +310,7 @@ def test_what_is_stored_of_a_sparse_file_takes_as_little_room(tree: Tree) -> Non
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of others; what is one's own is read all the same")
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
-    """As nobody in particular: root may read everything."""
+    """Run as an ordinary user, because root may read everything."""
     (tmp_path / "tree/closed").mkdir(parents=True)
     (tmp_path / "tree/secret").write_text("x")
     code = f"""

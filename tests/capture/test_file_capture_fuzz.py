@@ -1,4 +1,4 @@
-"""Random steps in a real session: what is recorded of each is what `find` and `sha256sum` tell of before and after.
+"""Random steps in a real session: the recorded changes equal those that `find` and `sha256sum` show.
 
 The comparison shares nothing with the scan: other programs, and paths instead of descriptors.
 """
@@ -68,10 +68,10 @@ class Thing:
 
 @dataclass
 class Steps:
-    """Makes up the scripts; the same for the same seed."""
+    """Makes random scripts; the same scripts for the same seed."""
 
     seed: int
-    there: list[bytes] = field(default_factory=list)  # in the workspace, so that most of what is done is done to something
+    there: list[bytes] = field(default_factory=list)  # in the workspace, so that most commands have something to work on
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Steps:
     def script(self) -> str:
         if self.random.random() < 0.06:
             return "chmod 755 /workspace; chmod -R u+rwx . /tmp/*; rm -rf ./* ./.[!.]* /tmp/*"
-        # a mode is also given through links that lead to the workspace, and then nothing could be done in it any more
+        # chmod follows links to the workspace, and then no further command could work in it
         return "chmod 755 /workspace\n" + "\n".join(
             f"{{ {self._operation()} ; }} 2>/dev/null </dev/null" for _ in range(self.random.randint(1, 6))
         )
@@ -107,7 +107,7 @@ class Steps:
 
 
 def directories(engine: Engine, lab: Lab) -> dict[bytes, str]:
-    """The host's directories by where the session has them."""
+    """The host's directories, by their mount points in the session."""
     mounts = engine.client.api.inspect_container(lab.session.container_name)["Mounts"]
     return {m["Destination"].encode(): m["Source"] for m in mounts if m["Destination"] in ("/workspace", "/tmp")}
 
@@ -170,7 +170,7 @@ def test_what_random_steps_change_is_what_find_and_sha256sum_tell(fresh: Lab, en
     before = look(places)
     changed = 0
     for number in range(STEPS // len(SEEDS)):
-        # who opens a fifo waits for somebody at its other end
+        # opening a FIFO blocks until another process opens its other end
         steps.there = sorted(path for path, thing in before.items() if path.startswith(b"/workspace/") and thing.kind != "p")
         script = steps.script()
         result = fresh.run(script, timeout_s=120)
@@ -185,7 +185,7 @@ def test_what_random_steps_change_is_what_find_and_sha256sum_tell(fresh: Lab, en
         changed += len(expected)
         before = after
         fresh.events.seen.clear()
-    assert changed > STEPS // len(SEEDS)  # most of what is thrown at it does something
+    assert changed > STEPS // len(SEEDS)  # most random commands have an effect
 
 
 def _type(kind: str) -> str:

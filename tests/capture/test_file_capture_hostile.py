@@ -1,4 +1,4 @@
-"""Scans of trees that somebody made to break them: endless, enormous, closed, and changed underneath while they are looked at."""
+"""Scans of hostile trees: endless, enormous, unreadable, and changed while they are scanned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stored(blobs: Path) -> Iterator[bytes]:
 
 @contextmanager
 def goes_on(work: Callable[[], object]) -> Iterator[None]:
-    """Somebody does this again and again, as fast as they can."""
+    """Repeat an action in the background, as fast as possible."""
     stop = threading.Event()
     begun = threading.Event()
     errors: list[BaseException] = []
@@ -67,7 +67,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A directory of the host; it has what the tree's own directory has, under the same names."""
+    """A directory of the host with the same names in it as a directory of the tree."""
     (tmp_path / "host/d").mkdir(parents=True)
     for name in ("secret", "d/secret"):
         (tmp_path / "host" / name).write_bytes(CANARY)
@@ -75,12 +75,12 @@ def secret(tmp_path: Path) -> Path:
 
 
 def rounds(shapes: set[FileType]) -> Iterator[int]:
-    """Until a thing was seen in both its shapes, so that the race was on."""
+    """Scan until both shapes of the thing were seen, so that the race did happen."""
     return takewhile(lambda number: number < ROUNDS or len(shapes) < 2, count())
 
 
 def swap_in(root: Path, make: Callable[[Path], object]) -> Callable[[], None]:
-    """Replaces the directory `real`, with what is in it, by another thing, and puts it back."""
+    """Replace the directory `real` and its content by another thing, and put it back."""
     (root / "real/d").mkdir(parents=True)
     for name in ("secret", "d/secret"):
         (root / "real" / name).write_bytes(b"harmless")
@@ -181,7 +181,7 @@ def test_a_directory_that_gets_ever_more_files_ends_the_scan_at_the_limit(root: 
 
 @pytest.mark.timeout(1800)
 def test_very_many_files_are_told_as_too_many_in_bounded_memory(root: Path) -> None:
-    """In a process of its own, because what it needed at most is asked of the kernel."""
+    """Run in a process of its own, because the kernel gives the peak of memory by process."""
     for i in range(FILES // 1000):
         (root / str(i)).mkdir()
         folder = os.open(root / str(i), os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What a step made unreadable, seen by a caller that is not root: read, stored, and left as the step made it."""
+"""Files that a step made unreadable, for a caller that is not root: read, stored, and left as the step made them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 
 def as_ordinary_user(tree: Path, code: str) -> str:
-    """What a program prints that has `scanner` and `diff`, and runs as the owner of the tree, who is not root."""
+    """Run a program with `scanner` and `diff` as the owner of the tree, an ordinary user; return its output."""
     if os.getuid() == 0:
         for path in (tree, *tree.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
@@ -34,7 +34,7 @@ def as_ordinary_user(tree: Path, code: str) -> str:
             os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
     """
     program = textwrap.dedent(start) + textwrap.dedent(code)
-    # coverage would write its data as that user, into a folder of root's
+    # coverage would write its data as that user, into a folder of root
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")

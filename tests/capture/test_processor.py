@@ -1,4 +1,4 @@
-"""What a terminal would have made of a stream."""
+"""A stream as a terminal would show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream of a step as kept: exact up to its limit, the last bytes beyond it, in memory or in a file."""
+"""One captured stream: exact up to its limit, then its last bytes, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def poured(capture: StreamCapture, pipe: int) -> int | None:
-    """`pour`, waiting for the pipe to have something."""
+    """Call `pour`, and wait for the pipe if it is empty."""
     while True:
         try:
             return capture.pour(pipe)

@@ -1,4 +1,4 @@
-"""What a watch hears of a step, on a directory of the host; it may miss things but never says what is not so."""
+"""The watch of a step, on a directory of the host. It may miss an event, but it never reports a false one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
 
 
 def until(holds: Callable[[], object]) -> None:
-    """Wait for what another thread does, which tells nobody."""
+    """Poll for the effect of another thread, which sends no signal."""
     pause = threading.Event()
     for _ in range(2000):
         if holds():

@@ -61,7 +61,7 @@ def steps(result: RunResult) -> list[StepResult]:
 
 
 def judged(step: StepResult) -> StepResult:
-    """A step without what differs from run to run, and without what only a watch can tell."""
+    """A step's result without the values that differ from run to run, and without those that only a watch can give."""
     return replace(step, transient=(), notes=(), duration_s=0.0, usage=Usage())
 
 

@@ -1,4 +1,4 @@
-"""Where things of this user are kept if home cannot be written to."""
+"""The cache folder of a user whose home cannot be written."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_a_running_container_is_killed_without_its_engine(make_session: MakeSess
     groups = own_groups(container.id, container.state().pid)
     meter = CgroupMeter(groups)
     meter.close()
-    may = may_be_killed(groups)  # with the container its group goes
+    may = may_be_killed(groups)  # the group is removed with the container
     assert meter.kill_all() is may
     if may:
         assert engine.client.api.wait(container.id)["StatusCode"] == 137

@@ -1,4 +1,4 @@
-"""The groups that are a container's own, and those that are not: from files as kernels and engines lay them out."""
+"""A container's own groups and foreign groups, from files as kernels and engines lay them out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docker's client raises, as our own errors."""
+"""Exceptions of docker's client become our own errors."""
 
 from __future__ import annotations
 

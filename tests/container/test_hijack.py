@@ -1,4 +1,4 @@
-"""The raw stream of an exec: frames in any pieces, nothing lost at either end, refusals told."""
+"""The raw stream of an exec: frames in any pieces, no loss at either end, and refusals as errors."""
 
 from __future__ import annotations
 

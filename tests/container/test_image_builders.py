@@ -100,7 +100,7 @@ def test_processes_that_need_the_same_root_file_system_import_it_once(engine: En
 
 # --- killed while a tool is installed
 
-# The command line, in which one method kills its own process instead of what it does, or after it.
+# The command line, with one method replaced: it kills its own process instead of its work, or after it.
 DOOMED = """
 import os, signal, sys
 from testronaut_lab.container import builder
@@ -150,7 +150,7 @@ def test_an_installation_that_is_killed_in_its_script_is_done_again(engine: Engi
 
 # --- killed while an image is made of a file or folder
 
-# Resolves an image and is killed as soon as so many bytes of it were handed over, or a line of the build was said.
+# Resolves an image, and is killed after so many bytes of it were sent, or after a line of the build.
 DOOMED_SOURCE = """
 import os, signal, sys
 from pathlib import Path

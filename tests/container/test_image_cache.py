@@ -1,4 +1,4 @@
-"""Images that were made here: what they take, when they were last used, by whom, and which go first."""
+"""Images that this package made: their size, their last use, their users, and the order of eviction."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_cache_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
 
 @pytest.fixture
 def root(engine: Engine, busybox_image: str, tmp_path: Path) -> Iterator[Path]:
-    """A root file system that nobody else has."""
+    """A root file system with unique content."""
     files = {"bin/busybox": busybox_of(engine, busybox_image), "salt": str(tmp_path).encode()}
     yield write_tar(tmp_path / "root.tar", files, LINKS)
     remove_images(engine, made_of(engine, tmp_path / "root.tar"))

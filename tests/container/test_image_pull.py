@@ -1,4 +1,4 @@
-"""Pulls from a registry on this machine that is slow, stops in the middle, or does not have the image: each comes to an end."""
+"""Pulls from a local registry that is slow, stops in the middle, or lacks the image: each pull ends."""
 
 from __future__ import annotations
 

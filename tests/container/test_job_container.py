@@ -1,4 +1,4 @@
-"""In a job container with the engine's socket: what works, what is said where it cannot, and whose sessions are left alone."""
+"""In a job container with the engine's socket: what works, the errors of what cannot work, and sessions that are left alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ steps:
   - {run: "export x=carried; y=too; echo on >out", expect: {changes: {added: [out]}}}
   - {run: "echo $x; cat out", expect: {stdout: "carried\\non\\n"}}
 """
-# What only a shell that lives on has.
+# State that only a lasting shell keeps.
 SHELL = """\
   - {run: "greet() { echo $y; }; sleep 300 &", expect: {stdout: ""}}
   - {run: "greet; kill $!", expect: {stdout: "too\\n"}}

@@ -19,7 +19,7 @@ from testronaut_lab.container.engine.connect import Engine
 
 pytestmark = pytest.mark.engine
 
-# One that has stopped to believe in its owner is a `sleep`.
+# A keeper whose owner is gone has become a `sleep`.
 BELIEVES = "read name </proc/1/comm; echo $name"
 
 
@@ -30,7 +30,7 @@ def owner(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Ite
     made = Owner(image, tmp_path / "blobs", orphan_timeout_s=1, env={"TESTRONAUT_LAB_SESSIONS": str(tmp_path / "sessions")})
     yield made
     made.kill()
-    with suppress(docker.errors.NotFound):  # who has ended is anybody's to remove
+    with suppress(docker.errors.NotFound):  # another process may have removed the ended container
         engine.client.api.remove_container(made.container, force=True)
 
 

@@ -1,4 +1,4 @@
-"""Which limits hold in a container, who is told where they do not, and who is refused."""
+"""Which limits hold in a container, the report if one does not, and the refusal if limits are required."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_container_in_a_group_of_others_has_no_limits(tmp_path: Path, layout: 
     ("layout", "name", "text", "limit"),
     [
         (V1, "memory.limit_in_bytes", "9223372036854771712\n", "limits.memory"),
-        (V1, "memory.limit_in_bytes", "268435456\n", "limits.memory"),  # lower than asked for: not ours
+        (V1, "memory.limit_in_bytes", "268435456\n", "limits.memory"),  # lower than requested: a shared group
         (V1, "memory.memsw.limit_in_bytes", "9223372036854771712\n", "limits.memory"),
         (V1, "cpu.cfs_quota_us", "-1\n", "limits.cpus"),
         (V1, "cpu.cfs_period_us", "50000\n", "limits.cpus"),
@@ -102,7 +102,7 @@ def test_a_limit_of_memory_is_rounded_to_pages_and_one_of_cpus_to_hundredths(tmp
 
 
 class Refusing:
-    """The client of an engine that says of itself what the test says, and refuses CPUs as Docker does that cannot limit them."""
+    """The client of an engine that reports what the test wants, and refuses CPUs like a Docker that cannot limit them."""
 
     def __init__(self, **said: object) -> None:
         self._said = said
@@ -147,7 +147,7 @@ def test_a_refusal_that_is_not_about_limits_stands() -> None:
 
 
 def spec_of(limits: Limits) -> StepContainerSpec:
-    """What a session under these limits asks for, as far as limits go."""
+    """The limits in the container spec of a session with these limits."""
     return replace(SPEC, memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=limits.pids)
 
 

@@ -1,4 +1,4 @@
-"""Containers on a real engine: the profile as promised, and left-overs of the dead removed, never those of the living."""
+"""Containers on a real engine: they have the promised profile, and only the left-overs of dead owners are removed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def unused_name() -> str:
-    """For a container or network that no other run of these tests has."""
+    """A name for a container or network that no other test run uses."""
     return f"tlab-test-{uuid.uuid4().hex[:12]}"
 
 
@@ -93,7 +93,7 @@ def test_root_in_a_container_has_the_capabilities_that_it_needs(profile: dict[st
 
 def test_a_session_that_ends_is_not_started_again(profile: dict[str, object]) -> None:
     policy = profile["RestartPolicy"]
-    assert isinstance(policy, dict) and policy["Name"] in ("", "no")  # Docker's word before 25, and since
+    assert isinstance(policy, dict) and policy["Name"] in ("", "no")  # Docker's word before version 25, and from 25 on
 
 
 def test_temporary_file_systems_together_are_below_half_of_the_memory(profile: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ assert BOOKWORM is not None
 
 
 def machine(root: Path, *, subuid: str = "ann:100000:65536\n", subgid: str | None = None, **switches: str) -> Path:
-    """The files of a machine that `missing` reads, as they are on a Debian unless said otherwise."""
+    """The files of a machine that `missing` reads; by default as on Debian."""
     files = {"etc/subuid": subuid, "etc/subgid": subuid if subgid is None else subgid}
     for name, value in {"user/max_user_namespaces": "63000", **{k.replace("__", "/"): v for k, v in switches.items()}}.items():
         files[f"proc/sys/{name}"] = f"{value}\n"

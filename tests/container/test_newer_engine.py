@@ -1,4 +1,4 @@
-"""An engine that speaks no API older than 1.44, as Docker 29: the real one behind a proxy that refuses what is older."""
+"""An engine that speaks no API older than 1.44, like Docker 29: the real engine behind a proxy that refuses older versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ASKED = re.compile(rb"^(?P<method>[A-Z]+ )/v(?P<major>\d+)\.(?P<minor>\d+)/")
 
 
 class NewerEngine(ChaosProxy):
-    """Says that it speaks 1.44 to 1.52, and refuses older words; newer ones the engine behind it gets in its own version."""
+    """Claims to speak 1.44 to 1.52, and refuses older calls. The engine behind it gets the calls in its own version."""
 
     behind = b"1.41"
 

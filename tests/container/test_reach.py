@@ -1,4 +1,4 @@
-"""What a user types who may not open the engine's socket; sockets here are files of this test's own."""
+"""The hint for a user who may not open the engine's socket. The sockets here are plain files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testronaut_lab.container.engine.reach import denied_hint
 
 @pytest.fixture
 def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One of the group `engineers`, which may open it; this user is `me`, in no such group."""
+    """A socket of the group `engineers`. This user is `me`, and not in the group."""
     path = tmp_path / "docker.sock"
     path.touch()
     path.chmod(0o660)

@@ -16,8 +16,8 @@ from testronaut_lab.container.engine.pace import SLACK, Pace
 from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.model.result import ExitKind, ShellState, StepResult
 
-# One way, while a session starts and after it. The second is more than was ever measured when it sets in, and an answer takes
-# twice as long.
+# The delay of one direction, while a session starts and after that. The second delay is longer than any time measured before it.
+# An answer takes twice the delay.
 _AT_START_S = 0.1
 _LATER_S = 1.2
 

@@ -1,4 +1,4 @@
-"""Who a step is, by the caller and by what the engine makes of the caller; and what is asked to find that out."""
+"""The user of a step, by the caller and the kind of engine, and the calls that find it out."""
 
 from __future__ import annotations
 

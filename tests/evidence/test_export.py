@@ -1,4 +1,4 @@
-"""Evidence bundles: a real one, verified from outside with nothing but the standard library, and how one can fail."""
+"""Evidence bundles: a real one, verified with the standard library alone, and the failures of an export."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ cases:
       - {id: golden, golden: true, continue: true, run: echo now}
       - {id: again, retry: {times: 1, delay: 1ms}, run: "echo try; exit 1"}
 """
-# What somebody would write who has the bundle and nothing of ours.
+# A verifier as a third party would write it, without this package.
 VERIFIER = """
 import hashlib, json, os, sys
 root = sys.argv[1]

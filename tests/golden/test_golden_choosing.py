@@ -1,4 +1,4 @@
-"""What a glob on the command line names among what is pending."""
+"""Globs on the command line select pending goldens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a golden and what a step did now are told apart."""
+"""The comparison of a golden with what a step did now."""
 
 from __future__ import annotations
 

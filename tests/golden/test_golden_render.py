@@ -1,4 +1,4 @@
-"""What a golden says of a step: the exact files, and what is refused."""
+"""The files of a step's golden, byte for byte, and the names and contents that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that look alike and are not: the difference is spelled out by name."""
+"""Texts that look alike and differ: the differing characters are named."""
 
 from __future__ import annotations
 

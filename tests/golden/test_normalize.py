@@ -1,4 +1,4 @@
-"""Each ready-made normaliser by what it must touch and what it must not, and what holds for all of them."""
+"""Each named normaliser: texts that it must change, texts that it must not change, and properties of all normalisers."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_no_text_makes_the_named_ones_slow(piece: str) -> None:
     data = (piece * 400_000)[:400_000].encode()
     started = time.thread_time()
     normalize(data, list(NAMED), FACTS)
-    assert time.thread_time() - started < 30  # what is not linear takes minutes at least
+    assert time.thread_time() - started < 30  # a pattern that is not linear takes minutes at least
 
 
 def test_a_pattern_that_would_take_for_ever_is_given_up() -> None:

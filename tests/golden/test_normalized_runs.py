@@ -1,4 +1,4 @@
-"""Normalising in real runs: goldens of what differs each time, what is recorded of it, and the same again from a stored run."""
+"""Normalising in real runs: goldens of output that differs each time, the recorded counts, and the same from a stored run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diffs that people read: what they show, and that they stay small and quick."""
+"""Diffs for people: their exact text, and their bounds in size and time."""
 
 from __future__ import annotations
 

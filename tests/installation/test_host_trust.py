@@ -1,4 +1,4 @@
-"""What an installation is handed of this machine: certificates, proxies, where its indexes are; and what of it no log holds."""
+"""What an installation gets from this machine: certificates, proxies, indexes. Their secrets are in no log."""
 
 from __future__ import annotations
 

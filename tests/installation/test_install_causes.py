@@ -1,4 +1,4 @@
-"""What does not fit the image, told from what package managers really wrote (2026-11) and from names and first bytes of files."""
+"""Causes found in real output of package managers (2026-11), in file names and in the first bytes of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installations that really go wrong, each in its own way, in the managers' own words: which kind it is told as, what to do.
+"""Installations that really fail, each in its own way, with the managers' own words: the kind of the failure, and the hint.
 
 Bases are altered so that they break, and indexes are served from here: nothing depends on the state of anybody's archive.
 """
@@ -32,7 +32,7 @@ from testronaut_lab.installation.trust import _BUNDLE_VARIABLES, _PROXY_VARIABLE
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 PREFIX = "tlabtest-faults"
 soak = pytest.mark.skipif(not SOAK, reason="with make soak")
-# Somebody else has the lock of dpkg, by the kind of lock that dpkg looks for.
+# Another process holds the lock of dpkg, with the kind of lock that dpkg uses.
 HOLD = r"""#!/usr/bin/perl
 use Fcntl;
 open(my $lock, "+>>", "/var/lib/dpkg/lock-frontend") or die;

@@ -1,4 +1,4 @@
-"""Files, folders, archives and scripts of this machine as tools: what comes out, what is refused, what makes another image."""
+"""Files, folders, archives and scripts of this machine as tools: the resulting image, refusals, and changes of the key."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_archive_is_unpacked_without_its_leading_folder(shop: Workshop, kind:
     if kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, text in files.items():
-                archive.writestr(zipfile.ZipInfo(name), text)  # without modes, as from elsewhere
+                archive.writestr(zipfile.ZipInfo(name), text)  # without modes, as from another system
     else:
         path.write_bytes(made_packages.tarball(files))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest().upper()

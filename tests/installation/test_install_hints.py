@@ -1,6 +1,6 @@
-"""Installations that really go wrong because something does not fit the image: the cause that is told, and a hint that works.
+"""Installations that really fail because something does not fit the image: the cause in the message, and a hint that works.
 
-Everything is made here. What it takes the network to see is told from what managers wrote, in test_install_causes.py.
+All packages are made here. test_install_causes.py covers failures that need the network, by recorded output.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def elf(machine: int = 62, loader: bytes = LOADER) -> bytes:
 
 
 def typed(text: str) -> Any:
-    """What a hint says to write into a plan, as it is read there."""
+    """The tools that a hint tells the user to write, as parsed from a plan."""
     return YAML(typ="safe").load(text)
 
 

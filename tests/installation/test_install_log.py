@@ -1,4 +1,4 @@
-"""What package managers write while they install: how far they are, in words, and the log that is kept with an image."""
+"""The output of package managers during an installation: progress in words, and the log that is kept for an image."""
 
 from __future__ import annotations
 

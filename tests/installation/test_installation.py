@@ -1,4 +1,4 @@
-"""Installing tools into an image on a real engine: what comes out, what is refused, what is said when it fails."""
+"""Installing tools into an image on a real engine: the resulting image, refusals, and the words of a failure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def base(engine: Engine) -> ResolvedImage:
 
 @pytest.fixture(scope="module")
 def container(engine: Engine, base: ResolvedImage) -> Iterator[InstallContainer]:
-    """One that has what the base has; for questions that change nothing, or only files of their own."""
+    """A container with the base's content, for tests that change nothing, or only files of their own."""
     with install_container(engine, base, Claim(f"{PREFIX}-shared")) as started:
         yield started
 

@@ -1,4 +1,4 @@
-"""What an image with tools, and a run in it, says of how the tools came to be there: exactly what was added, also next time."""
+"""The provenance of tools in an image and in a run: exactly the packages that were added, also from the cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOOL = st.builds(
     ToolInfo, TEXT, TEXT, TEXT, TEXT, st.none() | TEXT, st.lists(PACKAGE, max_size=60).map(tuple), TEXT, st.just("k" * 64)
 )
 IMAGE = st.builds(ImageInfo, TEXT, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.lists(TEXT, max_size=3).map(tuple))
-# Both as an image tells them: what is there, one line each.
+# Prints one line for each package in the image.
 DPKG = ["dpkg-query", "-W", "-f", "dpkg ${binary:Package} ${Version}\n"]
 
 

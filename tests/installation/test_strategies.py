@@ -1,4 +1,4 @@
-"""The table of install strategies: what a name may be, what a command becomes, what an error is told as."""
+"""The table of install strategies: valid names, filled commands, classified errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testronaut_lab.installation.strategies import STRATEGIES, Words, fill, pack
 from testronaut_lab.planfile import parse_tool
 
 PACKAGES = [name for name, row in STRATEGIES.items() if row.takes == "package"]
-# What a shell, an option parser, a version-control address or a path would make something else of.
+# Names with a special meaning for a shell, an option parser, a version control system or a file system.
 HOSTILE = [
     "bash; touch /pwned", "-oAPT::Update::Pre-Invoke::=touch /pwned", "--index-url=x", "-rx", "$(touch /pwned)", "`touch /pwned`",
     "a b", "a\nb", "a|b", "a&b", "../x.deb", "./x", "/x.deb", "x/y", "git+ssh://git@host/x", "git://host/x", "https://host/x.whl",
@@ -25,7 +25,7 @@ HOSTILE = [
 @pytest.mark.parametrize("spec", HOSTILE)
 def test_what_is_no_name_of_a_package_is_refused_as_a_wrong_command_line(strategy: str, spec: str) -> None:
     if (strategy, spec) in {("apt", "x.tgz"), ("apt", "x.tar.gz")}:
-        return  # a name like any other there: apt looks for files only where there is a slash
+        return  # a plain name: apt looks for a file only if there is a slash
     with pytest.raises(UsageError) as caught:
         parse_tool(f"{strategy}:{spec}")
     assert (caught.value.exit_status, "is no package of" in caught.value.message) == (2, True)

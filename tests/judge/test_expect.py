@@ -21,7 +21,7 @@ from testronaut_lab.model.result import Captured, Exit, ExitKind, Mismatch, Outs
 
 @dataclass
 class Files:
-    """A workspace in memory; what is None is a directory."""
+    """A workspace in memory; a path with None is a directory."""
 
     content: Mapping[str, bytes | None] = field(default_factory=dict)
     links: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Cases that are expected to fail: what is a surprise, what stays an error, and what is said of them."""
+"""Cases that are expected to fail: a surprising pass, errors that stay errors, and the words of the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on a step: what fails it, what is an error instead, and when a golden is written."""
+"""The verdict on a step: failures, errors, and when a golden is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that become plans, on a real engine: what was done by hand is done again by a fresh process, and passes."""
+"""Sessions that become plans, on a real engine: a fresh process repeats the steps that were typed, and they pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of a matrix that share a golden: who agrees, who does not, and what tells them apart. Without an engine."""
+"""Cells of a matrix that share a golden: agreement, differences, and the key that tells the cells apart. Without an engine."""
 
 from __future__ import annotations
 

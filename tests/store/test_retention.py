@@ -1,4 +1,4 @@
-"""What is removed of earlier runs, and above all what is not."""
+"""Which earlier runs and blobs are removed, and above all which are not."""
 
 from __future__ import annotations
 

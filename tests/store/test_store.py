@@ -1,4 +1,4 @@
-"""The results database: what `wait` promised survives a kill, and runs are listed, found and read back."""
+"""The results database: facts that `wait` confirmed survive a kill, and runs are listed, found and read back."""
 
 import os
 import signal

@@ -209,7 +209,7 @@ REFUSED = {
     "assert run('true').out == golden": "*TypeError: a golden is of what a step did*not str",
     "assert run('true') == golden(normalize='clock')": "*UsageError: normalize 'clock': there is no normaliser*",
     "assert run('true') == golden(streams='both')": "*UsageError: golden(streams=?'both'?): there is no stream 'both'",
-    "import dataclasses; assert dataclasses.replace(run('true')) == golden": "*no result of a session of this process",
+    "import dataclasses; assert dataclasses.replace(run('true')) == golden": "*not a result of a session in this process",
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from docker.types import Mount
 
 from testronaut_lab.errors import LabError
-from testronaut_lab.execution.factory import Workbench
+from testronaut_lab.execution.factory import SessionFactory
 from testronaut_lab.installation.trust import host_trust
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
 from testronaut_lab.model.releases import release_called
@@ -38,7 +38,7 @@ exec setpriv --reuid ordinary --regid ordinary --clear-groups /tmp/venv/bin/pyte
 
 def main(release: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        bench = Workbench(lambda _: None, BlobStore(Path(folder)))
+        bench = SessionFactory(lambda _: None, BlobStore(Path(folder)))
         try:
             image = bench.prepare(0, ImageSpec(release_called(f"{release}-slim")), (PYTHON,))
             return _test_in(bench, image)
@@ -46,7 +46,7 @@ def main(release: str) -> int:
             bench.close()
 
 
-def _test_in(bench: Workbench, image: str) -> int:
+def _test_in(bench: SessionFactory, image: str) -> int:
     """Show what the tests say as they say it. Only root reads what is mounted; the tests run as an ordinary user."""
     trust = host_trust(os.environ)
     with trust.mounts() as mounts:

@@ -18,7 +18,7 @@ from testronaut_lab.config import load_config, plan_root, project_root
 from testronaut_lab.errors import CaptureError, LabError, SessionLost, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.execution.context import StepRequest, check_environment, check_together
-from testronaut_lab.execution.factory import SessionSettings, Workbench
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.undo.undo import FreshContainerNeeded
 from testronaut_lab.golden.render import GoldenTree, render
@@ -32,8 +32,8 @@ from testronaut_lab.model.plan import GoldenSpec, ImageSpec, Plan, Step, ToolSpe
 from testronaut_lab.model.result import Late, Mismatch, RunResult, StepResult
 from testronaut_lab.model.undo import MAX_UNDO, UndoResult
 from testronaut_lab.planfile import load_plans, parse_image, parse_plans, parse_tool, slug
-from testronaut_lab.recording.destination import PlanPlace
-from testronaut_lab.recording.draft import Making
+from testronaut_lab.recording.destination import PlanDestination
+from testronaut_lab.recording.draft import SessionSpec
 from testronaut_lab.recording.journal import Journal, Put, Ran, Restarted, Seen
 from testronaut_lab.recording.save import SavedPlan, save
 from testronaut_lab.report.html.results import session_html
@@ -93,7 +93,7 @@ class Session:
         root = root or project_root(Path.cwd())
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         config = load_config(root)
-        self._bench = Workbench(
+        self._bench = SessionFactory(
             self._emit,
             self._blobs,
             watch=config.watch,
@@ -289,7 +289,7 @@ class Session:
         """
         if not self.journal.steps:
             raise UsageError(f"saving the session as {path}: no step was run in it yet")
-        place = PlanPlace.at(path, overwrite=overwrite)
+        place = PlanDestination.at(path, overwrite=overwrite)
         return save(self._making(), self.journal.entries, place, verify=verify, tell=tell)
 
     def put(self, path: str, content: str | bytes | Path, *, mode: int | None = None) -> None:
@@ -344,11 +344,11 @@ class Session:
         request.validate()
         return request
 
-    def _making(self) -> Making:
+    def _making(self) -> SessionSpec:
         made = self._settings
         usual = "writable" if made.user == "root" else "read-only"
         rootfs = None if made.rootfs == usual else made.rootfs
-        return Making(self._image, self._tools, made.network, made.user, rootfs, made.shell, made.limits, self._env)
+        return SessionSpec(self._image, self._tools, made.network, made.user, rootfs, made.shell, made.limits, self._env)
 
     def _next_id(self, text: str) -> str:
         base = slug(text)

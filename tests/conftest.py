@@ -20,7 +20,7 @@ from testronaut_lab.container.image import local
 from testronaut_lab.container.image.lock import exclusive
 from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.container.stepuser import CallerInside, StepUser, caller_inside
-from testronaut_lab.execution.factory import SessionSettings, Workbench
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
 from testronaut_lab.model.events import Problem
 from testronaut_lab.model.plan import ImageSpec, InstallSpec, ToolSpec
 
@@ -152,7 +152,7 @@ def busybox_image(engine: Engine, own_sessions_root: Path) -> str:
 
 
 def _busybox_binary(engine: Engine) -> bytes:
-    bench = Workbench(lambda _: None, _NoBlobs())
+    bench = SessionFactory(lambda _: None, _NoBlobs())
     try:
         tool = ToolSpec("busybox-static", (InstallSpec("apt", "busybox-static"),), command="busybox")
         tool_image = bench.prepare(0, ImageSpec("debian:bookworm-slim"), (tool,))

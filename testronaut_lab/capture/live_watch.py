@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testronaut_lab.capture.file_capture import CLOCK_IS_COARSE, Snapshot
-from testronaut_lab.capture.transient import Heard, Traces, traces
+from testronaut_lab.capture.transient import Heard, TransientPaths, traces
 from testronaut_lab.capture.watcher import DIR_FLAGS, Touch, Watcher, WatchFailed, open_below
 from testronaut_lab.errors import CaptureError
 from testronaut_lab.model.events import FileTouched
@@ -123,14 +123,14 @@ class LiveWatch:
             self._mark = _Mark(before, after, root_changed)
             self._put_cookie()
 
-    def collect(self) -> Traces:
+    def collect(self) -> TransientPaths:
         """Return what the step did that no scan shows. Waits at most `BOUND_S` for the kernel's last events."""
         mark, self._mark, self._nodeid = self._mark, None, None
         if mark is None:
-            return Traces()
+            return TransientPaths()
         if not self._lock.acquire(timeout=BOUND_S):
             self._is_mixed = True
-            return Traces(notes=("the watcher was busy: transient paths may be missing",))
+            return TransientPaths(notes=("the watcher was busy: transient paths may be missing",))
         try:
             if self._put != self._cookie:  # `_replace` consumed the cookie of `mark`
                 self._put_cookie()
@@ -140,7 +140,7 @@ class LiveWatch:
         finally:
             self._lock.release()
         found = traces(mark.before, mark.after, heard, root_changed=mark.root_changed)
-        return Traces(found.transient, (*trouble, *found.notes))
+        return TransientPaths(found.transient, (*trouble, *found.notes))
 
     def forget(self) -> None:
         """Discard the last mark: the host made those changes."""

@@ -53,7 +53,7 @@ class Image(Protocol):
     def close(self) -> None: ...
 
 
-class Above(Protocol):
+class Layer(Protocol):
     """The changes over an image. `look` returns the paths that may differ from it (None if deleted), and notes."""
 
     @property
@@ -70,7 +70,7 @@ class _Skip(Protocol):
 class Root:
     """A writable root file system. Each look returns the changes since the last look; the first look returns none."""
 
-    def __init__(self, above: Above, image: Image, home: str, mounted: Mapping[str, Path | None] | None = None) -> None:
+    def __init__(self, above: Layer, image: Image, home: str, mounted: Mapping[str, Path | None] | None = None) -> None:
         """`home` is a mount, like the workspace and /tmp, and does not belong to the root.
 
         `mounted` are the host's files that the engine mounts, by path in the container; None for one that we cannot read.

@@ -19,7 +19,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class TransientPaths:
     """`transient` are the paths that came and went, in text form, sorted."""
 
     transient: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Heard:
     met: Mapping[str, bool] = field(default_factory=dict)
 
 
-def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: bool) -> Traces:
+def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: bool) -> TransientPaths:
     """Return what the events show and the scans do not."""
     names = _Names(before, after)
     kinds: dict[str, set[str]] = {}
@@ -57,7 +57,7 @@ def traces(before: Snapshot, after: Snapshot, heard: Heard, *, root_changed: boo
     again = sorted(path for path in kinds if _is_same_again(before.entries.get(path), after.entries.get(path)))
     if again:
         notes.append(f"written again or touched, with the same content: {_listed(again)}")
-    return Traces(tuple(_text(path) for path in gone[:MAX_TRANSIENT]), tuple(notes))
+    return TransientPaths(tuple(_text(path) for path in gone[:MAX_TRANSIENT]), tuple(notes))
 
 
 class _Names:

@@ -34,7 +34,7 @@ _WORDS: Mapping[int, Literal["added", "modified", "deleted"]] = {1: "added", 2: 
 _ATTACHING = threading.Lock()
 
 
-class Place(NamedTuple):
+class WatchedDirectory(NamedTuple):
     """A watched directory: its path relative to the root ("" for the root) when the watch began, and its inode."""
 
     path: str
@@ -45,7 +45,7 @@ class Touch(NamedTuple):
     """An event on a name in a directory. `modified` means its content or anything else about it, times included."""
 
     what: Literal["added", "modified", "deleted"]
-    where: Place
+    where: WatchedDirectory
     name: str
 
     @property
@@ -74,7 +74,7 @@ class Watcher:
                 before = _inotify_fds()
                 opened = _open_all(root_fd, directories)
                 self._cookies = f"{_BY_FD}{cookie_fd}/"
-                self._aliases = {f"{_BY_FD}{fd}": Place(path, os.fstat(fd).st_ino) for path, fd in opened.items()}
+                self._aliases = {f"{_BY_FD}{fd}": WatchedDirectory(path, os.fstat(fd).st_ino) for path, fd in opened.items()}
                 watched = [self._cookies.rstrip("/"), *self._aliases]
                 self._notify: RustNotify = RustNotify(watched, False, False, 300, False, False)
             except (OSError, RuntimeError) as error:

@@ -72,17 +72,17 @@ def show_step(step: StepResult, wanted: Wanted, show: str) -> None:
         _show_whole(step)
         return
     rules = step.normalized if wanted.normalized else None
-    pen = Normalizing((), Facts()) if rules is None else Normalizing(rules.rules, rules.facts)
-    pen.words(step.command)  # a golden begins with the command, and values are numbered from there
+    normalizer = Normalizing((), Facts()) if rules is None else Normalizing(rules.rules, rules.facts)
+    normalizer.normalize_text(step.command)  # a golden begins with the command, and values are numbered from there
     for name in ("stdout", "stderr"):
-        data = _content(step, name, pen, keep=name not in wanted.streams)
+        data = _content(step, name, normalizer, keep=name not in wanted.streams)
         if name in wanted.streams:
             _write(data)
     if wanted.changes:
-        for line in sorted_changes(step.changes, pen.words):
+        for line in sorted_changes(step.changes, normalizer.normalize_text):
             write_line(f"{line}\n")
     if wanted.file is not None:
-        _write(pen.content(_file(step, wanted.file, show)))
+        _write(normalizer.content(_file(step, wanted.file, show)))
 
 
 def _show_whole(step: StepResult) -> None:
@@ -110,12 +110,12 @@ def _how_it_ended(step: StepResult) -> str:
     return step.exit.describe() if step.status is not Status.SKIPPED else "; ".join(step.notes) or "it was not run"
 
 
-def _content(step: StepResult, name: str, pen: Normalizing, *, keep: bool) -> bytes:
+def _content(step: StepResult, name: str, normalizer: Normalizing, *, keep: bool) -> bytes:
     """Return the normalised content of a stream. `keep` reads it only to number its values; if that fails, they have no
     numbers.
     """
     try:
-        return pen.content(_stream(step, name).read())
+        return normalizer.content(_stream(step, name).read())
     except CaptureError:
         if not keep:
             raise

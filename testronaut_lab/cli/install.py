@@ -31,7 +31,7 @@ def install(
     from testronaut_lab.config import load_config, project_root
     from testronaut_lab.maintenance.runs import keep_to_policy
     from testronaut_lab.report.text.installing import InstallNarrator
-    from testronaut_lab.run.plan_run import PlanRun, RunOptions
+    from testronaut_lab.run.plan_run import Run, RunOptions
     from testronaut_lab.run.targets import installation
 
     root = project_root(Path.cwd())
@@ -39,7 +39,7 @@ def install(
     wanted = reports.Reports(json, events)
     wanted.check()
     location = store or load_config(root).store_location
-    plan_run = PlanRun([plan], RunOptions(ci=True, store=location))
+    plan_run = Run([plan], RunOptions(ci=True, store=location))
     with stopped_by_signals(plan_run):
         out = sys.stderr if wanted.take_stdout else sys.stdout
         result = reported(plan_run, shown(location), again(store, root), out, InstallNarrator)

@@ -47,10 +47,10 @@ def record(
 ) -> None:
     """Work in a session by hand and get a plan out of it. Each command becomes a step, with a golden."""
     from testronaut_lab.api import Session
-    from testronaut_lab.recording.destination import PlanPlace
+    from testronaut_lab.recording.destination import PlanDestination
 
     settings = _settings(user, network, shell)
-    place = PlanPlace.at(output, overwrite=force)
+    place = PlanDestination.at(output, overwrite=force)
     with ended_by_signals(), Session(image, *(install or ()), settings=settings, env=_env(env), root=place.root) as session:
         say(f"starting a session in {' with '.join([image, *session.tools])}")
         session.start()

@@ -97,13 +97,13 @@ def show(
 def _told(results: Store, run_id: str, write: Callable[[str], None], store: str | None) -> RunResult:
     """Give the lines of a stored run to `write`, and return its result."""
     from testronaut_lab.report.state.view import RunView
-    from testronaut_lab.report.text.formatter import Narrator
+    from testronaut_lab.report.text.formatter import Formatter
     from testronaut_lab.report.text.installing import InstallNarrator, is_installation
     from testronaut_lab.report.text.plain import TextReporter
 
     view = RunView()
     events = list(_events(results, run_id))
-    tells = InstallNarrator if is_installation(events) else Narrator
+    tells = InstallNarrator if is_installation(events) else Formatter
     reporter = TextReporter(write, color=sys.stdout.isatty(), results=str(results.file), show=of_store(store), tells=tells)
     for event in events:
         view.apply(event)

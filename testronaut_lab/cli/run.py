@@ -23,8 +23,8 @@ from testronaut_lab.errors import ExitStatus, UsageError
 if TYPE_CHECKING:
     from testronaut_lab.model.plan import Plan
     from testronaut_lab.model.result import RunResult
-    from testronaut_lab.report.text.formatter import Narrator
-    from testronaut_lab.run.plan_run import PlanRun
+    from testronaut_lab.report.text.formatter import Formatter
+    from testronaut_lab.run.plan_run import Run
 
 _KEYWORD = typer.Option("-k", metavar="EXPR", help="Only cases with these words in ids or tags: 'smoke and not slow'.")
 _FAIL_FAST = typer.Option("--fail-fast", "-x", help="Stop after the first case that fails.")
@@ -76,7 +76,7 @@ def run(
     from testronaut_lab import config
     from testronaut_lab.maintenance.runs import keep_to_policy
     from testronaut_lab.run.last_failed import has_failed, narrowed_to_failed
-    from testronaut_lab.run.plan_run import PlanRun, RunOptions
+    from testronaut_lab.run.plan_run import Run, RunOptions
     from testronaut_lab.run.targets import chosen_plans
 
     wanted = reports.Reports(json, events, junit, html, markdown, github)
@@ -96,7 +96,7 @@ def run(
         say(told, out)
     in_ci = ci or config.in_ci(os.environ)
     options = RunOptions(update_golden, in_ci, fail_fast, keep, location, only, retries, allow_flaky, require_limits)
-    plan_run = PlanRun(plans, options)
+    plan_run = Run(plans, options)
     with stopped_by_signals(plan_run), wanted.guarded():
         result = reported(plan_run, shown(location), again(store, plans[0].root), out, tells)
     wanted.write(result, plan_run.log.subscribe(hints=False), plans[0].root)
@@ -107,13 +107,13 @@ def run(
     raise typer.Exit(result.exit_status)
 
 
-def _narrator(*, quiet: bool, verbose: bool) -> type[Narrator]:
+def _narrator(*, quiet: bool, verbose: bool) -> type[Formatter]:
     from testronaut_lab.report.text.detail import QuietNarrator, VerboseNarrator
-    from testronaut_lab.report.text.formatter import Narrator
+    from testronaut_lab.report.text.formatter import Formatter
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other", hint="testronaut-lab run --help")
-    return QuietNarrator if quiet else VerboseNarrator if verbose else Narrator
+    return QuietNarrator if quiet else VerboseNarrator if verbose else Formatter
 
 
 def tell_root(plans: Sequence[Plan], out: TextIO, *, quiet: bool) -> None:
@@ -131,7 +131,7 @@ def tell_root(plans: Sequence[Plan], out: TextIO, *, quiet: bool) -> None:
 
 
 @contextmanager
-def stopped_by_signals(plan_run: PlanRun) -> Iterator[None]:
+def stopped_by_signals(plan_run: Run) -> Iterator[None]:
     """Make SIGINT, SIGTERM and SIGHUP end the run in good order, however often they come. Under `nohup`, SIGHUP stays ignored."""
 
     told = False
@@ -171,7 +171,7 @@ def with_hangup(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
     return numbers if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*numbers, signal.SIGHUP)
 
 
-def reported(plan_run: PlanRun, results: str, show: str, out: TextIO, tells: type[Narrator]) -> RunResult:
+def reported(plan_run: Run, results: str, show: str, out: TextIO, tells: type[Formatter]) -> RunResult:
     """Run it and print it to `out` with the narrator class `tells`: live on a terminal, as plain lines elsewhere."""
     from rich.console import Console
 

@@ -21,7 +21,7 @@ from testronaut_lab.errors import SessionLost
 _KEEPER_ENDED = 0
 
 
-class Kind(Enum):
+class LeftOverKind(Enum):
     CONTAINER = "container"
     NETWORK = "network"
 
@@ -33,7 +33,7 @@ class LeftOver:
     `keeper_ended`: the container's keeper ended by itself, because its owner was gone.
     """
 
-    kind: Kind
+    kind: LeftOverKind
     id: str
     name: str
     label: Label | None
@@ -47,10 +47,10 @@ class LeftOver:
     @property
     def reason(self) -> str:
         """Why only its owner removes it, and what the user can do."""
-        remove = f"docker rm -f {self.name}" if self.kind is Kind.CONTAINER else f"docker network rm {self.name}"
+        remove = f"docker rm -f {self.name}" if self.kind is LeftOverKind.CONTAINER else f"docker network rm {self.name}"
         if self.label is None:
             return f"made by an older version, which did not say whose it is; if it is nobody's: {remove}"
-        if self.kind is Kind.CONTAINER and self.runs:
+        if self.kind is LeftOverKind.CONTAINER and self.runs:
             return "of another owner, who may be alive; it ends by itself some time after its owner"
         return f"of another owner, who may be alive; if it is nobody's: {remove}"
 
@@ -66,7 +66,7 @@ def left_overs(engine: Engine) -> list[LeftOver]:
 
 def remove(engine: Engine, found: LeftOver) -> None:
     """Remove it, running or not. No-op if it is gone. Raises EngineError."""
-    if found.kind is Kind.CONTAINER:
+    if found.kind is LeftOverKind.CONTAINER:
         remove_by_name(engine, found.id)
         return
     remove_network(engine, found.id)
@@ -75,7 +75,7 @@ def remove(engine: Engine, found: LeftOver) -> None:
 def _left_overs(engine: Engine) -> list[LeftOver]:
     api = engine.client.api
     networks = [
-        LeftOver(Kind.NETWORK, each["Id"], each["Name"], Label.read(each.get("Labels")))
+        LeftOver(LeftOverKind.NETWORK, each["Id"], each["Name"], Label.read(each.get("Labels")))
         for each in api.networks(names=[NAME_PREFIX])
         if session_in(each["Name"])
     ]
@@ -88,7 +88,7 @@ def _left_overs(engine: Engine) -> list[LeftOver]:
                 label = Label.read(each.get("Labels")) or by_name.get(name)
                 runs = each["State"] not in ("exited", "created", "dead")
                 ended = each["State"] == "exited" and label is not None and _keeper_ended(engine, each["Id"])
-                containers.append(LeftOver(Kind.CONTAINER, each["Id"], name, label, runs, ended))
+                containers.append(LeftOver(LeftOverKind.CONTAINER, each["Id"], name, label, runs, ended))
     return [*sorted(containers, key=_by_name), *sorted(networks, key=_by_name)]
 
 

@@ -64,7 +64,7 @@ class StepContainer:
             exec_ = self._engine.client.api.exec_inspect(attached.id)
         return None if exec_["Running"] else exec_["ExitCode"]
 
-    def favour(self, attached: Attached) -> None:
+    def raise_priority(self, attached: Attached) -> None:
         pid = self._exec_pid(attached)
         try:
             # the engine may run on another kernel, or the pid may have been reused: check that the process is the container's
@@ -115,7 +115,7 @@ class StepContainer:
                 if error.status_code != 409:  # it does not run
                     raise
 
-    def hurry(self) -> None:
+    def end_soon(self) -> None:
         self._engine = self._patient.hurried
 
     def patience_s(self, usual_s: float) -> float:

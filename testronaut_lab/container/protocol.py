@@ -127,7 +127,7 @@ class Container(Protocol):
         """The exit status of an attached command, 128 + N after signal N; None while it runs."""
         ...
 
-    def favour(self, attached: Attached) -> None:
+    def raise_priority(self, attached: Attached) -> None:
         """Give an attached command priority over the container's other processes. No-op if this host does not allow it."""
         ...
 
@@ -135,7 +135,7 @@ class Container(Protocol):
         """Ask the engine for the state. A container that is gone is a state, not an error."""
         ...
 
-    def hurry(self) -> None:
+    def end_soon(self) -> None:
         """From now on, time out each call but `remove` after seconds, not after a minute: a step waits for it."""
         ...
 

@@ -163,8 +163,8 @@ class _Bundle:
         self, key: _Key, home: str, result: StepResult, judged: StepResult | None, normalized: Normalized | None
     ) -> JsonObject:
         shown = judged or result
-        pen = Normalizing((), Facts()) if normalized is None else Normalizing(normalized.rules, normalized.facts)
-        pen.words(result.command)  # first, so that values are numbered in the same order as in a golden
+        normalizer = Normalizing((), Facts()) if normalized is None else Normalizing(normalized.rules, normalized.facts)
+        normalizer.normalize_text(result.command)  # first, so that values are numbered in the same order as in a golden
         diffs = [mismatch.diff for mismatch in shown.mismatches if mismatch.diff is not None]
         return {
             "plan": key.plan,
@@ -172,17 +172,17 @@ class _Bundle:
             "attempt": result.attempts,
             "case_attempt": key.case_attempt,
             "status": shown.status.value,
-            "stdout": self._stream(f"{home}/stdout", result.stdout_stream, pen),
-            "stderr": self._stream(f"{home}/stderr", result.stderr_stream, pen),
+            "stdout": self._stream(f"{home}/stdout", result.stdout_stream, normalizer),
+            "stderr": self._stream(f"{home}/stderr", result.stderr_stream, normalizer),
             "diffs": [self._folder.add(f"{home}/difference-{i}.diff", _bytes(diff)) for i, diff in enumerate(diffs, 1)],
             "changes": self._changes(result.changes),
         }
 
-    def _stream(self, name: str, stream: Captured, pen: Normalizing) -> JsonObject:
+    def _stream(self, name: str, stream: Captured, normalizer: Normalizing) -> JsonObject:
         data = self._checked(stream, name)
         raw = self._folder.add(f"{name}.raw", data)
         try:
-            text = pen.content(data)
+            text = normalizer.content(data)
         except LabError:  # too large, or a pattern is too slow: the raw bytes are there
             return {"raw": raw, "normalized": None}
         return {"raw": raw, "normalized": self._folder.add(f"{name}.normalized.txt", text)}

@@ -15,7 +15,7 @@ from testronaut_lab.errors import EngineError, ExitStatus, LabError
 from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import Emit, LiveSession
-from testronaut_lab.execution.step_files import Seen
+from testronaut_lab.execution.step_files import StepFiles
 from testronaut_lab.model.events import StepJudged, StepStarted
 from testronaut_lab.model.normalizing import Normalized
 from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
@@ -51,7 +51,7 @@ class Verdict(Protocol):
 
 class Judge(Protocol):
     def judge(
-        self, step: Step, result: StepResult, workspace: Seen, ignore: tuple[str, ...] = (), *, may_write: bool = True
+        self, step: Step, result: StepResult, workspace: StepFiles, ignore: tuple[str, ...] = (), *, may_write: bool = True
     ) -> Verdict: ...
 
     def case_ended(self, *, passed: bool) -> None:

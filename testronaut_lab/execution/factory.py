@@ -45,7 +45,7 @@ from testronaut_lab.execution.driver.script import RUN_DIR, ShellSpec
 from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.reap import reap
 from testronaut_lab.execution.runner import Emit, LiveSession
-from testronaut_lab.execution.undo.cache import Keep
+from testronaut_lab.execution.undo.cache import UndoCache
 from testronaut_lab.execution.undo.undo import History
 from testronaut_lab.installation.installer import InstalledImage, install
 from testronaut_lab.model.events import EngineFound, ImageReady, InstallLogged, Problem, Progress, ToolReady
@@ -77,7 +77,7 @@ class SessionSettings:
         return cls(plan.network, plan.user, plan.rootfs, plan.shell, plan.limits)
 
 
-class Workbench:
+class SessionFactory:
     """Connects to the engine on first use. `emit` hears of everything that is waited for. `watch` and `orphan_timeout_s` are
     the project's settings.
 
@@ -175,7 +175,7 @@ class Workbench:
             if self._watch and settings.watch:  # it gets ready while the container does
                 watch = LiveWatch(directory.workspace, directory.cookies, self._emit)
                 undo.callback(watch.close)
-            history = History(settings.undo, Keep(place.undo)) if settings.undo else None
+            history = History(settings.undo, UndoCache(place.undo)) if settings.undo else None
             if succeeds is not None:
                 history = succeeds.hand_over(place) or history
             session = self._open(image_id, settings, env, user, directory, place, watch, history)

@@ -28,7 +28,7 @@ class Placer:
 
         Raises UsageError for a path that leads out, CaptureError for what the file system refuses.
         """
-        with _Faults(f"writing {path} into the workspace"):
+        with _FileErrors(f"writing {path} into the workspace"):
             parent, name = self._parent(path)
             try:
                 _clear(parent, name)
@@ -58,7 +58,7 @@ class Placer:
 
     def copy(self, path: str, source: Path, mode: int | None = None) -> None:
         """Copy a file or folder with modes, times, inner links and hard links. Raises UsageError for a link that leads out."""
-        with _Faults(f"copying {source} to {path} in the workspace"):
+        with _FileErrors(f"copying {source} to {path} in the workspace"):
             if not source.is_dir():
                 info = source.stat()
                 self.put(path, source.read_bytes(), stat.S_IMODE(info.st_mode) if mode is None else mode, info.st_mtime_ns)
@@ -152,7 +152,7 @@ class Placer:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 
-class _Faults:
+class _FileErrors:
     """Turns what the file system says into a CaptureError that tells what was attempted."""
 
     def __init__(self, what: str) -> None:

@@ -19,7 +19,7 @@ from testronaut_lab.capture.outside import Outside, Root
 from testronaut_lab.capture.stderr_capture import StderrCapture
 from testronaut_lab.capture.stdout_capture import StdoutCapture
 from testronaut_lab.capture.stream import Blobs, StreamCapture
-from testronaut_lab.capture.transient import Traces
+from testronaut_lab.capture.transient import TransientPaths
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import CaptureError, EngineError, LabError, SessionLost, UsageError
 from testronaut_lab.execution.context import WORKSPACE, SessionLimits, SessionPlace, StepRequest
@@ -33,7 +33,7 @@ from testronaut_lab.execution.late_output import LateKeeper
 from testronaut_lab.execution.monitor import StepMonitor, UsageMeter
 from testronaut_lab.execution.sidecar.exec import ApartEnd
 from testronaut_lab.execution.sidecar.steps import Beside
-from testronaut_lab.execution.step_files import Seen
+from testronaut_lab.execution.step_files import StepFiles
 from testronaut_lab.execution.undo.cache import KeepToo
 from testronaut_lab.execution.undo.undo import History, Undoing
 from testronaut_lab.model.events import Body, OutputChunk, StepFinished, StepStarted
@@ -212,9 +212,9 @@ class LiveSession:
         return self._files.read(path_bytes(path).decode(errors="surrogateescape"), limit_bytes)
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> StepFiles:
         """What the files were when the last step was over."""
-        return Seen(self.facts, self._seen, self._outside, self._blobs, self._owners())
+        return StepFiles(self.facts, self._seen, self._outside, self._blobs, self._owners())
 
     def _owners(self) -> Mapping[int, str]:
         """The users that a plan knows, by their numbers on this host."""
@@ -333,7 +333,7 @@ class LiveSession:
 
     def _when_over(self, request: StepRequest, end: ShellEnd, usage: Usage) -> StepResult:
         changes, outside, notes, is_over = self._look()
-        traces = self._watch.collect() if self._watch is not None else Traces()
+        traces = self._watch.collect() if self._watch is not None else TransientPaths()
         asked = [] if self._undoing is None else self._undoing.take_notes()
         notes = [*asked, *self._driver.settle(), *notes]
         got_over_it = end.kind is ExitKind.OOM and end.code == 0

@@ -2,7 +2,7 @@
 
 A case that fails can be run again, whole and in a session as new; what is wrong with engine, image or capture is not retried.
 
-It knows the order of things and nothing else: sessions come from a `Studio`, verdicts from a `Judge`, and everything that
+It knows the order of things and nothing else: sessions come from a `SessionProvider`, verdicts from a `Judge`, and all that
 happens goes out as events. What happens within a case is in `case.py`. Runs on one thread.
 """
 
@@ -22,7 +22,7 @@ from testronaut_lab.model.plan import Case, Plan
 from testronaut_lab.model.result import ErrorInfo, Status, combine
 
 
-class Studio(Protocol):
+class SessionProvider(Protocol):
     """Where sessions of one plan come from, its image and tools being ready."""
 
     def session(self, env: Mapping[str, str]) -> AbstractContextManager[LiveSession]:
@@ -30,7 +30,7 @@ class Studio(Protocol):
         ...
 
 
-Prepare = Callable[[int, Plan], Studio]
+Prepare = Callable[[int, Plan], SessionProvider]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ class Scheduler:
         # one without any cases is an installation, which is done
         return self.end(number, statuses if plan.cases else [Status.PASSED])
 
-    def begin(self, number: int, plan: Plan) -> Studio:
+    def begin(self, number: int, plan: Plan) -> SessionProvider:
         """Announce a plan and get it ready; whoever calls sees to it that `end` follows. Raises LabError if that fails."""
         self._emit(_announcement(number, plan))
         return self._prepare(number, plan)
 
-    def run_cases(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+    def run_cases(self, number: int, plan: Plan, studio: SessionProvider) -> list[Status]:
         """Run the cases of a plan that has begun, or some of them. Raises LabError when a session for all does not start."""
         run_cases = self._in_one_session if plan.isolation == "plan" else self._in_own_sessions
         return run_cases(number, plan, studio)
@@ -123,7 +123,7 @@ class Scheduler:
         self._emit(PlanFinished(number, status, None if error is None else info(error)))
         return status
 
-    def _in_own_sessions(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+    def _in_own_sessions(self, number: int, plan: Plan, studio: SessionProvider) -> list[Status]:
         statuses: list[Status] = []
         for case in plan.cases:
             if self._over(statuses):
@@ -131,7 +131,7 @@ class Scheduler:
             statuses.append(self._in_its_own_session(number, plan, case, studio))
         return statuses
 
-    def _in_its_own_session(self, number: int, plan: Plan, case: Case, studio: Studio) -> Status:
+    def _in_its_own_session(self, number: int, plan: Plan, case: Case, studio: SessionProvider) -> Status:
         """One session for each attempt; the last one's status."""
         verdicts: list[Status] = []
         for attempt in range(1, self._retry.times + 2):
@@ -145,7 +145,7 @@ class Scheduler:
                 break
         return verdicts[0]
 
-    def _in_one_session(self, number: int, plan: Plan, studio: Studio) -> list[Status]:
+    def _in_one_session(self, number: int, plan: Plan, studio: SessionProvider) -> list[Status]:
         """Files and setup stand before the first case, teardown after the last; a case's own environment ends with each step."""
         statuses: list[Status] = []
         values: dict[str, str] = {}
@@ -209,7 +209,7 @@ class Scheduler:
         return run.finish()
 
     @contextmanager
-    def _using(self, studio: Studio, env: Mapping[str, str]) -> Iterator[LiveSession]:
+    def _using(self, studio: SessionProvider, env: Mapping[str, str]) -> Iterator[LiveSession]:
         """A session that `stop` can interrupt."""
         with studio.session(env) as session:
             self._session = session

@@ -25,7 +25,7 @@ _MAX_READ_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StepFiles:
     """Paths are in the text form of `model.files.path_text`: relative to the workspace, or absolute outside of it.
 
     `owners` are the names of users by their number on the host.

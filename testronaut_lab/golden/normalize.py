@@ -89,12 +89,12 @@ class Normalizing:
             self._fired["json"] += written[1]
         return self._valued(self._by_own(text)).encode(errors="surrogateescape")
 
-    def words(self, text: str) -> str:
+    def normalize_text(self, text: str) -> str:
         """Replace the values in a command or a name. The rules that shape the text are not applied."""
         return self._valued(self._by_own(text))
 
     def expect_words(self, texts: Collection[str]) -> None:
-        """Announce the texts that `words` will get, so that slow patterns run once for all of them."""
+        """Announce the texts that `normalize_text` will get, so that slow patterns run once for all of them."""
         new = list(dict.fromkeys(texts))
         self._known |= zip(new, replaced(new, self._own), strict=True)
 
@@ -126,4 +126,4 @@ class Normalizing:
         apart = Normalizing((*self._own, *(name for name, _ in self._values)))
         apart._values = self._values
         apart.expect_words(keys)
-        return {key: _NUMBER.sub("", apart.words(key)) for key in keys}
+        return {key: _NUMBER.sub("", apart.normalize_text(key)) for key in keys}

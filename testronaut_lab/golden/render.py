@@ -43,15 +43,15 @@ def render(step: Step, result: StepResult, read: Callable[[str], bytes], facts: 
     """
     if step.golden is None:
         raise CaptureError(f"rendering {step.nodeid}: it asks for no golden")
-    pen = Normalizing(step.golden.normalize, facts)
-    pen.expect_words([result.command, *(name for change in result.changes for name in (change.path, change.target or ""))])
-    tree = {"cmd.txt": _command(result, pen)}
-    tree |= _streams(step.golden, result, pen)
+    normalizer = Normalizing(step.golden.normalize, facts)
+    normalizer.expect_words([result.command, *(name for change in result.changes for name in (change.path, change.target or ""))])
+    tree = {"cmd.txt": _command(result, normalizer)}
+    tree |= _streams(step.golden, result, normalizer)
     if result.changes:
-        tree["changes.txt"] = "".join(f"{line}\n" for line in sorted_changes(result.changes, pen.words)).encode()
-    tree |= _files(step.golden, result.changes, read, pen)
+        tree["changes.txt"] = "".join(f"{line}\n" for line in sorted_changes(result.changes, normalizer.normalize_text)).encode()
+    tree |= _files(step.golden, result.changes, read, normalizer)
     check_names(tree)
-    return Rendered(MappingProxyType(tree), pen.fired)
+    return Rendered(MappingProxyType(tree), normalizer.fired)
 
 
 def check_names(tree: GoldenTree) -> None:
@@ -75,9 +75,9 @@ def sorted_changes(changes: Iterable[FileChange], text: Callable[[str], str] = s
     return [line for _, _, line in sorted(lines)]
 
 
-def _command(result: StepResult, pen: Normalizing) -> bytes:
+def _command(result: StepResult, normalizer: Normalizing) -> bytes:
     """`$ COMMAND      (exit 0)`; further lines of the command begin with `> `, as in a shell."""
-    first, *more = pen.words(result.command).split("\n")
+    first, *more = normalizer.normalize_text(result.command).split("\n")
     lines = [f"$ {first}{_STATUS_GAP}({_status(result)})", *(f"> {line}" for line in more)]
     return ("\n".join(lines) + "\n").encode(errors="surrogateescape")
 
@@ -88,9 +88,9 @@ def _status(result: StepResult) -> str:
     return f"{status}, stderr merged" if result.merged else status
 
 
-def _streams(spec: GoldenSpec, result: StepResult, pen: Normalizing) -> dict[str, bytes]:
+def _streams(spec: GoldenSpec, result: StepResult, normalizer: Normalizing) -> dict[str, bytes]:
     streams: dict[str, Captured] = {"stdout": result.stdout_stream, "stderr": result.stderr_stream}
-    contents = {f"{name}.txt": pen.content(_whole(name, streams[name])) for name in spec.streams}
+    contents = {f"{name}.txt": normalizer.content(_whole(name, streams[name])) for name in spec.streams}
     return {name: data for name, data in contents.items() if data}
 
 
@@ -121,13 +121,15 @@ def _change_line(change: FileChange, path: str, text: Callable[[str], str]) -> s
             return f"{letter} {mode}{path} (not a file)"
 
 
-def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], pen: Normalizing) -> dict[str, bytes]:
+def _files(
+    spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str], bytes], normalizer: Normalizing
+) -> dict[str, bytes]:
     """The files that the step made or changed and that `golden: {files: ...}` asks for."""
     tree: dict[str, bytes] = {}
     for change in changes:
         if change.change is ChangeKind.DELETED or change.type is not FileType.FILE or not matches_any(spec.files, change.path):
             continue
-        name, data = _file(change, read, pen)
+        name, data = _file(change, read, normalizer)
         if name in tree:
             raise CaptureError(
                 f"keeping {change.path!r} in a golden: another file is kept as {name!r} already",
@@ -137,9 +139,9 @@ def _files(spec: GoldenSpec, changes: Iterable[FileChange], read: Callable[[str]
     return tree
 
 
-def _file(change: FileChange, read: Callable[[str], bytes], pen: Normalizing) -> tuple[str, bytes]:
+def _file(change: FileChange, read: Callable[[str], bytes], normalizer: Normalizing) -> tuple[str, bytes]:
     """Text of up to 64 KiB is kept normalised; any other file becomes one line with its digest and size."""
-    name = f"files/{escaped(pen.words(change.path))}"
+    name = f"files/{escaped(normalizer.normalize_text(change.path))}"
     if problem := name_problem(name):
         raise CaptureError(f"keeping {change.path!r} in a golden: {problem}")
     if change.size_bytes is not None and change.size_bytes > MAX_TEXT_BYTES:
@@ -154,7 +156,7 @@ def _file(change: FileChange, read: Callable[[str], bytes], pen: Normalizing) ->
         data.decode()
     except UnicodeDecodeError:
         return f"{name}.sha256", _fingerprint(change, "binary")
-    return name, pen.content(data)
+    return name, normalizer.content(data)
 
 
 def _fingerprint(change: FileChange, why: str) -> bytes:

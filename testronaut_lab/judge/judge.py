@@ -3,7 +3,7 @@
 What happens to a golden that differs:
 1. without `update`, the step fails and the new golden becomes pending;
 2. with `update`, the golden is written at once; with `hold`, only when its case has passed (`case_ended`);
-3. if several cells share the golden, each cell votes on the `ballot`. The golden is written when all cells agree: with the
+3. if several cells share the golden, each cell votes on it. The golden is written when all cells agree: with the
    last vote, or by `settle` after the run. A cell that differs fails, and `settle` overrules a cell that had passed before.
 A skipped step has no verdict. The runner decides what a verdict does to the rest of the case.
 """
@@ -22,7 +22,7 @@ from testronaut_lab.golden.render import GoldenTree, Rendered, render
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.expect import Workspace, check, truncated, unjudged_end
 from testronaut_lab.judge.save import saved_values
-from testronaut_lab.judge.shared_golden import Ballot, Question, cells_text
+from testronaut_lab.judge.shared_golden import SharedGolden, SharedGoldens, cells_text
 from testronaut_lab.judge.usage import check_usage, unjudged_usage
 from testronaut_lab.model.cells import NodeName
 from testronaut_lab.model.ignoring import without_ignored
@@ -70,7 +70,7 @@ class Judge:
 
     With `update`, a golden that differs is written; otherwise the new golden goes to `pending`, if there is a store. Nothing is
     written under `ci`. `only` names the steps whose goldens may be written; None allows all. With `hold`, goldens are written
-    only after their case has passed, so that a failed attempt writes none. The steps of the `ballot` must agree on a golden.
+    only after their case has passed, so that a failed attempt writes none. The steps of `shared_goldens` must agree on one.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Judge:
         pending: PendingStore | None = None,
         run: str = "",
         hold: bool = False,
-        ballot: Ballot | None = None,
+        shared_goldens: SharedGoldens | None = None,
         go_there: str = "",
     ) -> None:
         """`go_there` is the start of printed commands if the user stands outside the project: `cd ROOT && `; else empty."""
@@ -96,8 +96,8 @@ class Judge:
         self._hold = hold
         self._go_there = go_there
         self._held: list[tuple[Step, GoldenTree]] = []
-        self._ballot = ballot or Ballot()
-        self._cast: list[tuple[Question, str]] = []
+        self._shared_goldens = shared_goldens or SharedGoldens()
+        self._proposed: list[tuple[SharedGolden, str]] = []
         self._agreed: dict[str, str] = {}  # place of a golden -> the node id of a step that agrees with it
 
     def judge(
@@ -118,11 +118,11 @@ class Judge:
     def case_ended(self, *, passed: bool) -> None:
         """Write the goldens held since the last call if the case passed, else forget them. Raises CaptureError, UsageError."""
         held, self._held = self._held, []
-        cast, self._cast = self._cast, []
+        proposed, self._proposed = self._proposed, []
         for step, tree in held if passed else ():
             self._write(step, tree)
-        for question, nodeid in cast if self._hold and not passed else ():
-            question.votes.pop(nodeid, None)
+        for shared, nodeid in proposed if self._hold and not passed else ():
+            shared.votes.pop(nodeid, None)
 
     def settle(self, *, interrupted: bool = False) -> Settled:
         """Settle the shared goldens after the last case: write those on which all votes agree, overrule cells that differ.
@@ -131,26 +131,26 @@ class Judge:
         """
         overruled: list[Overruled] = []
         said: list[str] = []
-        for key, question in self._ballot.open():
+        for key, shared in self._shared_goldens.open():
             shown = self._goldens.shown(key)
-            for nodeid in question.wrongly_passed:
-                other = question.against(nodeid)
+            for nodeid in shared.wrongly_passed:
+                other = shared.against(nodeid)
                 assert other is not None
-                overruled.append(Overruled(nodeid, *question.clash(nodeid, other, shown)))
-            if question.agreed:
-                said += self._settled(key, question, interrupted=interrupted)
+                overruled.append(Overruled(nodeid, *shared.conflict(nodeid, other, shown)))
+            if shared.agreed:
+                said += self._settled(key, shared, interrupted=interrupted)
         return Settled(tuple(overruled), tuple(said))
 
-    def _settled(self, key: GoldenKey, question: Question, *, interrupted: bool) -> list[str]:
-        shown, tree = self._goldens.shown(key), next(iter(question.votes.values()))
+    def _settled(self, key: GoldenKey, shared: SharedGolden, *, interrupted: bool) -> list[str]:
+        shown, tree = self._goldens.shown(key), next(iter(shared.votes.values()))
         if not compare(self._goldens.read(key), tree):
             return []
         if interrupted:
             return [f"golden not written: {shown}: the run ended before all cells that share it were run"]
         self._goldens.write(key, tree)
         if self._pending is not None:
-            self._pending.settle(key, nodeid=next(iter(question.votes)), run=self._run)
-        voters, silent = cells_text(question.votes), cells_text(each for each in question.voters if each not in question.votes)
+            self._pending.settle(key, nodeid=next(iter(shared.votes)), run=self._run)
+        voters, silent = cells_text(shared.votes), cells_text(each for each in shared.voters if each not in shared.votes)
         return [f"golden written: {shown}, by {voters}; {silent} did not get that far"] if silent else []
 
     def _judge(self, step: Step, result: StepResult, workspace: Workspace, *, may_write: bool) -> Verdict:
@@ -187,9 +187,9 @@ class Judge:
         different = compare(self._goldens.read(key), rendered.tree)
         why_not = otherwise if may_write else "the case is expected to fail"
         updating = self._update and not self._ci and (self._only is None or step.nodeid in self._only)
-        question = self._ballot.question(key, step.nodeid) if updating and why_not is None else None
-        if question is not None:
-            return self._by_ballot(step, question, rendered.tree, is_new=bool(different))
+        shared = self._shared_goldens.shared(key, step.nodeid) if updating and why_not is None else None
+        if shared is not None:
+            return self._with_other_cells(step, shared, rendered.tree, is_new=bool(different))
         if not different:
             self._agreed[key.place] = step.nodeid
             self._settle(step, key)
@@ -201,32 +201,32 @@ class Judge:
             notes = (f"golden not written: {why_not}",)
         elif why_not is None and self._pending is not None:
             other = self._agreed.get(key.place, step.nodeid)
-            clash = None if other == step.nodeid else other
-            why_not = self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run, clash=clash)
+            conflict = None if other == step.nodeid else other
+            why_not = self._pending.propose(key, rendered.tree, nodeid=step.nodeid, run=self._run, clash=conflict)
         where, advice = self._goldens.shown(key), self._advice(step, why_not)
         return tuple(change.mismatch(where, advice) for change in different), notes
 
-    def _by_ballot(
-        self, step: Step, question: Question, tree: GoldenTree, *, is_new: bool
+    def _with_other_cells(
+        self, step: Step, shared: SharedGolden, tree: GoldenTree, *, is_new: bool
     ) -> tuple[tuple[Mismatch, ...], tuple[str, ...]]:
         """Return mismatches and notes. The last cell's vote writes the golden if all agree; otherwise `settle` may."""
         shown = self._goldens.shown(golden_key(step))
-        question.votes[step.nodeid] = tree
-        self._cast.append((question, step.nodeid))
-        other = question.against(step.nodeid)
+        shared.votes[step.nodeid] = tree
+        self._proposed.append((shared, step.nodeid))
+        other = shared.against(step.nodeid)
         if other is not None:
-            question.passed.discard(step.nodeid)
-            mismatches, note = question.clash(step.nodeid, other, shown)
+            shared.passed.discard(step.nodeid)
+            mismatches, note = shared.conflict(step.nodeid, other, shown)
             return mismatches, (note,)
-        question.passed.add(step.nodeid)
+        shared.passed.add(step.nodeid)
         if not is_new:
             self._settle(step, golden_key(step))
             return (), ()
-        if self._hold or not question.complete:
+        if self._hold or not shared.complete:
             return (), (f"golden to be written if the other cells agree: {shown}",)
         self._write(step, tree)
-        question.written = True
-        return (), (f"golden written: {shown}, {len(question.votes)} cells agree",)
+        shared.written = True
+        return (), (f"golden written: {shown}, {len(shared.votes)} cells agree",)
 
     def _written_now_or_later(self, step: Step, tree: GoldenTree) -> str:
         if self._hold:

@@ -19,7 +19,7 @@ from testronaut_lab.model.result import Mismatch
 
 
 @dataclass(slots=True)
-class Question:
+class SharedGolden:
     """The vote on one golden. `voters` are the node ids of the steps that share it, `votes` the golden of each step so far.
 
     `passed` are the steps that passed because no other vote differed at that time.
@@ -47,7 +47,7 @@ class Question:
         own = _frozen(self.votes[nodeid])
         return next((other for other in self.voters if other in self.votes and _frozen(self.votes[other]) != own), None)
 
-    def clash(self, nodeid: str, other: str, golden: str) -> tuple[tuple[Mismatch, ...], str]:
+    def conflict(self, nodeid: str, other: str, golden: str) -> tuple[tuple[Mismatch, ...], str]:
         """Return how the step differs from the other, and a note that says what to do. `golden` is the folder they share."""
         theirs, ours = _cell_text(other), _cell_text(nodeid)
         mismatches = tuple(_mismatch(change, theirs, ours) for change in compare(self.votes[other], self.votes[nodeid]))
@@ -65,23 +65,23 @@ class Question:
         return [key for key in keys if len({cell.get(key) for cell in cells.values()}) > 1]
 
 
-class Ballot:
+class SharedGoldens:
     """The votes of one run, by golden. `steps` are the steps that may write, each a node id and the key of its golden."""
 
     def __init__(self, steps: Iterable[tuple[str, GoldenKey]] = ()) -> None:
         voters: dict[GoldenKey, list[str]] = {}
         for nodeid, key in steps:
             voters.setdefault(key, []).append(nodeid)
-        self._questions = {key: Question(tuple(nodeids)) for key, nodeids in voters.items() if len(nodeids) > 1}
+        self._shared = {key: SharedGolden(tuple(nodeids)) for key, nodeids in voters.items() if len(nodeids) > 1}
 
-    def question(self, key: GoldenKey, nodeid: str) -> Question | None:
+    def shared(self, key: GoldenKey, nodeid: str) -> SharedGolden | None:
         """The vote on this golden; None if no other step shares it."""
-        question = self._questions.get(key)
-        return question if question is not None and nodeid in question.voters else None
+        shared = self._shared.get(key)
+        return shared if shared is not None and nodeid in shared.voters else None
 
-    def open(self) -> Iterator[tuple[GoldenKey, Question]]:
-        """The votes that were cast on goldens that are not written yet."""
-        return ((key, each) for key, each in self._questions.items() if each.votes and not each.written)
+    def open(self) -> Iterator[tuple[GoldenKey, SharedGolden]]:
+        """The goldens that have votes and are not written yet."""
+        return ((key, each) for key, each in self._shared.items() if each.votes and not each.written)
 
 
 def cells_text(nodeids: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.normalizing import Normalizer as Normalizer
 from testronaut_lab.model.normalizing import Rule
 from testronaut_lab.model.result import Phase
-from testronaut_lab.model.substitution import Filler
+from testronaut_lab.model.substitution import Substitution
 
 Stream = Literal["stdout", "stderr"]
 
@@ -278,7 +278,7 @@ def substitute(step: Step, values: Mapping[str, str]) -> Step:
     Scripts (`run`, `skip_if`) have the values as shell variables. Raises UsageError for a name without a value. In a loaded
     plan, that happens only if the step that saves it was skipped or failed.
     """
-    filler = Filler(step.nodeid, values)
+    filler = Substitution(step.nodeid, values)
     return replace(
         step,
         argv=None if step.argv is None else tuple(map(filler.text, step.argv)),

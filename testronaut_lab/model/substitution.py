@@ -30,7 +30,7 @@ def literally(text: str) -> str:
     return text.replace("${{", "${{'${{'}}") if REFERENCE.search(text) else text
 
 
-class Filler:
+class Substitution:
     """Replaces references by values. A name without a value raises UsageError, which names `nodeid`."""
 
     def __init__(self, nodeid: str, values: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
-from testronaut_lab.planfile.grammar.raw import WrittenCase, WrittenStep
+from testronaut_lab.planfile.grammar.raw import RawCase, RawStep
 from testronaut_lab.planfile.schema.problems import Problems, below
 from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode
 
@@ -20,21 +20,21 @@ def slug(command: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-") or "step"
 
 
-def check_case_ids(cases: Sequence[WrittenCase], problems: Problems) -> None:
-    taken: dict[str, WrittenCase] = {}
+def check_case_ids(cases: Sequence[RawCase], problems: Problems) -> None:
+    taken: dict[str, RawCase] = {}
     for case in cases:
         first = taken.setdefault(case.id, case)
         if first is not case:
             _refuse_id(case.node, case.at, case.id, first.node, problems)
 
 
-def step_ids(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> list[list[str]]:
+def step_ids(phases: Sequence[Sequence[RawStep]], problems: Problems) -> list[list[str]]:
     """Return the ids of the steps of one case, phase by phase, unique over all phases.
 
     Written ids are taken first, so a new step without an id never changes one. Pass setup and teardown before the steps: then
     their ids are the same in every case.
     """
-    taken: dict[str, WrittenStep] = {}
+    taken: dict[str, RawStep] = {}
     for step in (step for phase in phases for step in phase if step.id is not None):
         first = taken.setdefault(step.id or "", step)
         if first is not step:
@@ -43,7 +43,7 @@ def step_ids(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> lis
     return [[step.id or names.free(slug(command_of(step))) for step in phase] for phase in phases]
 
 
-def command_of(step: WrittenStep) -> str:
+def command_of(step: RawStep) -> str:
     if step.stop is not None:
         return f"stop {step.stop}"
     if step.signal:
@@ -51,7 +51,7 @@ def command_of(step: WrittenStep) -> str:
     return step.run if step.run is not None else shlex.join(_argv_as_written(step))
 
 
-def _argv_as_written(step: WrittenStep) -> Sequence[str]:
+def _argv_as_written(step: RawStep) -> Sequence[str]:
     """Return the argv without the values of the matrix: a step has the same id in all cells."""
     words = step.node.entries.get("argv") if isinstance(step.node, TableNode) else None
     if not isinstance(words, ListNode):
@@ -60,7 +60,7 @@ def _argv_as_written(step: WrittenStep) -> Sequence[str]:
 
 
 class _Names:
-    def __init__(self, taken: dict[str, WrittenStep]) -> None:
+    def __init__(self, taken: dict[str, RawStep]) -> None:
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
 

@@ -21,13 +21,13 @@ from testronaut_lab.planfile.grammar.expect import EXPECT
 from testronaut_lab.planfile.grammar.interact import INTERACTION, TTY
 from testronaut_lab.planfile.grammar.matrix import read_matrix
 from testronaut_lab.planfile.grammar.plan import DEFAULTS, PLAN, READY
-from testronaut_lab.planfile.grammar.raw import Expectations, WrittenPlan
+from testronaut_lab.planfile.grammar.raw import Expectations, RawPlan
 from testronaut_lab.planfile.grammar.session import IMAGE_BY_HAND, LIMITS
 from testronaut_lab.planfile.grammar.tools import TOOL_BY_HAND
 from testronaut_lab.planfile.resolve import Origin, resolve
-from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema
-from testronaut_lab.planfile.schema.interpolation import Filler, Matrix, as_cell, varying
-from testronaut_lab.planfile.schema.problems import Place, Problems
+from testronaut_lab.planfile.schema.fields import Field, Reading, Refused, Schema
+from testronaut_lab.planfile.schema.interpolation import Interpolator, Matrix, as_cell, varying
+from testronaut_lab.planfile.schema.problems import Position, Problems
 from testronaut_lab.planfile.schema.syntax import MAX_BYTES, read_json, read_python, read_yaml
 from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
@@ -125,7 +125,7 @@ def parse_tool(spec: str | Mapping[str, object]) -> ToolSpec:
     """
     problems = Problems()
     if isinstance(spec, str) and not spec.lstrip().startswith("{"):
-        tree: Node = ScalarNode(Place(spec), spec)
+        tree: Node = ScalarNode(Position(spec), spec)
     else:
         tree = read_yaml(spec, _BY_HAND, problems) if isinstance(spec, str) else read_python(spec, _BY_HAND, problems)
         problems.raise_if_any()
@@ -157,7 +157,7 @@ def parse_expectations(tree: Mapping[str, object], folder: Path) -> Expectations
     return written
 
 
-_PARTS: Final[dict[str, Kind]] = {"limits": LIMITS, "tty": TTY, "ready": READY, "interaction": INTERACTION}
+_PARTS: Final[dict[str, Field]] = {"limits": LIMITS, "tty": TTY, "ready": READY, "interaction": INTERACTION}
 
 
 def parse_part(name: str, value: object) -> object:
@@ -194,7 +194,7 @@ def _load(
     parts: dict[str, Problems] = {}
     for cell in matrix.cells:
         part = parts[bracketed(as_cell(cell))] = Problems()
-        each = replace(reading, problems=part, filler=Filler(matrix, cell), varying=varies, known=known)
+        each = replace(reading, problems=part, filler=Interpolator(matrix, cell), varying=varies, known=known)
         try:
             plans.append(_read_plan(tree, origin, each))
         except UsageError:
@@ -217,7 +217,7 @@ def _read_matrix(tree: Node, reading: Reading) -> Matrix | None:
 
 def _read_plan(tree: Node, origin: Origin, reading: Reading) -> Plan:
     written = _read(PLAN, tree, "", reading)
-    assert isinstance(written, WrittenPlan)
+    assert isinstance(written, RawPlan)
     return resolve(written, origin, reading.problems, as_cell(reading.filler.cell or {}))
 
 
@@ -237,7 +237,7 @@ def _read_defaults(defaults: Mapping[str, object], reading: Reading) -> Node:
     return tree
 
 
-def _read(kind: Kind, tree: Node, at: str, reading: Reading) -> object:
+def _read(kind: Field, tree: Node, at: str, reading: Reading) -> object:
     try:
         return kind.read(tree, at, reading)
     except Refused:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from testronaut_lab.model.substitution import references
-from testronaut_lab.planfile.grammar.raw import WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import RawCase, RawPlan, RawStep
 from testronaut_lab.planfile.schema.fields import scalars
 from testronaut_lab.planfile.schema.interpolation import names_key
 from testronaut_lab.planfile.schema.problems import Problems, below, did_you_mean
@@ -23,7 +23,7 @@ _NOT_OF_PLAN = frozenset({"cases", "steps", "setup", "teardown", "files", "name"
 _NOT_OF_CASE = frozenset({"steps"})
 
 
-def check_steps(steps: Sequence[WrittenStep], problems: Problems) -> None:
+def check_steps(steps: Sequence[RawStep], problems: Problems) -> None:
     """Check the steps of one case, setup and teardown included, in the order they run in."""
     saved: set[str] = set()
     for step in steps:
@@ -35,14 +35,14 @@ def check_steps(steps: Sequence[WrittenStep], problems: Problems) -> None:
         saved |= step.save.keys()
 
 
-def check_plan(plan: WrittenPlan, problems: Problems) -> None:
+def check_plan(plan: RawPlan, problems: Problems) -> None:
     """Refuse every reference outside the steps: nothing is saved there yet."""
     _check_none(plan, _NOT_OF_PLAN, problems)
     for case in plan.cases:
         _check_none(case, _NOT_OF_CASE, problems)
 
 
-def _check_none(owner: WrittenPlan | WrittenCase, skipped: frozenset[str], problems: Problems) -> None:
+def _check_none(owner: RawPlan | RawCase, skipped: frozenset[str], problems: Problems) -> None:
     if not isinstance(owner.node, TableNode):
         return
     for key, value in owner.node.entries.items():

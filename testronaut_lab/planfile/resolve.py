@@ -16,7 +16,7 @@ from testronaut_lab.model.expect import ExitExpect, Expect
 from testronaut_lab.model.plan import Case, GoldenSpec, Normalizer, Plan, Step
 from testronaut_lab.model.result import Phase
 from testronaut_lab.planfile.grammar.matrix import holds
-from testronaut_lab.planfile.grammar.raw import Expectations, Golden, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import Expectations, Golden, RawCase, RawPlan, RawStep
 from testronaut_lab.planfile.grammar.values import inner_clash
 from testronaut_lab.planfile.identity import check_case_ids, slug, step_ids
 from testronaut_lab.planfile.references import check_plan, check_steps
@@ -45,12 +45,12 @@ class Origin:
     path: str | None = None
 
 
-def resolve(written: WrittenPlan, origin: Origin, problems: Problems, cell: Cell = ()) -> Plan:
+def resolve(written: RawPlan, origin: Origin, problems: Problems, cell: Cell = ()) -> Plan:
     """Return the plan for one cell of its matrix.
 
     Raises UsageError for everything in `problems`, and for what is wrong only in combination, such as two steps with one id.
     """
-    cases = written.cases or (WrittenCase(id="main", steps=written.steps),)
+    cases = written.cases or (RawCase(id="main", steps=written.steps),)
     name = written.name or origin.name
     path = slug(name) if origin.path is None else origin.path
     check_case_ids(cases, problems)
@@ -73,7 +73,7 @@ def resolve(written: WrittenPlan, origin: Origin, problems: Problems, cell: Cell
     })  # fmt: skip
 
 
-def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, cell: Cell) -> Case:
+def _case(case: RawCase, plan: RawPlan, path: str, problems: Problems, cell: Cell) -> Case:
     nodeid = f"{path}::{case.id}{bracketed(cell)}"
     setup, steps, teardown = (_of_cell(phase, cell) for phase in (plan.setup, case.steps, plan.teardown))
     if not steps:
@@ -89,7 +89,7 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, c
     around = _Defaults({}, (), plan.normalize, cell)
     check_merged(in_order, steps, inside.expect, problems)
 
-    def resolved(written: Sequence[WrittenStep], phase: Phase, defaults: _Defaults) -> list[Step]:
+    def resolved(written: Sequence[RawStep], phase: Phase, defaults: _Defaults) -> list[Step]:
         return [_step(step, names[id(step)], f"{nodeid}::{names[id(step)]}", phase, defaults) for step in written]
 
     made = Case(
@@ -107,17 +107,17 @@ def _case(case: WrittenCase, plan: WrittenPlan, path: str, problems: Problems, c
     return made
 
 
-def _of_cell(steps: Sequence[WrittenStep], cell: Cell) -> tuple[WrittenStep, ...]:
+def _of_cell(steps: Sequence[RawStep], cell: Cell) -> tuple[RawStep, ...]:
     return tuple(step for step in steps if holds(step.when, cell))
 
 
-def _names(phases: Sequence[Sequence[WrittenStep]], problems: Problems) -> dict[int, str]:
+def _names(phases: Sequence[Sequence[RawStep]], problems: Problems) -> dict[int, str]:
     """Return the id of every step by `id(step)`. Steps of other cells count too: a step has the same id in all cells."""
     ids = step_ids(phases, problems)
     return {id(step): name for phase, names in zip(phases, ids, strict=True) for step, name in zip(phase, names, strict=True)}
 
 
-def _check_goldens(case: WrittenCase, made: Case, problems: Problems) -> None:
+def _check_goldens(case: RawCase, made: Case, problems: Problems) -> None:
     for step in made.steps:
         folder = folder_name(step.id, () if step.golden is None else step.golden.cell)
         if len(folder) > _MAX_FOLDER_BYTES:
@@ -125,7 +125,7 @@ def _check_goldens(case: WrittenCase, made: Case, problems: Problems) -> None:
             problems.add(case.node.place, case.at, message)
 
 
-def _of_matrix(plan: WrittenPlan) -> tuple[str, ...]:
+def _of_matrix(plan: RawPlan) -> tuple[str, ...]:
     """Return what varies over the matrix: `image`, and `tools.NAME` for each tool."""
     assert isinstance(plan.node, TableNode)
     tools = plan.node.entries.get("tools")
@@ -138,9 +138,9 @@ def _varies(node: Node) -> bool:
     return any(any(keys_named(str(scalar.value))) for scalar, _, _ in scalars(node, ""))
 
 
-def _stops(names: Sequence[str]) -> tuple[WrittenStep, ...]:
+def _stops(names: Sequence[str]) -> tuple[RawStep, ...]:
     """Return a `stop` step for each background program that no step of the plan stops: a step must hold its last output."""
-    return tuple(WrittenStep(stop=name) for name in names)
+    return tuple(RawStep(stop=name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class _Defaults:
     cell: Cell
 
 
-def _step(step: WrittenStep, name: str, nodeid: str, phase: Phase, defaults: _Defaults) -> Step:
+def _step(step: RawStep, name: str, nodeid: str, phase: Phase, defaults: _Defaults) -> Step:
     if step.background is not None or step.stop is not None or step.signal:
         # Defaults are claims about commands. They do not hold for a step that starts, signals or stops a program; a stopped
         # program may end in any way unless its step has an `exit`.
@@ -212,7 +212,7 @@ def _make(kind: Callable[..., T], fields: Mapping[str, object]) -> T:
     return kind(**fields)
 
 
-def _check_files(plan: WrittenPlan, problems: Problems) -> None:
+def _check_files(plan: RawPlan, problems: Problems) -> None:
     files = [path for path, file in plan.files.items() if file.source is None or file.source.is_file()]
     clash = inner_clash(plan.files, files)
     if clash is not None and isinstance(plan.node, TableNode):
@@ -221,7 +221,7 @@ def _check_files(plan: WrittenPlan, problems: Problems) -> None:
         problems.add(place, below("files", inner), f"{outer!r} is a file, so nothing can be put below it")
 
 
-def _check_tools(plan: WrittenPlan, problems: Problems) -> None:
+def _check_tools(plan: RawPlan, problems: Problems) -> None:
     seen: set[str] = set()
     for i, tool in enumerate(plan.tools):
         if tool.name in seen and isinstance(plan.node, TableNode):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from testronaut_lab.planfile.grammar.raw import Expectations, WrittenStep
+from testronaut_lab.planfile.grammar.raw import Expectations, RawStep
 from testronaut_lab.planfile.schema.problems import Problems, below, did_you_mean
 from testronaut_lab.planfile.schema.tree import TableNode
 
@@ -25,7 +25,7 @@ _EXCLUDES = {
 _NEEDS = {"interact": "tty", "ready": "background"}
 
 
-def check_beside(steps: Sequence[WrittenStep], problems: Problems) -> None:
+def check_beside(steps: Sequence[RawStep], problems: Problems) -> None:
     """Check the steps of one case, setup and teardown included, in the order they run in."""
     running: set[str] = set()
     for step in steps:
@@ -40,9 +40,7 @@ def check_beside(steps: Sequence[WrittenStep], problems: Problems) -> None:
         running -= {step.stop} if step.stop is not None else set()
 
 
-def check_merged(
-    steps: Sequence[WrittenStep], of_case: Sequence[WrittenStep], defaults: Expectations, problems: Problems
-) -> None:
+def check_merged(steps: Sequence[RawStep], of_case: Sequence[RawStep], defaults: Expectations, problems: Problems) -> None:
     """Refuse a `merge` step that expects or saves stderr: it has none. `defaults` hold only for the steps `of_case`."""
     for step in steps:
         if not step.merge:
@@ -55,7 +53,7 @@ def check_merged(
             _refuse(step, "save", "'merge' leaves nothing on stderr; save it from 'stdout'", problems)
 
 
-def left_running(steps: Sequence[WrittenStep]) -> list[str]:
+def left_running(steps: Sequence[RawStep]) -> list[str]:
     """Return the names of the background programs that these steps start and do not stop, in order."""
     names: dict[str, None] = {}
     for step in steps:
@@ -66,7 +64,7 @@ def left_running(steps: Sequence[WrittenStep]) -> list[str]:
     return list(names)
 
 
-def _check_keys(step: WrittenStep, problems: Problems) -> None:
+def _check_keys(step: RawStep, problems: Problems) -> None:
     written = set(step.node.entries) if isinstance(step.node, TableNode) else set()
     if step.tty is None:
         written.discard("tty")
@@ -83,14 +81,14 @@ def _check_keys(step: WrittenStep, problems: Problems) -> None:
         _refuse(step, "expect", "'screen' needs 'tty' in the step", problems)
 
 
-def _named(step: WrittenStep) -> Iterator[tuple[str, str]]:
+def _named(step: RawStep) -> Iterator[tuple[str, str]]:
     if step.stop is not None:
         yield "stop", step.stop
     for name in step.signal:
         yield "signal", name
 
 
-def _refuse(step: WrittenStep, key: str, message: str, problems: Problems) -> None:
+def _refuse(step: RawStep, key: str, message: str, problems: Problems) -> None:
     node = step.node
     place = node.keys[key] if isinstance(node, TableNode) and key in node.keys else node.place
     problems.add(place, below(step.at, key), message)

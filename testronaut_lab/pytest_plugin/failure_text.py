@@ -25,7 +25,7 @@ from testronaut_lab.model.events import (
 )
 from testronaut_lab.model.result import CaseResult, ErrorInfo, Status, StepResult
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.report.text.lines import hint_line
 from testronaut_lab.report.text.plain import to_ansi
 from testronaut_lab.safetext import safe_line
@@ -68,7 +68,7 @@ class CaseLines:
     """A reporter that keeps the lines of each case by node id, and the log of failed installations by plan number."""
 
     def __init__(self) -> None:
-        self._narrator = Narrator()
+        self._narrator = Formatter()
         self._cases: dict[str, list[Text]] = {}
         self._logs: dict[int, list[str]] = {}
 
@@ -96,7 +96,7 @@ class CaseLines:
         return self._logs.get(plan, ())
 
 
-def told(result: CaseResult, lines: Sequence[Text], run_id: str, path: Path) -> CaseText:
+def failure_text(result: CaseResult, lines: Sequence[Text], run_id: str, path: Path) -> CaseText:
     """Return the failure text of a case. `lines` are the case's own, `run_id` names the stored run, `path` is the plan's."""
     again = f"{os.path.relpath(path)}::{result.nodeid.partition('::')[2]}"
     hints = (hint_line(f"testronaut-lab run {shlex.quote(again)}"), hint_line(f"testronaut-lab show {run_id}"))

@@ -16,7 +16,7 @@ from testronaut_lab.golden.places import GoldenKey, golden_key
 from testronaut_lab.model.plan import Case, Plan, all_steps
 from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import load_plans
-from testronaut_lab.pytest_plugin.failure_text import CaseText, told
+from testronaut_lab.pytest_plugin.failure_text import CaseText, failure_text
 from testronaut_lab.pytest_plugin.running import PLAN_RUNS
 from testronaut_lab.pytest_plugin.settings import OWN_MARKERS, marker_names
 from testronaut_lab.report.state.findings import skipped_because
@@ -83,7 +83,7 @@ class CaseItem(pytest.Item):
             pytest.skip(safe_text(skipped_because(result)))
         if result.status not in (Status.PASSED, Status.XPASSED):
             kind = CaseBroken if result.status is Status.ERROR else CaseFailed
-            raise kind(told(result, runs.lines(self), runs.run_id(self), self.path))
+            raise kind(failure_text(result, runs.lines(self), runs.run_id(self), self.path))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> object:  # type: ignore[override]
         if isinstance(excinfo.value, CaseFailed):

@@ -26,7 +26,7 @@ from testronaut_lab.model.plan import Case, Plan, all_steps
 from testronaut_lab.model.result import CaseResult
 from testronaut_lab.pytest_plugin.failure_text import CaseLines
 from testronaut_lab.pytest_plugin.settings import in_ci, is_worker, wants_new_only, wants_update
-from testronaut_lab.run.incremental import CasewiseRun
+from testronaut_lab.run.incremental import IncrementalRun
 from testronaut_lab.run.plan_run import RunOptions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PLAN_RUNS = pytest.StashKey["PlanRuns"]()
 class _Project:
     """The run of one project. `left` has the cases of each plan that pytest has not asked for yet, by the plan's number."""
 
-    run: CasewiseRun
+    run: IncrementalRun
     lines: CaseLines
     location: str | Path
     root: Path
@@ -121,7 +121,7 @@ class PlanRuns:
         new = _without_golden(root, plans) if wants_new_only(self._config) else None
         update = wants_update(self._config) or new is not None
         options = RunOptions(update=update, ci=in_ci(), store=location, update_only=new)
-        run = CasewiseRun(plans, options, [lines])
+        run = IncrementalRun(plans, options, [lines])
         return _Project(run, lines, location, root, [{case.id for case in plan.cases} for plan in plans])
 
     def _narrowed(self, plan: Plan, ids: set[str]) -> Plan:
@@ -154,29 +154,29 @@ def _only(results: list[CaseResult]) -> CaseResult:
 
 
 @contextmanager
-def _stopping(run: CasewiseRun) -> Iterator[None]:
+def _stopping(run: IncrementalRun) -> Iterator[None]:
     """While a case runs, make SIGINT stop the step and run the case's teardown, as in `testronaut-lab run`. Then raise
     KeyboardInterrupt for pytest.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = 0
+    signals = 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        told += 1
+        nonlocal signals
+        signals += 1
         run.stop()
-        if run.preparing and told == 1:  # only once: a second interruption must not cut the clean-up short
+        if run.preparing and signals == 1:  # only once: a second interruption must not cut the clean-up short
             raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
     try:
         yield
     except LabError:  # an interruption ends the preparation with this error
-        if not told:
+        if not signals:
             raise
     finally:
         signal.signal(signal.SIGINT, before)
-    if told:
+    if signals:
         raise KeyboardInterrupt

@@ -25,7 +25,7 @@ _ANY_PLAN = '{"version": 1, "image": "scratch", "steps": [":"]}'
 
 
 @dataclass(frozen=True, slots=True)
-class PlanPlace:
+class PlanDestination:
     """The place of a plan file. `root` is the project's folder, `case` the node id of the plan's only case."""
 
     path: Path
@@ -34,7 +34,7 @@ class PlanPlace:
     overwrite: bool
 
     @classmethod
-    def at(cls, path: str | Path, *, overwrite: bool = False) -> PlanPlace:
+    def at(cls, path: str | Path, *, overwrite: bool = False) -> PlanDestination:
         """Check a path and return its place.
 
         Raises UsageError for a name that is no plan's, and for something that exists unless `overwrite` is set.

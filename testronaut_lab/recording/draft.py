@@ -23,7 +23,7 @@ from testronaut_lab.model.interaction import AwaitScreen, Interaction, SendText
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, ToolSpec
 from testronaut_lab.model.result import Exit, ExitKind, StepResult
 from testronaut_lab.model.substitution import REFERENCE, literally
-from testronaut_lab.planfile.grammar.raw import Stdin, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import RawPlan, RawStep, Stdin
 from testronaut_lab.planfile.grammar.values import workspace_path
 from testronaut_lab.planfile.identity import command_of, slug
 from testronaut_lab.recording.journal import Entry, Put, Ran, Restarted, Seen
@@ -37,7 +37,7 @@ _STREAMS: Final = ("stdout", "stderr")
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class SessionSpec:
     """What the session was made from."""
 
     image: ImageSpec
@@ -74,14 +74,14 @@ class Draft:
     that is not in the plan, by id. `late` are the paths that were put into the workspace after the first step.
     """
 
-    plan: WrittenPlan
+    plan: RawPlan
     steps: Mapping[str, Ran]
     beside: Mapping[str, FileSpec]
     skipped: Mapping[str, str]
     late: tuple[str, ...] = ()
 
 
-def draft(making: Making, entries: Sequence[Entry], folder: Path, root: Path, stem: str, *, in_place: bool = False) -> Draft:
+def draft(making: SessionSpec, entries: Sequence[Entry], folder: Path, root: Path, stem: str, *, in_place: bool = False) -> Draft:
     """Make the plan that does the same again. Its file is `stem`.lab.yaml in `folder`, in the project at `root`.
 
     Files that were put after the first step go into the plan's `files:`, which reads best; with `in_place`, a step puts each of
@@ -90,14 +90,14 @@ def draft(making: Making, entries: Sequence[Entry], folder: Path, root: Path, st
     return _Drafting(making, folder, root, stem, in_place).draft(entries)
 
 
-def chosen(plan: Draft, choices: Mapping[str, Choice]) -> WrittenPlan:
+def chosen(plan: Draft, choices: Mapping[str, Choice]) -> RawPlan:
     """Return the drafted plan with the chosen goldens."""
     found = ((step, choices.get(step.id or "")) for step in plan.plan.steps)
     steps = tuple(step if choice is None else _with_choice(step, choice) for step, choice in found)
     return replace(plan.plan, steps=steps)
 
 
-def _with_choice(step: WrittenStep, choice: Choice) -> WrittenStep:
+def _with_choice(step: RawStep, choice: Choice) -> RawStep:
     expect = dict(step.expect)
     if choice.codes:
         expect["exit"] = ExitExpect(choice.codes)
@@ -115,7 +115,7 @@ def _with_choice(step: WrittenStep, choice: Choice) -> WrittenStep:
 
 
 class _Drafting:
-    def __init__(self, making: Making, folder: Path, root: Path, stem: str, in_place: bool) -> None:
+    def __init__(self, making: SessionSpec, folder: Path, root: Path, stem: str, in_place: bool) -> None:
         self._making = making
         self._folder = folder
         self._root = root
@@ -123,7 +123,7 @@ class _Drafting:
         self._in_place = in_place
         self._files: dict[str, FileSpec] = {}
         self._beside: dict[str, FileSpec] = {}
-        self._steps: list[WrittenStep] = []
+        self._steps: list[RawStep] = []
         self._ran: dict[str, Ran] = {}
         self._touched: list[str] = []
         self._late: list[str] = []
@@ -150,18 +150,18 @@ class _Drafting:
                     self._touched += [change.path for change in entry.result.changes]
         return Draft(self._plan(), self._ran, self._beside, skipped, tuple(self._late))
 
-    def _plan(self) -> WrittenPlan:
+    def _plan(self) -> RawPlan:
         making = self._making
-        return WrittenPlan(
+        return RawPlan(
             image=making.image, tools=making.tools, network=making.network, user=making.user, rootfs=making.rootfs,
             shell=making.shell, limits=making.limits, env=self._env, files=self._files, golden=True, steps=tuple(self._steps),
         )  # fmt: skip
 
-    def _step(self, name: str, ran: Ran) -> WrittenStep:
+    def _step(self, name: str, ran: Ran) -> RawStep:
         asked = ran.request
         env = {**self._everywhere, **asked.env}
         runs_nothing = asked.stop is not None or bool(asked.signal)
-        return WrittenStep(
+        return RawStep(
             id=name,
             run=asked.run,
             argv=None if asked.argv is None else tuple(map(literally, asked.argv)),
@@ -207,7 +207,7 @@ class _Drafting:
             del self._files[inner]
         self._files[path] = self._file(path, put)
 
-    def _putting(self, path: str, put: Put) -> WrittenStep:
+    def _putting(self, path: str, put: Put) -> RawStep:
         """Make a step that writes the file and replaces whatever is at its path."""
         content, name = put.content or b"", shlex.quote(path)
         parent = PurePosixPath(path).parent
@@ -217,7 +217,7 @@ class _Drafting:
         if put.mode is not None:
             script += f" && chmod {put.mode:o} ./{name}"
         step_id = _free(slug(f"put {path}"), {step.id or "" for step in self._steps} | self._ran.keys())
-        return WrittenStep(id=step_id, run=script, stdin=self._stdin(step_id, content), cwd=WORKSPACE, golden=False)
+        return RawStep(id=step_id, run=script, stdin=self._stdin(step_id, content), cwd=WORKSPACE, golden=False)
 
     def _file(self, path: str, put: Put) -> FileSpec:
         if put.source is not None:
@@ -244,7 +244,7 @@ class _Drafting:
         """Add a step that changes to the workspace, as the new shell did. No step can take away the rest of the shell's state."""
         if self._steps:
             step_id = _free("cd-workspace", {step.id or "" for step in self._steps})
-            self._steps.append(WrittenStep(id=step_id, run=f"cd {WORKSPACE}", golden=False))
+            self._steps.append(RawStep(id=step_id, run=f"cd {WORKSPACE}", golden=False))
 
 
 def _ids(steps: Sequence[Ran]) -> list[str]:
@@ -264,7 +264,7 @@ def _ids(steps: Sequence[Ran]) -> list[str]:
 
 
 def _command(request: StepRequest) -> str:
-    return command_of(WrittenStep(run=request.run, argv=request.argv, stop=request.stop, signal=dict(request.signal)))
+    return command_of(RawStep(run=request.run, argv=request.argv, stop=request.stop, signal=dict(request.signal)))
 
 
 def _free(base: str, taken: set[str]) -> str:

@@ -13,7 +13,7 @@ from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.plan import Plan, Step
 from testronaut_lab.model.result import CaseResult, ErrorInfo, Phase, Status
 from testronaut_lab.recording.journal import Seen
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 from testronaut_lab.store.blobs import BlobStore
 
 _FACTS, _BEFORE = "facts-of-this-session", "before-this-session"
@@ -51,7 +51,7 @@ def replay(plan: Plan, goldens: Mapping[str, GoldenTree], scratch: Path, number:
     steps = tuple(replace(step, continue_=True) for step in case.steps)
     case = replace(case, setup=(before, *case.setup), steps=steps, teardown=(*case.teardown, telling))
     apart = replace(plan, root=scratch, cases=(case,), setup=case.setup, teardown=case.teardown)
-    result = PlanRun([apart], RunOptions(ci=True)).run()
+    result = Run([apart], RunOptions(ci=True)).run()
     [of_plan] = result.plans
     if not of_plan.cases or of_plan.error is not None:
         return Replayed({}, (), 0.0, of_plan.error or result.error)

@@ -22,11 +22,11 @@ from testronaut_lab.model.plan import Plan, Step
 from testronaut_lab.planfile import read_plans
 from testronaut_lab.planfile.dump.tree import SETTINGS
 from testronaut_lab.planfile.dump.yaml import plan_json, plan_text
-from testronaut_lab.recording.destination import PlanPlace, lay_out
-from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
+from testronaut_lab.recording.destination import PlanDestination, lay_out
+from testronaut_lab.recording.draft import Choice, Draft, SessionSpec, chosen, draft
 from testronaut_lab.recording.journal import Entry, Put, Ran
 from testronaut_lab.recording.replay import Replayed, replay
-from testronaut_lab.recording.stabilize import Mended, first_choice, golden, mended, passing
+from testronaut_lab.recording.stabilize import Fix, first_choice, fix, golden, passing
 
 MAX_REPLAYS: Final = 6
 
@@ -70,12 +70,12 @@ class _Outcome:
     replays: int = 0
     duration_s: float = 0.0
     notes: dict[str, str] = field(default_factory=dict)
-    mended: Mapping[str, Mended] = field(default_factory=dict)
+    fix: Mapping[str, Fix] = field(default_factory=dict)
     at_first: Mapping[str, str] = field(default_factory=dict)  # notes from before the first replay
 
 
 def save(
-    making: Making, entries: Sequence[Entry], place: PlanPlace, *, verify: bool = True, tell: Tell = lambda _line: None
+    making: SessionSpec, entries: Sequence[Entry], place: PlanDestination, *, verify: bool = True, tell: Tell = lambda _line: None
 ) -> SavedPlan:
     """Write the recording as the plan at `place`, with its goldens. Whatever is there is replaced.
 
@@ -96,7 +96,7 @@ def save(
 
 
 class _Saving:
-    def __init__(self, making: Making, entries: Sequence[Entry], place: PlanPlace, scratch: Path, tell: Tell) -> None:
+    def __init__(self, making: SessionSpec, entries: Sequence[Entry], place: PlanDestination, scratch: Path, tell: Tell) -> None:
         self._making = making
         self._entries = entries
         self._place = place
@@ -166,20 +166,20 @@ class _Saving:
         outcome.replays, outcome.duration_s, outcome.green = self._replays, replayed.duration_s, replayed.green
         if replayed.error is not None:
             outcome.notes["replay"] = replayed.error.message
-        outcome.mended = {
+        outcome.fix = {
             step.id: self._mended(outcome, step, replayed, plan) for step in plan.cases[0].steps if step.id in replayed.failed
         }
-        return frozenset(name for name, found in outcome.mended.items() if found.choice is None or not _is_by_rules(found.choice))
+        return frozenset(name for name, found in outcome.fix.items() if found.choice is None or not _is_by_rules(found.choice))
 
-    def _mended(self, outcome: _Outcome, step: Step, replayed: Replayed, plan: Plan) -> Mended:
+    def _mended(self, outcome: _Outcome, step: Step, replayed: Replayed, plan: Plan) -> Fix:
         ran = outcome.draft.steps.get(step.id)
         if ran is None:
-            return Mended(None, "could not be done when it was replayed")
-        return mended(step, outcome.choices[step.id], ran.seen, replayed.steps[step.id], plan.ignore)
+            return Fix(None, "could not be done when it was replayed")
+        return fix(step, outcome.choices[step.id], ran.seen, replayed.steps[step.id], plan.ignore)
 
     def _mend(self, outcome: _Outcome) -> bool:
         """Take over the new choices for the failed steps. Returns whether there is one to try."""
-        found = outcome.mended
+        found = outcome.fix
         outcome.notes |= {name: each.note for name, each in found.items()}
         outcome.choices |= {name: each.choice for name, each in found.items() if each.choice is not None}
         return any(each.choice is not None for each in found.values())

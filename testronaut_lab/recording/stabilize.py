@@ -39,7 +39,7 @@ _MOST_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Fix:
     """The next choice to try and a note for the user. `choice` is None if nothing can be done."""
 
     choice: Choice | None
@@ -75,16 +75,16 @@ def golden(step: Step, seen: Seen, ignore: tuple[str, ...] = ()) -> GoldenTree:
     return render(step, without_ignored(seen.result, ignore), read, facts).tree
 
 
-def mended(step: Step, choice: Choice, session: Seen, replayed: Seen, ignore: tuple[str, ...] = ()) -> Mended:
+def fix(step: Step, choice: Choice, session: Seen, replayed: Seen, ignore: tuple[str, ...] = ()) -> Fix:
     """Return the next choice for a step that failed in the replay."""
     if step.expect.exit.signal is None and (codes := _codes(choice, session.result, replayed.result)):
         said = " and ".join(map(str, codes))
-        return Mended(replace(choice, codes=codes, golden=False), f"ends with exit status {said}; it has no golden")
+        return Fix(replace(choice, codes=codes, golden=False), f"ends with exit status {said}; it has no golden")
     if session.result.exit.kind is not replayed.result.exit.kind or replayed.result.error is not None:
-        return Mended(None, f"ended by {session.result.exit.describe()} when it was recorded, by {_ended(replayed.result)} now")
+        return Fix(None, f"ended by {session.result.exit.describe()} when it was recorded, by {_ended(replayed.result)} now")
     if any(mismatch.aspect != "golden" for mismatch in replayed.result.mismatches) or step.golden is None:
         wrong = ", ".join(dict.fromkeys(mismatch.aspect for mismatch in replayed.result.mismatches))
-        return Mended(None, f"does not meet its expectations again: {wrong}")
+        return Fix(None, f"does not meet its expectations again: {wrong}")
     return _by_rules(_Comparing(step, choice.shown or session, replayed, ignore), choice, replayed)
 
 
@@ -99,30 +99,26 @@ def _ended(result: StepResult) -> str:
     return result.exit.describe() if result.error is None else result.error.message
 
 
-def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Mended:
+def _by_rules(comparing: _Comparing, choice: Choice, replayed: Seen) -> Fix:
     unstable = comparing.differing(_COARSE_FIRST)
     differed = comparing.difference(choice.rules)
     if not unstable:
         rules = comparing.needed(choice.rules)
-        return Mended(replace(choice, rules=rules), f"{differed}; normalised: {', '.join(rules)}")
+        return Fix(replace(choice, rules=rules), f"{differed}; normalised: {', '.join(rules)}")
     if choice.shown is None:
-        return Mended(replace(choice, shown=replayed), f"{differed}; kept as it was when replayed")
+        return Fix(replace(choice, shown=replayed), f"{differed}; kept as it was when replayed")
     streams = tuple(name for name in choice.streams if f"{name}.txt" not in unstable)
     left = [part.removesuffix(".txt") for part in sorted(unstable)]
     what, differ = " and ".join(left), "differs" if len(left) == 1 else "differ"
     if (screen := comparing.screen()) is not None and unstable == {"stdout.txt"}:
         found = replace(choice, golden=False, shown=None, screen=screen)
-        return Mended(
-            found, "what it wrote to its terminal differs from run to run; what the screen shows in the end is expected"
-        )
+        return Fix(found, "what it wrote to its terminal differs from run to run; what the screen shows in the end is expected")
     if {"cmd.txt", "changes.txt"} & unstable or streams == choice.streams:
-        return Mended(
-            replace(choice, golden=False, shown=None), f"{what} {differ} from run to run: {differed}; there is no golden"
-        )
+        return Fix(replace(choice, golden=False, shown=None), f"{what} {differ} from run to run: {differed}; there is no golden")
     rules = comparing.needed(choice.rules, without=unstable)
     found = replace(choice, rules=rules, streams=streams, shown=None)
     kept = "is" if len(left) == 1 else "are"
-    return Mended(found, f"{what} {differ} from run to run and {kept} not kept: {comparing.difference(rules)}")
+    return Fix(found, f"{what} {differ} from run to run and {kept} not kept: {comparing.difference(rules)}")
 
 
 class _Comparing:

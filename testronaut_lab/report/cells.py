@@ -19,7 +19,7 @@ _DID_NOT_END = frozenset({ExitKind.CANCELLED, ExitKind.SESSION_LOST, ExitKind.EN
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Aspect:
     """One aspect of a step for the comparison. Two are equal if their `identity` is. `lines` is None for content that is not
     read.
     """
@@ -30,7 +30,7 @@ class Seen:
 
 
 # The aspects of a step (exit, stdout, stderr, changes …), in the order in which they are shown.
-Reading = Callable[[StepResult], Mapping[str, Seen]]
+Reading = Callable[[StepResult], Mapping[str, Aspect]]
 
 
 def compare_cells(result: RunResult, reading: Reading) -> tuple[SideBySide, ...]:
@@ -76,7 +76,7 @@ def _has_ended(step: StepResult) -> bool:
 def _differences(case: str, step: str, found: _Found, reading: Reading) -> Iterator[Difference]:
     seen = [(cell, reading(result)) for cell, result in found]
     for aspect in _merged(each for _, each in seen):
-        groups: dict[str, tuple[Seen, list[Cell]]] = {}
+        groups: dict[str, tuple[Aspect, list[Cell]]] = {}
         for cell, value in ((cell, each[aspect]) for cell, each in seen if aspect in each):
             groups.setdefault(value.identity, (value, []))[1].append(cell)
         if len(groups) > 1:
@@ -85,7 +85,7 @@ def _differences(case: str, step: str, found: _Found, reading: Reading) -> Itera
             yield Difference(case, step, aspect, variants, None if line is None else line + 1)
 
 
-def _first_difference(values: Sequence[Seen]) -> int | None:
+def _first_difference(values: Sequence[Aspect]) -> int | None:
     texts = [value.lines for value in values]
     if any(lines is None for lines in texts):
         return None
@@ -93,7 +93,7 @@ def _first_difference(values: Sequence[Seen]) -> int | None:
     return next((i for i, row in enumerate(rows) if len(set(row)) > 1), None)
 
 
-def _told(value: Seen, line: int | None) -> str:
+def _told(value: Aspect, line: int | None) -> str:
     if line is None or value.lines is None:
         return value.text
     if line >= len(value.lines):

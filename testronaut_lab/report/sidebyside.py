@@ -16,7 +16,7 @@ from testronaut_lab.model.comparison import SideBySide
 from testronaut_lab.model.ignoring import without_ignored_of_run
 from testronaut_lab.model.normalizing import Facts
 from testronaut_lab.model.result import Captured, RunResult, StepResult
-from testronaut_lab.report.cells import Seen, compare_cells
+from testronaut_lab.report.cells import Aspect, compare_cells
 
 _MAX_BYTES = 1 << 20  # larger streams are compared by their sha256 only
 
@@ -27,35 +27,37 @@ def side_by_side(result: RunResult) -> tuple[SideBySide, ...]:
     return compare_cells(without_ignored_of_run(result), _seen)
 
 
-def _seen(step: StepResult) -> Mapping[str, Seen]:
+def _seen(step: StepResult) -> Mapping[str, Aspect]:
     known = step.normalized
-    pen = Normalizing((), Facts()) if known is None else Normalizing(known.rules, known.facts)
-    pen.words(step.command)  # a golden begins with the command, and values are numbered from there
-    seen = {"exit": Seen(step.exit.describe(), step.exit.describe())}
+    normalizer = Normalizing((), Facts()) if known is None else Normalizing(known.rules, known.facts)
+    normalizer.normalize_text(step.command)  # a golden begins with the command, and values are numbered from there
+    seen = {"exit": Aspect(step.exit.describe(), step.exit.describe())}
     if step.screen is None:
-        seen["stdout"] = _stream(step.stdout_stream, pen)
+        seen["stdout"] = _stream(step.stdout_stream, normalizer)
     else:
         seen["screen"] = _text(step.screen.encode(errors="surrogateescape"))
-    seen["stderr"] = _stream(step.stderr_stream, pen)
-    seen["changes"] = _text("".join(f"{line}\n" for line in sorted_changes(step.changes, pen.words)).encode(errors="replace"))
+    seen["stderr"] = _stream(step.stderr_stream, normalizer)
+    seen["changes"] = _text(
+        "".join(f"{line}\n" for line in sorted_changes(step.changes, normalizer.normalize_text)).encode(errors="replace")
+    )
     contents = {change.path: change for change in step.changes if change.sha256 is not None}
     for path, change in sorted(contents.items()):
         assert change.sha256 is not None
-        seen[f"content of {path}"] = Seen(change.sha256, f"{change.size_bytes} bytes, sha256 {change.sha256[:12]}…")
+        seen[f"content of {path}"] = Aspect(change.sha256, f"{change.size_bytes} bytes, sha256 {change.sha256[:12]}…")
     return seen
 
 
-def _stream(stream: Captured, pen: Normalizing) -> Seen:
+def _stream(stream: Captured, normalizer: Normalizing) -> Aspect:
     if stream.size_bytes <= _MAX_BYTES:
         try:
-            return _text(pen.content(stream.read()))
+            return _text(normalizer.content(stream.read()))
         except (LabError, FileNotFoundError):  # a pattern that is too slow for this text, or a file that is gone
             pass
-    return Seen(stream.sha256, f"{stream.size_bytes} bytes, sha256 {stream.sha256[:12]}…")
+    return Aspect(stream.sha256, f"{stream.size_bytes} bytes, sha256 {stream.sha256[:12]}…")
 
 
-def _text(data: bytes) -> Seen:
+def _text(data: bytes) -> Aspect:
     text = data.decode(errors="backslashreplace")
     *whole, rest = text.split("\n")
     lines = (*(f"{line}\n" for line in whole), *([rest] if rest else []))
-    return Seen(hashlib.sha256(data).hexdigest(), text, lines)
+    return Aspect(hashlib.sha256(data).hexdigest(), text, lines)

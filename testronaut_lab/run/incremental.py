@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from testronaut_lab.errors import CaptureError, ExitStatus, LabError
-from testronaut_lab.execution.scheduler import Studio
+from testronaut_lab.execution.scheduler import SessionProvider
 from testronaut_lab.model.events import CaseFinished, Event
 from testronaut_lab.model.plan import Plan
 from testronaut_lab.model.result import CaseResult, RunResult, Status, combine
 from testronaut_lab.report.state.outcome import plan_result
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.run.plan_run import PlanRun, Reporter, RunOptions
+from testronaut_lab.run.plan_run import Reporter, Run, RunOptions
 
 
 @dataclass
@@ -26,13 +26,13 @@ class _OpenPlan:
     """A plan that has begun. `error` is why it could not be prepared."""
 
     plan: Plan
-    studio: Studio | None = None
+    studio: SessionProvider | None = None
     error: LabError | None = None
     statuses: list[Status] = field(default_factory=list)
     ended: bool = False
 
 
-class CasewiseRun(PlanRun):
+class IncrementalRun(Run):
     """Create it; then for each plan `begin`, `run_cases` and `end`; then `close`. Use it from one thread.
 
     `plans` are all plans that may be asked for, each with only the cases that may be. A plan is named by its position in

@@ -23,7 +23,7 @@ from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.config import load_config, way_to
 from testronaut_lab.errors import Cancelled, ExitStatus, LabError, UsageError, worst
 from testronaut_lab.eventlog import EventLog, Subscription
-from testronaut_lab.execution.factory import SessionSettings, Workbench
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.execution.scheduler import RetryPolicy, Scheduler
 from testronaut_lab.golden.names import SNAPSHOTS
@@ -31,7 +31,7 @@ from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
 from testronaut_lab.judge.judge import Judge
-from testronaut_lab.judge.shared_golden import Ballot
+from testronaut_lab.judge.shared_golden import SharedGoldens
 from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted, StepOverruled
 from testronaut_lab.model.plan import Plan, all_steps
 from testronaut_lab.model.plan_json import plan_json
@@ -70,7 +70,7 @@ class RunOptions:
     require_limits: bool = False
 
 
-class PlanRun:
+class Run:
     """Create it and call `run` once. A signal handler or another thread may call `stop`."""
 
     def __init__(self, plans: Sequence[Plan], options: RunOptions) -> None:
@@ -86,7 +86,7 @@ class PlanRun:
         root = plans[0].root
         self._blobs = BlobStore(root / ".testronaut" / "blobs")
         config = load_config(root)
-        self._bench = Workbench(
+        self._bench = SessionFactory(
             self.log.emit,
             self._blobs,
             watch=config.watch,
@@ -101,7 +101,7 @@ class PlanRun:
             options.ci,
             options.update_only,
             hold=options.retries > 0,
-            ballot=Ballot(_writers(plans, options)),
+            shared_goldens=SharedGoldens(_writers(plans, options)),
             pending=PendingStore(goldens),
             run=self.id,
             go_there=way_to(root),
@@ -243,7 +243,7 @@ class _Studio:
     """Opens the sessions of one plan."""
 
     def __init__(
-        self, bench: Workbench, image_id: str, settings: SessionSettings, keep: bool, on_kept: Callable[[LiveSession], None]
+        self, bench: SessionFactory, image_id: str, settings: SessionSettings, keep: bool, on_kept: Callable[[LiveSession], None]
     ) -> None:
         self._bench = bench
         self._image_id = image_id
@@ -284,7 +284,7 @@ def _refuse_shared_sessions(plans: Sequence[Plan]) -> None:
 
 def run_plans(plans: Sequence[Plan], options: RunOptions) -> RunResult:
     """Run plans one after the other and wait until everything is stored. Raises CaptureError if that fails."""
-    return PlanRun(plans, options).run()
+    return Run(plans, options).run()
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ import pytest
 from testronaut_lab.capture import live_watch, watcher
 from testronaut_lab.capture.file_capture import EMPTY, Scanner, Snapshot
 from testronaut_lab.capture.live_watch import LiveWatch
-from testronaut_lab.capture.transient import Traces
+from testronaut_lab.capture.transient import TransientPaths
 from testronaut_lab.capture.watcher import Watcher, WatchFailed
 from testronaut_lab.model.events import FileTouched
 
@@ -43,7 +43,7 @@ class Watched:
         before, self.seen = self.seen, self.scanner.scan(self.seen)
         self.watch.mark(before, self.seen)
 
-    def step(self, act: Callable[[], object]) -> Traces:
+    def step(self, act: Callable[[], object]) -> TransientPaths:
         self.watch.begin("step")
         act()
         self._scan()
@@ -106,7 +106,7 @@ def test_what_stays_goes_or_changes_is_not_transient(watched: Watched) -> None:
         (watched.root / "replaced").write_text("y")
 
     watched.step(lambda: [(watched.root / name).write_text("x") for name in ("old", "changed", "replaced")])
-    assert watched.step(act) == Traces()
+    assert watched.step(act) == TransientPaths()
 
 
 def test_a_new_directory_is_listened_to_in_the_next_step(watched: Watched) -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_was_met_alive_is_said_to_be_all_there_was(watched: Watched)
         until(lambda: "t" in watched.watch._met)
         (watched.root / "t").unlink()
 
-    assert watched.step(act) == Traces(("t",))
+    assert watched.step(act) == TransientPaths(("t",))
 
 
 def test_what_is_in_a_renamed_directory_keeps_to_its_names(watched: Watched) -> None:
@@ -166,7 +166,7 @@ def test_what_is_in_a_renamed_directory_keeps_to_its_names(watched: Watched) -> 
 def test_the_same_content_written_again_is_a_note(watched: Watched) -> None:
     watched.step(lambda: (watched.root / "a").write_text("x"))
     found = watched.step(lambda: (watched.root / "a").write_text("x"))
-    assert found == Traces(notes=("written again or touched, with the same content: a",))
+    assert found == TransientPaths(notes=("written again or touched, with the same content: a",))
 
 
 def test_a_name_that_is_not_utf8_costs_a_step_its_completeness_and_nothing_else(watched: Watched) -> None:
@@ -211,7 +211,7 @@ def test_a_link_to_the_root_is_not_walked(watched: Watched) -> None:
 
 def test_nothing_is_missed_and_nothing_noted_when_thousands_of_files_come_and_stay(watched: Watched) -> None:
     found = watched.step(lambda: [(watched.root / f"f{i}").write_text("") for i in range(3000)])
-    assert found == Traces()
+    assert found == TransientPaths()
 
 
 def test_events_that_were_dropped_are_noticed_by_what_the_scans_show(watched: Watched) -> None:
@@ -243,9 +243,9 @@ def test_a_directory_that_could_not_be_watched_is_named_when_something_happens_i
     monkeypatch.setattr(watcher, "MAX_DIRECTORIES", 1)
     watched.step((watched.root / "d").mkdir)
     watched.watch._exact = [each for each in watched.watch._exact if "" in each.places]
-    assert watched.step(lambda: None) == Traces()
+    assert watched.step(lambda: None) == TransientPaths()
     found = watched.step(lambda: watched.come_and_go("d/t"))
-    assert found == Traces(notes=("not watched for transient paths: d",))
+    assert found == TransientPaths(notes=("not watched for transient paths: d",))
 
 
 def test_hints_say_live_what_is_touched_and_by_which_step(watched: Watched) -> None:

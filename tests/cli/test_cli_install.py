@@ -252,14 +252,14 @@ INFO = ToolInfo(
 
 
 def told(*bodies: object) -> str:
-    log, view, narrator = EventLog(), RunView(), InstallNarrator()
+    log, view, formatter = EventLog(), RunView(), InstallNarrator()
     for body in bodies:
         log.emit(body)  # type: ignore[arg-type]
     log.close()
     lines = []
     for event in log.subscribe():
         view.apply(event)
-        lines += narrator.lines(view, event)
+        lines += formatter.lines(view, event)
     return "\n".join(line.plain for line in lines)
 
 

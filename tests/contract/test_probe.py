@@ -15,7 +15,7 @@ from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver import probe
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import ptrace
-from testronaut_lab.execution.factory import SessionSettings, Workbench
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
 from testronaut_lab.model.events import EngineFound
 from testronaut_lab.model.result import EngineInfo
 from testronaut_lab.store.blobs import BlobStore
@@ -45,7 +45,7 @@ class _Nothing(_FilesOnly):
 def drivers_of(tmp_path: Path, image_id: str, sessions: int = 1) -> tuple[list[str], list[str]]:
     """The drivers of one bench's sessions, each of which can run a step, and those that were told of, with the way of copies."""
     events = Events()
-    bench = Workbench(events.emit, BlobStore(tmp_path))
+    bench = SessionFactory(events.emit, BlobStore(tmp_path))
     names = []
     try:
         for _ in range(sessions):

@@ -29,7 +29,7 @@ from testronaut_lab.report.files.json import dumps, events_to_jsonl
 from testronaut_lab.report.files.schema import events_schema, result_schema
 from testronaut_lab.report.html.results import run_html
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.store.blobs import BlobStore, with_paths
 from testronaut_lab.store.database import Store
 from testronaut_lab.ui.tui.lines import effect_lines
@@ -93,12 +93,12 @@ def test_its_event_is_as_the_schema_says() -> None:
 
 
 def test_text_tells_it_when_it_comes() -> None:
-    narrator, view = Narrator(), RunView()
+    formatter, view = Formatter(), RunView()
     lines: list[Text] = []
     for number, body in enumerate(bodies(SAID, BETWEEN), 1):
         event = Event(number, 0.0, 0.0, body)
         view.apply(event)
-        lines += narrator.lines(view, event)
+        lines += formatter.lines(view, event)
     told = [line.plain.strip() for line in lines]
     at = next(number for number, line in enumerate(told) if line.startswith("late"))
     assert told[at : at + 3] == ["late            c::a", "stdout, late, while c::b ran", "LATE\\x1b"]

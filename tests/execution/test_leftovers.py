@@ -11,7 +11,7 @@ from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.processes import leftovers
 from testronaut_lab.execution.driver.processes.guard import Guard
-from testronaut_lab.execution.driver.processes.leftovers import Bystanders
+from testronaut_lab.execution.driver.processes.leftovers import LeftoverProcesses
 
 
 class SlowGuard:
@@ -37,7 +37,7 @@ class Killable:
 
 def test_a_sweep_that_fails_is_tried_again_before_the_container_is_killed() -> None:
     container = Killable()
-    Bystanders(cast(Container, container), cast(Guard, SlowGuard(3))).sweep()
+    LeftoverProcesses(cast(Container, container), cast(Guard, SlowGuard(3))).sweep()
     assert not container.killed
 
 
@@ -45,5 +45,5 @@ def test_a_sweep_that_goes_on_failing_kills_the_container(monkeypatch: pytest.Mo
     monkeypatch.setattr(leftovers, "_KILL_S", 0.0)
     container = Killable()
     with pytest.raises(SessionLost, match="were not dead 0 s after they had been killed"):
-        Bystanders(cast(Container, container), cast(Guard, SlowGuard(10_000))).sweep()
+        LeftoverProcesses(cast(Container, container), cast(Guard, SlowGuard(10_000))).sweep()
     assert container.killed

@@ -13,7 +13,7 @@ from testronaut_lab.execution.factory import SessionSettings
 from testronaut_lab.execution.sidecar import exec as sidecar_exec
 from testronaut_lab.model.result import ExitKind, Status, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 
 pytestmark = pytest.mark.engine
 
@@ -74,7 +74,7 @@ def test_the_shell_gets_the_signals_that_came_while_the_program_ran(lab: Lab) ->
 
 def run(root: Path, *steps: object) -> tuple[StepResult, ...]:
     plan = parse_plan({"image": "debian:bookworm-slim", "steps": list(steps)}, root=root)
-    return PlanRun([plan], RunOptions()).run([]).plans[0].cases[0].steps
+    return Run([plan], RunOptions()).run([]).plans[0].cases[0].steps
 
 
 @pytest.mark.usefixtures("base_image")

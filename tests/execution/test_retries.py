@@ -19,7 +19,7 @@ from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted
 from testronaut_lab.model.plan import Case, FileSpec, Save, Step
 from testronaut_lab.model.result import Status
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 from testronaut_lab.store.database import Store
 
 
@@ -137,7 +137,7 @@ def test_a_golden_that_cannot_be_written_is_an_error_of_its_case() -> None:
 def test_cases_that_share_a_session_are_refused(tmp_path: Path) -> None:
     made = parse_plan({"image": "x", "isolation": "plan", "steps": ["true"]}, root=tmp_path, name="shared")
     with pytest.raises(UsageError, match="the cases of shared share one session") as refused:
-        PlanRun([made], RunOptions(retries=1))
+        Run([made], RunOptions(retries=1))
     assert "isolation: case" in (refused.value.hint or "")
 
 

@@ -14,7 +14,7 @@ from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.model.events import StepFinished, StepJudged, StepStarted
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 from testronaut_lab.store.database import Store
 
 pytestmark = pytest.mark.usefixtures("base_image")
@@ -24,7 +24,7 @@ COUNTS = "echo x >>tries; set -- $(cat tries); echo $#"
 
 def run(root: Path, *steps: object, listener: Listener | None = None, **keys: object) -> RunResult:
     plan = parse_plan({"image": "debian:bookworm-slim", "steps": list(steps), **keys}, root=root)
-    return PlanRun([plan], RunOptions()).run([listener] if listener else ())
+    return Run([plan], RunOptions()).run([listener] if listener else ())
 
 
 def steps_of(result: RunResult) -> tuple[StepResult, ...]:
@@ -85,7 +85,7 @@ def test_an_interrupt_ends_the_pause_between_two_attempts(tmp_path: Path) -> Non
     plan = parse_plan(
         {"image": "debian:bookworm-slim", "steps": [{"run": "false", "retry": {"times": 3, "delay": "20m"}}]}, root=tmp_path
     )
-    going = PlanRun([plan], RunOptions())
+    going = Run([plan], RunOptions())
     listener = Listener(lambda event: isinstance(event.body, StepFinished), going.stop)
     result = going.run([listener])
     (done,) = steps_of(result)
@@ -106,7 +106,7 @@ def test_only_the_last_attempt_is_listed_among_the_stored_steps(tmp_path: Path) 
     database = tmp_path / "results.db"
     step = {"run": COUNTS, "expect": {"stdout": "2\n"}, "retry": {"times": 2, "delay": "1ms"}}
     plan = parse_plan({"image": "debian:bookworm-slim", "steps": [step]}, root=tmp_path)
-    run_id = PlanRun([plan], RunOptions(store=database)).run().run
+    run_id = Run([plan], RunOptions(store=database)).run().run
     with Store.open(database)._engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT status FROM steps WHERE run_id = ?", (run_id,)).all()
     assert [tuple(row) for row in rows] == [("passed",)]

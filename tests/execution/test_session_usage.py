@@ -6,7 +6,7 @@ import pytest
 from conftest import MakeSession
 from support.live_session import Lab
 
-from testronaut_lab.execution.driver.processes.counters import Toll
+from testronaut_lab.execution.driver.processes.counters import ResourceCounters
 from testronaut_lab.execution.monitor import SELDOM_S, StepMonitor
 from testronaut_lab.model.events import UsageSampled
 from testronaut_lab.model.plan import Limits
@@ -134,7 +134,7 @@ def test_a_refused_fork_is_seen_at_once() -> None:
 def test_a_counter_that_could_not_be_read_once_proves_nothing(before: int | None, now: int | None) -> None:
     watched = Watched()
     watched.counters.forks_refused = watched.counters.kills = before
-    monitor, toll = watched.start(), Toll(watched.counters)
+    monitor, toll = watched.start(), ResourceCounters(watched.counters)
     toll.count_from_here()
     watched.counters.forks_refused = watched.counters.kills = now
     assert (monitor.check(), toll.kind_of_end(went_well=False), toll.notes(ExitKind.EXITED)) == (None, ExitKind.EXITED, [])

@@ -14,7 +14,7 @@ from testronaut_lab.judge.expect import check
 from testronaut_lab.model.expect import Expect, FileExpect, TextExpect
 from testronaut_lab.model.result import Mismatch, StepResult
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 
 pytestmark = pytest.mark.engine
 
@@ -58,7 +58,7 @@ def test_a_file_that_came_after_the_step_is_not_there(fresh: Lab) -> None:
 def run(root: Path, expect: dict[str, object], script: str, **plan: object) -> StepResult:
     """The only step of a plan, judged."""
     tree = {"image": "debian:bookworm-slim", "steps": [{"run": script, "expect": expect}], **plan}
-    return PlanRun([parse_plan(tree, root=root)], RunOptions()).run([]).plans[0].cases[0].steps[0]
+    return Run([parse_plan(tree, root=root)], RunOptions()).run([]).plans[0].cases[0].steps[0]
 
 
 MAKE = "mkdir d; ln -s ../x d/l; echo hi >run.sh; chmod 750 run.sh; mkdir -p ~/.tool; echo a=1 >~/.tool/conf; echo t >/tmp/t"

@@ -16,7 +16,7 @@ from testronaut_lab.errors import SessionLost, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.driver.fast import ptrace
 from testronaut_lab.execution.factory import SessionSettings
-from testronaut_lab.execution.undo.cache import Keep, KeepLimits
+from testronaut_lab.execution.undo.cache import KeepLimits, UndoCache
 from testronaut_lab.model.events import StepsUndone
 from testronaut_lab.model.plan import Limits
 from testronaut_lab.model.result import ExitKind, ShellState
@@ -438,7 +438,7 @@ def test_a_step_is_undone_however_old_the_project_s_blobs_are(session: Session, 
 
 
 def test_content_that_nobody_can_ask_for_any_more_makes_room(tmp_path: Path) -> None:
-    keep = Keep(tmp_path / "keep", KeepLimits(file_bytes=100, total_bytes=250))
+    keep = UndoCache(tmp_path / "keep", KeepLimits(file_bytes=100, total_bytes=250))
     used: set[str] = set()
     keep.in_use = lambda: used
 

@@ -213,7 +213,7 @@ def test_random_json_keys_have_their_place_by_what_they_become() -> None:
 
 def test_names_and_commands_keep_their_shape() -> None:
     step = Normalizing(["ansi", "progress", "crlf", "json", "uuid"])
-    assert step.words(f'{{"b":1,"a":\r\n"{UUID_A}\x1b[0m"}}') == '{"b":1,"a":\r\n"[UUID#1]\x1b[0m"}'
+    assert step.normalize_text(f'{{"b":1,"a":\r\n"{UUID_A}\x1b[0m"}}') == '{"b":1,"a":\r\n"[UUID#1]\x1b[0m"}'
 
 
 def test_a_name_that_is_none_is_refused() -> None:

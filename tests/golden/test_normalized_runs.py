@@ -18,7 +18,7 @@ from testronaut_lab.report.files.schema import result_schema
 from testronaut_lab.report.html.results import run_html
 from testronaut_lab.report.state.view import RunView
 from testronaut_lab.report.text.plain import TextReporter
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 from testronaut_lab.store.database import Store
 
 pytestmark = pytest.mark.usefixtures("base_image")
@@ -43,7 +43,7 @@ def run(root: Path, steps: list[object], *nodeids: str, update: bool = False, **
     lines: list[str] = []
     chosen = select([loaded], nodeids, None)
     options = RunOptions(update=update, store=root / "results.db")
-    result = PlanRun(chosen, options).run([TextReporter(lines.append)])
+    result = Run(chosen, options).run([TextReporter(lines.append)])
     return result, "".join(lines)
 
 
@@ -97,7 +97,7 @@ def test_a_stored_run_can_be_normalised_later(twice: tuple[Path, list[RunResult]
     step = only_step(view.result())
     assert step.normalized is not None and len(step.normalized.facts.container_id) == 64
     normalizing = Normalizing(step.normalized.rules, step.normalized.facts)
-    normalizing.words(step.command)
+    normalizing.normalize_text(step.command)
     streams = [normalizing.content(stream) for stream in (step.stdout, step.stderr)]
     assert streams == [(golden(root) / f"{name}.txt").read_bytes() for name in ("stdout", "stderr")]
 

@@ -18,7 +18,7 @@ from testronaut_lab.report.files.schema import result_schema
 from testronaut_lab.report.html.results import run_html
 from testronaut_lab.report.state.view import RunView
 from testronaut_lab.report.text.plain import TextReporter
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 
 pytestmark = pytest.mark.usefixtures("base_image")
 
@@ -28,7 +28,7 @@ def run(root: Path, *cases: dict[str, object], **options: object) -> tuple[RunRe
     written = [{"id": f"c{i}", "expect_fail": "too old", **case} for i, case in enumerate(cases)]
     plan = parse_plan({"image": "debian:bookworm-slim", "cases": written}, root=root)
     lines: list[str] = []
-    result = PlanRun([plan], RunOptions(**options)).run([TextReporter(lines.append)])  # type: ignore[arg-type]
+    result = Run([plan], RunOptions(**options)).run([TextReporter(lines.append)])  # type: ignore[arg-type]
     return result, "".join(lines)
 
 
@@ -58,7 +58,7 @@ def around(root: Path, setup: str, steps: list[object], teardown: str = "true", 
     """The run of a plan whose only case has a setup and a teardown."""
     case = {"id": "c", "steps": steps, **more}
     tree = {"image": "debian:bookworm-slim", "setup": [setup], "teardown": [teardown], "cases": [case]}
-    return PlanRun([parse_plan(tree, root=root)], RunOptions()).run([])
+    return Run([parse_plan(tree, root=root)], RunOptions()).run([])
 
 
 SKIPPED = {"run": "true", "skip_if": "true"}
@@ -95,7 +95,7 @@ def test_setup_and_teardown_cannot_fail_as_expected(tmp_path: Path, setup: str, 
 def test_a_case_whose_time_is_used_up_did_not_fail_as_expected(tmp_path: Path, setup: list[str], steps: list[str]) -> None:
     case = {"id": "c", "expect_fail": "too old", "steps": steps}
     tree = {"image": "debian:bookworm-slim", "setup": setup, "limits": {"case_timeout": "2s"}, "cases": [case]}
-    (found,) = PlanRun([parse_plan(tree, root=tmp_path)], RunOptions()).run([]).plans[0].cases
+    (found,) = Run([parse_plan(tree, root=tmp_path)], RunOptions()).run([]).plans[0].cases
     assert (found.status, found.error and found.error.class_) == (Status.FAILED, "CaseTimeout")
 
 
@@ -122,7 +122,7 @@ def test_a_case_that_is_cut_short_has_not_passed(tmp_path: Path) -> None:
     plan = parse_plan(
         {"image": "debian:bookworm-slim", "cases": [{"id": "c", "expect_fail": "x", "steps": ["true", "false"]}]}, root=tmp_path
     )
-    going = PlanRun([plan], RunOptions())
+    going = Run([plan], RunOptions())
 
     class Stop:
         def event(self, view: RunView, event: Event) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from testronaut_lab.model.result import CaseResult, Status
 from testronaut_lab.planfile import parse_plan
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 
 pytestmark = pytest.mark.usefixtures("base_image")
 
@@ -18,7 +18,7 @@ BOMB = "bomb() { bomb | bomb & }; bomb; sleep 5"
 
 def run(root: Path, limits: dict[str, object], *steps: object) -> CaseResult:
     plan = parse_plan({"image": "debian:bookworm-slim", "limits": limits, "steps": list(steps)}, root=root)
-    return PlanRun([plan], RunOptions()).run([]).plans[0].cases[0]
+    return Run([plan], RunOptions()).run([]).plans[0].cases[0]
 
 
 @pytest.mark.parametrize(

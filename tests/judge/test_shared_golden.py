@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from testronaut_lab.golden.places import GoldenKey
-from testronaut_lab.judge.shared_golden import Ballot, Question
+from testronaut_lab.judge.shared_golden import SharedGolden, SharedGoldens
 
 KEY = GoldenKey("p", "main", "s")
 
@@ -16,24 +16,24 @@ def nodeid(**cell: object) -> str:
     return f"p.lab.yaml::main[{','.join(f'{key}={value}' for key, value in cell.items())}]::s"
 
 
-def question(*voters: str) -> Question:
-    asked = Ballot((voter, KEY) for voter in voters).question(KEY, voters[0])
+def shared(*voters: str) -> SharedGolden:
+    asked = SharedGoldens((voter, KEY) for voter in voters).shared(KEY, voters[0])
     assert asked is not None
     return asked
 
 
 def test_a_step_that_shares_its_golden_with_nobody_is_not_asked() -> None:
-    ballot = Ballot([(nodeid(a=1), KEY), (nodeid(a=2), GoldenKey("p", "main", "s", (("a", "2"),)))])
-    assert ballot.question(KEY, nodeid(a=1)) is None
+    shared_goldens = SharedGoldens([(nodeid(a=1), KEY), (nodeid(a=2), GoldenKey("p", "main", "s", (("a", "2"),)))])
+    assert shared_goldens.shared(KEY, nodeid(a=1)) is None
 
 
 def test_a_step_that_may_not_write_is_not_asked() -> None:
-    ballot = Ballot([(nodeid(a=1), KEY), (nodeid(a=2), KEY)])
-    assert ballot.question(KEY, nodeid(a=3)) is None
+    shared_goldens = SharedGoldens([(nodeid(a=1), KEY), (nodeid(a=2), KEY)])
+    assert shared_goldens.shared(KEY, nodeid(a=3)) is None
 
 
 def test_it_is_complete_when_all_have_done_the_same() -> None:
-    asked = question(nodeid(a=1), nodeid(a=2))
+    asked = shared(nodeid(a=1), nodeid(a=2))
     asked.votes[nodeid(a=1)] = {"stdout.txt": b"x"}
     assert (True, False) == (asked.agreed, asked.complete)
     asked.votes[nodeid(a=2)] = {"stdout.txt": b"x"}
@@ -42,7 +42,7 @@ def test_it_is_complete_when_all_have_done_the_same() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3])))
 def test_whatever_the_order_everyone_differs_from_somebody(order: tuple[int, ...]) -> None:
-    asked = question(*(nodeid(a=value) for value in (1, 2, 3)))
+    asked = shared(*(nodeid(a=value) for value in (1, 2, 3)))
     for value in order:
         asked.votes[nodeid(a=value)] = {"stdout.txt": b"odd" if value == 2 else b"same"}
         if asked.against(nodeid(a=value)) is None:
@@ -54,9 +54,9 @@ def test_whatever_the_order_everyone_differs_from_somebody(order: tuple[int, ...
 
 def test_a_clash_names_both_cells_the_file_and_the_difference() -> None:
     one, two = nodeid(a=1), nodeid(a=2)
-    asked = question(one, two)
+    asked = shared(one, two)
     asked.votes |= {one: {"stdout.txt": b"left\nsame\n"}, two: {"stdout.txt": b"right\nsame\n", "stderr.txt": b"more"}}
-    mismatches, note = asked.clash(two, one, "snapshots/p/main/s")
+    mismatches, note = asked.conflict(two, one, "snapshots/p/main/s")
     assert ["stderr.txt", "stdout.txt"] == [mismatch.path for mismatch in mismatches]
     assert "no such file, as in the cell [a=1], with which it shares the golden" == mismatches[0].expected
     assert "--- [a=1]\n+++ [a=2]\n@@ -1,2 +1,2 @@\n-left\n+right\n same\n" == mismatches[1].diff
@@ -75,7 +75,7 @@ def test_a_clash_names_both_cells_the_file_and_the_difference() -> None:
 )
 def test_the_keys_that_tell_the_cells_apart_are_advised(outputs: dict[tuple[int, str], bytes], keys: str) -> None:
     voters = {nodeid(a=a, b=b): out for (a, b), out in outputs.items()}
-    asked = question(*voters)
+    asked = shared(*voters)
     asked.votes |= {voter: {"stdout.txt": out} for voter, out in voters.items()}
     first, *_, last = voters
-    assert f"`golden: {{per: [{keys}]}}`" in asked.clash(last, first, "g")[1]
+    assert f"`golden: {{per: [{keys}]}}`" in asked.conflict(last, first, "g")[1]

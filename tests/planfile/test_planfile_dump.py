@@ -18,63 +18,63 @@ from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, P
 from testronaut_lab.model.substitution import literally
 from testronaut_lab.planfile import parse_plan, parse_tool
 from testronaut_lab.planfile.dump.yaml import plan_json, plan_text
-from testronaut_lab.planfile.grammar.raw import ExpectFail, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import ExpectFail, RawCase, RawPlan, RawStep, Stdin
 
 IMAGE = ImageSpec("debian:bookworm-slim")
 HERE = Path("/project")
 
 
-def of(*steps: WrittenStep, **more: object) -> WrittenPlan:
-    return WrittenPlan(image=IMAGE, steps=steps, **more)  # type: ignore[arg-type]
+def of(*steps: RawStep, **more: object) -> RawPlan:
+    return RawPlan(image=IMAGE, steps=steps, **more)  # type: ignore[arg-type]
 
 
-def body(plan: WrittenPlan, **more: object) -> str:
+def body(plan: RawPlan, **more: object) -> str:
     return plan_text(plan, HERE, **more).removeprefix("version: 1\nimage: debian:bookworm-slim\n")  # type: ignore[arg-type]
 
 
-def read(plan: WrittenPlan, folder: Path = HERE) -> Plan:
+def read(plan: RawPlan, folder: Path = HERE) -> Plan:
     return parse_plan(plan_text(plan, folder), root=folder)
 
 
-def step(written: WrittenStep) -> Step:
+def step(written: RawStep) -> Step:
     return read(of(written)).cases[0].steps[0]
 
 
 def test_a_step_that_is_only_a_command_is_written_as_that() -> None:
-    assert body(of(WrittenStep(run="jq .x a.json"), WrittenStep(id="plain", run="ls"))) == (
+    assert body(of(RawStep(run="jq .x a.json"), RawStep(id="plain", run="ls"))) == (
         "steps:\n  - jq .x a.json\n  - id: plain\n    run: ls\n"
     )
 
 
 def test_the_id_that_a_command_has_anyway_is_left_out() -> None:
-    assert body(of(WrittenStep(id="jq-x-a-json", run="jq .x a.json"))) == "steps:\n  - jq .x a.json\n"
+    assert body(of(RawStep(id="jq-x-a-json", run="jq .x a.json"))) == "steps:\n  - jq .x a.json\n"
 
 
 def test_scripts_of_several_lines_are_blocks() -> None:
-    assert body(of(WrittenStep(run="for i in 1 2; do\n  echo $i\ndone\n"))) == (
+    assert body(of(RawStep(run="for i in 1 2; do\n  echo $i\ndone\n"))) == (
         "steps:\n  - |\n    for i in 1 2; do\n      echo $i\n    done\n"
     )
 
 
 def test_quotes_stand_where_yaml_would_read_something_else() -> None:
     texts = ("true", "no", "1e3", "# x", "- x", "a: b", "%x", "echo 'a' \"b\"")
-    assert body(of(*(WrittenStep(run=text) for text in texts))) == (
+    assert body(of(*(RawStep(run=text) for text in texts))) == (
         "steps:\n  - 'true'\n  - 'no'\n  - '1e3'\n  - '# x'\n  - '- x'\n  - 'a: b'\n  - '%x'\n  - echo 'a' \"b\"\n"
     )
 
 
 def test_a_command_with_quotes_of_both_kinds_needs_none_of_yaml() -> None:
-    assert body(of(WrittenStep(run="echo '{\"x\": 1}'"))) == "steps:\n  - |-\n    echo '{\"x\": 1}'\n"
+    assert body(of(RawStep(run="echo '{\"x\": 1}'"))) == "steps:\n  - |-\n    echo '{\"x\": 1}'\n"
 
 
 def test_what_cannot_be_seen_is_spelled_out() -> None:
-    written = of(WrittenStep(run="echo \u202ea\u200b\n\U000e0041\xa0é"))
+    written = of(RawStep(run="echo \u202ea\u200b\n\U000e0041\xa0é"))
     assert body(written) == 'steps:\n  - "echo \\u202ea\\u200b\\n\\U000e0041\\xa0é"\n'
     assert read(written).cases[0].steps[0].run == "echo \u202ea\u200b\n\U000e0041\xa0é"
 
 
 def test_what_is_short_stands_in_one_line() -> None:
-    written = WrittenStep(run="x", env={"A": "1"}, expect={"exit": ExitExpect((3,))}, golden={"normalize": ("timestamp",)})
+    written = RawStep(run="x", env={"A": "1"}, expect={"exit": ExitExpect((3,))}, golden={"normalize": ("timestamp",)})
     assert body(of(written)) == (
         "steps:\n  - run: x\n    env: {A: '1'}\n    golden: {normalize: [timestamp]}\n    expect: {exit: 3}\n"
     )
@@ -82,25 +82,25 @@ def test_what_is_short_stands_in_one_line() -> None:
 
 def test_files_are_text_where_they_can_be_and_base64_where_not() -> None:
     files = {"a.json": FileSpec(b'{"x": 1}\n'), "run.sh": FileSpec(b"a\nb\n", mode=0o755), "b": FileSpec(b"\0\xff")}
-    assert body(of(WrittenStep(run="x"), files=files)) == (
+    assert body(of(RawStep(run="x"), files=files)) == (
         "files:\n  a.json: |\n    {\"x\": 1}\n  run.sh:\n    text: |\n      a\n      b\n    mode: '0755'\n"
         "  b: {base64: AP8=}\nsteps:\n  - x\n"
     )
 
 
 def test_a_remark_is_a_comment_above_its_step() -> None:
-    assert body(of(WrittenStep(run="a"), WrittenStep(run="b")), remarks={1: "stdout differs"}) == (
+    assert body(of(RawStep(run="a"), RawStep(run="b")), remarks={1: "stdout differs"}) == (
         "steps:\n  - a\n  # stdout differs\n  - b\n"
     )
 
 
 def test_a_default_is_written_where_the_project_has_another_one() -> None:
-    assert body(of(WrittenStep(run="a")), explicit={"network"}) == "network: none\nsteps:\n  - a\n"
+    assert body(of(RawStep(run="a")), explicit={"network"}) == "network: none\nsteps:\n  - a\n"
 
 
 @pytest.mark.parametrize("text", ["1.10", "1e3", "1E400", "100000000000000000001.5", "-0.0", "1e-400", "7", "-0"])
 def test_a_number_that_is_expected_is_written_as_it_was(text: str) -> None:
-    written = WrittenStep(run="x", expect={"stdout": TextExpect(json={"a": [ExactNumber(text)]}, has_json=True)})
+    written = RawStep(run="x", expect={"stdout": TextExpect(json={"a": [ExactNumber(text)]}, has_json=True)})
     assert f"json: {{a: [{text}]}}" in body(of(written))
     assert f"{text}\n" in plan_json(of(written), Path())
     found = step(written).expect.stdout
@@ -109,10 +109,10 @@ def test_a_number_that_is_expected_is_written_as_it_was(text: str) -> None:
 
 def test_every_setting_of_a_plan_reads_back() -> None:
     plan = of(
-        WrittenStep(run="x"), name="some: name", isolation="plan", network="internet", user="root", rootfs="read-only",
+        RawStep(run="x"), name="some: name", isolation="plan", network="internet", user="root", rootfs="read-only",
         shell="bash", env={"A": "1e3", "B": ""}, tools=(parse_tool("apt:jq"),), golden=True, ignore=("**/x",),
         limits=Limits(0.2, 90.5, 2**29 + 1, 0.5, 7, 10**7, 2**31, 3), normalize=("uuid", Normalizer(r"pid \d+", "pid")),
-        setup=(WrittenStep(run="s"),), teardown=(WrittenStep(run="t"),), expect={"stderr": TextExpect(empty=True)},
+        setup=(RawStep(run="s"),), teardown=(RawStep(run="t"),), expect={"stderr": TextExpect(empty=True)},
     )  # fmt: skip
     found = read(plan)
     kept = ("name", "isolation", "network", "user", "rootfs", "shell", "env", "tools", "ignore", "limits", "normalize")
@@ -122,15 +122,15 @@ def test_every_setting_of_a_plan_reads_back() -> None:
 
 
 def test_cases_read_back() -> None:
-    case = WrittenCase(
-        id="one", tags=("smoke",), expect_fail=ExpectFail("why"), env={"A": "b"}, steps=(WrittenStep(run="x"),), golden=True
+    case = RawCase(
+        id="one", tags=("smoke",), expect_fail=ExpectFail("why"), env={"A": "b"}, steps=(RawStep(run="x"),), golden=True
     )
-    [found] = read(WrittenPlan(image=IMAGE, cases=(case,))).cases
+    [found] = read(RawPlan(image=IMAGE, cases=(case,))).cases
     assert ("one", ("smoke",), "why", {"A": "b"}) == (found.id, found.tags, found.expect_fail, found.env)
 
 
 def test_every_key_of_a_step_reads_back() -> None:
-    written = WrittenStep(
+    written = RawStep(
         id="an-id", argv=("jq", "", "- x", "[a, b]"), stdin=Stdin(b"\0\xff"), env={"A": ": x"}, cwd="data", timeout_s=0.25,
         continue_=True, skip_if="false", retry=Retry(3, 0.5), merge=True,
         save={"x": Save("stdout", ".a"), "y": Save("stdout", None, "b")},
@@ -157,7 +157,7 @@ def test_every_expectation_reads_back() -> None:
         "changes": ChangesExpect(added=("x",), deleted=("y",), outside=ChangesExpect(added=("/tmp/**",))),
         "max": MaxExpect(2.0, 0.5, 2**20),
     }  # fmt: skip
-    found = step(WrittenStep(run="x", expect=expect)).expect
+    found = step(RawStep(run="x", expect=expect)).expect
     assert expect == {key: getattr(found, key) for key in expect}
     for end in (
         *(ExitExpect(ended_by=kind) for kind in LIMITS),
@@ -165,8 +165,8 @@ def test_every_expectation_reads_back() -> None:
         ExitExpect(signal="KILL"),
         ExitExpect((7,)),
     ):
-        assert end == step(WrittenStep(run="x", expect={"exit": end})).expect.exit
-    assert ChangesExpect() == step(WrittenStep(run="x", expect={"changes": ChangesExpect()})).expect.changes
+        assert end == step(RawStep(run="x", expect={"exit": end})).expect.exit
+    assert ChangesExpect() == step(RawStep(run="x", expect={"changes": ChangesExpect()})).expect.changes
 
 
 def test_terminals_and_background_programs_read_back() -> None:
@@ -174,11 +174,11 @@ def test_terminals_and_background_programs_read_back() -> None:
         AwaitScreen(TextExpect(contains=("3/3",)), 5.0), AwaitScreen(TextExpect(equals="x")), AwaitSettled(0.3),
         AwaitOutput("a|b"), SendText("cher"), PressKey("enter", 0.5), Resize(100, 50),
     )  # fmt: skip
-    found = step(WrittenStep(run="vi", tty=Tty(100, 24, "vt100"), interact=interact))
+    found = step(RawStep(run="vi", tty=Tty(100, 24, "vt100"), interact=interact))
     assert (Tty(100, 24, "vt100"), interact) == (found.tty, found.interact)
     beside = of(
-        WrittenStep(run="server", background="web", ready=Ready(port=80, timeout_s=3.0)),
-        WrittenStep(signal={"web": "HUP"}), WrittenStep(stop="web"),
+        RawStep(run="server", background="web", ready=Ready(port=80, timeout_s=3.0)),
+        RawStep(signal={"web": "HUP"}), RawStep(stop="web"),
     )  # fmt: skip
     start, signal, stop = read(beside).cases[0].steps
     assert ("web", Ready(port=80, timeout_s=3.0), {"web": "HUP"}, "web") == (
@@ -191,7 +191,7 @@ def test_what_stands_beside_the_plan_is_written_relative_to_it(tmp_path: Path) -
     (tmp_path / "plans").mkdir()
     (tmp_path / "in.bin").write_bytes(b"\xff")
     plan = of(
-        WrittenStep(
+        RawStep(
             run="cat", stdin=Stdin(b"\xff", file=tmp_path / "in.bin"), expect={"stdout": TextExpect(file=tmp_path / "in.bin")}
         ),
         files={"data": FileSpec(source=tmp_path / "data")},
@@ -208,11 +208,11 @@ def test_what_stands_beside_the_plan_is_written_relative_to_it(tmp_path: Path) -
 )
 def test_any_script_environment_and_input_reads_back(steps: list[tuple[str, dict[str, str], bytes, str]]) -> None:
     written = [
-        WrittenStep(id=f"n{i}", run=run, env=env, stdin=Stdin(data), expect={"stdout": TextExpect(equals=text)})
+        RawStep(id=f"n{i}", run=run, env=env, stdin=Stdin(data), expect={"stdout": TextExpect(equals=text)})
         for i, (run, env, data, text) in enumerate(steps)
         if "${{" not in f"{run}{env}{text}"
     ]
-    found = read(of(*written, WrittenStep(run="end"))).cases[0].steps
+    found = read(of(*written, RawStep(run="end"))).cases[0].steps
     assert [(step.run, step.env, step.stdin.content, step.expect["stdout"]) for step in written if step.stdin] == [
         (step.run, step.env, step.stdin, step.expect.stdout) for step in found[:-1]
     ]
@@ -224,7 +224,7 @@ def test_any_argument_standard_input_and_file_reads_back(words: list[str], stdin
     if any("${{" in text for text in (*words, stdin)):
         return
     plan = of(
-        WrittenStep(id="a", argv=("x", *words), stdin=Stdin(stdin.encode(), is_text=True)),
+        RawStep(id="a", argv=("x", *words), stdin=Stdin(stdin.encode(), is_text=True)),
         files={path: FileSpec(content) for path, content in files.items()},
     )
     found = read(plan)
@@ -239,7 +239,7 @@ def test_any_argument_standard_input_and_file_reads_back(words: list[str], stdin
     | st.sampled_from(["${{x}}", "${{'x'}}", "${{ matrix.a }}", "a${{${{x}}}}b", "${{", "'${{'}}"])
 )
 def test_text_that_looks_like_a_reference_is_written_so_that_it_stands_for_itself(text: str) -> None:
-    written = WrittenStep(argv=("x", literally(text)), env={"A": literally(text)}, stdin=Stdin(literally(text).encode(), True))
+    written = RawStep(argv=("x", literally(text)), env={"A": literally(text)}, stdin=Stdin(literally(text).encode(), True))
     found = substitute(step(written), {})
     assert (("x", text), {"A": text}, text.encode()) == (found.argv, found.env, found.stdin)
 
@@ -260,6 +260,6 @@ def test_an_image_of_any_source_is_written_as_it_is_read(written: dict[str, obje
     (tmp_path / "a.tar").touch()
     (tmp_path / "plans" / "a.tar").touch()
     image = parse_plan({"image": written, "steps": ["true"]}, root=tmp_path / "plans").image
-    plan = WrittenPlan(image=image, steps=(WrittenStep(run="true"),))
+    plan = RawPlan(image=image, steps=(RawStep(run="true"),))
     assert plan_text(plan, tmp_path / "plans").splitlines()[1] == line
     assert replace(read(plan, tmp_path / "plans").image, ref=image.ref) == image

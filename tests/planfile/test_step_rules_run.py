@@ -14,7 +14,7 @@ from testronaut_lab.model.result import ExitKind, Phase, RunResult, Status
 from testronaut_lab.planfile import parse_plan
 from testronaut_lab.report.files.json import run_to_dict, step_to_dict
 from testronaut_lab.report.files.schema import result_schema
-from testronaut_lab.run.plan_run import PlanRun, RunOptions, run_plans
+from testronaut_lab.run.plan_run import Run, RunOptions, run_plans
 
 pytestmark = pytest.mark.engine
 
@@ -86,7 +86,7 @@ def test_a_run_that_is_interrupted_tears_down_and_keeps_what_programs_wrote(tmp_
     tree = {
         "image": "debian:bookworm-slim", "steps": [server, "echo on; sleep 100", "true"], "teardown": ["echo tidy", "sleep 100"],
     }  # fmt: skip
-    going = PlanRun([parse_plan(tree, root=tmp_path, name="x")], RunOptions())
+    going = Run([parse_plan(tree, root=tmp_path, name="x")], RunOptions())
     listener = Listener(lambda event: isinstance(event.body, OutputChunk) and event.body.data == b"on\n", going.stop)
     steps = going.run([listener]).plans[0].cases[0].steps
     assert [step.status for step in steps] == [

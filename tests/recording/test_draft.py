@@ -22,10 +22,10 @@ from testronaut_lab.model.result import Captured, ErrorInfo, Exit, ExitKind, Mis
 from testronaut_lab.planfile import read_plans
 from testronaut_lab.planfile.dump.yaml import plan_text
 from testronaut_lab.recording.destination import lay_out
-from testronaut_lab.recording.draft import Choice, Draft, Making, chosen, draft
+from testronaut_lab.recording.draft import Choice, Draft, SessionSpec, chosen, draft
 from testronaut_lab.recording.journal import Entry, Journal, Put, Ran, Restarted, Seen
 
-MAKING = Making(ImageSpec("debian:bookworm-slim"))
+MAKING = SessionSpec(ImageSpec("debian:bookworm-slim"))
 PASSED = Exit(ExitKind.EXITED, 0)
 
 
@@ -217,7 +217,7 @@ def test_any_session_reads_back_as_the_steps_that_were_run(
         for command, env, stdin in steps
     ]
     entries = [ran(run, argv=argv, env=own, stdin=stdin) for run, argv, own, stdin in asked]
-    plan = draft(Making(ImageSpec("debian:bookworm-slim"), env=env), entries, Path("/project"), Path("/project"), "a")
+    plan = draft(SessionSpec(ImageSpec("debian:bookworm-slim"), env=env), entries, Path("/project"), Path("/project"), "a")
     [found] = read_plans(plan_text(chosen(plan, {}), Path("/project")), Path("/project/a.lab.yaml"), root=Path("/project"))
     steps_found = [substitute(step, {}) for step in found.cases[0].steps]
     assert [(run, argv, {**env, **own}, stdin or None) for run, argv, own, stdin in asked] == [

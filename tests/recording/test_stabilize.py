@@ -14,7 +14,7 @@ from testronaut_lab.model.plan import GoldenSpec, Step
 from testronaut_lab.model.result import Exit, ExitKind, Mismatch
 from testronaut_lab.recording.draft import Choice
 from testronaut_lab.recording.journal import Seen
-from testronaut_lab.recording.stabilize import Mended, first_choice, mended, passing
+from testronaut_lab.recording.stabilize import Fix, first_choice, fix, passing
 
 NOW = datetime(2026, 3, 5, 12, 30, tzinfo=UTC)
 GOLDEN = (Mismatch("golden", "", ""),)
@@ -30,10 +30,10 @@ def with_facts(ran: Seen) -> Seen:
     return replace(ran, facts=Facts(kernel="6.1.0-28-amd64", pids=(4711,)))
 
 
-def after(session: Seen, replayed: Seen, choice: Choice | None = None) -> Mended:
+def after(session: Seen, replayed: Seen, choice: Choice | None = None) -> Fix:
     choice = choice or Choice()
     step = Step("x", "a.lab.yaml::main::x", run="x", golden=GoldenSpec(streams=choice.streams, normalize=choice.rules))  # type: ignore[arg-type]
-    return mended(step, choice, session, replayed)
+    return fix(step, choice, session, replayed)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_what_the_session_was_given_is_no_such_thing() -> None:
 def test_the_rule_that_makes_two_runs_the_same_is_found_and_no_other() -> None:
     found = after(did(b"took 12 ms, 3 files"), did(b"took 7 ms, 3 files", mismatches=GOLDEN))
     said = "stdout was 'took 12 ms, 3 files', then 'took 7 ms, 3 files'; normalised: duration"
-    assert Mended(Choice(rules=("duration",)), said) == found
+    assert Fix(Choice(rules=("duration",)), said) == found
 
 
 def test_rules_that_were_there_stay() -> None:
@@ -76,7 +76,7 @@ def test_rules_that_were_there_stay() -> None:
 def test_what_no_rule_helps_is_kept_as_it_was_replayed_first() -> None:
     replayed = did(b"b", mismatches=GOLDEN)
     found = after(did(b"a"), replayed)
-    assert found == Mended(Choice(shown=replayed), "stdout was 'a', then 'b'; kept as it was when replayed")
+    assert found == Fix(Choice(shown=replayed), "stdout was 'a', then 'b'; kept as it was when replayed")
 
 
 def test_and_if_it_differs_again_that_stream_is_left_out() -> None:

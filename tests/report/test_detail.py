@@ -46,7 +46,7 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.report.state.view import RunView
 from testronaut_lab.report.text.detail import QuietNarrator, VerboseNarrator
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.report.text.lines import cut_middle
 from testronaut_lab.report.text.live import LiveReporter
 from testronaut_lab.report.text.plain import TextReporter
@@ -81,7 +81,7 @@ def case(id_: str, status: Status, step: Status | None = None, *, plan: int = 0,
     ]
 
 
-def told(tells: type[Narrator], *bodies: Body, end: ExitStatus = ExitStatus.OK) -> list[str]:
+def told(tells: type[Formatter], *bodies: Body, end: ExitStatus = ExitStatus.OK) -> list[str]:
     lines: list[str] = []
     log, view = EventLog(wall=lambda: 0.0, mono=lambda: 5.0), RunView()
     reporter = TextReporter(lines.append, results="r.db", tells=tells)
@@ -185,9 +185,9 @@ def test_a_name_of_wide_characters_is_cut_by_columns() -> None:
 
 def test_a_step_that_passed_is_cut_and_one_that_failed_is_not() -> None:
     long = "a-case-with-a-name-that-nobody-wants-to-type"
-    passed = told(Narrator, plan(long), *case(long, Status.PASSED))
+    passed = told(Formatter, plan(long), *case(long, Status.PASSED))
     assert passed[1] == "    PASS      0 ms  a-case-wi…ts-to-type::only  jq ."
-    assert f"    FAIL      0 ms  {long}::only  jq ." in told(Narrator, plan(long), *case(long, Status.FAILED))
+    assert f"    FAIL      0 ms  {long}::only  jq ." in told(Formatter, plan(long), *case(long, Status.FAILED))
 
 
 def test_a_list_on_a_terminal_keeps_the_end_of_a_node_id() -> None:

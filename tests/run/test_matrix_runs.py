@@ -16,7 +16,7 @@ from testronaut_lab.model.events import OutputChunk, Problem, StepOverruled
 from testronaut_lab.model.result import RunResult, Status, StepResult
 from testronaut_lab.planfile import parse_plans
 from testronaut_lab.report.html.results import run_html
-from testronaut_lab.run.plan_run import PlanRun, RunOptions
+from testronaut_lab.run.plan_run import Run, RunOptions
 
 pytestmark = pytest.mark.engine
 
@@ -39,7 +39,7 @@ class Matrix:
         tree = {"image": IMAGE, "matrix": {"v": values}, "steps": list(steps), **keys}
         plans = parse_plans(tree, root=self.root, name="m")
         self.listener = Listener()
-        return PlanRun(plans, RunOptions(update=update)).run([self.listener])
+        return Run(plans, RunOptions(update=update)).run([self.listener])
 
     @property
     def goldens(self) -> dict[str, str]:
@@ -137,7 +137,7 @@ def test_with_retries_an_attempt_that_failed_has_no_part_in_the_golden(matrix: M
     steps = [SAME, {"id": "f", "run": "test $MATRIX_V != 2"}]
     tree = {"image": IMAGE, "matrix": {"v": [1, 2]}, "steps": steps}
     plans = parse_plans(tree, root=matrix.root, name="m")
-    result = PlanRun(plans, RunOptions(update=True, retries=1)).run([matrix.listener])
+    result = Run(plans, RunOptions(update=True, retries=1)).run([matrix.listener])
     assert ExitStatus.FAILED == result.exit_status
     assert {"s": "same\n"} == matrix.goldens
     assert ["golden written: snapshots/m/main/s, by [v=1]; [v=2] did not get that far"] == matrix.problems
@@ -146,7 +146,7 @@ def test_with_retries_an_attempt_that_failed_has_no_part_in_the_golden(matrix: M
 def test_an_interrupted_update_of_a_shared_golden_writes_nothing(matrix: Matrix) -> None:
     step = {**SAME, "run": "echo same; test $MATRIX_V = 1 || sleep 60"}
     plans = parse_plans({"image": IMAGE, "matrix": {"v": [1, 2]}, "steps": [step]}, root=matrix.root, name="m")
-    going = PlanRun(plans, RunOptions(update=True))
+    going = Run(plans, RunOptions(update=True))
     matrix.listener = Listener(lambda event: isinstance(event.body, OutputChunk) and "v=2" in event.body.nodeid, going.stop)
     assert ExitStatus.INTERRUPTED == going.run([matrix.listener]).exit_status
     assert {} == matrix.goldens
@@ -238,7 +238,7 @@ def test_what_a_plan_ignores_differs_in_no_view_and_what_names_nothing_is_said(t
         "ignore": ["*.log", ".cache/", "never"],
         "steps": [{"run": "mkdir .cache; echo $MATRIX_WORD >.cache/x; echo $MATRIX_WORD >y.log; echo same >z"}],
     }
-    result = PlanRun(list(parse_plans(tree, root=tmp_path)), RunOptions()).run([])
+    result = Run(list(parse_plans(tree, root=tmp_path)), RunOptions()).run([])
     (beside,) = result.side_by_side()
     assert beside.differences == ()
     page = run_html(result)

@@ -15,7 +15,7 @@ from testronaut_lab.execution.directory import sessions_root
 from testronaut_lab.model.events import OutputChunk
 from testronaut_lab.model.plan import Case, Expect, FileSpec, ImageSpec, Limits, Plan, Save, Step, TextExpect
 from testronaut_lab.model.result import ExitKind, RunResult, Status
-from testronaut_lab.run.plan_run import PlanRun, RunOptions, run_plans
+from testronaut_lab.run.plan_run import Run, RunOptions, run_plans
 
 pytestmark = pytest.mark.engine
 
@@ -94,7 +94,7 @@ def test_a_step_is_ended_when_its_cases_time_is_up(plan: Plan) -> None:
 
 
 def test_a_run_that_is_stopped_ends_at_once_and_leaves_no_container(plan: Plan, engine: Engine) -> None:
-    running = PlanRun([replace(plan, cases=(case(step("slow", "echo up; sleep 300"), step("never", "true")),))], RunOptions())
+    running = Run([replace(plan, cases=(case(step("slow", "echo up; sleep 300"), step("never", "true")),))], RunOptions())
     events = running.log.subscribe()
 
     def stop_when_it_runs() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testronaut_lab.execution.context import StepRequest
-from testronaut_lab.execution.factory import SessionSettings, Workbench
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
 from testronaut_lab.execution.runner import LiveSession
 from testronaut_lab.model.events import Body, Event, OutputChunk
 from testronaut_lab.model.result import StepResult
@@ -98,7 +98,7 @@ class Listener:
 def open_lab(image_id: str, blobs: Path, settings: SessionSettings, env: Mapping[str, str] | None = None) -> Iterator[Lab]:
     """A session of its own; gone at the end of the `with`."""
     events = Events()
-    bench = Workbench(events.emit, BlobStore(blobs))
+    bench = SessionFactory(events.emit, BlobStore(blobs))
     try:
         session = bench.session(image_id, settings, env or {})
         try:

@@ -37,7 +37,7 @@ class Channel:
 
     def __init__(self, run_dir: Path) -> None:
         self.path = str(run_dir)
-        with _Faults("preparing the run directory", self.path):
+        with _ChannelErrors("preparing the run directory", self.path):
             # its owner opens it before it is sealed, see `execution/directory.py`
             self._keeper = os.open(f"{self.path}/keeper", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.chmod(self.path, _UNLISTED)  # names in it are secrets
@@ -66,12 +66,15 @@ class Channel:
 
     def reap(self, *, lazy: bool = False) -> None:
         """Let the container's first process wait for its children that have ended; `lazy`: from now on only when it is told."""
-        with _Faults("telling the container's first process", self.path), suppress(BlockingIOError):  # it was, often enough
+        with (
+            _ChannelErrors("telling the container's first process", self.path),
+            suppress(BlockingIOError),
+        ):  # it was, often enough
             os.write(self._keeper, b"lazy\n" if lazy else b"\n")
 
     def fifo(self, name: str, mode: int, flags: int) -> int:
         """Make a FIFO and open it before it gets its mode, which keeps an ordinary user from opening it for both directions."""
-        with _Faults(f"making the FIFO {name}", self.path):
+        with _ChannelErrors(f"making the FIFO {name}", self.path):
             path = f"{self.path}/{name}"
             os.mkfifo(path, 0o600)
             fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -84,35 +87,35 @@ class Channel:
 
     def gate(self, name: str) -> None:
         """Make a FIFO that nobody has open: who opens it to read waits for a writer."""
-        with _Faults(f"making the FIFO {name}", self.path):
+        with _ChannelErrors(f"making the FIFO {name}", self.path):
             os.mkfifo(f"{self.path}/{name}", 0o600)
             os.chmod(f"{self.path}/{name}", 0o644)
 
     def open_gate(self, name: str) -> int:
         """The write end, for who waits. It never sees an end, since the read end is held here too."""
-        with _Faults(f"opening the FIFO {name}", self.path):
+        with _ChannelErrors(f"opening the FIFO {name}", self.path):
             return os.open(f"{self.path}/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def forget(self, name: str) -> None:
         """Take a FIFO's name away; whoever holds it keeps it, and nobody can open it anew but a process of our own user."""
-        with _Faults(f"removing {name}", self.path), suppress(FileNotFoundError):
+        with _ChannelErrors(f"removing {name}", self.path), suppress(FileNotFoundError):
             os.chmod(f"{self.path}/{name}", 0o600)
             os.unlink(f"{self.path}/{name}")
 
     def remove(self, name: str) -> None:
         """Remove a file's name."""
-        with _Faults(f"removing {name}", self.path), suppress(FileNotFoundError):
+        with _ChannelErrors(f"removing {name}", self.path), suppress(FileNotFoundError):
             os.unlink(f"{self.path}/{name}")
 
     def folder(self, name: str) -> None:
         """Make a folder that can be entered and not be listed."""
-        with _Faults(f"making {name}", self.path):
+        with _ChannelErrors(f"making {name}", self.path):
             os.mkdir(f"{self.path}/{name}")
             os.chmod(f"{self.path}/{name}", _UNLISTED)
 
     def put_text(self, name: str, text: bytes) -> None:
         """Write a file that is read once. It is one that was read before, by another name: that takes half the time."""
-        with _Faults(f"writing {name} for a step", self.path):
+        with _ChannelErrors(f"writing {name} for a step", self.path):
             spare, self._spare = self._spare, None
             if spare is None:
                 fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -139,7 +142,7 @@ class Channel:
 
     def put(self, name: str, text: bytes) -> None:
         """Write a file whole; a shell that still reads the one before keeps that."""
-        with _Faults(f"writing {name} for a step", self.path):
+        with _ChannelErrors(f"writing {name} for a step", self.path):
             draft = os.open(f"{self.path}/draft", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
             try:
                 os.fchmod(draft, 0o444)  # whatever the umask is
@@ -151,7 +154,7 @@ class Channel:
             os.rename(f"{self.path}/draft", f"{self.path}/{name}")
 
 
-class _Faults:
+class _ChannelErrors:
     """A `with` of these costs a third of what `contextlib` takes, and each step has seven."""
 
     __slots__ = ("_directory", "_what")

@@ -19,9 +19,9 @@ from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Attached
 from testronaut_lab.errors import EngineError, LabError
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.processes.background import Guests
+from testronaut_lab.execution.driver.processes.background import BackgroundProcesses
 from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
-from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, Surroundings
+from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, ShellEnvironment
 from testronaut_lab.model.interaction import Ready
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, Mismatch, ShellState
 
@@ -167,7 +167,7 @@ class BackgroundPrograms:
         One that does not become ready is ended, and that is a mismatch. Raises SessionLost, EngineError.
         """
         self._interrupted.clear()
-        found = self._launcher.surroundings(command)
+        found = self._launcher.shell_environment(command)
         problem = found.problem
         if name in self._programs:
             problem = problem or ErrorInfo("UsageError", f"a background program named {name} runs already", f"{{stop: {name}}}")
@@ -225,11 +225,11 @@ class BackgroundPrograms:
         return tuple(missed)
 
     @property
-    def _guests(self) -> Guests:
+    def _guests(self) -> BackgroundProcesses:
         return self._driver.guests
 
     def _begin(
-        self, name: str, command: Command, ready: Ready | None, found: Surroundings, first: Streams, bounds: Bounds
+        self, name: str, command: Command, ready: Ready | None, found: ShellEnvironment, first: Streams, bounds: Bounds
     ) -> ApartEnd:
         started = time.monotonic()
         try:
@@ -346,7 +346,7 @@ class BackgroundPrograms:
 
 
 def _end(
-    found: Surroundings,
+    found: ShellEnvironment,
     kind: ExitKind,
     code: int | None,
     streams: tuple[Captured, Captured],

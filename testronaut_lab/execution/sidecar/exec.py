@@ -47,7 +47,7 @@ class ApartEnd(ShellEnd):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ShellEnvironment:
     """The session's shell at one moment: its exported environment as shell text, its directory, and how asking for it ended."""
 
     environment: bytes
@@ -91,7 +91,7 @@ class Launcher:
         self._blobs = blobs
         self._count = 0
 
-    def surroundings(self, command: Command) -> Surroundings:
+    def shell_environment(self, command: Command) -> ShellEnvironment:
         """What the command will find: the shell's exports with the command's own over them, and the directory.
 
         Raises SessionLost.
@@ -102,13 +102,13 @@ class Launcher:
         environment = StreamCapture(self._blobs, _ENVIRONMENT_BYTES)
         bounds = Bounds(self._container.patience_s(_ASK_S), output_limit=False)
         end = self._driver.run(ask, environment, StreamCapture(self._blobs, 0), bounds)
-        return Surroundings(end.stdout.read(), end.cwd if command.cwd is None else command.cwd, end)
+        return ShellEnvironment(end.stdout.read(), end.cwd if command.cwd is None else command.cwd, end)
 
-    def start(self, command: Command, found: Surroundings) -> Running:
+    def start(self, command: Command, found: ShellEnvironment) -> Running:
         """Start it with its streams attached. Raises NotStarted, EngineError, CaptureError."""
         return self._start(command, found, None)
 
-    def start_in_terminal(self, command: Command, found: Surroundings, tty: Tty) -> tuple[Running, AttachedTerminal]:
+    def start_in_terminal(self, command: Command, found: ShellEnvironment, tty: Tty) -> tuple[Running, AttachedTerminal]:
         """Start it in a terminal of its own, which has its size before the command begins. Raises as `start` does."""
         running = self._start(command, found, tty)
         return running, running.attached  # type: ignore[return-value]
@@ -140,7 +140,7 @@ class Launcher:
         """Whether a signal ended its process, which has ended; None if nobody can tell: the engine tells 137 for both."""
         return None if running.pidfd is None else was_killed(ended_by(running.pidfd))
 
-    def _start(self, command: Command, found: Surroundings, tty: Tty | None) -> Running:
+    def _start(self, command: Command, found: ShellEnvironment, tty: Tty | None) -> Running:
         self._count += 1
         nonce = secrets.token_hex(8)
         files = self._put(command, found, tty, nonce)
@@ -172,7 +172,7 @@ class Launcher:
         except ProcessLookupError:
             return None
 
-    def _put(self, command: Command, found: Surroundings, tty: Tty | None, nonce: str) -> tuple[Path, ...]:
+    def _put(self, command: Command, found: ShellEnvironment, tty: Tty | None, nonce: str) -> tuple[Path, ...]:
         name = f"apart.{self._count}"
         script = (command.run or "").encode(errors="surrogateescape")
         contents = {name: _boot(command, found, tty, nonce, name, self._driver.spec.shell)}
@@ -233,7 +233,7 @@ class _Handshake:
             raise NotStarted((self._buffer + self._words).decode(errors="backslashreplace").strip()) from None
 
 
-def _boot(command: Command, found: Surroundings, tty: Tty | None, nonce: str, name: str, shell: str) -> bytes:
+def _boot(command: Command, found: ShellEnvironment, tty: Tty | None, nonce: str, name: str, shell: str) -> bytes:
     """What the exec's shell sources: it takes the session's environment and directory, says the mark, and becomes the command."""
     lines = [f"__lab_sh=$(command -v {shell})", FORGET, f"cd -- {quote(found.cwd)} || exit", "unset OLDPWD"]
     after: list[str] = []

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, assert_never
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import AttachedTerminal, Container
 from testronaut_lab.execution.driver.fast.driver import FastDriver
-from testronaut_lab.execution.driver.processes.counters import Meter, Toll
+from testronaut_lab.execution.driver.processes.counters import Meter, ResourceCounters
 from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
-from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, Surroundings
+from testronaut_lab.execution.sidecar.exec import ApartEnd, Launcher, NotStarted, Running, ShellEnvironment
 from testronaut_lab.model.interaction import (
     AwaitOutput,
     AwaitScreen,
@@ -76,7 +76,7 @@ class Terminals:
         from testronaut_lab.execution.sidecar.screen import Screen  # pyte takes longer to import than most steps to run
 
         self._forget_interrupt()
-        found = self._launcher.surroundings(command)
+        found = self._launcher.shell_environment(command)
         if found.problem is not None or found.end.kind is not ExitKind.EXITED:
             return _not_run(found, found.problem, out)
         try:
@@ -96,9 +96,9 @@ class Terminals:
         except BlockingIOError:
             return
 
-    def _finish(self, found: Surroundings, running: Running, talk: _Talk, bounds: Bounds) -> ApartEnd:
+    def _finish(self, found: ShellEnvironment, running: Running, talk: _Talk, bounds: Bounds) -> ApartEnd:
         started = time.monotonic()
-        toll = Toll(self._meter)
+        toll = ResourceCounters(self._meter)
         toll.count_from_here()
         for _, data in running.early:
             talk.take(data)
@@ -328,7 +328,7 @@ def _wanted(item: Interaction) -> str:
             assert_never(item)
 
 
-def _not_run(found: Surroundings, error: ErrorInfo | None, out: StreamCapture) -> ApartEnd:
+def _not_run(found: ShellEnvironment, error: ErrorInfo | None, out: StreamCapture) -> ApartEnd:
     end = found.end
     kept = out.finish(open_=False)
     return ApartEnd(end.kind, None, kept, Captured(), end.duration_s, end.cwd, end.state, end.left_behind, error, end.notes)

@@ -25,7 +25,7 @@ class KeepLimits:
     total_bytes: int = 1024 * 1024 * 1024
 
 
-class Keep:
+class UndoCache:
     """A BlobSink whose `folder`, the caller's to remove, is made with the first content. From the session's thread only."""
 
     def __init__(self, folder: Path, limits: KeepLimits | None = None) -> None:
@@ -104,7 +104,7 @@ class Keep:
 class KeepToo:
     """A BlobSink that stores as `blobs` does and keeps what it stored."""
 
-    def __init__(self, blobs: BlobSink, keep: Keep) -> None:
+    def __init__(self, blobs: BlobSink, keep: UndoCache) -> None:
         self._blobs = blobs
         self._keep = keep
 

@@ -135,7 +135,7 @@ class Restorer:
                 done.lost[path] = error.strerror or str(error)
 
     def _settle_root(self, then: Snapshot, mode: int) -> None:
-        with _Faults(self._root):
+        with _RestoreErrors(self._root):
             if stat.S_IMODE(self._root.stat().st_mode) != mode:
                 self._root.chmod(mode)
             if then.root_key is not None:
@@ -146,7 +146,7 @@ class _Place:
     """A directory tree open for changes; paths are `os.fsdecode`d and relative. Keeps the last parent open."""
 
     def __init__(self, root: Path) -> None:
-        with _Faults(root):
+        with _RestoreErrors(root):
             self._root_fd = os.open(root, DIR_FLAGS)
         self._parent = ""
         self._fd = os.dup(self._root_fd)
@@ -214,7 +214,7 @@ class _Place:
         return self._fd, name
 
 
-class _Faults:
+class _RestoreErrors:
     """Turns what the file system says of a session's directory into a CaptureError."""
 
     def __init__(self, root: Path) -> None:

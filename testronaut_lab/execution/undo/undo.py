@@ -22,7 +22,7 @@ from testronaut_lab.execution.driver.fast.rewind import Checkpoint, CopyGone, Re
 from testronaut_lab.execution.driver.script import Bounds, Command, quote
 from testronaut_lab.execution.sidecar.exec import FORGET
 from testronaut_lab.execution.sidecar.steps import Beside
-from testronaut_lab.execution.undo.cache import Keep
+from testronaut_lab.execution.undo.cache import UndoCache
 from testronaut_lab.execution.undo.restore import Restored, Restorer
 from testronaut_lab.model.events import Body, StepsUndone
 from testronaut_lab.model.files import path_bytes, path_text
@@ -77,7 +77,7 @@ class History:
     """What outlives a session's container: its last steps, and the content of the files before them."""
 
     levels: int
-    keep: Keep
+    keep: UndoCache
     done: deque[Done] = field(default_factory=deque)
     root: set[str] = field(default_factory=set)  # what this container's steps before those changed in the root file system
 

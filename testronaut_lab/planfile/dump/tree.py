@@ -46,11 +46,11 @@ from testronaut_lab.planfile.grammar.raw import (
     Expectations,
     ExpectFail,
     Golden,
+    RawCase,
+    RawPlan,
+    RawStep,
     Stdin,
     When,
-    WrittenCase,
-    WrittenPlan,
-    WrittenStep,
 )
 from testronaut_lab.planfile.grammar.tools import shorthand
 from testronaut_lab.planfile.identity import command_of, slug
@@ -62,13 +62,13 @@ SETTINGS: Final = ("isolation", "network", "user", "rootfs", "shell")
 _SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 
-def plan_tree(plan: WrittenPlan, folder: Path, explicit: Collection[str] = ()) -> Tree:
+def plan_tree(plan: RawPlan, folder: Path, explicit: Collection[str] = ()) -> Tree:
     """Return the tree of a plan whose file is in `folder`.
 
     Keys in `explicit`, such as `network` or `limits.timeout`, are written even if they hold the default.
     """
     spell = _Spelling(folder)
-    default = WrittenPlan(image=plan.image)
+    default = RawPlan(image=plan.image)
     settings: Tree = {
         key: value
         for key in SETTINGS
@@ -148,14 +148,14 @@ class _Spelling:
             return _present({"base64": _base64(file.content or b""), "mode": mode})
         return text if mode is None else {"text": text, "mode": mode}
 
-    def case(self, case: WrittenCase) -> Tree:
+    def case(self, case: RawCase) -> Tree:
         tree: Tree = {"id": case.id, "tags": list(case.tags), "env": dict(case.env)}
         tree |= {"when": _when(case.when), "expect_fail": _expect_fail(case.expect_fail)}
         tree["golden"] = None if case.golden is None else _golden(case.golden)
         tree["expect"] = self.expectations(case.expect)
         return {**_filled(tree), "steps": [self.step(step) for step in case.steps]}
 
-    def step(self, step: WrittenStep) -> JsonValue:
+    def step(self, step: RawStep) -> JsonValue:
         """Return the script alone if the step has no other key. An id that would be made from the command anyway is left out."""
         named = None if step.id is None or step.id == slug(command_of(step)) else step.id
         tree: Tree = {"id": named, "background": step.background, "run": step.run, "argv": list(step.argv or ())}

@@ -20,7 +20,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarStri
 from testronaut_lab.model.jsontext import json_text
 from testronaut_lab.model.number import ExactNumber
 from testronaut_lab.planfile.dump.tree import Tree, plan_tree
-from testronaut_lab.planfile.grammar.raw import WrittenPlan
+from testronaut_lab.planfile.grammar.raw import RawPlan
 from testronaut_lab.planfile.schema.syntax import reads_as_text
 
 _WIDTH: Final = 100
@@ -37,15 +37,13 @@ _NOT_PLAIN: Final = re.compile(rf"^{_INDICATOR.pattern}|: | #|:$")
 _TRAILING_BLANK: Final = re.compile(r"[ \t](?:\n|\Z)")
 
 
-def plan_text(
-    plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = (), remarks: Mapping[int, str] | None = None
-) -> str:
+def plan_text(plan: RawPlan, folder: Path, *, explicit: Collection[str] = (), remarks: Mapping[int, str] | None = None) -> str:
     """Return the YAML of a plan whose file is in `folder`. `remarks` are comments above a step, by the step's position."""
     tree = plan_tree(plan, folder, explicit)
     return yaml_text(tree, remarks or {})
 
 
-def plan_json(plan: WrittenPlan, folder: Path, *, explicit: Collection[str] = ()) -> str:
+def plan_json(plan: RawPlan, folder: Path, *, explicit: Collection[str] = ()) -> str:
     """Return the same tree as JSON, for a `*.lab.json`."""
     return json_text(plan_tree(plan, folder, explicit), indent=2) + "\n"
 

@@ -10,8 +10,8 @@ from testronaut_lab.model.files import FileType
 from testronaut_lab.model.result import ExitKind
 from testronaut_lab.planfile.grammar import types, values
 from testronaut_lab.planfile.grammar.matrix import PER
-from testronaut_lab.planfile.schema.containers import Either, ListOf, Made, MapOf
-from testronaut_lab.planfile.schema.fields import AnyJson, Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.schema.containers import Converted, Either, ListOf, MapOf
+from testronaut_lab.planfile.schema.fields import AnyJson, Field, Flag, Number, PlanPath, Text, choice
 from testronaut_lab.planfile.schema.table import Key, Table
 
 NORMALIZER: Final = Either(
@@ -40,7 +40,7 @@ def _matchers(**given: object) -> TextExpect:
     return TextExpect(**given, has_json="json" in given)  # type: ignore[arg-type]
 
 
-_MATCHERS: Final[dict[str, Kind | Key]] = {
+_MATCHERS: Final[dict[str, Field | Key]] = {
     "equals": types.TEXT,
     "contains": ListOf(types.FILLED, at_least=1),
     "not_contains": ListOf(types.FILLED, at_least=1),
@@ -74,9 +74,9 @@ def _exit_word(word: str) -> ExitExpect:
 
 _CODE: Final = Number("an exit code", 0, 255)
 EXIT: Final = Either(
-    text=Made(_EXIT_WORD, _exit_word),
-    number=Made(_CODE, lambda code: ExitExpect((code,))),
-    items=Made(ListOf(_CODE, at_least=1), ExitExpect),
+    text=Converted(_EXIT_WORD, _exit_word),
+    number=Converted(_CODE, lambda code: ExitExpect((code,))),
+    items=Converted(ListOf(_CODE, at_least=1), ExitExpect),
 )
 _OWNER: Final = "lab, root or the number of a user"
 
@@ -92,18 +92,19 @@ FILE_EXPECT: Final = Either(
         "file_expect",
         {
             **_MATCHERS,
-            "type": Made(choice(*(kind.value for kind in FileType)), FileType),
+            "type": Converted(choice(*(kind.value for kind in FileType)), FileType),
             "mode": types.MODE,
             "target": types.WORD,
             "owner": Either(
-                text=Text(_OWNER, values.owner), number=Made(Number(_OWNER, 0, 2**32 - 1), lambda uid: values.owner(str(uid)))
+                text=Text(_OWNER, values.owner),
+                number=Converted(Number(_OWNER, 0, 2**32 - 1), lambda uid: values.owner(str(uid))),
             ),
         },
         _file,
         at_least=1,
     ),
 )
-_NONE: Final = Made(choice("none"), lambda _: ChangesExpect())
+_NONE: Final = Converted(choice("none"), lambda _: ChangesExpect())
 _KINDS: Final = ("added", "modified", "deleted", "retyped")
 CHANGES: Final = Either(
     text=_NONE,
@@ -134,7 +135,7 @@ EXPECT: Final = Table(
     "expect",
     {
         "exit": EXIT,
-        "signal": Key(Made(types.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
+        "signal": Key(Converted(types.SIGNAL, lambda name: ExitExpect(signal=name)), "exit"),
         "stdout": STREAM_EXPECT,
         "stderr": STREAM_EXPECT,
         "files": MapOf(types.ANY_GLOB, FILE_EXPECT),

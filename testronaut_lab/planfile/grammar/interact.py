@@ -20,7 +20,7 @@ from testronaut_lab.model.interaction import (
 )
 from testronaut_lab.planfile.grammar import types, values
 from testronaut_lab.planfile.grammar.expect import SCREEN
-from testronaut_lab.planfile.schema.containers import Either, Made
+from testronaut_lab.planfile.schema.containers import Converted, Either
 from testronaut_lab.planfile.schema.fields import Flag, Number, Text
 from testronaut_lab.planfile.schema.problems import did_you_mean
 from testronaut_lab.planfile.schema.table import Key, Table
@@ -29,7 +29,7 @@ _COLS: Final = Number("columns", 1, 1000)
 _ROWS: Final = Number("rows", 1, 1000)
 
 TTY: Final = Either(
-    flag=Made(Flag(), lambda wanted: Tty() if wanted else None),
+    flag=Converted(Flag(), lambda wanted: Tty() if wanted else None),
     table=Table("tty", {"cols": _COLS, "rows": _ROWS, "term": types.named(r"[A-Za-z0-9][A-Za-z0-9+._-]*", "a TERM")}, Tty),
 )
 
@@ -75,7 +75,7 @@ def _interaction(
 INTERACTION: Final = Table(
     "interaction",
     {
-        "screen": Either(text=Made(types.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
+        "screen": Either(text=Converted(types.FILLED, lambda text: TextExpect(contains=(text,))), table=SCREEN),
         "settled": types.DURATION,
         "expect": Text("a regex", _pattern, {"format": "regex"}, "regex"),
         "send": types.FILLED,

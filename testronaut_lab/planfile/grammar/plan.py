@@ -14,11 +14,11 @@ from testronaut_lab.planfile.grammar import types, values
 from testronaut_lab.planfile.grammar.expect import EXPECT, GOLDEN, NORMALIZE
 from testronaut_lab.planfile.grammar.interact import INTERACTION, TTY
 from testronaut_lab.planfile.grammar.matrix import MATRIX, WHEN
-from testronaut_lab.planfile.grammar.raw import ExpectFail, Placed, Stdin, WrittenCase, WrittenPlan, WrittenStep
+from testronaut_lab.planfile.grammar.raw import ExpectFail, Placed, RawCase, RawPlan, RawStep, Stdin
 from testronaut_lab.planfile.grammar.session import FILES, IMAGE, LIMITS
 from testronaut_lab.planfile.grammar.tools import TOOL
-from testronaut_lab.planfile.schema.containers import Either, ListOf, Made, MapOf
-from testronaut_lab.planfile.schema.fields import Flag, Kind, Number, PlanPath, Text, choice
+from testronaut_lab.planfile.schema.containers import Converted, Either, ListOf, MapOf
+from testronaut_lab.planfile.schema.fields import Field, Flag, Number, PlanPath, Text, choice
 from testronaut_lab.planfile.schema.table import Key, Table
 
 VERSION: Final = 1
@@ -45,7 +45,7 @@ def _stdin(file: Stdin | None = None, base64: bytes = b"") -> Stdin:
 STDIN: Final = Either(
     text=Text(convert=lambda value: Stdin(value.encode(), is_text=True)),
     table=Table(
-        "stdin", {"file": Made(PlanPath(), _from_file), "base64": types.BASE64}, _stdin, exactly_one=[("file", "base64")]
+        "stdin", {"file": Converted(PlanPath(), _from_file), "base64": types.BASE64}, _stdin, exactly_one=[("file", "base64")]
     ),
 )
 SAVE: Final = Table(
@@ -71,10 +71,10 @@ RETRY: Final = Table(
     {"times": Key(Number("a whole number", 1, 1000), required=True), "delay": Key(types.DURATION, "delay_s")},
     Retry,
 )
-_STEP_KEYS: Final[dict[str, Kind | Key]] = {
+_STEP_KEYS: Final[dict[str, Field | Key]] = {
     "id": types.ID,
     "run": types.SCRIPT,
-    "argv": Made(ListOf(types.WORD, at_least=1), values.argv),
+    "argv": Converted(ListOf(types.WORD, at_least=1), values.argv),
     "stdin": STDIN,
     "env": types.ENV,
     "cwd": Text("a folder", values.working_directory, {"minLength": 1}),
@@ -96,8 +96,8 @@ _STEP_KEYS: Final[dict[str, Kind | Key]] = {
 }
 STEP: Final = Placed(
     Either(
-        text=Made(types.SCRIPT, lambda run: WrittenStep(run=run)),
-        table=Table("step", _STEP_KEYS, WrittenStep, exactly_one=[("run", "argv", "stop", "signal")]),
+        text=Converted(types.SCRIPT, lambda run: RawStep(run=run)),
+        table=Table("step", _STEP_KEYS, RawStep, exactly_one=[("run", "argv", "stop", "signal")]),
     )
 )
 STEPS: Final = ListOf(STEP, at_least=1)
@@ -105,7 +105,7 @@ STEPS: Final = ListOf(STEP, at_least=1)
 # --- cases and the plan --------------------------------------------------------------------------------------------------
 
 EXPECT_FAIL: Final = Either(
-    text=Made(types.FILLED, ExpectFail),
+    text=Converted(types.FILLED, ExpectFail),
     table=Table("expect_fail", {"reason": Key(types.FILLED, required=True), "when": WHEN}, ExpectFail),
 )
 CASE: Final = Placed(
@@ -121,7 +121,7 @@ CASE: Final = Placed(
             "expect": EXPECT,
             "steps": Key(STEPS, required=True),
         },
-        WrittenCase,
+        RawCase,
     )
 )
 
@@ -133,7 +133,7 @@ def _version(number: int) -> int:
 
 
 # These keys may stand in the project's `defaults` too.
-_SHARED: Final[dict[str, Kind | Key]] = {
+_SHARED: Final[dict[str, Field | Key]] = {
     "image": IMAGE,
     "tools": ListOf(TOOL),
     "isolation": choice("case", "plan"),
@@ -153,7 +153,7 @@ PLAN: Final = Placed(
     Table(
         "plan",
         {
-            "version": Made(Number("a version", 0, 10**6), _version),
+            "version": Converted(Number("a version", 0, 10**6), _version),
             "name": Text("a name", values.plan_name, {"minLength": 1}, "nothing"),
             **_SHARED,
             "image": Key(IMAGE, required=True),
@@ -164,7 +164,7 @@ PLAN: Final = Placed(
             "cases": ListOf(CASE, at_least=1),
             "steps": STEPS,
         },
-        WrittenPlan,
+        RawPlan,
         exactly_one=[("cases", "steps")],
     )
 )

@@ -13,8 +13,8 @@ from pydantic import JsonValue
 
 from testronaut_lab.model.interaction import Interaction, Ready, Tty
 from testronaut_lab.model.plan import FileSpec, ImageSpec, Limits, Normalizer, Retry, Save, ToolSpec
-from testronaut_lab.planfile.schema.fields import Kind, Reading, Schema
-from testronaut_lab.planfile.schema.problems import Place
+from testronaut_lab.planfile.schema.fields import Field, Reading, Schema
+from testronaut_lab.planfile.schema.problems import Position
 from testronaut_lab.planfile.schema.tree import Node, ScalarNode
 
 # Only the written keys. Keys of a case override those of the plan; keys of a step override both.
@@ -23,7 +23,7 @@ Golden = bool | Mapping[str, object]
 # Values by key of the matrix: the cells that something is for. Empty means all cells.
 When = Mapping[str, frozenset[str]]
 
-_NOWHERE = ScalarNode(Place(""), None)
+_NOWHERE = ScalarNode(Position(""), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ExpectFail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenStep:
+class RawStep:
     id: str | None = None
     run: str | None = None
     argv: tuple[str, ...] | None = None
@@ -69,9 +69,9 @@ class WrittenStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenCase:
+class RawCase:
     id: str
-    steps: tuple[WrittenStep, ...]
+    steps: tuple[RawStep, ...]
     tags: tuple[str, ...] = ()
     expect_fail: ExpectFail | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class WrittenCase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenPlan:
+class RawPlan:
     image: ImageSpec
     version: int = 1
     name: str | None = None
@@ -100,10 +100,10 @@ class WrittenPlan:
     ignore: tuple[str, ...] = ()
     golden: Golden | None = None
     expect: Expectations = field(default_factory=dict)
-    setup: tuple[WrittenStep, ...] = ()
-    teardown: tuple[WrittenStep, ...] = ()
-    cases: tuple[WrittenCase, ...] = ()
-    steps: tuple[WrittenStep, ...] = ()
+    setup: tuple[RawStep, ...] = ()
+    teardown: tuple[RawStep, ...] = ()
+    cases: tuple[RawCase, ...] = ()
+    steps: tuple[RawStep, ...] = ()
     matrix: None = None  # `read_matrix` makes the cells before the plan is read for one of them
     node: Node = _NOWHERE
     at: str = ""
@@ -113,7 +113,7 @@ class WrittenPlan:
 class Placed:
     """A kind whose value keeps its place, for problems that are found only later."""
 
-    kind: Kind
+    kind: Field
 
     @property
     def words(self) -> str:
@@ -121,7 +121,7 @@ class Placed:
 
     def read(self, node: Node, at: str, reading: Reading) -> object:
         value = self.kind.read(node, at, reading)
-        assert isinstance(value, WrittenStep | WrittenCase | WrittenPlan)
+        assert isinstance(value, RawStep | RawCase | RawPlan)
         return replace(value, node=node, at=at)
 
     def schema(self, definitions: dict[str, JsonValue], /) -> Schema:

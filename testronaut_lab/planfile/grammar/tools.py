@@ -15,8 +15,8 @@ from pydantic import JsonValue
 from testronaut_lab.installation.strategies import STRATEGIES, Strategy, matched, package_name
 from testronaut_lab.model.plan import InstallSpec, ToolSpec, Verify
 from testronaut_lab.planfile.grammar import types, values
-from testronaut_lab.planfile.schema.containers import Either, ListOf, Made
-from testronaut_lab.planfile.schema.fields import Flag, Kind, Number, PlanPath, Reading, Schema, Text
+from testronaut_lab.planfile.schema.containers import Converted, Either, ListOf
+from testronaut_lab.planfile.schema.fields import Field, Flag, Number, PlanPath, Reading, Schema, Text
 from testronaut_lab.planfile.schema.problems import below
 from testronaut_lab.planfile.schema.table import Key, Table
 from testronaut_lab.planfile.schema.tree import ListNode, Node
@@ -109,7 +109,7 @@ def _install(sha256: str | None = None, strip: int = 0, **one: InstallSpec) -> I
 class _Told:
     """A kind with a description for the schema."""
 
-    kind: Kind
+    kind: Field
     description: str
 
     @property
@@ -123,7 +123,7 @@ class _Told:
         return {**self.kind.schema(definitions), "description": self.description}
 
 
-_SHA256: Final = Made(types.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
+_SHA256: Final = Converted(types.named("[0-9a-fA-F]{64}", "a sha256 of 64 hexadecimal digits"), str.lower)
 _STRIP: Final = Number("how many leading folders of an archive to leave out", 0, 64)
 
 
@@ -174,7 +174,7 @@ _VERIFY: Final = Text("a command", values.script, {"minLength": 1}, "nothing")
 def _tool_of(*, anywhere: bool) -> Either:
     one, in_full = Spec(anywhere=anywhere), _in_full(anywhere=anywhere)
     return Either(
-        text=Made(one, _alone),
+        text=Converted(one, _alone),
         table=Table(
             "tool",
             {
@@ -182,9 +182,9 @@ def _tool_of(*, anywhere: bool) -> Either:
                 "command": types.named(rf"{_PROGRAM}|(?:/{_PROGRAM})+", "the name of a program, or its whole path"),
                 "install": Key(
                     Either(
-                        text=Made(one, _only),
+                        text=Converted(one, _only),
                         items=ListOf(Either(text=one, table=in_full), at_least=1),
-                        table=Made(in_full, _only),
+                        table=Converted(in_full, _only),
                     ),
                     required=True,
                 ),

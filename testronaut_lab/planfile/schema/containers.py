@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema, Text, found
+from testronaut_lab.planfile.schema.fields import Field, Reading, Refused, Schema, Text, found
 from testronaut_lab.planfile.schema.problems import below
 from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode
 
@@ -16,7 +16,7 @@ from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, Tabl
 class ListOf:
     """A list of one kind; read as a tuple."""
 
-    item: Kind
+    item: Field
     at_least: int = 0
 
     @property
@@ -40,7 +40,7 @@ class MapOf:
     """A table whose keys the writer of the plan chooses; read as a dict."""
 
     key: Text
-    value: Kind
+    value: Field
     at_least: int = 0
 
     @property
@@ -69,11 +69,11 @@ class MapOf:
 class Either:
     """One of several kinds. The type of the node selects the kind, so an error message is about the kind that was meant."""
 
-    text: Kind | None = None
-    number: Kind | None = None
-    flag: Kind | None = None
-    items: Kind | None = None
-    table: Kind | None = None
+    text: Field | None = None
+    number: Field | None = None
+    flag: Field | None = None
+    items: Field | None = None
+    table: Field | None = None
 
     @property
     def words(self) -> str:
@@ -90,10 +90,10 @@ class Either:
     def schema(self, definitions: dict[str, JsonValue], /) -> Schema:
         return {"anyOf": [kind.schema(definitions) for kind in self._kinds()]}
 
-    def _kinds(self) -> list[Kind]:
+    def _kinds(self) -> list[Field]:
         return [kind for kind in (self.text, self.number, self.flag, self.items, self.table) if kind is not None]
 
-    def _kind_for(self, node: Node) -> Kind | None:
+    def _kind_for(self, node: Node) -> Field | None:
         match node:
             case ListNode():
                 return self.items
@@ -109,10 +109,10 @@ class Either:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Converted:
     """A kind whose value `convert` turns into another one. A ValueError of `convert` becomes a problem at this place."""
 
-    kind: Kind
+    kind: Field
     convert: Callable[..., object]
 
     @property
@@ -130,7 +130,7 @@ class Made:
         return self.kind.schema(definitions)
 
 
-def read_all(parts: Sequence[tuple[Node, str, Kind]], reading: Reading) -> list[object]:
+def read_all(parts: Sequence[tuple[Node, str, Field]], reading: Reading) -> list[object]:
     """Read every part, even after a refusal, so that all problems are found. Raises Refused at the end if there was one."""
     values: list[object] = []
     refused: Refused | None = None

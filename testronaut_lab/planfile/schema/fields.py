@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeGuard
 from pydantic import JsonValue
 
 from testronaut_lab.model.number import ExactNumber
-from testronaut_lab.planfile.schema.interpolation import Filler, Holds, keys_named, typed
+from testronaut_lab.planfile.schema.interpolation import Holds, Interpolator, keys_named, typed
 from testronaut_lab.planfile.schema.problems import Problems, below
 from testronaut_lab.planfile.schema.tree import ListNode, Node, ScalarNode, TableNode, Value
 
@@ -32,11 +32,11 @@ class Reading:
 
     folder: Path
     problems: Problems
-    filler: Filler = field(default_factory=Filler)
+    filler: Interpolator = field(default_factory=Interpolator)
     varying: frozenset[int] = frozenset()
     known: dict[tuple[int, int], object] = field(default_factory=dict)
 
-    def read(self, kind: Kind, node: Node, at: str) -> object:
+    def read(self, kind: Field, node: Node, at: str) -> object:
         """Like `kind.read`, but reads a node that does not vary only once. Raises Refused."""
         if self.filler.cell is None or isinstance(node, ScalarNode) or id(node) in self.varying:
             return kind.read(node, at, self)
@@ -72,7 +72,7 @@ class Refused(Exception):
     """There is no value, and the problem is already added. The reader catches it and goes on with the next value."""
 
 
-class Kind(Protocol):
+class Field(Protocol):
     """What may stand at a place. `words` says what it accepts, and stands behind "expected" in messages."""
 
     @property

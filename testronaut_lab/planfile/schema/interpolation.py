@@ -86,7 +86,7 @@ def _gather(node: Node, found: set[int]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Filler:
+class Interpolator:
     """Fills in one cell of a matrix. Both fields are None for a plan without one. Raises ValueError with the whole message."""
 
     matrix: Matrix | None = None

@@ -15,7 +15,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Position:
     """Where something is written. `line` counts from 1; it is 0 for a tree made in Python."""
 
     file: str
@@ -29,9 +29,9 @@ class Problems:
     """Collects problems. `raise_if_any` makes one UsageError of them, sorted by line."""
 
     def __init__(self) -> None:
-        self._messages: dict[tuple[Place, str], None] = {}
+        self._messages: dict[tuple[Position, str], None] = {}
 
-    def add(self, place: Place, at: str, message: str) -> None:
+    def add(self, place: Position, at: str, message: str) -> None:
         """Add a problem. `at` is the key path; it is empty for the whole plan."""
         self._messages[place, f"{place}: {at}: {message}" if at else f"{place}: {message}"] = None
 
@@ -44,7 +44,7 @@ class Problems:
 
         A problem that not all readings have says in which cell it is.
         """
-        names: dict[tuple[Place, str], list[str]] = {}
+        names: dict[tuple[Position, str], list[str]] = {}
         for name, part in parts.items():
             for entry in part._messages:
                 names.setdefault(entry, []).append(name)

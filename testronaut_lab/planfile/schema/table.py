@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from testronaut_lab.planfile.schema.containers import read_all
-from testronaut_lab.planfile.schema.fields import Kind, Reading, Refused, Schema, found
+from testronaut_lab.planfile.schema.fields import Field, Reading, Refused, Schema, found
 from testronaut_lab.planfile.schema.problems import below, did_you_mean
 from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 
@@ -20,7 +20,7 @@ from testronaut_lab.planfile.schema.tree import Node, ScalarNode, TableNode
 class Key:
     """One key of a `Table`. `name` is the argument of `build`; None means the key itself."""
 
-    kind: Kind
+    kind: Field
     name: str | None = None
     required: bool = False
 
@@ -33,7 +33,7 @@ class Table:
     """
 
     name: str
-    keys: Mapping[str, Kind | Key]
+    keys: Mapping[str, Field | Key]
     build: Callable[..., object] = dict
     exactly_one: Sequence[Sequence[str]] = ()
     at_most_one: Sequence[Sequence[str]] = ()

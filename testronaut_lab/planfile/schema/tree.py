@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from testronaut_lab.model.number import WRITTEN
-from testronaut_lab.planfile.schema.problems import Place, Problems, below
+from testronaut_lab.planfile.schema.problems import Position, Problems, below
 
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
@@ -24,14 +24,14 @@ Value = str | int | float | bool | None
 class ScalarNode:
     """A single value. `text` is how a number, true or false is written; None if it was made in Python."""
 
-    place: Place
+    place: Position
     value: Value
     text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListNode:
-    place: Place
+    place: Position
     items: tuple[Node, ...]
 
 
@@ -39,9 +39,9 @@ class ListNode:
 class TableNode:
     """A table. `keys` has the place of each key; the key may be on an earlier line than its value."""
 
-    place: Place
+    place: Position
     entries: Mapping[str, Node]
-    keys: Mapping[str, Place]
+    keys: Mapping[str, Position]
 
 
 Node = ScalarNode | ListNode | TableNode
@@ -49,11 +49,11 @@ Node = ScalarNode | ListNode | TableNode
 
 @dataclass(slots=True)
 class _Frame:
-    place: Place
+    place: Position
     is_table: bool
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Node] = field(default_factory=dict)
-    keys: dict[str, Place] = field(default_factory=dict)
+    keys: dict[str, Position] = field(default_factory=dict)
     key: str | None = None
 
     def node(self) -> Node:
@@ -82,7 +82,7 @@ class TreeBuilder:
         at = ""
         for frame in self._frames:
             at = at if frame.here is None else below(at, frame.here)
-        self._problems.add(Place(self._file, line), at, message)
+        self._problems.add(Position(self._file, line), at, message)
 
     def stop(self, line: int, message: str) -> None:
         """Add a problem and raise UsageError with all problems so far. For text that makes it pointless to read on."""
@@ -93,7 +93,7 @@ class TreeBuilder:
         if self.wants_key:
             self.stop(line, "a key must be text")
         self._bounded(line)
-        self._frames.append(_Frame(Place(self._file, line), is_table))
+        self._frames.append(_Frame(Position(self._file, line), is_table))
         if len(self._frames) > MAX_DEPTH:
             self.stop(line, f"nested deeper than {MAX_DEPTH} levels")
 
@@ -107,11 +107,11 @@ class TreeBuilder:
             self._take_key(value, line)
         else:
             written = text if isinstance(value, int | float) else None
-            self._place(ScalarNode(Place(self._file, line), self._checked(value, line, written), written))
+            self._place(ScalarNode(Position(self._file, line), self._checked(value, line, written), written))
 
     def finish(self) -> Node:
         self._problems.raise_if_any()
-        return self.root or ScalarNode(Place(self._file, 1), None)
+        return self.root or ScalarNode(Position(self._file, 1), None)
 
     def _bounded(self, line: int) -> None:
         self._count += 1
@@ -128,7 +128,7 @@ class TreeBuilder:
             self.problem(
                 line, f"the key {key!r} is here for the second time" + (f"; the first is in line {first}" if first else "")
             )
-        frame.keys.setdefault(key, Place(self._file, line))
+        frame.keys.setdefault(key, Position(self._file, line))
 
     def _checked(self, value: Value, line: int, written: str | None = None) -> Value:
         # A JSON expectation compares the number as it is written, so one that overflows a float is fine.

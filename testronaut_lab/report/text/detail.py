@@ -26,14 +26,14 @@ from testronaut_lab.model.events import (
 from testronaut_lab.model.result import Status
 from testronaut_lab.report.state.records import CaseView, StepView
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.report.text.installing import logged_lines, tool_lines
 from testronaut_lab.report.text.lines import captured_lines
 
 _WENT_WRONG = frozenset({Status.FAILED, Status.ERROR, Status.XPASSED, Status.FLAKY})
 
 
-class QuietNarrator(Narrator):
+class QuietNarrator(Formatter):
     """Holds back the heading of a plan and the lines of a case until something goes wrong there. Drops the lines of a good
     case.
     """
@@ -86,7 +86,7 @@ class QuietNarrator(Narrator):
         return [*heading, *lines]
 
 
-class VerboseNarrator(Narrator):
+class VerboseNarrator(Formatter):
     """Adds every line of package managers, what was verified of each tool, and what each step wrote and changed."""
 
     def lines(self, view: RunView, event: Event) -> list[Text]:

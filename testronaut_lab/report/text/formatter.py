@@ -61,7 +61,7 @@ _INSTALL_TAIL = 20
 _RECAP = 20
 
 
-class Narrator:
+class Formatter:
     """Makes the lines for each event, and remembers what they must agree on.
 
     `width` is the room for a line. `results` says where the results are stored. `show` is the option behind the run's id that

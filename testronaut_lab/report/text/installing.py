@@ -16,7 +16,7 @@ from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFi
 from testronaut_lab.model.lastwords import without_said
 from testronaut_lab.model.result import ErrorInfo, Package, ToolInfo
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.report.text.lines import INDENT, STYLES, WORDS, duration_text, error_lines, labelled
 from testronaut_lab.safetext import clipped, safe_line, safe_text
 
@@ -24,8 +24,8 @@ _SHOWN_PACKAGES = 12
 Kept = Callable[[str], Sequence[tuple[str, str]] | None]
 
 
-class InstallNarrator(Narrator):
-    """Like `Narrator`, with the whole log and more about each tool."""
+class InstallNarrator(Formatter):
+    """Like `Formatter`, with the whole log and more about each tool."""
 
     def lines(self, view: RunView, event: Event) -> list[Text]:
         match event.body:

@@ -20,7 +20,7 @@ from testronaut_lab.model.events import Event, RunFinished
 from testronaut_lab.model.result import Status
 from testronaut_lab.report.state.records import StepView
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 from testronaut_lab.report.text.lines import counts_text, cut_middle, duration_text, usage_text
 from testronaut_lab.safetext import safe_line
 
@@ -47,7 +47,7 @@ class LiveReporter:
         results: str = "",
         show: str = "",
         mono: Callable[[], float] = time.monotonic,
-        tells: type[Narrator] = Narrator,
+        tells: type[Formatter] = Formatter,
     ) -> None:
         self._console = console
         self._narrator = tells(console.width, results, show)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from testronaut_lab.model.events import Event
 from testronaut_lab.report.state.view import RunView
-from testronaut_lab.report.text.formatter import Narrator
+from testronaut_lab.report.text.formatter import Formatter
 
 
 class TextReporter:
@@ -26,7 +26,7 @@ class TextReporter:
         width: int = 120,
         results: str = "",
         show: str = "",
-        tells: type[Narrator] = Narrator,
+        tells: type[Formatter] = Formatter,
     ) -> None:
         self._write = write
         self._color = color

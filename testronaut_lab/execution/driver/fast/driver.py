@@ -44,8 +44,8 @@ from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.table import HostTable, Table
 from testronaut_lab.execution.driver.late import STREAMS, LateReader, Tell
 from testronaut_lab.execution.driver.outcome import REFUSED, TAMPERED, ShellEnd
-from testronaut_lab.execution.driver.processes.background import Guests
-from testronaut_lab.execution.driver.processes.counters import Meter, Toll
+from testronaut_lab.execution.driver.processes.background import BackgroundProcesses
+from testronaut_lab.execution.driver.processes.counters import Meter, ResourceCounters
 from testronaut_lab.execution.driver.processes.guard import Guard
 from testronaut_lab.execution.driver.processes.leftovers import SETTLE_S
 from testronaut_lab.execution.driver.processes.watchdog import WatchdogLost
@@ -72,7 +72,7 @@ class FastDriver:
         self._container = container
         self._channel = channel
         self._meter = meter
-        self._toll = Toll(meter)
+        self._toll = ResourceCounters(meter)
         self._late = LateReader(on_late)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._exported = b""
@@ -100,7 +100,7 @@ class FastDriver:
         name = PurePosixPath(self.spec.shell).name
         self._conversation = Conversation(self._supervisor, self._channel, name, self.spec.cwd, self._wake)
         self._settle_in(self.spec.cwd)
-        self._container.hurry()
+        self._container.end_soon()
 
     def close(self) -> None:
         self._late.close()
@@ -126,7 +126,7 @@ class FastDriver:
         return self.supervisor.reach.name
 
     @property
-    def guests(self) -> Guests:
+    def guests(self) -> BackgroundProcesses:
         """The programs beside the shell, once it has started."""
         return self.others.guests
 

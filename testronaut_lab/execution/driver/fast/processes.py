@@ -12,10 +12,10 @@ from testronaut_lab.execution.driver.fast.shell import inner_pid
 from testronaut_lab.execution.driver.fast.streams import Pair
 from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.execution.driver.fast.table import Table
-from testronaut_lab.execution.driver.processes.background import Guests
+from testronaut_lab.execution.driver.processes.background import BackgroundProcesses
 from testronaut_lab.execution.driver.processes.counters import Meter
 from testronaut_lab.execution.driver.processes.guard import Guard
-from testronaut_lab.execution.driver.processes.leftovers import SETTLE_S, Bystanders
+from testronaut_lab.execution.driver.processes.leftovers import SETTLE_S, LeftoverProcesses
 from testronaut_lab.execution.driver.processes.watchdog import Process
 
 
@@ -25,8 +25,8 @@ class Others:
     def __init__(self, container: Container, guard: Guard, meter: Meter, table: Table) -> None:
         self.guard = guard
         self._table = table
-        self.guests = Guests(container, guard)
-        self.bystanders = Bystanders(container, guard)
+        self.guests = BackgroundProcesses(container, guard)
+        self.bystanders = LeftoverProcesses(container, guard)
         self._meter = meter
 
     def are_none(self, supervisor: Supervisor) -> bool:

@@ -36,7 +36,7 @@ from testronaut_lab.execution.driver.late import Tell
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.plain.late_output import HeldStreams
 from testronaut_lab.execution.driver.plain.markers import Ending, ExecWatch, MarkedStream, Sink, Words
-from testronaut_lab.execution.driver.plain.processes import Surroundings
+from testronaut_lab.execution.driver.plain.processes import ProcessTable
 from testronaut_lab.execution.driver.plain.script import (
     CATCHES,
     FIRST,
@@ -51,8 +51,8 @@ from testronaut_lab.execution.driver.plain.script import (
     step_line,
     step_text,
 )
-from testronaut_lab.execution.driver.plain.shell_state import Carried, candidates, not_carried
-from testronaut_lab.execution.driver.plain.step_report import Statement, read_statement
+from testronaut_lab.execution.driver.plain.shell_state import CarriedState, candidates, not_carried
+from testronaut_lab.execution.driver.plain.step_report import StepReport, read_step_report
 from testronaut_lab.execution.driver.processes.counters import Meter
 from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, ShellSpec, quote
 from testronaut_lab.model.result import ErrorInfo, ExitKind, ShellState
@@ -83,7 +83,7 @@ class _Over:
 
     kind: ExitKind
     code: int | None
-    statement: Statement | None = None
+    statement: StepReport | None = None
     error: ErrorInfo | None = None
 
 
@@ -96,10 +96,10 @@ class PlainDriver:
         self._container = container
         self._channel = channel
         self._spec = spec
-        self._guard = Surroundings(container, meter)
+        self._guard = ProcessTable(container, meter)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._carried = Carried(spec.cwd)
-        self._fresh: Statement | None = None
+        self._carried = CarriedState(spec.cwd)
+        self._fresh: StepReport | None = None
         self._can_catch = False
         self._held = HeldStreams(on_late)
 
@@ -317,7 +317,7 @@ class PlainDriver:
         if over.error is not None or statement is None or statement.said is None:
             return ShellState.RESTORED
         assert self._fresh is not None and self._fresh.said is not None
-        self._carried = Carried.of(statement.said, self._fresh.said)
+        self._carried = CarriedState.of(statement.said, self._fresh.said)
         lost = not_carried(statement.said, self._fresh.said) + (["background jobs as the shell's own"] if has_jobs else [])
         if lost:
             notes.append(f"not carried to the next step by the plain driver: {'; '.join(lost)}")
@@ -329,8 +329,8 @@ class PlainDriver:
         else:
             self._held.add(watch, streams, nodeid)
 
-    def _statement(self, nonces: _Nonces) -> Statement:
-        return read_statement(self._guard.give(STATE_FILE), nonces.leader, nonces.child)
+    def _statement(self, nonces: _Nonces) -> StepReport:
+        return read_step_report(self._guard.give(STATE_FILE), nonces.leader, nonces.child)
 
     def _container_must_run(self, cause: EngineError | None = None) -> None:
         state = self._container.state()
@@ -338,7 +338,7 @@ class PlainDriver:
             raise SessionLost(f"the session's container does not run any more: {state.describe()}") from cause
 
 
-def _forged(statement: Statement) -> ErrorInfo | None:
+def _forged(statement: StepReport) -> ErrorInfo | None:
     if not statement.is_foreign:
         return None
     return ErrorInfo("Tampered", f"something in the container wrote to the session's record file {STATE_FILE} during this step")

@@ -9,26 +9,26 @@ from __future__ import annotations
 from testronaut_lab.container.protocol import Container
 from testronaut_lab.errors import SessionLost
 from testronaut_lab.execution.driver.plain.script import STATE_FILE
-from testronaut_lab.execution.driver.processes.counters import Counters, Toll
+from testronaut_lab.execution.driver.processes.counters import Counters, ResourceCounters
 from testronaut_lab.execution.driver.processes.guard import Guard
-from testronaut_lab.execution.driver.processes.leftovers import Bystanders
+from testronaut_lab.execution.driver.processes.leftovers import LeftoverProcesses
 from testronaut_lab.execution.driver.processes.watchdog import Process, WatchdogLost
 
 
-class Surroundings:
+class ProcessTable:
     """Between steps nothing of ours runs in the container but the keeper and the watchdog."""
 
     def __init__(self, container: Container, counters: Counters) -> None:
-        self.toll = Toll(counters)
+        self.toll = ResourceCounters(counters)
         self._container = container
         self._watchdog: Guard | None = None
-        self._bystanders: Bystanders | None = None
+        self._bystanders: LeftoverProcesses | None = None
 
     def start(self) -> None:
         """Raises SessionLost when the container does not let the watchdog run."""
         try:
             self._watchdog = Guard(self._container)
-            self._bystanders = Bystanders(self._container, self._watchdog)
+            self._bystanders = LeftoverProcesses(self._container, self._watchdog)
             self.sweep()  # another driver may have tried before
             self._watchdog.new_file(STATE_FILE)
         except WatchdogLost as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from testronaut_lab.container import security
-from testronaut_lab.execution.driver.plain.shell_state import Carried
+from testronaut_lab.execution.driver.plain.shell_state import CarriedState
 from testronaut_lab.execution.driver.script import RUN_DIR, Command, quote
 
 MERGE = r"\command exec 2>&1 && "
@@ -52,7 +52,7 @@ def opening(nonce: str, line: str) -> bytes:
     return f"{nonce}\n{line}\n".encode(errors="surrogateescape")
 
 
-def step_line(command: Command, carried: Carried, nonce: str, functions: Sequence[str], *, can_catch: bool) -> str:
+def step_line(command: Command, carried: CarriedState, nonce: str, functions: Sequence[str], *, can_catch: bool) -> str:
     """The line that runs one step. The nonce stands only here: no variable holds it while the step runs."""
     bracketed = needs_brackets(command)
     source = sourcing(command, can_catch=can_catch, keep=" 3>&2")

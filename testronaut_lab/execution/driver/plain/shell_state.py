@@ -28,7 +28,7 @@ _VOLATILE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ShellListing:
     """One shell's own account of what it holds: text by section."""
 
     sections: Mapping[str, str]
@@ -46,7 +46,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class CarriedState:
     """What the next shell starts with. `env` holds assignments as a shell wrote them."""
 
     cwd: str
@@ -58,7 +58,7 @@ class Carried:
     late_options: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, said: Said, fresh: Said) -> Carried:
+    def of(cls, said: ShellListing, fresh: ShellListing) -> CarriedState:
         """From what a shell said at its end, and a `fresh` one before it."""
         env = {name: text for name, text in said.assignments("env").items() if not name.startswith("__")}
         options = _changed(said, fresh, "options")
@@ -119,7 +119,7 @@ def candidates(script: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_FUNCTION.findall(script)))
 
 
-def not_carried(said: Said, fresh: Said) -> list[str]:
+def not_carried(said: ShellListing, fresh: ShellListing) -> list[str]:
     """What the shell held that the next one will not have, in words."""
     functions = _functions(said)
     variables = _variables(said, fresh)
@@ -135,13 +135,13 @@ def not_carried(said: Said, fresh: Said) -> list[str]:
     return [words for words in found if words]
 
 
-def _functions(said: Said) -> list[str]:
+def _functions(said: ShellListing) -> list[str]:
     lines = (line for line in said.lines("functions") if line.startswith("declare -") or line.endswith(" function"))
     names = [found[1] for line in lines if (found := _IS_FUNCTION.fullmatch(line))]
     return [name for name in dict.fromkeys(names) if not name.startswith("__lab_")]
 
 
-def _variables(said: Said, fresh: Said) -> list[str]:
+def _variables(said: ShellListing, fresh: ShellListing) -> list[str]:
     """Those that are new or have another value than in a fresh shell, and are not exported."""
     before, exported = fresh.assignments("variables"), said.assignments("env")
     return [
@@ -151,6 +151,6 @@ def _variables(said: Said, fresh: Said) -> list[str]:
     ]
 
 
-def _changed(said: Said, fresh: Said, section: str) -> tuple[str, ...]:
+def _changed(said: ShellListing, fresh: ShellListing, section: str) -> tuple[str, ...]:
     before = set(fresh.lines(section))
     return tuple(line for line in said.lines(section) if line not in before)

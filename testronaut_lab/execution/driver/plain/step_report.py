@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testronaut_lab.execution.driver.plain.shell_state import Said
+from testronaut_lab.execution.driver.plain.shell_state import ShellListing
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class StepReport:
     """`said` is None for a shell that did not come to its end: it left by exit or exec, or was killed.
 
     `code` is the shell's exit status, None if nobody could tell it; `child_pid` and `job_pid` are its
@@ -25,13 +25,13 @@ class Statement:
     child_pid: int | None
     job_pid: int | None
     code: int | None
-    said: Said | None
+    said: ShellListing | None
     has_no_cwd: bool
     had_no_directory: bool
     is_foreign: bool
 
 
-def read_statement(data: bytes, leader: str, child: str) -> Statement:
+def read_step_report(data: bytes, leader: str, child: str) -> StepReport:
     """Take a statement apart; `leader` and `child` are the nonces."""
     head, *sections = data.decode(errors="surrogateescape").split("@" + leader + " ")
     heads, is_foreign = _heads(sections)
@@ -43,12 +43,12 @@ def read_statement(data: bytes, leader: str, child: str) -> Statement:
         word, _, rest = first.partition(" ")
         is_foreign = is_foreign or word in by_name or (word in ("B", "J", "S", "P", "G", ".") and bool(body))
         by_name[word] = rest + body
-    return Statement(
+    return StepReport(
         leader_pid=_number(heads, "L"),
         child_pid=_number(by_name, "B"),
         job_pid=_number(by_name, "J"),
         code=_number(heads, "X"),
-        said=Said(by_name) if "." in by_name and "S" in by_name else None,
+        said=ShellListing(by_name) if "." in by_name and "S" in by_name else None,
         has_no_cwd="P" in by_name,
         had_no_directory="G" in by_name,
         is_foreign=is_foreign or bool(head or before) or (bool(parts) and "L" not in heads),

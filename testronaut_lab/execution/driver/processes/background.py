@@ -24,7 +24,7 @@ _CAUGHT = re.compile(rb"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 _LOOK_EVERY_S = 0.01
 
 
-class Guests:
+class BackgroundProcesses:
     """Known by the number of their session, which is the pid of the exec's own process. Every call may raise SessionLost."""
 
     def __init__(self, container: Container, watchdog: Guard) -> None:

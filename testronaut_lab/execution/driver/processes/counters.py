@@ -27,7 +27,7 @@ class Meter(Counters, Protocol):
     def host_pids(self) -> frozenset[int] | None: ...
 
 
-class Toll:
+class ResourceCounters:
     """Counts from `count_from_here` on."""
 
     def __init__(self, counters: Counters) -> None:

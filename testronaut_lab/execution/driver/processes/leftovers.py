@@ -21,7 +21,7 @@ SETTLE_S = 0.004
 _T = TypeVar("_T")
 
 
-class Bystanders:
+class LeftoverProcesses:
     """Of one session. Every call may raise SessionLost."""
 
     def __init__(self, container: Container, guard: Guard) -> None:

@@ -72,7 +72,7 @@ class Watchdog:
         self._poll.register(self._attached.fileno(), select.POLLIN)
         try:
             self.pid = int(self._answer("R", _START_S)[-1].split()[1])
-            container.favour(self._attached)  # among a hundred busy processes of a step it would wait for its turn
+            container.raise_priority(self._attached)  # among a hundred busy processes of a step it would wait for its turn
         except (WatchdogLost, EngineError):
             self._attached.close()
             raise

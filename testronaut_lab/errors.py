@@ -16,7 +16,7 @@ A failing command, a timeout, an OOM kill and a mismatch are data in a result, n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class ExitStatus(IntEnum):
@@ -63,15 +63,49 @@ def worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
     return next((status for status in _PRECEDENCE if status in seen), ExitStatus.OK)
 
 
+class ErrorKind(StrEnum):
+    """What an error in a result is. The value is what `--json` and the store call it, `exit_status` what it leads to."""
+
+    BUG = "LabError", ExitStatus.BUG
+    STEP_FAILED = "StepFailed", ExitStatus.FAILED
+    USAGE = "UsageError", ExitStatus.USAGE
+    ENGINE = "EngineError", ExitStatus.ENGINE
+    SESSION_LOST = "SessionLost", ExitStatus.ENGINE
+    FILES_UNSEEN = "FilesUnseen", ExitStatus.ENGINE
+    NO_ENGINE = "NoEngine", ExitStatus.ENGINE
+    PROCESSES_UNSEEN = "ProcessesUnseen", ExitStatus.ENGINE
+    INSTALL = "InstallError", ExitStatus.INSTALL
+    CAPTURE = "CaptureError", ExitStatus.CAPTURE
+    WATCH_FAILED = "WatchFailed", ExitStatus.CAPTURE
+    TAMPERED = "Tampered", ExitStatus.CAPTURE  # something in the container pretended to be a part of ours
+    CANCELLED = "Cancelled", ExitStatus.OK  # the interruption has a status of its own, 130 or 143
+    INTERRUPTED = "Interrupted", ExitStatus.OK  # the run was cut off, which a reader of what is stored finds out
+    CASE_TIMEOUT = "CaseTimeout", ExitStatus.FAILED
+    NOT_AS_EXPECTED = "NotAsExpected", ExitStatus.FAILED  # an expected failure, but of something else than the case's own steps
+    NOT_RECOVERED = "NotRecovered", ExitStatus.FAILED  # every step of the last attempt was skipped
+
+    exit_status: ExitStatus
+
+    def __new__(cls, value: str, exit_status: ExitStatus = ExitStatus.BUG) -> ErrorKind:
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.exit_status = exit_status
+        return kind
+
+
 class LabError(Exception):
     """An error: what was attempted, on what, and what happened. `hint` is a command to type, or None."""
 
-    exit_status = ExitStatus.BUG
+    kind = ErrorKind.BUG
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        return self.kind.exit_status
 
     def __str__(self) -> str:
         """Return text that is safe to show: tracebacks, pytest and logs print it as it is. `message` stays raw."""
@@ -83,27 +117,31 @@ class LabError(Exception):
 class StepFailed(LabError):
     """Raised only by `check=True` and `check()`. Everywhere else a failed step is data."""
 
-    exit_status = ExitStatus.FAILED
+    kind = ErrorKind.STEP_FAILED
 
 
 class UsageError(LabError):
     """The plan, the configuration or the command line is wrong; nothing was run."""
 
-    exit_status = ExitStatus.USAGE
+    kind = ErrorKind.USAGE
 
 
 class EngineError(LabError):
     """The engine could not be reached, or did not do what it was asked."""
 
-    exit_status = ExitStatus.ENGINE
+    kind = ErrorKind.ENGINE
 
 
 class SessionLost(EngineError):
     """The container or its engine went away underneath a session."""
 
+    kind = ErrorKind.SESSION_LOST
+
 
 class FilesUnseen(EngineError):
     """The engine sees other files than this process: one of them is in a container or on another machine."""
+
+    kind = ErrorKind.FILES_UNSEEN
 
     def __init__(self, what: str, missing: str) -> None:
         super().__init__(
@@ -117,7 +155,7 @@ class FilesUnseen(EngineError):
 class InstallError(LabError):
     """A tool could not be installed. `fault` is the kind of failure: "no such package", "the network failed" …; may be empty."""
 
-    exit_status = ExitStatus.INSTALL
+    kind = ErrorKind.INSTALL
 
     def __init__(self, message: str, *, hint: str | None = None, fault: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -127,8 +165,8 @@ class InstallError(LabError):
 class CaptureError(LabError):
     """What happened could not be captured or stored faithfully."""
 
-    exit_status = ExitStatus.CAPTURE
+    kind = ErrorKind.CAPTURE
 
 
 class Cancelled(LabError):
-    exit_status = ExitStatus.OK
+    kind = ErrorKind.CANCELLED

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from support.hostile_output import ATTACKS, BEGIN, between_marks, everything, marked, offences
 
-from testronaut_lab.errors import ExitStatus, LabError, StepFailed
+from testronaut_lab.errors import ErrorKind, ExitStatus, LabError, StepFailed
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
     Body,
@@ -92,7 +92,7 @@ def result_of(attack: bytes) -> StepResult:
         cwd=text,
         left_behind=(text,),
         mismatches=(Mismatch(text, text, text, text), Mismatch("golden", "", "", text, f"--- a\n+++ b\n-{text}\n+{text}\n")),
-        error=ErrorInfo("CaptureError", text, text),
+        error=ErrorInfo(ErrorKind.CAPTURE, text, text),
         notes=(text,),
         screen=text,
         late=(Late("stdout", stream, text),),
@@ -119,8 +119,8 @@ def run_of(attack: bytes) -> list[Body]:
         StepFinished(0, case, result),
         StepJudged(0, case, result.nodeid, Status.FAILED, result.mismatches, result.error, result.notes),
         CaseFinished(0, case, Status.XPASSED, 0.5, error=result.error, expect_fail=text),
-        PlanFinished(0, Status.ERROR, ErrorInfo("InstallError", text, text)),
-        RunFinished("f", Status.ERROR, ExitStatus.CAPTURE, ErrorInfo("X", text, text)),
+        PlanFinished(0, Status.ERROR, ErrorInfo(ErrorKind.INSTALL, text, text)),
+        RunFinished("f", Status.ERROR, ExitStatus.CAPTURE, ErrorInfo(ErrorKind.CAPTURE, text, text)),
     ]
 
 
@@ -179,7 +179,7 @@ def test_the_lines_of_the_dashboard(attack: bytes) -> None:
             lines = [step_row(step, 0.0), step_facts(step, 0.0), *effect_lines(step.result)]
             shown.extend(str(line) for stream in ("stdout", "stderr") for line in stream_lines(step, stream)[0])
             shown.extend(map(str, lines))
-        shown.extend(map(str, session_lines(view, ErrorInfo("X", told(attack), told(attack)))))
+        shown.extend(map(str, session_lines(view, ErrorInfo(ErrorKind.CAPTURE, told(attack), told(attack)))))
 
     followed(run_of(attack), look)
     assert offences("\n".join(shown)) == []

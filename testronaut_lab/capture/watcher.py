@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from testronaut_lab.errors import CaptureError
+from testronaut_lab.errors import CaptureError, ErrorKind
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
@@ -55,6 +55,8 @@ class Touch(NamedTuple):
 
 class WatchFailed(CaptureError):
     """A watcher cannot be made, or hears nothing any more. A new watcher may work."""
+
+    kind = ErrorKind.WATCH_FAILED
 
 
 class Watcher:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from testronaut_lab.errors import EngineError, ExitStatus, LabError
+from testronaut_lab.errors import EngineError, ErrorKind, ExitStatus, LabError
 from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.execution.runner import Emit, LiveSession
@@ -22,14 +22,6 @@ from testronaut_lab.model.plan import Case, Plan, Retry, Step, substitute
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch, Phase, ShellState, Status, StepResult, combine
 
 STOPPED_TEARDOWN_S = 5.0  # whoever interrupts a run waits for it; a service that stops one kills it after some ten seconds
-
-_EXIT_OF = {
-    "UsageError": ExitStatus.USAGE,
-    "EngineError": ExitStatus.ENGINE,
-    "SessionLost": ExitStatus.ENGINE,
-    "InstallError": ExitStatus.INSTALL,
-    "Cancelled": ExitStatus.OK,  # the interruption has a status of its own
-}
 
 
 class Verdict(Protocol):
@@ -118,7 +110,7 @@ class CaseRun:
         """The case could not go on: its session did not start, or something was not captured."""
         self.exits.append(error.exit_status)
         self._around.append(Status.ERROR)
-        self.error = self.error or info(error)
+        self.error = self.error or ErrorInfo.of(error)
 
     def finish(self) -> Status:
         """What came of the case, once nothing of it is left to run: skipped if none of its own steps was run and nothing failed.
@@ -129,12 +121,14 @@ class CaseRun:
         around = combine(status for status in self._around if status is not Status.SKIPPED)
         status = combine([*own, around]) if own or around is not Status.PASSED else Status.SKIPPED
         if status is Status.PASSED and self._cut_short:
-            self.error = ErrorInfo("Cancelled", "the run was interrupted before the case's last step")
+            self.error = ErrorInfo(ErrorKind.CANCELLED, "the run was interrupted before the case's last step")
             return Status.ERROR
         if self._case.expect_fail is None:
             return status
         if status is Status.FAILED and around is Status.FAILED:
-            self.error = self.error or ErrorInfo("NotAsExpected", "expected to fail, but what failed is its setup or teardown")
+            self.error = self.error or ErrorInfo(
+                ErrorKind.NOT_AS_EXPECTED, "expected to fail, but what failed is its setup or teardown"
+            )
             return status
         return {Status.FAILED: Status.XFAILED, Status.PASSED: Status.XPASSED}.get(status, status)
 
@@ -165,7 +159,7 @@ class CaseRun:
 
     def _time_is_up(self) -> str:
         message = "the case's time (`limits.case_timeout`) was used up"
-        self.error = self.error or ErrorInfo("CaseTimeout", message, "raise `limits: {case_timeout: …}`")
+        self.error = self.error or ErrorInfo(ErrorKind.CASE_TIMEOUT, message, "raise `limits: {case_timeout: …}`")
         self._around.append(Status.FAILED)
         return message
 
@@ -194,10 +188,10 @@ class CaseRun:
                 return
         except EngineError as error:
             self._lost = True
-            self._rule(request, _Ruling(Status.ERROR, info(error)))
+            self._rule(request, _Ruling(Status.ERROR, ErrorInfo.of(error)))
             return
         except LabError as error:
-            self._rule(request, _Ruling(Status.ERROR, info(error)), step)
+            self._rule(request, _Ruling(Status.ERROR, ErrorInfo.of(error)), step)
             return
         self._judged(request, self._attempt(session, filled, request), step)
 
@@ -219,7 +213,9 @@ class CaseRun:
                 attempts.say("not tried again: the case's time (`limits.case_timeout`) is used up")
                 break
             if not paused(retry.delay_s, self._stopped):
-                verdict = _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"), mismatches=verdict.mismatches)
+                verdict = _Ruling(
+                    Status.ERROR, ErrorInfo(ErrorKind.CANCELLED, "the run was interrupted"), mismatches=verdict.mismatches
+                )
                 break
         notes = (*attempts.notes(), *verdict.notes)
         return _Ruling(verdict.status, verdict.error, notes, verdict.mismatches, verdict.saved, verdict.normalized)
@@ -232,7 +228,7 @@ class CaseRun:
 
     def _verdict(self, step: Step, result: StepResult, session: LiveSession) -> Verdict:
         if result.exit.kind is ExitKind.CANCELLED:
-            return _Ruling(Status.ERROR, ErrorInfo("Cancelled", "the run was interrupted"))
+            return _Ruling(Status.ERROR, ErrorInfo(ErrorKind.CANCELLED, "the run was interrupted"))
         self._lost = result.exit.kind in (ExitKind.SESSION_LOST, ExitKind.ENGINE_LOST)
         return self._judge.judge(step, result, session.seen, self._plan.ignore, may_write=self._case.expect_fail is None)
 
@@ -280,7 +276,7 @@ class CaseRun:
         bad = verdict.status in (Status.FAILED, Status.ERROR) and not _is_about_goldens(verdict)
         self._failed = self._failed or (bad and not (step is not None and step.continue_))
         if verdict.error is not None:
-            self.exits.append(_EXIT_OF.get(verdict.error.class_, ExitStatus.CAPTURE))
+            self.exits.append(verdict.error.class_.exit_status)
         self._values.update(verdict.saved)
         self._unexported |= verdict.saved.keys()
         judged = StepJudged(
@@ -298,7 +294,3 @@ def _is_about_goldens(verdict: Verdict) -> bool:
 def _always_runs(step: Step) -> bool:
     """Whatever failed before, and also when the case's time is up: what a program wrote is in the step that stops it."""
     return step.phase is Phase.TEARDOWN or step.stop is not None
-
-
-def info(error: LabError) -> ErrorInfo:
-    return ErrorInfo(type(error).__name__, error.message, error.hint)

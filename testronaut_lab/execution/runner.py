@@ -392,7 +392,7 @@ class LiveSession:
             stderr_stream=_rest(err),
             duration_s=duration_s,
             state=ShellState.LOST,
-            error=ErrorInfo(type(error).__name__, error.message, error.hint),
+            error=ErrorInfo.of(error),
             merged=request.merge,
         )
 

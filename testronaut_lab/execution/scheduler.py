@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from testronaut_lab.errors import ExitStatus, LabError, worst
-from testronaut_lab.execution.case import CaseRun, Judge, info
+from testronaut_lab.errors import ErrorKind, ExitStatus, LabError, worst
+from testronaut_lab.execution.case import CaseRun, Judge
 from testronaut_lab.execution.runner import Emit, LiveSession
 from testronaut_lab.model.events import AttemptFailed, CaseFinished, CaseStarted, PlanFinished, PlanStarted
 from testronaut_lab.model.plan import Case, Plan
@@ -120,7 +120,7 @@ class Scheduler:
         if error is not None:
             self._exits.append(error.exit_status)
             status = Status.ERROR
-        self._emit(PlanFinished(number, status, None if error is None else info(error)))
+        self._emit(PlanFinished(number, status, None if error is None else ErrorInfo.of(error)))
         return status
 
     def _in_own_sessions(self, number: int, plan: Plan, studio: SessionProvider) -> list[Status]:
@@ -224,7 +224,9 @@ def _after_failures(status: Status, error: ErrorInfo | None, attempt: int) -> tu
     if attempt > 1 and status is Status.PASSED:
         return Status.FLAKY, error
     if attempt > 1 and status is Status.SKIPPED:
-        return Status.FAILED, ErrorInfo("NotRecovered", f"every step was skipped in attempt {attempt}, and those before failed")
+        return Status.FAILED, ErrorInfo(
+            ErrorKind.NOT_RECOVERED, f"every step was skipped in attempt {attempt}, and those before failed"
+        )
     return status, error
 
 

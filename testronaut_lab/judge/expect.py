@@ -11,7 +11,7 @@ from dataclasses import replace
 from signal import Signals
 from typing import Protocol
 
-from testronaut_lab.errors import CaptureError
+from testronaut_lab.errors import CaptureError, ErrorKind
 from testronaut_lab.judge.text import Subject, check_text
 from testronaut_lab.model.files import ChangeKind, FileChange, FileState, FileType
 from testronaut_lab.model.globs import matches_any, matches_glob
@@ -95,13 +95,13 @@ def unjudged_end(expect: ExitExpect, result: StepResult) -> ErrorInfo | None:
     if end.kind is ExitKind.EXITED and end.in_doubt and expect.signal is not None and end.code == _code_of(expect.signal):
         name = expect.signal.removeprefix("SIG")
         why = f"whether SIG{name} ended the program, or it ended with {end.code} itself, cannot be told on this host"
-        return ErrorInfo("CaptureError", f"`signal` cannot be judged: {why}", f"write `expect: {{exit: {end.code}}}`")
+        return ErrorInfo(ErrorKind.CAPTURE, f"`signal` cannot be judged: {why}", f"write `expect: {{exit: {end.code}}}`")
     killed = end.signal == "KILL" or (end.in_doubt and end.code == _code_of("KILL"))
     may_be_memory = ExitKind.OOM in unseen and end.kind is ExitKind.EXITED and killed and _exit_holds(expect, end)
     if not may_be_memory and expect.ended_by not in unseen:
         return None
     why = "whether the step met a limit of memory or processes cannot be seen on this host"
-    return ErrorInfo("CaptureError", f"`exit` cannot be judged: {why}", "testronaut-lab run --require-limits")
+    return ErrorInfo(ErrorKind.CAPTURE, f"`exit` cannot be judged: {why}", "testronaut-lab run --require-limits")
 
 
 def _code_of(name: str) -> int:

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from testronaut_lab.errors import LabError
+from testronaut_lab.errors import ErrorKind, LabError
 from testronaut_lab.golden.compare import compare
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, golden_key
@@ -113,7 +113,7 @@ class Judge:
         try:
             return self._judge(step, without_ignored(result, ignore), workspace, may_write=may_write)
         except LabError as error:
-            return Verdict(Status.ERROR, error=ErrorInfo(type(error).__name__, error.message, error.hint))
+            return Verdict(Status.ERROR, error=ErrorInfo.of(error))
 
     def case_ended(self, *, passed: bool) -> None:
         """Write the goldens held since the last call if the case passed, else forget them. Raises CaptureError, UsageError."""
@@ -259,7 +259,7 @@ class Judge:
 
 
 def _unexplained(result: StepResult) -> ErrorInfo:
-    return ErrorInfo("CaptureError", f"{result.nodeid} ended as {result.exit.kind.value} and no reason was recorded")
+    return ErrorInfo(ErrorKind.CAPTURE, f"{result.nodeid} ended as {result.exit.kind.value} and no reason was recorded")
 
 
 def _otherwise(mismatches: tuple[Mismatch, ...], result: StepResult) -> str | None:

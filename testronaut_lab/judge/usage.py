@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.plan import MaxExpect
 from testronaut_lab.model.result import ErrorInfo, Mismatch, StepResult, Usage
 from testronaut_lab.model.units import size_text
@@ -32,10 +33,10 @@ def unjudged_usage(expect: MaxExpect | None, result: StepResult) -> ErrorInfo | 
     if expect is None:
         return None
     if expect.cpu_s is not None and result.usage.cpu_s is None:
-        return ErrorInfo("CaptureError", "`max.cpu` cannot be judged: this host does not let us read the container's CPU time")
+        return ErrorInfo(ErrorKind.CAPTURE, "`max.cpu` cannot be judged: this host does not let us read the container's CPU time")
     if expect.memory_bytes is not None and _sampled_peak(result.usage) is None:
         hint = "drop `memory` from the `max` of a step this short, or measure more work in one step"
-        return ErrorInfo("CaptureError", f"`max.memory` cannot be judged: {_why_not_sampled(result)}", hint)
+        return ErrorInfo(ErrorKind.CAPTURE, f"`max.memory` cannot be judged: {_why_not_sampled(result)}", hint)
     return None
 
 

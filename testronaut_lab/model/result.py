@@ -14,9 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
-from testronaut_lab.errors import ExitStatus, StepFailed
+from testronaut_lab.errors import ErrorKind, ExitStatus, LabError, StepFailed
 from testronaut_lab.model.comparison import SideBySide, side_by_side
 from testronaut_lab.model.display import html
 from testronaut_lab.model.ending import ExitKind as ExitKind
@@ -146,9 +146,13 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    class_: str
+    class_: Annotated[ErrorKind, WithJsonSchema({"type": "string"})]  # open: a later version may have more kinds
     message: str
     hint: str | None = None
+
+    @classmethod
+    def of(cls, error: LabError) -> ErrorInfo:
+        return cls(error.kind, error.message, error.hint)
 
     @property
     def text(self) -> str:

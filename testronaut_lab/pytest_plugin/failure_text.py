@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rich.text import Text
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.events import (
     CaseFinished,
     CaseStarted,
@@ -81,7 +82,7 @@ class CaseLines:
                 self._cases[nodeid] += lines
             case StepStarted(case=nodeid) | StepFinished(case=nodeid) | StepJudged(case=nodeid):
                 self._cases[nodeid] += lines
-            case PlanFinished(plan=number, error=ErrorInfo(class_="InstallError")):
+            case PlanFinished(plan=number, error=ErrorInfo(class_=ErrorKind.INSTALL)):
                 self._logs[number] = [f"  │ {safe_line(said.line)}" for said in view.plan(number).install_log][-_LOG_LINES:]
             case _:
                 pass

@@ -18,7 +18,7 @@ from support.command_line import ARGV, HELLO, Project, environment
 from testronaut_lab.api import Session
 from testronaut_lab.container.engine.connect import Engine
 from testronaut_lab.container.image.cache import list_images, remove_images
-from testronaut_lab.errors import ExitStatus, UsageError
+from testronaut_lab.errors import ErrorKind, ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import Event, ImageReady, InstallLogged, PlanFinished, PlanStarted, ToolReady
 from testronaut_lab.model.lastwords import without_said
@@ -289,7 +289,7 @@ def test_nothing_that_is_written_acts_on_a_terminal() -> None:
         ImageReady(0, image),
         InstallLogged(0, HOSTILE, HOSTILE),
         ToolReady(0, tool, True),
-        PlanFinished(0, Status.ERROR, ErrorInfo("InstallError", HOSTILE, HOSTILE)),
+        PlanFinished(0, Status.ERROR, ErrorInfo(ErrorKind.INSTALL, HOSTILE, HOSTILE)),
     )
     kept = [(HOSTILE, HOSTILE)]
     text = told(*bodies) + "\n".join(line.plain for line in log_lines(stored(*bodies), lambda key: kept))

@@ -11,7 +11,7 @@ import pytest
 import xmlschema
 from support.command_line import Project, Said
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import CaseFinished, CaseStarted, PlanFinished, PlanStarted, RunFinished, RunStarted
 from testronaut_lab.model.result import ErrorInfo, Status
@@ -229,7 +229,7 @@ def test_every_status_that_is_not_well_counts(project: Project, status: Status) 
 
 def test_cases_of_a_plan_that_could_not_be_run_count(project: Project) -> None:
     project.write()
-    stored(project, "r01", plan_error=ErrorInfo("InstallError", "no such package"))
+    stored(project, "r01", plan_error=ErrorInfo(ErrorKind.INSTALL, "no such package"))
     assert project.here("run", "--last-failed").out.startswith("last failed: 1 of the 2 cases that failed of run r01\n")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.live_session import Listener
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.execution.attempts import Attempts, paused
 from testronaut_lab.model.events import StepFinished, StepJudged, StepStarted
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status, StepResult
@@ -90,7 +90,7 @@ def test_an_interrupt_ends_the_pause_between_two_attempts(tmp_path: Path) -> Non
     result = going.run([listener])
     (done,) = steps_of(result)
     assert (result.exit_status, done.status, done.attempts) == (ExitStatus.INTERRUPTED, Status.ERROR, 1)
-    assert done.error == ErrorInfo("Cancelled", "the run was interrupted")
+    assert done.error == ErrorInfo(ErrorKind.CANCELLED, "the run was interrupted")
 
 
 def test_the_cases_time_ends_the_attempts(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.golden.pending import Pending, PendingStore
 from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.golden.render import GoldenTree
@@ -95,7 +96,7 @@ def test_failing_command_that_was_expected_passes(store: GoldenStore, workspace:
 
 
 def test_error_of_the_execution_is_the_verdict(store: GoldenStore, workspace: Folder) -> None:
-    error = ErrorInfo("CaptureError", "a record was forged")
+    error = ErrorInfo(ErrorKind.CAPTURE, "a record was forged")
     assert judged(store, workspace, step(), step_result(error=error)) == Verdict(Status.ERROR, error=error)
 
 
@@ -158,7 +159,7 @@ def test_update_drops_what_was_pending(store: GoldenStore, workspace: Folder) ->
 
 @pytest.mark.parametrize(
     "result",
-    [step_result(code=1), step_result(error=ErrorInfo("CaptureError", "x")), step_result(exit=Exit(ExitKind.SESSION_LOST))],
+    [step_result(code=1), step_result(error=ErrorInfo(ErrorKind.CAPTURE, "x")), step_result(exit=Exit(ExitKind.SESSION_LOST))],
     ids=["other expectation", "error", "lost"],
 )
 def test_nothing_is_pending_of_a_step_that_went_wrong_otherwise(
@@ -236,7 +237,7 @@ def test_a_golden_waits_for_more_than_another_end(store: GoldenStore, workspace:
 
 
 def test_update_does_not_write_for_an_error(store: GoldenStore, workspace: Folder) -> None:
-    result = step_result(error=ErrorInfo("CaptureError", "x"))
+    result = step_result(error=ErrorInfo(ErrorKind.CAPTURE, "x"))
     assert judged(store, workspace, step(golden=GOLDEN), result, update=True).status is Status.ERROR
     assert store.read(KEY) is None
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plan_texts import NAMES, SCRIPTS, TEXTS
 
-from testronaut_lab.errors import UsageError
+from testronaut_lab.errors import ErrorKind, UsageError
 from testronaut_lab.execution.context import StepRequest
 from testronaut_lab.model.expect import TextExpect
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
@@ -158,7 +158,7 @@ def test_files_of_the_project_are_named_and_others_are_copied(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "result",
     [
-        {"exit_": Exit(ExitKind.CANCELLED)}, {"exit_": Exit(ExitKind.OOM)}, {"error": ErrorInfo("CaptureError", "gone")},
+        {"exit_": Exit(ExitKind.CANCELLED)}, {"exit_": Exit(ExitKind.OOM)}, {"error": ErrorInfo(ErrorKind.CAPTURE, "gone")},
         {"mismatches": (Mismatch("interact.screen", "a screen with 'x'", "none"),)},
     ],
 )  # fmt: skip

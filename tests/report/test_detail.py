@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from support.command_line import Project
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
     AttemptFailed,
@@ -136,7 +136,7 @@ def test_quiet_tells_a_case_that_recovered_with_the_attempt_that_failed() -> Non
 
 @pytest.mark.parametrize(
     "body",
-    [Problem("no limits here"), PlanFinished(0, Status.ERROR, ErrorInfo("EngineError", "gone", "testronaut-lab engine up"))],
+    [Problem("no limits here"), PlanFinished(0, Status.ERROR, ErrorInfo(ErrorKind.ENGINE, "gone", "testronaut-lab engine up"))],
 )
 def test_quiet_tells_problems_and_plans_that_did_not_start(body: Body) -> None:
     said = told(QuietNarrator, plan("a"), body, end=ExitStatus.ENGINE)

@@ -11,7 +11,7 @@ import pytest
 from support.recorded_run import EVERYTHING
 
 from testronaut_lab.api import Session
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
 from testronaut_lab.model.result import (
     Captured,
@@ -85,7 +85,7 @@ def evil_step() -> StepResult:
         outside=(OutsideChange("added", EVIL),),
         left_behind=(EVIL,),
         mismatches=(Mismatch(EVIL, EVIL, EVIL, EVIL), Mismatch("golden", "", "", None, f"+{EVIL}\n-{EVIL}\n {EVIL}")),
-        error=ErrorInfo("X", EVIL, EVIL),
+        error=ErrorInfo(ErrorKind.CAPTURE, EVIL, EVIL),
         notes=(EVIL,),
     )
 
@@ -155,7 +155,7 @@ def test_only_cases_that_did_not_pass_are_open() -> None:
 
 
 def test_the_error_of_a_run_is_shown_with_its_hint() -> None:
-    html = run_html(run_of(status=Status.ERROR, error=ErrorInfo("EngineError", "no engine", "testronaut-lab engine up")))
+    html = run_html(run_of(status=Status.ERROR, error=ErrorInfo(ErrorKind.ENGINE, "no engine", "testronaut-lab engine up")))
     assert "error: no enginehint: testronaut-lab engine up" in Page(html).text
 
 
@@ -184,7 +184,7 @@ def test_a_session_shows_its_last_steps() -> None:
     "html",
     [
         step_html(evil_step()),
-        run_html(run_of(evil_step(), status=Status.FAILED, error=ErrorInfo("X", EVIL, EVIL))),
+        run_html(run_of(evil_step(), status=Status.FAILED, error=ErrorInfo(ErrorKind.CAPTURE, EVIL, EVIL))),
         session_html(EVIL, [EVIL], EVIL, [evil_step()]),
     ],
     ids=["step", "run", "session"],

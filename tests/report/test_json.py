@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import jsonschema
 import pytest
 
-from testronaut_lab.errors import ExitStatus, UsageError
+from testronaut_lab.errors import ErrorKind, ExitStatus, UsageError
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import AttemptFailed, CaseFinished, OutputChunk, PlanStarted, Problem, RunStarted, StepFinished
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
@@ -50,7 +50,7 @@ STEP = StepResult(
     cwd="/workspace",
     left_behind=("sleep",),
     mismatches=(Mismatch("stdout.equals", "a", "b", None, "-a\n+b\n"),),
-    error=ErrorInfo("CaptureError", "cut", "df -h ."),
+    error=ErrorInfo(ErrorKind.CAPTURE, "cut", "df -h ."),
     notes=("n",),
 )
 ARGV = StepResult("b", "p::c::b", Exit(ExitKind.TIMEOUT), Status.ERROR, argv=("jq", ".x y"))
@@ -123,7 +123,7 @@ def test_a_large_stream_whose_file_is_gone_has_no_text():
 
 
 def test_attempts_that_failed_and_lines_are_there_where_there_are_any():
-    attempt = CaseAttempt(Status.FAILED, (STEP,), 0.25, ErrorInfo("CaseTimeout", "too long"))
+    attempt = CaseAttempt(Status.FAILED, (STEP,), 0.25, ErrorInfo(ErrorKind.CASE_TIMEOUT, "too long"))
     flaky = replace(CASE, status=Status.FLAKY, attempts=2, earlier=(attempt,), line=3, steps=(replace(STEP, line=5),))
     run = replace(RUN, plans=(replace(PLAN, cases=(flaky, CASE), started="2026-11-22T18:45:12.000Z"),))
     tree = json.loads(dumps(run))
@@ -156,12 +156,12 @@ def test_a_step_has_its_script_or_its_argv():
 
 
 def test_an_error_above_the_steps_is_there_only_when_set():
-    error = ErrorInfo("InstallError", "no such package")
+    error = ErrorInfo(ErrorKind.INSTALL, "no such package")
     tree = run_to_dict(replace(RUN, error=error, plans=(replace(PLAN, error=error),)))
     assert tree["error"] == tree["plans"][0]["error"] == {"class": "InstallError", "message": "no such package", "hint": None}
 
 
-@pytest.mark.parametrize("run", [RUN, BARE, replace(BARE, error=ErrorInfo("E", "m"))])
+@pytest.mark.parametrize("run", [RUN, BARE, replace(BARE, error=ErrorInfo(ErrorKind.CAPTURE, "m"))])
 def test_what_is_written_is_valid_by_its_schema(run):
     schema = result_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -205,7 +205,7 @@ def events() -> list:
     log = EventLog()
     started = PlanStarted(0, "p", "f", "debian", "none", "lab", (("c", "p::c", ("t",), 1),), (("k", "v"),))
     bodies = (RunStarted("r", "s"), started, OutputChunk("n", "stdout", b"x", 0.0), StepFinished(0, "p::c", STEP), Problem("x"))
-    failed = AttemptFailed(0, "p::c", 1, Status.FAILED, 0.1, ErrorInfo("CaseTimeout", "too long"))
+    failed = AttemptFailed(0, "p::c", 1, Status.FAILED, 0.1, ErrorInfo(ErrorKind.CASE_TIMEOUT, "too long"))
     return [log.emit(body) for body in (*bodies, failed, CaseFinished(0, "p::c", Status.FLAKY, 0.1, 2))]
 
 

@@ -12,6 +12,7 @@ import xmlschema
 from support.hostile_output import everything
 from support.recorded_run import CASES, EVERYTHING, FILE, LOST, RUN, captured, case, failing, run_of, step
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.result import Captured, ErrorInfo, RunResult, Status
 from testronaut_lab.report.files.junit import junit_xml
 
@@ -112,7 +113,7 @@ def test_an_attempt_that_failed_has_its_reason_and_its_steps() -> None:
 
 
 def test_an_error_of_a_case_without_a_bad_step_is_its_reason() -> None:
-    late = case("late", Status.FAILED, step("a", "late"), error=ErrorInfo("CaseTimeout", "time used up", "raise it"))
+    late = case("late", Status.FAILED, step("a", "late"), error=ErrorInfo(ErrorKind.CASE_TIMEOUT, "time used up", "raise it"))
     (failure,) = cases_of(run_of(late))["late"].iter("failure")
     assert (failure.attrib, failure.text) == ({"type": "CaseTimeout", "message": "time used up"}, "time used up\nhint: raise it")
 

@@ -11,7 +11,7 @@ from markdown_it.token import Token
 from support.hostile_output import ATTACKS, BEGIN, everything
 from support.recorded_run import CASES, EVERYTHING, FILE, LOST, RUN, captured, case, failing, run_of, step
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.model.result import ErrorInfo, Mismatch, RunResult, Status
 from testronaut_lab.report.files.markdown import LIMIT_BYTES, markdown
 
@@ -95,7 +95,7 @@ def test_findings_are_those_of_plans_cases_and_steps_but_no_expected_failure() -
 
 
 def test_errors_come_with_their_hint() -> None:
-    late = case("late", Status.FAILED, error=ErrorInfo("CaseTimeout", "time used up", "raise it"))
+    late = case("late", Status.FAILED, error=ErrorInfo(ErrorKind.CASE_TIMEOUT, "time used up", "raise it"))
     assert ("text", "time used up\nhint: raise it\n") in fences(run_of(late))
     assert ("text", "the container went away\nhint: testronaut-lab engine status\n") in fences(replace(RUN, error=LOST))
 

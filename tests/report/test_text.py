@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
     AttemptFailed,
@@ -166,7 +166,7 @@ def test_a_long_diff_is_cut_and_says_so():
 
 
 def test_an_error_comes_with_its_hint():
-    text = judged(error=ErrorInfo("CaptureError", "the stream was cut\nat 3", "df -h ."))
+    text = judged(error=ErrorInfo(ErrorKind.CAPTURE, "the stream was cut\nat 3", "df -h ."))
     assert text.endswith("          error: the stream was cut\n                 at 3\n          hint: df -h .\n")
 
 
@@ -225,7 +225,7 @@ def test_names_line_up_and_a_very_long_one_moves_no_other():
 
 
 def test_a_plan_that_could_not_install_shows_what_the_package_manager_said():
-    error = ErrorInfo("InstallError", "installing apt:nope failed", "apt-cache search nope")
+    error = ErrorInfo(ErrorKind.INSTALL, "installing apt:nope failed", "apt-cache search nope")
     text = report(PLAN, *(InstallLogged(0, "nope", f"E: line {n}") for n in range(30)), PlanFinished(0, Status.ERROR, error))
     assert "   ERROR  jq basics\n       │  E: line 10\n" in text
     assert text.endswith(
@@ -234,7 +234,7 @@ def test_a_plan_that_could_not_install_shows_what_the_package_manager_said():
 
 
 def test_an_error_of_a_case_is_shown_with_it():
-    text = report(PLAN, CaseFinished(0, CASE, Status.ERROR, 0.1, error=ErrorInfo("SessionLost", "gone")))
+    text = report(PLAN, CaseFinished(0, CASE, Status.ERROR, 0.1, error=ErrorInfo(ErrorKind.SESSION_LOST, "gone")))
     assert text.endswith("   ERROR            select\n          error: gone\n")
 
 
@@ -246,7 +246,7 @@ def test_a_case_with_a_status_of_its_own_has_a_line(status, shown):
 
 
 def test_an_attempt_that_failed_is_told_where_its_steps_do_not_tell_it():
-    late = AttemptFailed(0, CASE, 1, Status.FAILED, 0.5, ErrorInfo("CaseTimeout", "time used up"))
+    late = AttemptFailed(0, CASE, 1, Status.FAILED, 0.5, ErrorInfo(ErrorKind.CASE_TIMEOUT, "time used up"))
     assert report(PLAN, CaseStarted(0, CASE), late).endswith("    FAIL            select\n          error: time used up\n")
     assert report(PLAN, CaseStarted(0, CASE), replace(late, error=None)) == report(PLAN)
 
@@ -274,7 +274,7 @@ def test_a_problem_names_its_step_and_its_hint():
 
 def test_several_failures_are_listed_again_at_the_end():
     steps = [body for n in range(25) for body in step(f"s{n}", status=Status.FAILED)]
-    text = report(PLAN, *steps, RunFinished("f", Status.FAILED, ExitStatus.FAILED, ErrorInfo("EngineError", "went away")))
+    text = report(PLAN, *steps, RunFinished("f", Status.FAILED, ExitStatus.FAILED, ErrorInfo(ErrorKind.ENGINE, "went away")))
     recap = text[text.index("\n\n") :]
     assert recap.count("    FAIL  p.lab.yaml::select::s") == 20
     assert "… and 5 more\n\n          error: went away\n" in recap
@@ -301,7 +301,7 @@ def hostile_run() -> list:
     failed = {
         "status": Status.FAILED,
         "mismatches": (Mismatch(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
-        "error": ErrorInfo("E", HOSTILE, HOSTILE),
+        "error": ErrorInfo(ErrorKind.CAPTURE, HOSTILE, HOSTILE),
         "notes": (HOSTILE,),
     }
     return [
@@ -314,9 +314,9 @@ def hostile_run() -> list:
         *step(HOSTILE, HOSTILE, err=HOSTILE.encode(), **failed),
         *step("other", **failed),
         Problem(HOSTILE, HOSTILE, HOSTILE),
-        CaseFinished(0, CASE, Status.ERROR, 0.0, error=ErrorInfo("E", HOSTILE)),
-        PlanFinished(0, Status.ERROR, ErrorInfo("InstallError", HOSTILE, HOSTILE)),
-        RunFinished("f", Status.ERROR, ExitStatus.BUG, ErrorInfo("E", HOSTILE, HOSTILE)),
+        CaseFinished(0, CASE, Status.ERROR, 0.0, error=ErrorInfo(ErrorKind.CAPTURE, HOSTILE)),
+        PlanFinished(0, Status.ERROR, ErrorInfo(ErrorKind.INSTALL, HOSTILE, HOSTILE)),
+        RunFinished("f", Status.ERROR, ExitStatus.BUG, ErrorInfo(ErrorKind.CAPTURE, HOSTILE, HOSTILE)),
     ]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import (
     AttemptFailed,
@@ -93,14 +93,16 @@ def test_a_whole_run_becomes_a_result():
 
 def test_a_verdict_is_merged_into_the_captured_step():
     wrong = Mismatch("exit", "0", "5")
-    judged = verdict("a", Status.FAILED, mismatches=(wrong,), error=ErrorInfo("E", "m"), notes=("captured", "judged"))
+    judged = verdict(
+        "a", Status.FAILED, mismatches=(wrong,), error=ErrorInfo(ErrorKind.CAPTURE, "m"), notes=("captured", "judged")
+    )
     step = fold(*BEGIN, started("a"), finished("a"), judged).result().plans[0].cases[0].steps[0]
-    assert (step.status, step.mismatches, step.error) == (Status.FAILED, (wrong,), ErrorInfo("E", "m"))
+    assert (step.status, step.mismatches, step.error) == (Status.FAILED, (wrong,), ErrorInfo(ErrorKind.CAPTURE, "m"))
     assert step.notes == ("captured", "judged")
 
 
 def test_a_verdict_without_an_error_keeps_the_captured_one():
-    lost = ErrorInfo("SessionLost", "gone")
+    lost = ErrorInfo(ErrorKind.SESSION_LOST, "gone")
     view = fold(*BEGIN, started("a"), finished("a", error=lost), verdict("a", Status.ERROR))
     assert view.result().plans[0].cases[0].steps[0].error == lost
 
@@ -168,7 +170,7 @@ def test_a_new_attempt_starts_the_case_over():
 
 
 def test_attempts_that_failed_are_kept_with_all_that_was_known_of_them():
-    late = ErrorInfo("CaseTimeout", "too long")
+    late = ErrorInfo(ErrorKind.CASE_TIMEOUT, "too long")
     again = (AttemptFailed(0, CASE, 1, Status.FAILED, 0.25, late), CaseStarted(0, CASE, 2))
     end = CaseFinished(0, CASE, Status.FLAKY, 0.1, 2)
     view = fold(*BEGIN, started("a"), finished("a"), verdict("a", Status.FAILED), *again, started("b"), finished("b"), end)
@@ -192,7 +194,7 @@ def test_cases_and_steps_know_their_lines_and_the_plan_when_it_began():
 
 
 def test_the_error_of_a_plan_is_kept():
-    error = ErrorInfo("InstallError", "no such package")
+    error = ErrorInfo(ErrorKind.INSTALL, "no such package")
     run = fold(*BEGIN[:3], PlanFinished(0, Status.ERROR, error)).result()
     assert (run.plans[0].status, run.plans[0].error) == (Status.ERROR, error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from testronaut_lab.errors import ExitStatus
+from testronaut_lab.errors import ErrorKind, ExitStatus
 from testronaut_lab.model.result import (
     Captured,
     CaseAttempt,
@@ -58,7 +58,7 @@ def run_of(*cases: CaseResult, **more: object) -> RunResult:
 
 IMAGE = ImageInfo("debian:bookworm-slim", "sha256:1", "local")
 TOOLS = (ToolInfo("jq", "1.6", "apt"),)
-LOST = ErrorInfo("SessionLost", "the container went away", "testronaut-lab engine status")
+LOST = ErrorInfo(ErrorKind.SESSION_LOST, "the container went away", "testronaut-lab engine status")
 ATTEMPT = CaseAttempt(Status.FAILED, (step("first", "flaky"), failing("flaky")), 0.5)
 SKIPPED = step("only", "skipped", status=Status.SKIPPED, notes=("`true` held",))
 CASES = (

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.text import Text
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.eventlog import EventLog
 from testronaut_lab.model.events import Body, ImageReady, InstallLogged, Problem, Progress, ToolReady
 from testronaut_lab.model.files import ChangeKind, FileChange, FileType
@@ -128,7 +129,7 @@ def test_what_a_running_step_touches_is_shown_safely_the_latest_last() -> None:
 
 
 def test_an_error_comes_first_with_its_hint() -> None:
-    result = replace(PASSED, error=ErrorInfo("X", "one\ntwo", "type this"), notes=("n",))
+    result = replace(PASSED, error=ErrorInfo(ErrorKind.CAPTURE, "one\ntwo", "type this"), notes=("n",))
     assert shown(effect_lines(result)) == ["error one", "  two", "hint type this", "note n"]
 
 
@@ -159,7 +160,7 @@ def test_a_session_tells_of_image_installation_tool_and_problems() -> None:
 def test_what_is_waited_for_is_shown_until_it_fails() -> None:
     view = view_of(Progress("image", "pulling debian"))
     assert shown(session_lines(view, None)) == ["image    pulling debian"]
-    assert shown(session_lines(view, ErrorInfo("X", "no registry"))) == ["", "error no registry"]
+    assert shown(session_lines(view, ErrorInfo(ErrorKind.CAPTURE, "no registry"))) == ["", "error no registry"]
 
 
 def test_no_line_is_markup() -> None:

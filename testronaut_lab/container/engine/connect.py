@@ -25,7 +25,7 @@ import requests
 from testronaut_lab.container.engine.faults import CLIENT_ERRORS, STATUS_HINT, explanation, is_timeout, translated
 from testronaut_lab.container.engine.pace import Pace
 from testronaut_lab.container.engine.reach import denied_hint, refused
-from testronaut_lab.errors import EngineError
+from testronaut_lab.errors import EngineError, ErrorKind
 from testronaut_lab.model.result import EngineInfo
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
@@ -75,6 +75,8 @@ class Attempt:
 
 class NoEngine(EngineError):
     """No engine answered. `attempts` are the endpoints that were tried, in order."""
+
+    kind = ErrorKind.NO_ENGINE
 
     def __init__(self, attempts: tuple[Attempt, ...]) -> None:
         tried = "; ".join(str(attempt) for attempt in attempts)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.result import Captured, ErrorInfo, ExitKind, ShellState
 
 # Why a step could not be run as it was asked for.
 REFUSED = {
     "cwd": ErrorInfo(
-        "UsageError",
+        ErrorKind.USAGE,
         "the step's `cwd` is no directory in the container",
         "create the directory in an earlier step or in `files:`",
     ),
     "streams": ErrorInfo(
-        "CaptureError",
+        ErrorKind.CAPTURE,
         "the session's shell cannot open or close the streams of a step: nothing is known of what the step did or wrote",
         "leave the shell its file descriptors (`ulimit -n` in a subshell: `( ulimit -n 5; … )`) and its builtins",
     ),
 }
 
 
-TAMPERED = ErrorInfo("Tampered", "something in the container made a report in the name of the session's shell")
+TAMPERED = ErrorInfo(ErrorKind.TAMPERED, "something in the container made a report in the name of the session's shell")
 
 
 @dataclass(frozen=True, slots=True)

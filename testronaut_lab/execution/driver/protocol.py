@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Protocol
 
 from testronaut_lab.capture.stream import StreamCapture
-from testronaut_lab.errors import SessionLost
+from testronaut_lab.errors import ErrorKind, SessionLost
 from testronaut_lab.execution.driver.outcome import ShellEnd
 from testronaut_lab.execution.driver.script import Bounds, Command
 
 
 class ProcessesUnseen(SessionLost):
     """Nobody lets us see the container's processes, from here or from within; only the plain driver can do without."""
+
+    kind = ErrorKind.PROCESSES_UNSEEN
 
 
 class Driver(Protocol):

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Attached
-from testronaut_lab.errors import EngineError, LabError
+from testronaut_lab.errors import EngineError, ErrorKind, LabError
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.processes.background import BackgroundProcesses
 from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
@@ -170,7 +170,9 @@ class BackgroundPrograms:
         found = self._launcher.shell_environment(command)
         problem = found.problem
         if name in self._programs:
-            problem = problem or ErrorInfo("UsageError", f"a background program named {name} runs already", f"{{stop: {name}}}")
+            problem = problem or ErrorInfo(
+                ErrorKind.USAGE, f"a background program named {name} runs already", f"{{stop: {name}}}"
+            )
         if problem is not None or found.end.kind is not ExitKind.EXITED:
             return _end(found, found.end.kind, None, (first[0].finish(open_=False), first[1].finish(open_=False)), error=problem)
         if ready is not None and ready.port is not None and self._guests.listens(ready.port):
@@ -236,7 +238,7 @@ class BackgroundPrograms:
             running = self._launcher.start(command, found)
         except NotStarted as error:
             streams = first[0].finish(open_=False), first[1].finish(open_=False)
-            why = ErrorInfo("UsageError", f"{name} could not be started: {error}")
+            why = ErrorInfo(ErrorKind.USAGE, f"{name} could not be started: {error}")
             return _end(found, ExitKind.EXITED, None, streams, error=why)
         self._guests.admit(running.pid)
         whole = self._new_capture(), self._new_capture()
@@ -328,7 +330,7 @@ class BackgroundPrograms:
         notes = (*program.notes, f"{name} had ended by itself") if by_itself else tuple(program.notes)
         crashed = Mismatch("stop", f"{name} running", f"it had ended by itself with exit status {code}")
         mismatches = (crashed,) if by_itself and code != 0 else ()
-        error = None if failure is None else ErrorInfo(type(failure).__name__, failure.message, failure.hint)
+        error = None if failure is None else ErrorInfo.of(failure)
         return ApartEnd(
             ExitKind.EXITED, code, *streams, time.monotonic() - started, "", ShellState.KEPT, (), error, notes,
             by_signal=by_signal, mismatches=mismatches,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from testronaut_lab.capture.stream import BlobSink, StreamCapture
 from testronaut_lab.container.protocol import Attached, AttachedTerminal, Container
-from testronaut_lab.errors import CaptureError, SessionLost
+from testronaut_lab.errors import CaptureError, ErrorKind, SessionLost
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.fast.shell import ended_by, was_killed
 from testronaut_lab.execution.driver.outcome import ShellEnd
@@ -59,7 +59,7 @@ class ShellEnvironment:
         """Why a command cannot be started in them."""
         if self.end.error is not None or (self.end.kind is ExitKind.EXITED and self.end.code == 0):
             return self.end.error
-        return ErrorInfo("SessionLost", "the session's shell could not tell its environment")
+        return ErrorInfo(ErrorKind.SESSION_LOST, "the session's shell could not tell its environment")
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import AttachedTerminal, Container
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.processes.counters import Meter, ResourceCounters
 from testronaut_lab.execution.driver.script import CHECK_EVERY_S, Bounds, Command
@@ -82,7 +83,7 @@ class Terminals:
         try:
             running, terminal = self._launcher.start_in_terminal(command, found, tty)
         except NotStarted as error:
-            return _not_run(found, ErrorInfo("UsageError", f"the step's terminal could not be started: {error}"), out)
+            return _not_run(found, ErrorInfo(ErrorKind.USAGE, f"the step's terminal could not be started: {error}"), out)
         try:
             talk = _Talk(self._container, terminal, Screen(tty.cols, tty.rows), interact, out)
             end = self._finish(found, running, talk, bounds)
@@ -109,7 +110,7 @@ class Terminals:
         code = self._launcher.exit_code(running.attached)
         error = None
         if why is None and code is None:
-            error = ErrorInfo("CaptureError", "the terminal's stream ended while its program went on")
+            error = ErrorInfo(ErrorKind.CAPTURE, "the terminal's stream ended while its program went on")
             self._driver.end_strangers()
         if why is None:
             talk.ended()

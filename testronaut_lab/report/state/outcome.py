@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.events import StepJudged, StepOverruled
 from testronaut_lab.model.ignoring import matching_nothing
 from testronaut_lab.model.result import (
@@ -25,7 +26,6 @@ from testronaut_lab.model.result import (
 )
 from testronaut_lab.report.state.records import CaseView, PlanView, Stage, StepView
 
-_CUT_OFF = "Interrupted"
 _JUDGED = frozenset({Status.PASSED, Status.FAILED, Status.XFAILED, Status.XPASSED, Status.FLAKY})
 
 
@@ -128,12 +128,12 @@ def _step_results(steps: Iterable[StepView], lines: Mapping[str, int]) -> tuple[
 
 def _step_result(step: StepView) -> StepResult:
     if step.result is None:
-        error = ErrorInfo(_CUT_OFF, "the run ended while this step was running")
+        error = ErrorInfo(ErrorKind.INTERRUPTED, "the run ended while this step was running")
         cancelled = Exit(ExitKind.CANCELLED)
         return StepResult(step.id, step.nodeid, cancelled, Status.ERROR, step.phase, run=step.command, error=error)
     if isinstance(step.status, Status):
         return step.result
-    error = step.result.error or ErrorInfo(_CUT_OFF, "the run ended before this step was judged")
+    error = step.result.error or ErrorInfo(ErrorKind.INTERRUPTED, "the run ended before this step was judged")
     return replace(step.result, status=Status.ERROR, error=error)
 
 

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from rich.text import Text
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.model.events import (
     AttemptFailed,
     CaseFinished,
@@ -210,7 +211,7 @@ def _about(body: CaseFinished) -> list[str]:
 
 
 def _plan_error(plan: PlanView, status: Status, error: ErrorInfo) -> list[Text]:
-    log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ == "InstallError" else []
+    log = list(plan.install_log)[-_INSTALL_TAIL:] if error.class_ is ErrorKind.INSTALL else []
     said = [labelled("│", safe_line(entry.line)) for entry in log]
     error = replace(error, message=without_said(error.message, (entry.line for entry in log)))
     return [labelled(WORDS[status], safe_line(plan.title), STYLES[status]), *said, *error_lines(error)]

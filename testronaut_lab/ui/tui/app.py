@@ -203,7 +203,7 @@ class LabApp(App[LabError]):
         starting = before is SessionState.STARTING
         if starting:
             self.state = SessionState.FAILED
-            self._failure = ErrorInfo(type(error).__name__, error.message, error.hint)
+            self._failure = ErrorInfo.of(error)
         elif before is SessionState.UNDOING and not isinstance(error, UsageError):
             self.state = SessionState.LOST
         title = "the step was not undone" if before is SessionState.UNDOING else "the command was not run"

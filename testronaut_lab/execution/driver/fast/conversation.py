@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from testronaut_lab.errors import ErrorKind
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import entering, text
 from testronaut_lab.execution.driver.fast.checkpoints import NOWHERE, Known, NoCopy, Traced
@@ -303,4 +304,4 @@ def _went_well(end: End) -> bool:
 def _unset(said: str) -> ErrorInfo:
     words = said.strip().splitlines()
     why = f": {_OUR_FILE.sub('', words[-1])}" if words else ""
-    return ErrorInfo("UsageError", f"the step's `env` could not be set in the session's shell{why}", "leave out that variable")
+    return ErrorInfo(ErrorKind.USAGE, f"the step's `env` could not be set in the session's shell{why}", "leave out that variable")

@@ -27,7 +27,7 @@ from pathlib import PurePosixPath
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
-from testronaut_lab.errors import SessionLost
+from testronaut_lab.errors import ErrorKind, SessionLost
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast import ptrace, text
 from testronaut_lab.execution.driver.fast.checkpoints import Copy, NoCopy, Reach, Traced
@@ -251,7 +251,7 @@ class FastDriver:
         if any(sink.was_refused for sink in step.sinks):
             step.error = REFUSED["streams"]
         elif gone.code is None and step.error is None:
-            step.error = ErrorInfo("SessionLost", "the session's shell ended in this step, and nobody could tell how")
+            step.error = ErrorInfo(ErrorKind.SESSION_LOST, "the session's shell ended in this step, and nobody could tell how")
 
     def end_step(self, why: str) -> Gone:
         """End the step: everything dies but copies, jobs of earlier steps, and guests."""

@@ -28,7 +28,7 @@ from pathlib import PurePosixPath
 
 from testronaut_lab.capture.stream import StreamCapture
 from testronaut_lab.container.protocol import Container
-from testronaut_lab.errors import EngineError, SessionLost
+from testronaut_lab.errors import EngineError, ErrorKind, SessionLost
 from testronaut_lab.execution.driver.channel import Channel
 from testronaut_lab.execution.driver.fast.driver import KILL_TIMEOUT_S
 from testronaut_lab.execution.driver.fast.streams import Sink as NamingSink
@@ -238,10 +238,10 @@ class PlainDriver:
             return self._after_a_cut(nonces)
         error = _forged(statement)
         if error is None and statement.code is None:
-            error = ErrorInfo("Tampered", "something in the container removed the record of the step's end")
+            error = ErrorInfo(ErrorKind.TAMPERED, "something in the container removed the record of the step's end")
         if error is None and statement.has_no_cwd:
             hint = "create the directory in an earlier step or in `files:`"
-            error = ErrorInfo("UsageError", "the step's `cwd` is no directory in the container", hint)
+            error = ErrorInfo(ErrorKind.USAGE, "the step's `cwd` is no directory in the container", hint)
         kind = self._guard.toll.kind_of_end(went_well=statement.said is not None and statement.code == 0)
         if kind is ExitKind.PIDS_LIMIT:
             self._guard.sweep()  # there must be room for our own shells
@@ -256,9 +256,11 @@ class PlainDriver:
             self._guard.sweep()
             raise EngineError("the engine closed the streams of a step that still runs", hint="testronaut-lab engine status")
         if (error := _forged(statement)) is None and statement.leader_pid is None:
-            error = ErrorInfo("SessionLost", "the step's shell could not be started; what the engine says of it is its output")
+            error = ErrorInfo(
+                ErrorKind.SESSION_LOST, "the step's shell could not be started; what the engine says of it is its output"
+            )
         elif error is None and (statement.child_pid in alive or statement.said is not None):
-            error = ErrorInfo("SessionLost", "the step killed the shell that supervises it, and was ended")
+            error = ErrorInfo(ErrorKind.SESSION_LOST, "the step killed the shell that supervises it, and was ended")
         if error is not None:
             self._guard.sweep()
         return _Over(self._guard.toll.kind_of_end(went_well=False), 137, None, error)
@@ -341,4 +343,6 @@ class PlainDriver:
 def _forged(statement: StepReport) -> ErrorInfo | None:
     if not statement.is_foreign:
         return None
-    return ErrorInfo("Tampered", f"something in the container wrote to the session's record file {STATE_FILE} during this step")
+    return ErrorInfo(
+        ErrorKind.TAMPERED, f"something in the container wrote to the session's record file {STATE_FILE} during this step"
+    )

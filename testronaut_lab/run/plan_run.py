@@ -30,6 +30,7 @@ from testronaut_lab.golden.names import SNAPSHOTS
 from testronaut_lab.golden.pending import PendingStore
 from testronaut_lab.golden.places import GoldenKey, check_apart, golden_key
 from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.judge.golden_writer import GoldenWriter
 from testronaut_lab.judge.judge import Judge
 from testronaut_lab.judge.shared_golden import SharedGoldens
 from testronaut_lab.model.events import Event, PlanRecorded, Problem, RunFinished, RunStarted, StepOverruled
@@ -95,7 +96,7 @@ class Run:
         )
         check_apart((step.nodeid, golden_key(step)) for plan in plans for step in all_steps(plan) if step.golden)
         goldens = GoldenStore(root / SNAPSHOTS)
-        self._judge = judge = Judge(
+        self._goldens = GoldenWriter(
             goldens,
             options.update,
             options.ci,
@@ -107,7 +108,7 @@ class Run:
             go_there=way_to(root),
         )
         retry = RetryPolicy(options.retries, options.allow_flaky)
-        self._scheduler = Scheduler(self.log.emit, self._prepare, judge, fail_fast=options.fail_fast, retry=retry)
+        self._scheduler = Scheduler(self.log.emit, self._prepare, Judge(self._goldens), fail_fast=options.fail_fast, retry=retry)
         self._stopped_by: ExitStatus | None = None
         self._preparing = False
 
@@ -152,7 +153,7 @@ class Run:
     def _settle_goldens(self) -> ExitStatus:
         """Settle the goldens that cells share, after the last case."""
         try:
-            settled = self._judge.settle(interrupted=self._stopped_by is not None)
+            settled = self._goldens.settle(interrupted=self._stopped_by is not None)
         except LabError as error:
             self.log.emit(Problem(error.message, error.hint))
             return error.exit_status

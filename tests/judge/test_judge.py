@@ -14,6 +14,7 @@ from testronaut_lab.golden.pending import Pending, PendingStore
 from testronaut_lab.golden.places import GoldenKey
 from testronaut_lab.golden.render import GoldenTree
 from testronaut_lab.golden.store import GoldenStore
+from testronaut_lab.judge.golden_writer import GoldenWriter
 from testronaut_lab.judge.judge import Judge, Verdict
 from testronaut_lab.judge.save import saved_values
 from testronaut_lab.model.expect import ExitExpect, Expect, MaxExpect, TextExpect
@@ -69,7 +70,7 @@ def step_result(stdout: bytes = b"", code: int = 0, **fields: object) -> StepRes
 def judged(
     store: GoldenStore, workspace: Folder, step: Step, result: StepResult, *, update: bool = False, ci: bool = False
 ) -> Verdict:
-    return Judge(store, update, ci, pending=PendingStore(store), run="r1").judge(step, result, workspace)
+    return Judge(GoldenWriter(store, update, ci, pending=PendingStore(store), run="r1")).judge(step, result, workspace)
 
 
 def pending(store: GoldenStore) -> list[tuple[str, GoldenTree]]:
@@ -127,7 +128,9 @@ def test_missing_golden_fails_and_names_the_command_to_accept(store: GoldenStore
 
 
 def test_without_a_place_for_what_is_pending_the_advice_is_to_update(store: GoldenStore, workspace: Folder) -> None:
-    (mismatch,) = Judge(store, update=False, ci=False).judge(step(golden=GOLDEN), step_result(), workspace).mismatches
+    (mismatch,) = (
+        Judge(GoldenWriter(store, update=False, ci=False)).judge(step(golden=GOLDEN), step_result(), workspace).mismatches
+    )
     assert "to accept: testronaut-lab run -u plans/p.lab.yaml::c::s" in mismatch.expected
     assert pending(store) == []
 
@@ -143,7 +146,7 @@ def test_step_that_agrees_again_drops_what_was_pending(store: GoldenStore, works
 @pytest.mark.parametrize("first", ["1", "2"])
 def test_what_one_cell_agrees_with_and_another_not_cannot_be_accepted(store: GoldenStore, workspace: Folder, first: str) -> None:
     judged(store, workspace, step(golden=GOLDEN), step_result(b"1\n"), update=True)
-    judge = Judge(store, update=False, ci=False, pending=PendingStore(store), run="r2")
+    judge = Judge(GoldenWriter(store, update=False, ci=False, pending=PendingStore(store), run="r2"))
     for word in (first, {"1": "2", "2": "1"}[first]):
         cell = step(golden=GOLDEN, nodeid=f"plans/p.lab.yaml::c[k={word}]::s")
         judge.judge(cell, step_result(f"{word}\n".encode()), workspace)
@@ -171,7 +174,7 @@ def test_nothing_is_pending_of_a_step_that_went_wrong_otherwise(
 
 
 def test_nothing_is_pending_of_a_case_that_is_expected_to_fail(store: GoldenStore, workspace: Folder) -> None:
-    judge = Judge(store, update=False, ci=False, pending=PendingStore(store), run="r1")
+    judge = Judge(GoldenWriter(store, update=False, ci=False, pending=PendingStore(store), run="r1"))
     (mismatch,) = judge.judge(step(golden=GOLDEN), step_result(), workspace, may_write=False).mismatches
     assert "cannot be accepted: the case is expected to fail" in mismatch.expected
     assert pending(store) == []
@@ -275,7 +278,7 @@ def test_golden_keeps_the_files_it_is_asked_for(store: GoldenStore, workspace: F
 
 def test_ignored_change_is_left_out_of_the_golden(store: GoldenStore, workspace: Folder) -> None:
     change = FileChange(ChangeKind.ADDED, ".cache/x", FileType.FILE, mode=0o644, size_bytes=0)
-    verdict = Judge(store, update=True, ci=False).judge(
+    verdict = Judge(GoldenWriter(store, update=True, ci=False)).judge(
         step(golden=GOLDEN), step_result(changes=(change,)), workspace, ("**/.cache/**",)
     )
     assert verdict.status is Status.PASSED

@@ -206,7 +206,7 @@ def _rest(before: str, now: str) -> str:
 
 
 def _matters(told: Did) -> tuple[str, ...]:
-    lines = (*_without_order(told.out.splitlines()), *told.err.splitlines())
+    lines = (*_without_order(told.out.splitlines()), *_without_order(told.err.splitlines()))
     return tuple(
         _LAST.sub("last [FILE]", line).replace("[FILE] statuses 0", "[FILE] statuses ")
         for line in lines

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from conftest import MakeSession
 from support.live_session import Lab
 
+from testronaut_lab.container.manager import StepContainer
+from testronaut_lab.container.protocol import Attached
 from testronaut_lab.container.stepuser import StepUser
 from testronaut_lab.model.result import Status
 
@@ -118,3 +122,17 @@ def test_only_the_workspace_can_be_read_through_the_session(dash: Lab) -> None:
 def test_what_is_in_memory_has_nothing_of_the_image(fresh: Lab) -> None:
     found = set(fresh.out("ls -A /run /var/tmp /dev/shm | grep -v :").split())
     assert found <= {"lab", ".containerenv"}  # ours, and Podman's own
+
+
+@pytest.mark.parametrize("driver", ["fast", "plain"])
+def test_new_files_are_not_for_everybody_to_write(
+    driver: str, make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTRONAUT_LAB_DRIVER", driver)
+    attach = StepContainer.attach
+
+    def without_umask(container: StepContainer, argv: Sequence[str], **how: Any) -> Attached:
+        return attach(container, ["/bin/sh", "-c", 'umask 0; exec "$@"', "sh", *argv], **how)
+
+    monkeypatch.setattr(StepContainer, "attach", without_umask)  # as Docker 29 does
+    assert make_session().out("umask; >f; stat -c %a f") == "0022\n644\n"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from testronaut_lab.model.result import ExitKind
 
 RUN_DIR = "/run/lab"
+UMASK = "022"  # a container's first process has this on every engine, an exec of Docker 29 has none
 FIRST_CHECK_S = 0.02
 CHECK_EVERY_S = 0.1
 

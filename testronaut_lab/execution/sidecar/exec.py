@@ -21,7 +21,7 @@ from testronaut_lab.errors import CaptureError, ErrorKind, SessionLost
 from testronaut_lab.execution.driver.fast.driver import FastDriver
 from testronaut_lab.execution.driver.fast.shell import ended_by, was_killed
 from testronaut_lab.execution.driver.outcome import ShellEnd
-from testronaut_lab.execution.driver.script import RUN_DIR, Bounds, Command, quote
+from testronaut_lab.execution.driver.script import RUN_DIR, UMASK, Bounds, Command, quote
 from testronaut_lab.model.interaction import Tty
 from testronaut_lab.model.result import ErrorInfo, ExitKind, Mismatch
 
@@ -145,7 +145,7 @@ class Launcher:
         nonce = secrets.token_hex(8)
         files = self._put(command, found, tty, nonce)
         spec = self._driver.spec
-        hello = f"printf '%s\\n' \"$$\"; IFS= read -r x; . {RUN_DIR}/{files[0].name}"
+        hello = f"umask {UMASK}; printf '%s\\n' \"$$\"; IFS= read -r x; . {RUN_DIR}/{files[0].name}"
         argv = [spec.shell, "-c", hello, spec.shell]
         attach = self._container.attach if tty is None else self._container.attach_terminal
         attached = attach(argv, user=spec.user, env={}, cwd="/")

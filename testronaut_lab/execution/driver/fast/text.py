@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from testronaut_lab.execution.driver.script import RUN_DIR, quote
+from testronaut_lab.execution.driver.script import RUN_DIR, UMASK, quote
 
 NOTHING = "for _ in; do :; done"
 _MOST_COMMANDS = 8  # of a pipeline, whose statuses are carried
@@ -165,7 +165,7 @@ def leader_text(shell: str, program: str, *, out: str, err: str, has_env: bool) 
     """
     env = rf". {RUN_DIR}/env; " if has_env else ""
     folder, _, name = program.rpartition("/")
-    return f"{env}\\unset OLDPWD SHLVL; cd {folder} && {shell} {name} <{RUN_DIR}/empty >|{out} 2>|{err}; exit"
+    return f"umask {UMASK}; {env}\\unset OLDPWD SHLVL; cd {folder} && {shell} {name} <{RUN_DIR}/empty >|{out} 2>|{err}; exit"
 
 
 def first_text(cwd: str, *, is_bash: bool) -> str:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from testronaut_lab.container import security
 from testronaut_lab.execution.driver.plain.shell_state import CarriedState
-from testronaut_lab.execution.driver.script import RUN_DIR, Command, quote
+from testronaut_lab.execution.driver.script import RUN_DIR, UMASK, Command, quote
 
 MERGE = r"\command exec 2>&1 && "
 STATE_FILE = "/run/lab.state"
@@ -38,7 +38,8 @@ def leader(shell: str, *, can_catch: bool) -> list[str]:
     child = rf'IFS= \command read -r __c; {_catching(can_catch)}eval "$__c"'
     text = (
         # runc has at times left an exec with its own limit instead of the container's
-        f"ulimit -S -n {_OPEN_FILES} 2>/dev/null; trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
+        f"umask {UMASK}; ulimit -S -n {_OPEN_FILES} 2>/dev/null; "
+        "trap : TERM INT HUP QUIT USR1 USR2 ALRM; exec 3>&1 4>&2 >/dev/null 2>&1; "
         f"IFS= read -r k; IFS=' ' read -r p x </proc/self/stat; printf '@%s L %s\\n' \"$k\" \"$p\" >|{STATE_FILE}; "
         "printf '@%s(' \"$k\" >&3; "
         f"( exec {shell} -c {quote(child)} {shell} >&3 2>&4 3>&- 4>&- ); s=$?; "

@@ -168,9 +168,12 @@ class Shell:
 
     def holds_same(self, plain: Shell) -> bool:
         """Whether it holds as little as another shell, and the same files. False also where a quick look does not tell."""
-        if self._files < 0:
-            self._files = os.open(f"/proc/{self.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if os.fstat(self._files).st_size != _FEWEST_FILES:
+        try:
+            if self._files < 0:
+                self._files = os.open(f"/proc/{self.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if os.fstat(self._files).st_size != _FEWEST_FILES:
+                return False
+        except OSError:  # it died since its report: the next step finds that out, and restores it
             return False
         return not any(_libc.syscall(_KCMP, self.pid, plain.pid, _KCMP_FILE, fd, fd) for fd in (0, 1, 2))
 

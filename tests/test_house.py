@@ -122,6 +122,18 @@ def test_walls_within_the_layers_hold() -> None:
     assert [] == offences
 
 
+def test_only_few_files_of_execution_know_more_of_containers_than_their_protocol() -> None:
+    """`factory.py` makes what is concrete; a session's directory and what the dead left have their owners on the engine."""
+    concrete = ("execution/factory.py", "execution/directory.py", "execution/reap.py")
+    offences = [
+        f"{place} imports {name}"
+        for place, module, name in arrows()
+        if module.startswith("execution") and not place.startswith(concrete) and name.startswith(("container", "installation"))
+        if not name.startswith(("container.protocol", "container.security"))
+    ]
+    assert [] == offences
+
+
 def test_relative_imports_are_not_used() -> None:
     offences = [
         f"{path}:{node.lineno}"

@@ -172,7 +172,7 @@ def with_hangup(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
 
 
 def reported(plan_run: Run, results: str, show: str, out: TextIO, tells: type[Formatter]) -> RunResult:
-    """Run it and print it to `out` with the narrator class `tells`: live on a terminal, as plain lines elsewhere."""
+    """Run it and print it to `out` with the formatter class `tells`: live on a terminal, as plain lines elsewhere."""
     from rich.console import Console
 
     from testronaut_lab.report.text.plain import TextReporter

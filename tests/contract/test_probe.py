@@ -78,21 +78,6 @@ def test_how_the_shell_is_copied_is_told_once(tmp_path: Path, base_image: str, m
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(60)
-def test_on_a_kernel_that_stops_no_shell_in_its_call_copies_are_forked(
-    tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """User-Mode Linux gives a tracer other registers than those of the call that it broke off."""
-
-    def at_no_call(tracee: ptrace.Tracee) -> None:
-        tracee._let_go()
-        raise ptrace.NotAsleep
-
-    monkeypatch.setattr(ptrace.Tracee, "_at_the_call", at_no_call)
-    assert drivers_of(tmp_path, base_image) == (["fast"], ["fast", "fast, forked"])
-
-
-@pytest.mark.engine
 def test_nothing_is_probed_where_the_fast_driver_starts(tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     monkeypatch.setattr(probe, "look_through", lambda *args: looked.append(args))

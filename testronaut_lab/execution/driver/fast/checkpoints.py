@@ -15,7 +15,6 @@ import errno
 import os
 import secrets
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -31,7 +30,6 @@ from testronaut_lab.execution.driver.fast.text import Status
 from testronaut_lab.execution.driver.script import RUN_DIR
 
 _NUMBER_ATTEMPTS = 3
-_PROOF_S = 2.0  # to stop a sleeping shell in its call takes one try, hardly ever two
 NOWHERE = "/dev/null"
 _WHY = {errno.EAGAIN: "there was no room for one more process"} | dict.fromkeys(
     (errno.EMFILE, errno.EBADF), "the shell may open too few files to be copied"
@@ -176,7 +174,6 @@ class Traced:
         name = f"p.{secrets.token_hex(8)}"
         channel.hold(name)
         self._parked = f"{RUN_DIR}/{name}"  # what all copies read that wait, and nobody writes to
-        self._is_proven = False
         self._seen: frozenset[int] = frozenset()  # the keeper's children when the last clone was found
 
     def halt(self, shell: Shell) -> Tracee | None:
@@ -265,25 +262,18 @@ class Traced:
     def take_back(self, shell: Shell, lent: Mapping[int, int | None]) -> None:
         self._asleep(shell, lambda _: ptrace.take_back(shell.pid, lent))
 
-    def _asleep(self, shell: Shell, work: Callable[[int], _T]) -> _T:
-        """Do something to a shell as soon as it sleeps; a live one does, with all of its program read.
-
-        Raises PermissionError, the first time only, on a kernel that stops no sleeping shell in its call: User-Mode Linux.
-        """
-        missed_at: float | None = None
+    @staticmethod
+    def _asleep(shell: Shell, work: Callable[[int], _T]) -> _T:
+        """Do something to a shell as soon as it sleeps; a live one does, with all of its program read."""
         while True:
             fd = shell.program_fd()
             if fd is None and shell.has_ended:
                 raise NoCopy("the shell has ended")
             try:
                 if fd is not None:
-                    done = work(fd)
-                    self._is_proven = True
-                    return done
+                    return work(fd)
             except ptrace.NotAsleep:
-                missed_at = missed_at or time.monotonic()
-                if not self._is_proven and time.monotonic() - missed_at > _PROOF_S:
-                    raise PermissionError(errno.EPERM, "the kernel does not stop a sleeping shell in its call") from None
+                continue
             except OSError as error:
                 raise _no_copy(error) from error
 

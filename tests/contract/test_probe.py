@@ -78,6 +78,14 @@ def test_how_the_shell_is_copied_is_told_once(tmp_path: Path, base_image: str, m
 
 
 @pytest.mark.engine
+def test_on_a_kernel_that_does_not_tell_calls_copies_are_forked(
+    tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ptrace, "_CALL", "/proc/self/none")
+    assert drivers_of(tmp_path, base_image) == (["fast"], ["fast", "fast, forked"])
+
+
+@pytest.mark.engine
 def test_nothing_is_probed_where_the_fast_driver_starts(tmp_path: Path, base_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     monkeypatch.setattr(probe, "look_through", lambda *args: looked.append(args))

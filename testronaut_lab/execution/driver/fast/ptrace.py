@@ -21,6 +21,7 @@ _CONT, _GETREGS, _SETREGS, _DETACH, _SINGLESTEP = 7, 12, 13, 17, 9
 _SEIZE, _INTERRUPT, _EVENT_STOP = 0x4206, 0x4207, 128
 _WALL = 0x40000000
 _AT_FDCWD = -100
+_CALL = "/proc/self/syscall"
 _CLOSE, _FCNTL, _OPENAT, _DUP3 = 3, 72, 257, 292
 _DUPFD_CLOEXEC = 1030
 FIRST_SPARE = 10  # above the descriptors that a script can name
@@ -43,8 +44,11 @@ class Registers(ctypes.Structure):
 
 
 def is_supported() -> bool:
-    """Whether this is a machine whose system calls we know."""
-    return platform.machine() == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8
+    """Whether this is a machine whose system calls we know, and a kernel that tells in which one a process sleeps.
+
+    User-Mode Linux has no such file.
+    """
+    return platform.machine() == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8 and os.path.exists(_CALL)
 
 
 def read_of(pid: int) -> int | None:

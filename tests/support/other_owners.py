@@ -14,8 +14,8 @@ SESSION = """
 import signal, sys
 from pathlib import Path
 from testronaut_lab.store.blobs import BlobStore
-from testronaut_lab.execution.factory import SessionSettings, Workbench
-bench = Workbench(lambda body: None, BlobStore(Path(sys.argv[2])), orphan_timeout_s=float(sys.argv[4]))
+from testronaut_lab.execution.factory import SessionFactory, SessionSettings
+bench = SessionFactory(lambda body: None, BlobStore(Path(sys.argv[2])), orphan_timeout_s=float(sys.argv[4]))
 session = bench.session(sys.argv[1], SessionSettings(network=sys.argv[3]), {})
 print(session.container_name, flush=True)
 signal.pause()

@@ -13,8 +13,9 @@ import pytest
 
 from testronaut_lab.container import namespaces
 from testronaut_lab.container.image import bootstrap as bootstrap_module
-from testronaut_lab.container.image.bootstrap import bootstrap, release_of
+from testronaut_lab.container.image.bootstrap import bootstrap
 from testronaut_lab.errors import EngineError
+from testronaut_lab.model.releases import release_of
 
 BOOKWORM = release_of("debian:bookworm-slim")
 assert BOOKWORM is not None

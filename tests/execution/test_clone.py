@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from testronaut_lab.execution.driver.fast import ptrace
+from testronaut_lab.execution.driver.fast import procfile, ptrace
 from testronaut_lab.execution.driver.fast.checkpoints import Cloned, NoCopy
 from testronaut_lab.execution.driver.fast.clone import Cloning
 from testronaut_lab.execution.driver.fast.shell import Shell, children
@@ -149,3 +149,12 @@ def test_a_clone_that_is_launched_late_is_one_of_the_shell_as_it_slept(room: Roo
     cloned.launch()
     room.kept(cloned.collect())
     assert said(room, "later") == "later\n"
+
+
+def test_a_process_that_has_ended_and_that_nobody_waited_for_is_gone_and_not_forbidden() -> None:
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            ptrace.Tracee(process.pid)
+        assert not procfile.has_memory(process.pid)
+    assert procfile.stat(process.pid) == []

@@ -293,4 +293,6 @@ class Tracee(Held):
 def _ptrace(request: int, pid: int, data: object = None) -> None:
     if _libc.ptrace(request, pid, None, data) < 0:
         error = ctypes.get_errno()
+        if error == errno.EPERM and not procfile.has_memory(pid):  # what the kernel says of a process that is ending
+            error = errno.ESRCH
         raise OSError(error, f"ptrace {request:#x} of {pid}: {os.strerror(error)}")

@@ -28,7 +28,7 @@ from testronaut_lab.execution.driver.fast import procfile, ptrace
 _INNER = re.compile(rb"^NSpid:.*?(\d+)$", re.MULTILINE)
 _NESTED_FIRST = re.compile(rb"^NSpid:(?:\s+\d+)+\s+1$", re.MULTILINE)
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
-_VSIZE, _EXIT_CODE = 21, 50  # fields of /proc/PID/stat, counted from 1 after the name
+_EXIT_CODE = 50  # field of /proc/PID/stat, the state being the first
 _NOFILE = re.compile(rb"^Max open files\s+(\d+)", re.MULTILINE)
 _MANY = 1 << 20
 _LIMITS_BYTES = 4096
@@ -110,10 +110,10 @@ class Shell:
 
     def wake(self) -> None:
         """Let it go on, if a step has stopped it."""
-        if _stat(self.pid)[:1] == [b"T"]:
+        if procfile.stat(self.pid)[:1] == [b"T"]:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
-            while _stat(self.pid)[:1] == [b"T"]:
+            while procfile.stat(self.pid)[:1] == [b"T"]:
                 time.sleep(_LOOK_S)
 
     @property
@@ -157,7 +157,7 @@ class Shell:
         try:
             fd = ptrace.read_of(self.pid)
         except PermissionError:
-            if not _has_memory(self.pid):
+            if not procfile.has_memory(self.pid):
                 return None
             raise
         return fd if fd is not None and fd >= FIRST_OWN_FD else None
@@ -204,7 +204,7 @@ class Shell:
         except (FileNotFoundError, ProcessLookupError):
             return None
         except PermissionError:
-            if _has_memory(self.pid):
+            if procfile.has_memory(self.pid):
                 raise
             return None
         return info.st_dev, info.st_ino
@@ -285,7 +285,7 @@ def descriptors(pid: int) -> Iterator[Held]:
     except (FileNotFoundError, ProcessLookupError):
         return
     except PermissionError:
-        if _has_memory(pid):
+        if procfile.has_memory(pid):
             raise
         return
     for name in names:
@@ -296,7 +296,7 @@ def descriptors(pid: int) -> Iterator[Held]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
-            if _has_memory(pid):
+            if procfile.has_memory(pid):
                 raise
             return
 
@@ -339,7 +339,7 @@ def kernel_remembers() -> bool:
 
 def runs(pid: int) -> bool:
     """Whether a process does something just now, or would if there were a processor for it."""
-    return _stat(pid)[:1] == [b"R"]
+    return procfile.stat(pid)[:1] == [b"R"]
 
 
 def zombies(parent: int) -> list[int]:
@@ -374,22 +374,11 @@ def _as_shells_tell(status: int) -> int:
 
 def zombie_status(pid: int) -> int | None:
     """How a process ended, as `waitpid` tells it, while nobody has waited for it."""
-    return _zombie_status_in(_stat(pid))
+    return _zombie_status_in(procfile.stat(pid))
 
 
 def _zombie_status_in(words: list[bytes]) -> int | None:
     return int(words[_EXIT_CODE - 1]) if words[:1] == [b"Z"] else None
-
-
-def _has_memory(pid: int) -> bool:
-    """Whether a process does not just end. Of one that does, what is in /proc is root's, whoever's the process was."""
-    words = _stat(pid)
-    return len(words) >= _VSIZE and words[_VSIZE - 1] != b"0"
-
-
-def _stat(pid: int) -> list[bytes]:
-    """What /proc says of a process, from its state on; nothing of one that is gone."""
-    return procfile.read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
 
 
 def ended_by(pidfd: int) -> int | None:

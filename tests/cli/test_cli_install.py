@@ -29,7 +29,8 @@ from testronaut_lab.report.files.schema import result_schema
 from testronaut_lab.report.state.view import RunView
 from testronaut_lab.report.text.installing import InstallNarrator, log_lines
 
-SCRIPT = "echo 'unpacking [it]'; printf '#!/bin/sh\\necho installed 1.2\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
+VERSION = f"1.{os.getpid():08}"  # of this worker's tool, so that workers do not remove each other's images
+SCRIPT = f"echo 'unpacking [it]'; printf '#!/bin/sh\\necho installed {VERSION}\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def project(engine: Engine, tmp_path: Path) -> Iterator[Project]:
     (tmp_path / "mine.sh").write_text(f"# {tmp_path}\n{SCRIPT}")
     (tmp_path / "fails.sh").write_text("echo 'what went wrong'; exit 3\n")
     yield project
-    remove_images(engine, [image for image in list_images(engine) if "script:mine=1.2" in image.spec])
+    remove_images(engine, [image for image in list_images(engine) if f"script:mine={VERSION}" in image.spec])
 
 
 @pytest.mark.engine
@@ -47,8 +48,8 @@ def test_install_tells_what_is_written_and_what_was_proved_and_the_next_time_wha
     first, second = project.here("install", "script:mine.sh"), project.here("install", "script:mine.sh")
     assert (first.status, second.status) == (0, 0)
     assert "install  mine …\n       │  unpacking [it]\n" in first.out
-    assert "    tool  mine 1.2  script:mine.sh\n          starts  /usr/local/bin/mine\n" in first.out
-    assert "tool  mine 1.2  script:mine.sh, from the cache" in second.out
+    assert f"    tool  mine {VERSION}  script:mine.sh\n          starts  /usr/local/bin/mine\n" in first.out
+    assert f"tool  mine {VERSION}  script:mine.sh, from the cache" in second.out
     assert re.search(r"^1 tool ready in \d.*s$", first.out, re.MULTILINE)
     assert re.search(r"^1 tool ready in \d.*s, from the cache$", second.out, re.MULTILINE)
 
@@ -61,7 +62,7 @@ def test_the_log_is_stored_with_the_run_and_that_of_a_cached_image_is_found_agai
     cached, made = (project.here("show", line.split()[0], "--install-log").out for line in stored)
     assert "│  unpacking [it]" in made
     assert "what was written at that time" not in made
-    assert "mine 1.2  script:mine.sh, from the cache" in cached
+    assert f"mine {VERSION}  script:mine.sh, from the cache" in cached
     assert cached.partition("what was written at that time")[2].count("│  unpacking [it]") == 1
     assert "1 tool ready" in project.here("show", "last").out
 
@@ -116,7 +117,7 @@ def test_install_gives_its_result_as_json_and_its_lines_elsewhere(project: Proje
     (plan,) = said.json["plans"]  # type: ignore[index,call-overload]
     assert (plan["status"], plan["cases"]) == ("passed", [])
     assert [(tool["name"], tool["version"], tool["program"]) for tool in plan["tools"]] == [
-        ("mine", "1.2", "/usr/local/bin/mine")
+        ("mine", VERSION, "/usr/local/bin/mine")
     ]
     assert "unpacking [it]" in said.err
 

@@ -133,7 +133,7 @@ def test_what_cannot_be_done_is_refused_by_name_and_the_rest_goes_on(project: Pr
         project, b":undo\n:nope\n:id X\n:put /no/such\n:stdin /no/such\n:env =x\n:expect exit 0\n:stop web\necho \xff\necho ok\n"
     )
     assert 1 == said.status
-    for text in ("there is no step to undo", "there is no `:nope`", "there is none yet", "no such file or folder",
+    for text in ("there is no step to undo", "there is no `:nope`", "there is no step yet", "no such file or folder",
                  "reading /no/such", "'' is no NAME=VALUE", "is not UTF-8"):  # fmt: skip
         assert text in said.err
     assert "- echo ok\n" in plan(project)

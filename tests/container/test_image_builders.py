@@ -22,7 +22,8 @@ from testronaut_lab.model.plan import Build, ImageSource, ImageSpec, Load, Rootf
 pytestmark = pytest.mark.engine
 
 BASE = "testronaut-lab/base:debian-bookworm-slim"
-SCRIPT = "printf '#!/bin/sh\\necho mine 1.2\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
+VERSION = f"1.{os.getpid():08}"  # of this worker's tool, so that workers do not count and remove each other's images
+SCRIPT = f"printf '#!/bin/sh\\necho mine {VERSION}\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def project(engine: Engine, base_image: str, tmp_path: Path) -> Iterator[Project
 
 
 def mine(engine: Engine) -> list[ManagedImage]:
-    return [image for image in list_images(engine) if "script:mine=1.2" in image.spec]
+    return [image for image in list_images(engine) if f"script:mine={VERSION}" in image.spec]
 
 
 def left_overs(engine: Engine) -> list[str]:
@@ -103,7 +104,7 @@ def test_processes_that_need_the_same_root_file_system_import_it_once(engine: En
 # The command line, with one method replaced: it kills its own process instead of its work, or after it.
 DOOMED = """
 import os, signal, sys
-from testronaut_lab.container import builder
+from testronaut_lab.container.image import builder
 when, method = sys.argv[1].split()
 del sys.argv[1]
 original = getattr(builder.InstallContainer, method)
@@ -154,7 +155,7 @@ def test_an_installation_that_is_killed_in_its_script_is_done_again(engine: Engi
 DOOMED_SOURCE = """
 import os, signal, sys
 from pathlib import Path
-from testronaut_lab.container import imagefile, tarfiles
+from testronaut_lab.container.image import archive, tar
 from testronaut_lab.container.engine.connect import connect
 from testronaut_lab.container.image.resolve import resolve
 from testronaut_lab.model.plan import Build, ImageSpec, Load, Rootfs
@@ -180,8 +181,8 @@ def report(line):
     if line == "begun":
         die()
 
-tarfiles.OpenTar.from_start, start = lambda self: Dying(start(self)), tarfiles.OpenTar.from_start
-imagefile._renamed, pieces = some_pieces, imagefile._renamed
+tar.OpenTar.from_start, start = lambda self: Dying(start(self)), tar.OpenTar.from_start
+archive._renamed, pieces = some_pieces, archive._renamed
 source = {"Build": Build, "Load": Load, "Rootfs": Rootfs}[sys.argv[1]](Path(sys.argv[2]))
 resolve(connect(), ImageSpec("it", source=source), report)
 """

@@ -16,6 +16,7 @@ from support.live_session import Lab
 from support.other_owners import Owner
 
 from testronaut_lab.container.engine.connect import Engine
+from testronaut_lab.execution.reap import reap
 
 pytestmark = pytest.mark.engine
 
@@ -72,7 +73,7 @@ def test_an_orphan_ends_whatever_it_still_runs(engine: Engine, owner: Owner) -> 
     assert status(engine, owner.container, 60) == 0
 
 
-def test_a_session_that_is_kept_lives_on(engine: Engine, make_session: MakeSession, tmp_path: Path) -> None:
+def test_a_session_that_is_kept_lives_on(engine: Engine, make_session: MakeSession, own_sessions_root: Path) -> None:
     lab = make_session()
     name = lab.session.container_name
     lab.session.close(keep=True)
@@ -81,7 +82,7 @@ def test_a_session_that_is_kept_lives_on(engine: Engine, make_session: MakeSessi
         assert engine.client.api.exec_start(said) == b"sh\n"
         assert status(engine, name, 1) is None
     finally:
-        engine.client.api.remove_container(name, force=True)
+        assert name in reap(engine, own_sessions_root, kept=True).removed
 
 
 def test_no_number_of_dead_children_is_taken_for_the_end_of_the_owner(shell: Lab) -> None:

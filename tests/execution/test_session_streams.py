@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 
 import pytest
 from conftest import MakeSession
 from support.live_session import Lab
 
 from testronaut_lab.container.cgroup import CgroupMeter
+from testronaut_lab.execution.driver.fast.driver import FastDriver
+from testronaut_lab.execution.driver.fast.supervisor import Supervisor
 from testronaut_lab.model.events import OutputChunk, StepFinished, StepStarted
 from testronaut_lab.model.result import ExitKind, Status
 from testronaut_lab.report.text.interleaved import interleaved
@@ -99,6 +102,25 @@ def test_output_through_a_process_substitution_is_whole(make_session: MakeSessio
     lab = make_session(shell="bash")
     outs = [lab.run("echo through > >(cat)").out for _ in range(20)]
     assert outs == ["through\n"] * 20
+
+
+def test_output_of_a_process_that_ends_while_the_host_looks_for_others_is_the_steps(
+    make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_session(shell="bash")
+    driver = lab.session._driver
+    assert isinstance(driver, FastDriver)
+    others = driver.others
+    are_none = others.are_none
+
+    def when_they_are(supervisor: Supervisor) -> bool:
+        while not are_none(supervisor):
+            time.sleep(0.001)
+        return True
+
+    monkeypatch.setattr(others, "are_none", when_they_are)
+    outs = [lab.run("echo through > >(sleep 0.02; cat)").out for _ in range(3)]
+    assert outs == ["through\n"] * 3
 
 
 def test_a_stream_that_a_job_holds_is_flagged_open_and_the_job_named(fresh: Lab) -> None:

@@ -266,6 +266,7 @@ class FastDriver:
     def _others_of(self, step: Step, gone: Gone | None, kind: ExitKind) -> tuple[tuple[str, ...], bool]:
         """What the step has left behind, and whether that holds its streams."""
         if gone is None and self.others.are_none(self.supervisor):
+            self._drain(step.sinks)  # one of them may have written and ended since the streams were read
             return (), False
         self.supervisor.launch()
         if kind is ExitKind.PIDS_LIMIT:

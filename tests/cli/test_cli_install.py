@@ -30,7 +30,10 @@ from testronaut_lab.report.state.view import RunView
 from testronaut_lab.report.text.installing import InstallNarrator, log_lines
 
 VERSION = f"1.{os.getpid():08}"  # of this worker's tool, so that workers do not remove each other's images
-SCRIPT = f"echo 'unpacking [it]'; printf '#!/bin/sh\\necho installed {VERSION}\\n' >/usr/local/bin/mine; chmod 755 /usr/local/bin/mine\n"
+SCRIPT = (
+    f"echo 'unpacking [it]'; printf '#!/bin/sh\\necho installed {VERSION}\\n' >/usr/local/bin/mine; "
+    "chmod 755 /usr/local/bin/mine\n"
+)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ _NO_MATTER = re.compile(
 _LAST = re.compile(r"^last (/ref/run-\d+/\w+|/run/lab/t\.[0-9a-f]+|(/usr/bin/)?bash)(?= statuses )")
 _AT_ONCE = re.compile(r" [&|] |[<>]\(")
 _ARE_HEARD = re.compile("set -[xTEv]|functrace|errtrace|extdebug")
+_NAMES_NUMBER = re.compile(r"\$[$!p]")
 _HAS_CHILD_TRAP = re.compile("CHLD|[.]/chld")
 _HEARS_OF_FILES = re.compile("DEBUG|RETURN|ERR|[.]/(?:debug|err)")
 _NOTHING = Seen("", "", 0)
@@ -73,10 +74,12 @@ def rightly_differs(sequence: Steps, shell: str) -> bool:
     """What docs/shell.md says of a session: a restored shell has its number back only where root may write the next one; in bash
     a trap for DEBUG, ERR or RETURN hears of the `.` that reads a text with an open end. And what differs from run to run of any
     shell: in which order it and its job trace, or the commands of a pipeline; whether a job ends before it is waited for, which
-    DEBUG hears of where CHLD has a trap; how many digits its number has, which IFS may split.
+    DEBUG hears of where CHLD has a trap; how many digits a number of a process has, which IFS may split.
     """
     text = "\n".join(sequence.steps)
-    if "$$" in text and (os.geteuid() != 0 or "IFS=0" in text):
+    if "$$" in text and os.geteuid() != 0:
+        return True
+    if "IFS=0" in text and _NAMES_NUMBER.search(text):
         return True
     if _AT_ONCE.search(text) and "DEBUG" in text and _HAS_CHILD_TRAP.search(text):
         return True

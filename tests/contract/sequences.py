@@ -126,6 +126,7 @@ BY_HAND_IN_BASH: tuple[tuple[str, ...], ...] = (
     ("trap 'echo E$?' ERR", "false", "(exit 4)", "echo $?"),
     ("set -E; trap 'echo E:$BASH_COMMAND' ERR", "f() { false; echo in; }; f", "false", "true"),
     ("trap 'echo R' RETURN", "echo a", "f() { :; }; f", "echo b"),
+    ("trap 'echo R' RETURN; echo x >in; exec 5<in", "read v <&5; echo $v", "cat <in"),
     ("trap 'echo R' RETURN", "cat <<E\none\nE\n", "cat <<<two", "echo $_"),
     (". ./debug", "cat <<E\none\nE", "cat <<-'E'\n\tone\n\tE\n", "trap - DEBUG"),
     ("false | true", "cat <<E | cat\n${PIPESTATUS[*]}\nE\n", "echo ${PIPESTATUS[*]}"),

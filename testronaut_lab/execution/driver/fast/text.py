@@ -20,7 +20,7 @@ _MOST_COMMANDS = 8  # of a pipeline, whose statuses are carried
 
 # A text whose end may reach beyond itself: what `.` reads has an end of its own.
 _OPEN_END = re.compile(
-    r"\\\s*\Z|(?:[|&({]|\(\s*\)|(?<![\w$])!|\b(?:do|then|else|elif|in|if|while|until|for|case|function|time|coproc))"
+    r"\\\s*\Z|(?:[|&({]|\(\s*\)|(?<![\w$])!|(?<![^\s;&|({])(?:do|then|else|elif|in|if|while|until|for|case|function|time|coproc))"
     r"\s*(?:(?<![^\s])#[^\n]*\s*)*\Z"
 )
 _DOCUMENT = re.compile(r"""(?<!<)<<(?!<)(-?)[ \t]*(?:'(\w+)'|"(\w+)"|\\?(\w+)(?![\w'"\\$`]))?""")

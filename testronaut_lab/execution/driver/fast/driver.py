@@ -214,12 +214,11 @@ class FastDriver:
             self._renew(step)
         self._hand_over(step.command.nodeid)
         out, err = (capture.finish(open_=is_open) for capture in captures)
-        notes = (*step.notes, *self._toll.notes(kind))
         state = before if state is ShellState.KEPT else state
         pids = end.report.pids if isinstance(end, Told) else ()
         return ShellEnd(
-            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error, notes, pids,
-            step.by_signal,
+            kind, code, out, err, duration_s, self.conversation.known.cwd, state, left_behind, step.error,
+            (*step.notes, *self._toll.notes(kind)), pids, step.by_signal,
         )  # fmt: skip
 
     # How it ended
@@ -271,9 +270,9 @@ class FastDriver:
         self.supervisor.launch()
         if kind is ExitKind.PIDS_LIMIT:
             self.others.sweep(self.supervisor.inner_pids)  # there must be room for our own shells
-        left_behind, is_open = self.others.left_behind(self.supervisor), self._is_still_held(step.sinks)
+        found = self.others.left_behind(self.supervisor), self._is_still_held(step.sinks)
         self._drain(step.sinks)
-        return left_behind, is_open
+        return found
 
     def _is_still_held(self, sinks: Sinks) -> bool:
         """Whether somebody else than our shells holds the streams, for 50 ms at least."""

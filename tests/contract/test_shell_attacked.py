@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from conftest import MakeSession
 from support.live_session import Lab
 
 from testronaut_lab.model.result import ExitKind, ShellState, Status, StepResult
@@ -102,3 +103,11 @@ def test_a_step_that_makes_very_many_files_there_runs_to_its_end(shell: Lab) -> 
     result = shell.run(f"{loop}; echo ran; (exit 3)")
     assert (result.error, result.out, result.exit.code, result.state) == (None, "ran\n", 3, ShellState.KEPT)
     assert shell.run("echo $n").check().out == "2000\n"
+
+
+def test_a_job_that_holds_the_file_of_its_step_reads_no_later_text(make_session: MakeSession) -> None:
+    dash = make_session(shell="sh")
+    find = "for f in /proc/$$/fd/*; do case $(readlink $f) in /run/lab/t.*) exec 5<$f;; esac; done"
+    dash.run(f"{find}; (until [ -e go ]; do sleep 0.01; done; exec cat <&5 >read) & exec 5<&-")
+    dash.run("echo later >go; until [ -s read ] || ! kill -0 $!; do sleep 0.01; done")
+    assert "until [ -e go ]" in dash.out("cat read") and "later" not in dash.out("cat read")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -21,15 +20,6 @@ REPORTS = "end"
 
 # Nobody lists such a folder, not even a step whose user is its owner, as an ordinary user's is; the mount keeps it so.
 _UNLISTED = 0o311
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A file for one text, open to be written again."""
-
-    name: str
-    fd: int
-    size_bytes: int
 
 
 class Channel:
@@ -45,8 +35,6 @@ class Channel:
             os.chmod(self.reports, 0o733)
             self.put("empty", b"")
         self._held: list[int] = []
-        self._texts: dict[str, _Text] = {}  # by their names
-        self._spare: _Text | None = None
 
     @property
     def reports(self) -> str:
@@ -58,11 +46,6 @@ class Channel:
             self._keeper = -1
         while self._held:
             os.close(self._held.pop())
-        for name in tuple(self._texts):
-            self.forget_text(name, is_read=True)
-        if self._spare is not None:
-            os.close(self._spare.fd)
-            self._spare = None
 
     def reap(self, *, lazy: bool = False) -> None:
         """Let the container's first process wait for its children that have ended; `lazy`: from now on only when it is told."""
@@ -114,31 +97,16 @@ class Channel:
             os.chmod(f"{self.path}/{name}", _UNLISTED)
 
     def put_text(self, name: str, text: bytes) -> None:
-        """Write a file that is read once. It is one that was read before, by another name: that takes half the time."""
+        """Write a new file. It is never written again: a job of the step that read it may hold it open."""
         with _ChannelErrors(f"writing {name} for a step", self.path):
-            spare, self._spare = self._spare, None
-            if spare is None:
-                fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+            fd = os.open(f"{self.path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+            try:
                 os.fchmod(fd, 0o444)  # whatever the umask is
-            else:
-                fd = spare.fd
-                os.rename(f"{self.path}/{spare.name}", f"{self.path}/{name}")
-                if len(text) < spare.size_bytes:
-                    os.ftruncate(fd, len(text))
-            self._texts[name] = _Text(name, fd, len(text))
-            at = 0
-            while at < len(text):
-                at += os.pwrite(fd, text[at:], at)
-
-    def forget_text(self, name: str, *, is_read: bool) -> None:
-        """The file is not needed any more; unless it `is_read` to its end, somebody may still read it. Also for other files."""
-        text = self._texts.pop(name, None)
-        if text is not None and is_read and self._spare is None:
-            self._spare = text
-            return
-        if text is not None:
-            os.close(text.fd)
-        self.remove(name)
+                at = 0
+                while at < len(text):
+                    at += os.write(fd, text[at:])
+            finally:
+                os.close(fd)
 
     def put(self, name: str, text: bytes) -> None:
         """Write a file whole; a shell that still reads the one before keeps that."""

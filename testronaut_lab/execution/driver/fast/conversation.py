@@ -251,7 +251,7 @@ class Conversation:
         self._known_reader = None
         end = exchange.run(written.data, written.nonce)
         self.saw_foreign_files = self.saw_foreign_files or exchange.foreign > 0
-        self._writer.forget(written, is_read=isinstance(end, Told))
+        self._writer.forget(written)
         return end
 
     def _reader(self) -> Reader:

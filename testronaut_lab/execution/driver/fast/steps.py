@@ -123,10 +123,9 @@ class Writer:
         self.channel.put(name, content)
         return name
 
-    def forget(self, written: Written, *, is_read: bool) -> None:
-        """Remove its files; `is_read`: the shell has read them to their end."""
+    def forget(self, written: Written) -> None:
         for name in written.files:
-            self.channel.forget_text(name, is_read=is_read)
+            self.channel.remove(name)
 
     def _lines(self, command: Command, reader: Reader, before: str, stdin: str | None) -> Written:
         assert command.run is not None
